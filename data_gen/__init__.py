@@ -1,0 +1,1 @@
+"""Generate PDE datasets: spectral solvers, random fields, and one self-describing HDF5 file."""

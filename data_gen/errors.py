@@ -1,0 +1,34 @@
+"""Typed errors of data generation and of dataset files, and the argument checks that raise them."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+
+
+class DatasetError(Exception):
+    """A dataset file is missing, unreadable, incomplete, corrupt, or not of the expected layout."""
+
+
+class SolverDiverged(Exception):
+    """A time integration lost finiteness or did not reach the requested tolerance."""
+
+
+class UnresolvedError(ValueError):
+    """The grid is too coarse for the solution that was asked for; the message gives the modes needed."""
+
+
+def check_positive(function: str, argument: str, value: object, hint: str = "") -> None:
+    """Raise ValueError unless ``value`` is a finite real number above zero."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+        raise ValueError(_line(function, argument, "be a finite number above 0", value, hint))
+
+
+def check_count(function: str, argument: str, value: object, *, minimum: int = 1, hint: str = "") -> None:
+    """Raise ValueError unless ``value`` is an integer of at least ``minimum``."""
+    if not hasattr(value, "__index__") or isinstance(value, bool) or int(value) < minimum:  # type: ignore[call-overload]
+        raise ValueError(_line(function, argument, f"be an integer of at least {minimum}", value, hint))
+
+
+def _line(function: str, argument: str, requirement: str, value: object, hint: str) -> str:
+    return f"{function}: `{argument}` must {requirement}; got {value!r}.{' ' + hint if hint else ''}"
