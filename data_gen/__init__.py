@@ -1,1 +1,75 @@
 """Generate PDE datasets: spectral solvers, random fields, and one self-describing HDF5 file."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data_gen.equations import Equation
+    from data_gen.equations.advection import advection
+    from data_gen.equations.burgers import burgers
+    from data_gen.equations.heat import heat
+    from data_gen.exact import cole_hopf
+    from data_gen.generate import generate
+    from data_gen.grid import PeriodicGrid, resample
+    from data_gen.solve import solve
+    from data_gen.spec import DatasetSpec
+    from data_gen.store import open_dataset
+    from data_gen.validate import validate
+
+#: Tells this package from another folder of the same name.
+__project__ = "sciml_cf"
+
+__all__ = [
+    "DatasetSpec",
+    "Equation",
+    "PeriodicGrid",
+    "advection",
+    "burgers",
+    "cole_hopf",
+    "generate",
+    "heat",
+    "open_dataset",
+    "resample",
+    "solve",
+    "validate",
+]
+
+_HOME = {
+    "DatasetSpec": "spec",
+    "Equation": "equations",
+    "PeriodicGrid": "grid",
+    "advection": "equations.advection",
+    "burgers": "equations.burgers",
+    "cole_hopf": "exact",
+    "generate": "generate",
+    "heat": "equations.heat",
+    "open_dataset": "store",
+    "resample": "grid",
+    "solve": "solve",
+    "validate": "validate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """This package: importing a submodule does not hide the public function of the same name (solve, generate)."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

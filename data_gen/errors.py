@@ -20,14 +20,24 @@ class UnresolvedError(ValueError):
 
 def check_positive(function: str, argument: str, value: object, hint: str = "") -> None:
     """Raise ValueError unless ``value`` is a finite real number above zero."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+    if not _is_finite(value) or value <= 0:  # type: ignore[operator]
         raise ValueError(_line(function, argument, "be a finite number above 0", value, hint))
+
+
+def check_finite(function: str, argument: str, value: object, hint: str = "") -> None:
+    """Raise ValueError unless ``value`` is a finite real number."""
+    if not _is_finite(value):
+        raise ValueError(_line(function, argument, "be a finite number", value, hint))
 
 
 def check_count(function: str, argument: str, value: object, *, minimum: int = 1, hint: str = "") -> None:
     """Raise ValueError unless ``value`` is an integer of at least ``minimum``."""
     if not hasattr(value, "__index__") or isinstance(value, bool) or int(value) < minimum:  # type: ignore[call-overload]
         raise ValueError(_line(function, argument, f"be an integer of at least {minimum}", value, hint))
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _line(function: str, argument: str, requirement: str, value: object, hint: str) -> str:

@@ -1,0 +1,31 @@
+"""The linear advection equation."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from data_gen.equations import Equation
+from data_gen.errors import check_finite
+from data_gen.exact import translate
+
+
+def advection(*, speed: Annotated[float, "speed c, of either sign"] = 1.0) -> Equation:
+    """Linear advection equation.
+
+        u_t + c u_x = 0          L = -i c k          N = 0
+
+    Raises:
+        ValueError: ``speed`` is not a finite number.
+    Source: d'Alembert (1747); any text on hyperbolic equations.
+    """
+    check_finite("advection", "speed", speed)
+    value = float(speed)
+    return Equation(
+        name="advection",
+        parameters={"speed": value},
+        symbol=lambda k: -1j * value * k,
+        nonlinear=None,
+        formula="u_t + speed * u_x = 0",
+        exact=lambda u0, grid, time: translate(u0, distance=math.fmod(value * time, grid.extent), extent=grid.extent),
+    )

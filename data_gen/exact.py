@@ -1,0 +1,266 @@
+"""Independent truths: Cole-Hopf for Burgers' equation, closed forms for the linear ones. No time stepping here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from data_gen.errors import SolverDiverged, check_positive
+from data_gen.grid import PeriodicGrid, resample, resize_modes, spectral_tail
+
+if TYPE_CHECKING:
+    from data_gen.equations import Equation
+
+#: Weights below exp(-DIGITS) of the largest are dropped: less than a hundredth of the spacing of float64.
+DIGITS = 42.0
+#: Range of the exponents that is summed without rescaling; exp of it and of its negative are far from overflow.
+SAFE_RANGE = 300.0
+MAX_QUADRATURE = 2**20
+#: Samples summed together: fits the cache.
+CHUNK = 16
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The potential of a batch on quadrature nodes, and the numbers of the heat kernel."""
+
+    potential: np.ndarray
+    speed: float
+    viscosity: float
+    time: float
+    extent: float
+
+    @property
+    def nodes(self) -> int:
+        return self.potential.shape[-1]
+
+    @property
+    def spread(self) -> float:
+        """Largest range of U / (2 nu) in the batch."""
+        return float(np.ptp(self.potential, axis=-1).max()) / (2 * self.viscosity)
+
+    def reach(self, time: float, digits: float = DIGITS) -> float:
+        """Distance |x - Y| beyond which all weights of the kernel after ``time`` are negligible.
+
+        U changes by at most speed * z over z, so the weight is below exp(-digits) of the largest once
+        z^2 / (4 nu t) - z speed / (2 nu) > digits.
+        """
+        shift = time * self.speed
+        return shift + float(np.sqrt(shift**2 + 4 * self.viscosity * time * digits))
+
+
+def cole_hopf(u0: np.ndarray, *, viscosity: float, time: float, extent: float) -> np.ndarray:
+    """Exact solution of Burgers' equation by positive quadrature of the Cole-Hopf formula.
+
+        u(x, t) = sum_Y w(Y) (x - Y) / t / sum_Y w(Y),   w(Y) = exp(-U(Y) / (2 nu) - (x - Y)^2 / (4 nu t)),   U' = u0
+
+    over the whole line (U is periodic for a zero mean). All weights are positive, so nothing cancels and every digit
+    is kept; the FFT form of the same sums loses the range of exp(U / (2 nu)). A mean m is handled in the frame that
+    moves with it: u(x, t) = m + v(x - m t, t). The trapezoidal nodes are the data's own grid, doubled until the result
+    no longer changes.
+
+    Args:
+        u0: (..., N), real, the initial condition on x_j = j L / N; taken as its trigonometric interpolant.
+        viscosity: nu > 0.
+        time: t > 0.
+        extent: L > 0.
+    Returns:
+        (..., N), float64, u(x_j, t). Its rows depend on the others at the level of rounding only.
+    Raises:
+        ValueError: a parameter is not a positive number, or ``u0`` is not finite.
+        SolverDiverged: the quadrature did not settle with a million nodes.
+    Source: Hopf (1950), Comm. Pure Appl. Math. 3, Eq. (12); Cole (1951), Quart. Appl. Math. 9, 225-236.
+    """
+    check_positive("cole_hopf", "viscosity", viscosity)
+    check_positive("cole_hopf", "time", time)
+    check_positive("cole_hopf", "extent", extent)
+    u0 = np.asarray(u0, dtype=np.float64)
+    if u0.ndim == 0 or u0.shape[-1] < 2:
+        raise ValueError(f"cole_hopf: `u0` must have at least 2 points along its last axis; got shape {u0.shape}.")
+    if not np.isfinite(u0).all():
+        raise ValueError("cole_hopf: `u0` must be finite; got NaN or infinity. Check the initial condition.")
+    batch = u0.reshape(-1, u0.shape[-1])
+    num_points = u0.shape[-1]
+    mean = batch.mean(axis=-1, keepdims=True)
+    modes, speed = _potential_modes(batch, mean, time, extent)
+    if speed == 0:
+        return np.broadcast_to(mean, batch.shape).reshape(u0.shape).copy()
+    numbers = (speed, float(viscosity), float(time), float(extent))
+    roughest = np.argmax(np.abs(batch - mean).max(axis=-1))
+    nodes = num_points * max(1, -(-256 // num_points))
+    while True:
+        result = _solve_on(modes, num_points, nodes, numbers)
+        finer = _solve_on(modes[roughest : roughest + 1], num_points, 2 * nodes, numbers)[0]
+        spread = np.abs(modes).sum(axis=-1).max() * 2 / num_points / viscosity
+        change = np.abs(finer - result[roughest]).max() / speed
+        if change <= 1e-14 + np.finfo(float).eps * spread:
+            return (result + mean).reshape(u0.shape)
+        nodes *= 2
+        if not nodes <= MAX_QUADRATURE:
+            raise SolverDiverged(
+                f"cole_hopf: the quadrature still changes by {change:.1e} at {nodes // 2} nodes; `viscosity` "
+                f"{viscosity:g} at `time` {time:g} needs a finer one."
+            )
+
+
+def _potential_modes(batch: np.ndarray, mean: np.ndarray, time: float, extent: float) -> tuple[np.ndarray, float]:
+    """Modes of U in the moving frame, and max |u0 - mean|."""
+    centred = batch - mean
+    speed = float(np.abs(centred).max())
+    k = 2 * np.pi / extent * np.arange(batch.shape[-1] // 2 + 1)
+    modes = np.fft.rfft(centred)
+    modes[:, 1:] *= np.exp(-1j * k[1:] * mean * time) / (1j * k[1:])
+    modes[:, 0] = 0
+    return modes, speed
+
+
+def _solve_on(modes: np.ndarray, num_points: int, nodes: int, numbers: tuple[float, float, float, float]) -> np.ndarray:
+    """(B, num_points), the solution with the mean taken out, by quadrature with ``nodes`` nodes."""
+    potential = np.fft.irfft(resize_modes(modes, num_points, nodes), nodes)
+    problem = _Problem(potential, *numbers)
+    if problem.spread > SAFE_RANGE:
+        return _tiled_sums(problem, num_points)
+    smooth, elapsed = _smoothed_weights(problem)
+    points = 128
+    while points < num_points:
+        u = _kernel_sums(problem, smooth, problem.time - elapsed, points)
+        if spectral_tail(u).max() <= 4e-16 * points**0.5:  # what rounding alone leaves there
+            return resample(u, num_points)
+        points *= 2
+    return _kernel_sums(problem, smooth, problem.time - elapsed, num_points)
+
+
+def _smoothed_weights(problem: _Problem) -> tuple[np.ndarray, float]:
+    """Heat flow of exp(-U / (2 nu)) for a short time, on fewer nodes: the sum that follows is then small.
+
+    The flow is the same positive quadrature with a narrow kernel, so it keeps the relative precision of every value.
+    The coarse nodes resolve the smoothed weights and the rest of the kernel together, to below rounding.
+
+    Returns:
+        the weights on the coarse nodes, (B, M), and the time that they have flowed (0 if nothing was saved).
+    """
+    wave = 2 * np.pi / problem.extent
+    digits = DIGITS + problem.spread
+    modes = np.sqrt(digits / (problem.viscosity * problem.time)) / wave
+    exponent = problem.potential.min(axis=-1, keepdims=True) - problem.potential
+    weights = np.exp(exponent / (2 * problem.viscosity))
+    stride = int(problem.nodes / max(4 * modes, 32))
+    while stride > 1 and problem.nodes % stride:
+        stride -= 1
+    if stride < 4:
+        return weights, 0.0
+    coarse = problem.nodes // stride
+    elapsed = digits / (problem.viscosity * (wave * (coarse - modes)) ** 2)
+    spacing = problem.extent / problem.nodes
+    half = int(np.ceil(problem.reach(elapsed) / spacing))
+    z = spacing * np.arange(-half, half + 1)
+    kernel = np.exp(-(z**2) / (4 * problem.viscosity * elapsed))
+    wrapped = np.take(weights, np.arange(-half, problem.nodes + half), axis=-1, mode="wrap")
+    windows = sliding_window_view(wrapped, 2 * half + 1, axis=-1)[:, ::stride]
+    return np.einsum("bmj,j->bm", windows, kernel), elapsed
+
+
+def _kernel_sums(problem: _Problem, weights: np.ndarray, time: float, points: int) -> np.ndarray:
+    """(B, points): the quotient of the sums with the kernel after ``time``, summed over its periodic images."""
+    nodes = weights.shape[-1]
+    common = math.lcm(points, nodes)
+    z = np.arange(common) / common
+    kernel, moment = np.zeros(common), np.zeros(common)
+    images = int(np.ceil(problem.reach(time) / problem.extent)) + 1
+    for image in range(-images, images + 1):
+        distance = problem.extent * (z + image)
+        term = np.exp(-(distance**2) / (4 * problem.viscosity * time))
+        kernel += term
+        moment += distance * term
+    shift = np.arange(points)[:, None] * (common // points) - np.arange(nodes)[None, :] * (common // nodes)
+    total = np.einsum("bm,xm->bx", weights, kernel[shift])
+    return np.einsum("bm,xm->bx", weights, moment[shift]) / (time * total)
+
+
+def _tiled_sums(problem: _Problem, points: int) -> np.ndarray:
+    """(B, points): the same quotient for exponents of any range, rescaled tile by tile.
+
+    On a tile of neighbouring x the weights are taken relative to the largest one seen from its centre x_c (the
+    log-sum-exp shift), and exp(-(x - Y)^2 / (4 nu t)) is split into the factor at x_c and a mild one that is the same
+    for every sample and tile.
+    """
+    nu, t, extent = problem.viscosity, problem.time, problem.extent
+    reach = problem.reach(t)
+    ratio = problem.nodes // points
+    width = max(1, min(points, int(SAFE_RANGE * nu * t / reach * points / extent)))
+    spacing = extent / problem.nodes
+    half = int(np.ceil(reach / spacing)) + 1
+    x = extent / points * np.arange(width)
+    centre = x[-1] / 2
+    offsets = np.arange(-half, (width - 1) * ratio + half + 1)
+    y = spacing * offsets
+    away = x - centre
+    factor = np.exp(away[:, None] * (2 * (y - centre)[None, :] - away[:, None]) / (4 * nu * t))
+    moment = factor * (x[:, None] - y[None, :])
+    gauss = (y - centre) ** 2 / (4 * nu * t)
+    result = np.empty((problem.potential.shape[0], points))
+    for start in range(0, points, width):
+        stop = min(start + width, points)
+        exponent = np.take(problem.potential, start * ratio + offsets, axis=-1, mode="wrap") / (-2 * nu) - gauss
+        exponent -= exponent.max(axis=-1, keepdims=True)
+        weights = np.exp(exponent, out=exponent)
+        total = np.einsum("by,xy->bx", weights, factor[: stop - start])
+        result[:, start:stop] = np.einsum("by,xy->bx", weights, moment[: stop - start]) / (t * total)
+    return result
+
+
+def heat_kernel(u0: np.ndarray, *, diffusivity: float, time: float, extent: float) -> np.ndarray:
+    """Exact solution of the heat equation: mode k is multiplied by exp(-D k^2 t).
+
+    Args:
+        u0: (..., N), real, on x_j = j L / N.
+        diffusivity: D > 0.
+        time: t >= 0.
+        extent: L > 0.
+    Returns:
+        (..., N), float64.
+    Source: Fourier (1822), Theorie analytique de la chaleur.
+    """
+    u0 = np.asarray(u0, dtype=np.float64)
+    k = 2 * np.pi / extent * np.arange(u0.shape[-1] // 2 + 1)
+    return np.fft.irfft(np.fft.rfft(u0) * np.exp(-diffusivity * k**2 * time), u0.shape[-1])
+
+
+def translate(u0: np.ndarray, *, distance: float, extent: float) -> np.ndarray:
+    """Field moved to the right: u0(x - distance), by its trigonometric interpolant.
+
+    Args:
+        u0: (..., N), real, on x_j = j L / N.
+        distance: in the units of x, of either sign.
+        extent: L > 0.
+    Returns:
+        (..., N), float64.
+    """
+    u0 = np.asarray(u0, dtype=np.float64)
+    k = 2 * np.pi / extent * np.arange(u0.shape[-1] // 2 + 1)
+    return np.fft.irfft(np.fft.rfft(u0) * np.exp(-1j * k * distance), u0.shape[-1])
+
+
+def exact_solution(equation: Equation, grid: PeriodicGrid, u0: np.ndarray, time: float) -> np.ndarray:
+    """The equation's own exact solution, in chunks of 16 samples so that memory and rounding do not depend on B.
+
+    Args:
+        equation: one that has an exact solution.
+        grid: the grid of ``u0``.
+        u0: (B, C, N), real.
+        time: t > 0.
+    Returns:
+        (B, C, N), float64.
+    Raises:
+        ValueError: the equation has no exact solution.
+    """
+    if equation.exact is None:
+        raise ValueError(f"exact_solution: `equation` must have an exact solution; got {equation.name}.")
+    result = np.empty(u0.shape)
+    for start in range(0, u0.shape[0], CHUNK):
+        result[start : start + CHUNK] = equation.exact(u0[start : start + CHUNK], grid, time)
+    return result

@@ -1,0 +1,152 @@
+"""Blocks written in place, and the journal beside an unfinished file that says which of them are safe."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_gen.spec import DatasetSpec
+
+#: Samples in a block: the unit of writing, of resuming, and of checksums.
+BLOCK = 128
+
+Checksums = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class FileMap:
+    """Where the bytes of a file's blocks lie: all that is needed to write one without opening HDF5.
+
+    ``fields`` and ``checksums`` hold the offsets of the two fields and of their checksums, input first.
+    """
+
+    num_samples: int
+    num_points: int
+    dtype: str
+    fields: tuple[int, int]
+    checksums: tuple[int, int]
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks, the last one possibly short."""
+        return -(-self.num_samples // BLOCK)
+
+    def block_rows(self, block: int) -> tuple[int, int]:
+        """First sample of a block and the one after its last."""
+        return block * BLOCK, min(self.num_samples, (block + 1) * BLOCK)
+
+    def block_bytes(self, block: int) -> tuple[int, int]:
+        """Offset of a block within its field, and its size."""
+        start, stop = self.block_rows(block)
+        row = self.num_points * np.dtype(self.dtype).itemsize
+        return start * row, (stop - start) * row
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file is written until it is whole."""
+    return path.with_name(path.name + ".partial")
+
+
+def journal_path(path: Path) -> Path:
+    """The list of blocks already in the partial file."""
+    return path.with_name(path.name + ".journal")
+
+
+def file_size(spec: DatasetSpec) -> int:
+    """Bytes of the two fields of a dataset."""
+    return 2 * spec.samples * spec.resolution * np.dtype(spec.dtype).itemsize
+
+
+def write_block(path: Path, layout: FileMap, block: int, fields: tuple[np.ndarray, np.ndarray]) -> Checksums:
+    """Put a block of both fields, (rows, N), in its place, wait until it is on the disk, and give its checksums."""
+    offset, size = layout.block_bytes(block)
+    checksums = []
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        for start, field in zip(layout.fields, fields, strict=True):
+            data = np.ascontiguousarray(field, dtype=layout.dtype).data.cast("B")
+            if len(data) != size:
+                raise ValueError(f"write_block: `fields` must fill block {block} ({size} bytes); got {len(data)}.")
+            _write_all(descriptor, data, start + offset)
+            checksums.append(zlib.crc32(data))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return checksums[0], checksums[1]
+
+
+def read_checksums(path: Path, layout: FileMap, block: int) -> Checksums:
+    """CRC-32 of a block of both fields as they are on the disk."""
+    offset, size = layout.block_bytes(block)
+    with open(path, "rb") as file:
+        found = []
+        for start in layout.fields:
+            file.seek(start + offset)
+            found.append(zlib.crc32(file.read(size)))
+    return found[0], found[1]
+
+
+def write_checksums(path: Path, layout: FileMap, checksums: dict[int, Checksums]) -> None:
+    """Put the checksums of all blocks in their place: from then on the file is complete."""
+    table = np.array([checksums[block] for block in range(layout.num_blocks)], dtype="<i8").T
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        for start, column in zip(layout.checksums, table, strict=True):
+            _write_all(descriptor, memoryview(column.tobytes()), start)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def start_journal(path: Path, config_hash: str, checksums: dict[int, Checksums]) -> None:
+    """Write a journal with the blocks already there, atomically."""
+    lines = [json.dumps({"config_hash": config_hash})]
+    lines += [_line(block, pair) for block, pair in sorted(checksums.items())]
+    temporary = path.with_name(path.name + ".new")
+    with open(temporary, "w", encoding="ascii") as file:
+        file.write("\n".join(lines) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def append_journal(path: Path, block: int, checksums: Checksums) -> None:
+    """Add a block that is on the disk."""
+    with open(path, "a", encoding="ascii") as file:
+        file.write(_line(block, checksums) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_journal(path: Path) -> tuple[str, dict[int, Checksums]]:
+    """Config hash and checksums of the blocks listed; reading stops at a torn line, and no journal is an empty one."""
+    config_hash, checksums = "", {}
+    try:
+        text = path.read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return config_hash, checksums
+    for line in text.split("\n")[:-1]:
+        try:
+            entry = json.loads(line)
+            if "config_hash" in entry:
+                config_hash = str(entry["config_hash"])
+            else:
+                checksums[int(entry["block"])] = (int(entry["crc"][0]), int(entry["crc"][1]))
+        except (ValueError, KeyError, TypeError, IndexError):
+            break
+    return config_hash, checksums
+
+
+def _line(block: int, checksums: Checksums) -> str:
+    return json.dumps({"block": block, "crc": list(checksums)})

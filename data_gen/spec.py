@@ -1,0 +1,194 @@
+"""What a dataset is: a frozen description that determines every byte of its file, and the named presets."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from data_gen.equations import Equation, equation_named, equation_parameters
+from data_gen.errors import check_count, check_finite, check_positive
+from data_gen.grid import PeriodicGrid
+from data_gen.random_fields import INITIAL_CONDITIONS
+from data_gen.solve import DEFAULT_TOLERANCE
+
+Method = Literal["auto", "etdrk4", "cole-hopf"]
+DType = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """Description of a dataset; omitted values are filled in, so two equal descriptions are equal objects.
+
+    Args:
+        equation: name of the equation.
+        parameters: its parameters by name; those left out take the equation's defaults.
+        samples: number of samples.
+        resolution: grid points along each axis.
+        extent: length of the domain; the equation's usual one if None.
+        times: output times, one for now; the equation's usual final time if None.
+        initial_condition: name of the random initial condition; the equation's usual one if None.
+        initial_parameters: its parameters by name; those left out take their defaults.
+        seed: non-negative integer; sample i depends on it and on i alone.
+        method: "etdrk4", "cole-hopf" (Burgers), or "auto": the exact way where there is one, else "etdrk4". Stored
+            resolved.
+        tolerance: largest relative error that "etdrk4" may make.
+        dtype: precision on disk; computing is in float64.
+        allow_unresolved: store fields that the grid cannot hold.
+    Raises:
+        ValueError: any value is unusable or a name is unknown.
+    """
+
+    equation: str = "burgers"
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    samples: int = 2048
+    resolution: int = 8192
+    extent: float | None = None
+    times: tuple[float, ...] | None = None
+    initial_condition: str | None = None
+    initial_parameters: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    method: Method = "auto"
+    tolerance: float = DEFAULT_TOLERANCE
+    dtype: DType = "float64"
+    allow_unresolved: bool = False
+
+    def __post_init__(self) -> None:
+        check_count("DatasetSpec", "samples", self.samples)
+        check_count("DatasetSpec", "resolution", self.resolution, minimum=4)
+        check_count("DatasetSpec", "seed", self.seed, minimum=0)
+        check_positive("DatasetSpec", "tolerance", self.tolerance)
+        _check_choice("dtype", self.dtype, get_args(DType))
+        _check_choice("method", self.method, get_args(Method))
+        equation = equation_named(self.equation)(**_known_parameters(self.equation, self.parameters))
+        self._fill(parameters=MappingProxyType(dict(sorted(equation.parameters.items()))))
+        self._fill(extent=equation.extent if self.extent is None else self.extent)
+        check_positive("DatasetSpec", "extent", self.extent)
+        times = (equation.time,) if self.times is None else self.times
+        self._fill(times=_checked_times(times), extent=float(self.extent or 0), tolerance=float(self.tolerance))
+        self._fill(initial_condition=self.initial_condition or equation.initial_condition)
+        self._fill(initial_parameters=_initial_parameters(str(self.initial_condition), self.initial_parameters))
+        self._fill(method=_resolved_method(equation, self.method))
+        for name in ("samples", "resolution", "seed"):
+            self._fill(**{name: int(getattr(self, name))})
+
+    def _fill(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __hash__(self) -> int:
+        return hash(self.config_hash)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DatasetSpec.from_dict, (self.to_dict(),)
+
+    @property
+    def grid(self) -> PeriodicGrid:
+        """The grid of the stored fields."""
+        return PeriodicGrid(self.resolution, float(self.extent or 0))
+
+    @property
+    def config_hash(self) -> str:
+        """SHA-256 of the description: equal for equal descriptions, on any machine."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def make_equation(self) -> Equation:
+        """The equation with its parameters."""
+        return equation_named(self.equation)(**self.parameters)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary of the description, fit for JSON."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["parameters"] = dict(self.parameters)
+        values["initial_parameters"] = dict(self.initial_parameters)
+        values["times"] = list(self.times or ())
+        return values
+
+    def to_json(self) -> str:
+        """Canonical JSON of the description: sorted keys, shortest exact floats."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> DatasetSpec:
+        """Description from ``to_dict``.
+
+        Raises:
+            ValueError: a key is unknown or a value is unusable.
+        """
+        unknown = sorted(set(values) - {f.name for f in fields(DatasetSpec)})
+        if unknown:
+            raise ValueError(f"DatasetSpec.from_dict: `values` must have known keys only; got {', '.join(unknown)}.")
+        times = values.get("times")
+        return DatasetSpec(**{**values, "times": None if times is None else tuple(times)})
+
+
+def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"DatasetSpec: `{argument}` must be one of {', '.join(choices)}; got {value!r}.")
+
+
+def _known_parameters(equation: str, parameters: Mapping[str, float]) -> dict[str, float]:
+    known = [p.name for p in equation_parameters(equation)]
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        raise ValueError(
+            f"DatasetSpec: `parameters` of {equation} must be among {', '.join(known)}; got {', '.join(unknown)}."
+        )
+    return dict(parameters)
+
+
+def _checked_times(times: Any) -> tuple[float, ...]:
+    values = tuple(times) if hasattr(times, "__iter__") else (times,)
+    for value in values:
+        check_finite("DatasetSpec", "times", value)
+    if len(values) != 1 or not values[0] > 0:
+        raise ValueError(f"DatasetSpec: `times` must be one time above 0; got {values}. A file holds one output time.")
+    return tuple(float(v) for v in values)
+
+
+def _initial_parameters(name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    if name not in INITIAL_CONDITIONS:
+        known = ", ".join(INITIAL_CONDITIONS)
+        raise ValueError(f"DatasetSpec: `initial_condition` must be one of {known}; got {name!r}.")
+    function, check = INITIAL_CONDITIONS[name]
+    parameters = inspect.signature(function).parameters.values()
+    known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "seed"}
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ValueError(
+            f"DatasetSpec: `initial_parameters` of {name} must be among {', '.join(known)}; got {', '.join(unknown)}."
+        )
+    values = {**known, **given}
+    check(**values)
+    values = {k: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in values.items()}
+    return MappingProxyType(dict(sorted(values.items())))
+
+
+def _resolved_method(equation: Equation, method: str) -> str:
+    if method == "auto":
+        return equation.exact_method or "etdrk4"
+    if method not in ("etdrk4", equation.exact_method):
+        ways = " or ".join(w for w in ("auto", "etdrk4", equation.exact_method) if w)
+        raise ValueError(f"DatasetSpec: `method` of {equation.name} must be {ways}; got {method!r}.")
+    return method
+
+
+#: Named datasets: `burgers_8192` is that of the papers (u at t = 1 on (0, 2 pi), from a Gaussian random field).
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "burgers_8192": {"equation": "burgers", "parameters": {"viscosity": 0.1}, "samples": 2048, "resolution": 8192},
+}
+
+
+def preset(name: str, **changes: Any) -> DatasetSpec:
+    """A named dataset, with changes.
+
+    Raises:
+        ValueError: no such preset, or an unusable change.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset: `name` must be one of {', '.join(PRESETS)}; got {name!r}.")
+    return DatasetSpec.from_dict({**PRESETS[name], **changes})
