@@ -1,0 +1,41 @@
+"""Typed errors and warnings of the learning wing. Argument checks are shared with `data_gen.errors`."""
+
+from __future__ import annotations
+
+from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check_count, check_positive
+
+__all__ = [
+    "CheckpointError",
+    "DatasetError",
+    "JitterWarning",
+    "NotPositiveDefinite",
+    "SolverDiverged",
+    "TrainingDiverged",
+    "UnresolvedError",
+    "check_choice",
+    "check_count",
+    "check_positive",
+]
+
+
+class NotPositiveDefinite(ArithmeticError):
+    """The head's linear system has no Cholesky factor, even with the largest jitter, or is not finite."""
+
+
+class CheckpointError(Exception):
+    """A run folder or checkpoint is missing, unreadable, or belongs to another configuration."""
+
+
+class TrainingDiverged(Exception):
+    """The training loss left the finite range; the last good checkpoint is kept."""
+
+
+class JitterWarning(UserWarning):
+    """Cholesky needed a diagonal shift: the features are linearly dependent at the strength in use."""
+
+
+def check_choice(function: str, argument: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{function}: `{argument}` must be one of {listed}; got {value!r}.")

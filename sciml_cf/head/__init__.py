@@ -1,0 +1,21 @@
+"""The closed-form head: moments, the one solve, rules on it, and the seams to a model. Imports torch alone."""
+
+from sciml_cf.head.attach import ClosedFormHead
+from sciml_cf.head.layout import find_head
+from sciml_cf.head.loss import ClosedFormLoss
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.rules import Proximal, Ridge, Rule
+from sciml_cf.head.solve import proximal, ridge, strength_from_paper
+
+__all__ = [
+    "ClosedFormHead",
+    "ClosedFormLoss",
+    "Moments",
+    "Proximal",
+    "Ridge",
+    "Rule",
+    "find_head",
+    "proximal",
+    "ridge",
+    "strength_from_paper",
+]

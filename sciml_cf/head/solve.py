@@ -1,0 +1,155 @@
+"""The one linear solve behind every closed-form head, and its two plain forms: ridge and proximal."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sciml_cf.errors import JitterWarning, NotPositiveDefinite
+from sciml_cf.head.moments import Moments
+
+# Diagonal shifts tried in turn, relative to the mean diagonal of the system.
+JITTER_LADDER = (0.0, 1e-14, 1e-12, 1e-10, 1e-8)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A solved head (F, C) and the relative jitter that its Cholesky factor needed (0.0 for none)."""
+
+    head: Tensor
+    jitter: float
+
+
+def solve_head(moments: Moments, *, penalty: float | Tensor, previous: Tensor | None = None) -> Solution:
+    """Minimise the mean squared error plus a quadratic pull to the previous head.
+
+        min_W  mean |W^T phi - y|^2 + |W - W_0|_P^2      W = W_0 + (G + P)^-1 (C - G W_0)
+
+    The same as (G + P)^-1 (C + P W_0), written so that a strong penalty returns W_0 without cancellation.
+
+    Args:
+        moments: gram (F, F) and cross (F, C), float64 means.
+        penalty: P, a number (a multiple of the identity), (F,) a diagonal, or (F, F).
+        previous: W_0 (F, C); None stands for zero.
+    Returns:
+        Solution with head (F, C) float64 and the jitter used.
+    Raises:
+        NotPositiveDefinite: G + P fails Cholesky after the jitter ladder, or the moments are not finite.
+    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2), (13) and appendix A.
+    """
+    system = _system(moments.gram, penalty)
+    right = moments.cross if previous is None else moments.cross - moments.gram @ previous
+    factor, jitter = _cholesky(system)
+    head = torch.cholesky_solve(right, factor)
+    if previous is not None:
+        head = previous + head
+    if not torch.isfinite(head).all():
+        raise NotPositiveDefinite(
+            "solve_head: `moments` must be finite; got a head with NaN or infinite entries. "
+            "The features or targets of this batch are not finite, or overflow when squared."
+        )
+    return Solution(head, jitter)
+
+
+def ridge(moments: Moments, *, strength: float) -> Tensor:
+    """Head that minimises the mean squared error plus a pull to zero.
+
+        min_W  mean |W^T phi - y|^2 + strength |W|^2      W = (G + b I)^-1 C
+
+    Args:
+        moments: feature moments, gram (F, F) and cross (F, C), float64 means.
+        strength: b >= 0 on the MEAN loss, so independent of batch size and resolution (paper: beta = rows * b).
+    Returns:
+        (F, C), float64.
+    Raises:
+        ValueError: strength is negative or not finite.
+        NotPositiveDefinite: G + b I fails Cholesky after the jitter ladder.
+    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2) and (11).
+    """
+    check_strength("ridge", strength, allow_zero=True)
+    return solve_head(moments, penalty=strength).head
+
+
+def proximal(moments: Moments, previous: Tensor, *, strength: float) -> Tensor:
+    """Head that minimises the mean squared error plus a pull to the previous head.
+
+        min_W  mean |W^T phi - y|^2 + strength |W - previous|^2      W = (G + s I)^-1 (C + s previous)
+
+    Args:
+        moments: feature moments, gram (F, F) and cross (F, C), float64 means.
+        previous: (F, C), the head before this batch.
+        strength: s > 0 on the MEAN loss, so independent of batch size and resolution (paper: lambda = rows * s).
+    Returns:
+        (F, C), float64.
+    Raises:
+        ValueError: shapes disagree, or strength is not above zero.
+        NotPositiveDefinite: G + s I fails Cholesky after the jitter ladder.
+    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (13).
+    """
+    check_strength("proximal", strength)
+    if previous.shape != moments.cross.shape:
+        raise ValueError(
+            f"proximal: `previous` must be {tuple(moments.cross.shape)}, (features, outputs) of the moments; "
+            f"got {tuple(previous.shape)}."
+        )
+    return solve_head(moments, penalty=strength, previous=previous.detach().to(torch.float64)).head
+
+
+def strength_from_paper(value: float, *, rows: int) -> float:
+    """The strength on means that equals a coefficient on sums over ``rows`` rows: strength = value / rows.
+
+    The paper writes sums over the batch (Eq. 10 to 13), so its lambda and beta grow with batch size and resolution:
+    lambda = 10 on 32 samples of 256 points is a strength of 10 / 8192.
+    """
+    return value / rows
+
+
+def check_strength(function: str, strength: object, *, allow_zero: bool = False) -> None:
+    """Raise ValueError unless ``strength`` is a finite number above zero (or at least zero)."""
+    value = float(strength) if isinstance(strength, (int, float)) and not isinstance(strength, bool) else math.nan
+    fine = math.isfinite(value) and (value > 0 or (allow_zero and value == 0))
+    if not fine:
+        bound = "of at least 0" if allow_zero else "above 0"
+        raise ValueError(
+            f"{function}: `strength` must be a finite number {bound}; got {strength!r}. "
+            "It multiplies |W|^2 beside a MEAN squared error; 1e-2 is a usual value."
+        )
+
+
+def _system(gram: Tensor, penalty: float | Tensor) -> Tensor:
+    if isinstance(penalty, Tensor) and penalty.ndim == 2:
+        return gram + penalty
+    system = gram.clone()
+    system.diagonal().add_(penalty)
+    return system
+
+
+def _cholesky(system: Tensor) -> tuple[Tensor, float]:
+    scale = system.diagonal().mean()
+    for jitter in JITTER_LADDER:
+        shifted = system
+        if jitter:
+            shifted = system.clone()
+            shifted.diagonal().add_(jitter * scale)
+        factor, info = torch.linalg.cholesky_ex(shifted)
+        if info.item() == 0:
+            if jitter:
+                warnings.warn(
+                    f"solve_head: Cholesky needed a diagonal shift of {jitter:g} times the mean diagonal. "
+                    "Features are linearly dependent at this strength; raise `strength`.",
+                    JitterWarning,
+                    stacklevel=3,
+                )
+            return factor, jitter
+    finite = bool(torch.isfinite(system).all())
+    reason = (
+        "the features are linearly dependent; raise `strength`" if finite else "features or targets hold NaN or Inf"
+    )
+    raise NotPositiveDefinite(
+        f"solve_head: `moments` must give a positive definite system of size {system.shape[0]}; "
+        f"Cholesky failed with every jitter up to {JITTER_LADDER[-1]:g}. Likely cause: {reason}."
+    )

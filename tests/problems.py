@@ -1,0 +1,42 @@
+"""Small problems with known answers, shared by the tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+
+def regression(rows: int = 200, features: int = 7, outputs: int = 3, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Well-conditioned features (rows, F) and noisy linear targets (rows, C), float64."""
+    generator = torch.Generator().manual_seed(seed)
+    phi = torch.randn(rows, features, dtype=torch.float64, generator=generator)
+    weight = torch.randn(features, outputs, dtype=torch.float64, generator=generator)
+    return phi, phi @ weight + 0.1 * torch.randn(rows, outputs, dtype=torch.float64, generator=generator)
+
+
+def mlp(inputs: int = 3, width: int = 8, outputs: int = 2, *, seed: int = 0, bias: bool = True) -> nn.Sequential:
+    """A float64 network whose last layer is the head."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, outputs, bias=bias)).double()
+
+
+class Shifted(Dataset[dict[str, Tensor]]):
+    """Smooth periodic fields x and targets y(s) = x(s - shift)^2: learnable in seconds by a small FNO."""
+
+    def __init__(self, samples: int, *, points: int = 32, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        grid = 2 * np.pi * np.arange(points) / points
+        amplitude = 0.5 * rng.normal(size=(samples, 2, 4)) / (1 + np.arange(4)) ** 2
+        waves = np.stack([np.cos(np.outer(np.arange(1, 5), grid)), np.sin(np.outer(np.arange(1, 5), grid))])
+        fields = np.einsum("sam,amp->sp", amplitude, waves)[:, None, :]
+        self.x = torch.tensor(fields, dtype=torch.float32)
+        self.y = torch.roll(self.x.square(), 3, dims=-1)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"x": self.x[index], "y": self.y[index]}
