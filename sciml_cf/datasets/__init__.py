@@ -1,0 +1,5 @@
+"""Stored fields as torch datasets."""
+
+from sciml_cf.datasets.field import FieldDataset, Split, split_indices
+
+__all__ = ["FieldDataset", "Split", "split_indices"]

@@ -1,0 +1,150 @@
+"""A generated dataset file as a torch dataset of input and output fields, at any dividing resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data_gen.grid import PeriodicGrid, resample
+from data_gen.store import open_dataset
+from sciml_cf.errors import DatasetError, check_choice, check_count
+
+Split = Literal["train", "validation", "test", "all"]
+Sampling = Literal["strided", "fourier"]
+# The paper splits 2048 samples into these parts; other sizes keep the proportions.
+_TRAIN, _VALIDATION, _ALL = 1448, 200, 2048
+_SPLIT_SEED = 0
+_BLOCK_ROWS = 64  # full-resolution rows held while a coarser copy is made
+
+
+def split_indices(num_samples: int, *, seed: int = _SPLIT_SEED) -> dict[str, np.ndarray]:
+    """Disjoint sample indices of "train", "validation" and "test", each sorted, from one seeded permutation.
+
+    The proportions are 1448 : 200 : 400, as in the closed-form paper (section 6).
+
+    Raises:
+        ValueError: fewer than three samples.
+    """
+    check_count("split_indices", "num_samples", num_samples, minimum=3, hint="Each of the three parts needs one.")
+    order = np.random.default_rng(seed).permutation(num_samples)
+    validation = max(1, round(num_samples * _VALIDATION / _ALL))
+    train = min(max(1, round(num_samples * _TRAIN / _ALL)), num_samples - validation - 1)
+    parts = np.split(order, [train, train + validation])
+    return {name: np.sort(part) for name, part in zip(("train", "validation", "test"), parts, strict=True)}
+
+
+class FieldDataset(Dataset[dict[str, Tensor]]):
+    """Items {"x": (C, N), "y": (C', N)} of one split, held in memory at the resolution asked for.
+
+    Args:
+        path: a dataset file written by ``data_gen.generate``.
+        split: "train", "validation", "test" or "all".
+        resolution: grid points N, a divisor of the stored resolution; None keeps the stored one.
+        sampling: "strided" takes every k-th point, as the paper does; "fourier" cuts the spectrum.
+        inputs, targets: names of stored fields, joined along the channel axis; by default the file's own.
+        split_seed: seed of the permutation that splits the samples.
+    Raises:
+        DatasetError: the file is missing, unreadable or holds values that are not finite.
+        ValueError: the resolution does not divide the stored one; a name is unknown.
+
+    Attributes:
+        x, y: (S, C, N) and (S, C', N), all items, in the default dtype.
+        indices: (S,) the samples' row numbers in the file.
+        stored_resolution: points of the file's own grid.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        split: Split,
+        *,
+        resolution: int | None = None,
+        sampling: Sampling = "strided",
+        inputs: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
+        split_seed: int = _SPLIT_SEED,
+    ) -> None:
+        check_choice("FieldDataset", "split", split, ("train", "validation", "test", "all"))
+        check_choice("FieldDataset", "sampling", sampling, ("strided", "fourier"))
+        self.path, self.split, self.split_seed = Path(path), split, split_seed
+        with open_dataset(self.path) as data:
+            self.stored_resolution, self.checksum = data.resolution, data.checksum
+            self.resolution = data.resolution if resolution is None else resolution
+            check_resolution("FieldDataset", self.resolution, data.resolution)
+            parts = {"all": np.arange(data.num_samples)}
+            self.indices = parts[split] if split in parts else split_indices(data.num_samples, seed=split_seed)[split]
+            self.x = self._read(data, tuple(inputs or (data.input_name,)), sampling)
+            self.y = self._read(data, tuple(targets or (data.target_name,)), sampling)
+            self._equation, self._extent = data.equation, data.grid.extent
+            self._duration = data.times[-1] - data.times[0]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"x": self.x[index], "y": self.y[index]}
+
+    @property
+    def grid(self) -> PeriodicGrid:
+        """The grid of the items."""
+        return PeriodicGrid(self.resolution, extent=self._extent)
+
+    @property
+    def points(self) -> np.ndarray:
+        """(N,), coordinates of the items' grid points."""
+        return self.grid.points
+
+    def linear_solution(self) -> Tensor | None:
+        """What the linear part of the equation alone makes of the inputs (for Burgers the heat kernel); None if x
+        is not one field of the shape of y.
+
+            y_k = exp(L(k) t) x_k
+        """
+        if self.x.shape != self.y.shape:
+            return None
+        grid = self.grid
+        factor = np.exp(self._equation.symbol(*grid.wavevector) * self._duration)
+        blocks = [grid.to_points(factor * grid.to_modes(block.double().numpy())) for block in self.x.split(_BLOCK_ROWS)]
+        return torch.from_numpy(np.concatenate(blocks)).to(self.y.dtype)
+
+    def _read(self, data, names: tuple[str, ...], sampling: Sampling) -> Tensor:  # type: ignore[no-untyped-def]
+        stride = self.stored_resolution // self.resolution
+        fields = []
+        for name in names:
+            blocks = []
+            for start in range(0, len(self.indices), _BLOCK_ROWS):
+                rows = self.indices[start : start + _BLOCK_ROWS]
+                if sampling == "strided":
+                    block = data.read(name, rows=rows, stride=stride)
+                else:
+                    block = resample(data.read(name, rows=rows), self.resolution)
+                if not np.isfinite(block).all():
+                    bad = rows[np.argwhere(~np.isfinite(block))[0][0]]
+                    raise DatasetError(
+                        f"FieldDataset: `{name}` must be finite; sample {bad} of {self.path} holds NaN or Inf. "
+                        "Run `sciml-cf validate` on the file and generate it again."
+                    )
+                blocks.append(np.asarray(block, dtype=_numpy_dtype()))
+            fields.append(np.concatenate(blocks))
+        return torch.from_numpy(np.concatenate(fields, axis=1))
+
+
+def check_resolution(function: str, resolution: int, stored: int) -> None:
+    """Raise ValueError unless ``resolution`` divides the stored one."""
+    check_count(function, "resolution", resolution)
+    if stored % resolution:
+        options = [str(n) for n in range(stored, 0, -1) if stored % n == 0][:10]
+        raise ValueError(
+            f"{function}: `resolution` must divide the stored resolution {stored}; got {resolution}. "
+            f"For instance {', '.join(options)}."
+        )
+
+
+def _numpy_dtype() -> type:
+    return np.float64 if torch.get_default_dtype() == torch.float64 else np.float32

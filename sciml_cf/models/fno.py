@@ -1,0 +1,73 @@
+"""The Fourier neural operator in the shape of the closed-form paper, built by neuraloperator."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from sciml_cf.errors import check_count
+
+
+@dataclass(frozen=True)
+class FNOConfig:
+    """Shape of a Fourier neural operator; ``build`` makes the module.
+
+    Args:
+        in_channels: channels of the input field.
+        out_channels: channels of the output field.
+        width: channels of the hidden layers.
+        modes: complex Fourier modes kept in each direction, the mean included.
+        layers: number of Fourier layers.
+        projection_ratio: width of the projection's hidden layer over ``width``; its outputs are the head's features.
+        num_dims: spatial dimensions.
+    """
+
+    in_channels: int = 1
+    out_channels: int = 1
+    width: int = 64
+    modes: int = 16
+    layers: int = 4
+    projection_ratio: int = 2
+    num_dims: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            check_count("FNOConfig", name, value)
+
+    def build(self, *, seed: int = 0) -> nn.Module:
+        """A new FNO, (B, in_channels, *N) -> (B, out_channels, *N), initialised from ``seed`` alone.
+
+        neuraloperator's ``n_modes`` counts both signs of a wavenumber and keeps n // 2 + 1 complex modes, hence
+        n = 2 (modes - 1). There is no positional channel: on a periodic domain the default ramp is a sawtooth, and
+        the model would not transfer between resolutions.
+
+        Source: Li et al., Fourier Neural Operator (arXiv:2010.08895), section 5.1.
+        """
+        FNO = _import_fno()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return FNO(
+                n_modes=(2 * (self.modes - 1),) * self.num_dims,
+                in_channels=self.in_channels,
+                out_channels=self.out_channels,
+                hidden_channels=self.width,
+                n_layers=self.layers,
+                projection_channel_ratio=self.projection_ratio,
+                positional_embedding=None,
+                use_channel_mlp=False,
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The arguments as plain values, to store beside a trained model."""
+        return asdict(self)
+
+
+def _import_fno() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its dependencies warn at import
+        from neuralop.models import FNO
+    return FNO

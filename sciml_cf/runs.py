@@ -1,0 +1,274 @@
+"""The run folder: what a training leaves behind, and how to use it again.
+
+    run.json           versions, the model's builder, the data, every setting of the training
+    history.csv        one row an epoch
+    last.pt            checkpoint to resume from (weights, head state, optimizer, counters)
+    weights_best.pt    plain state_dict at the lowest validation error
+    weights_last.pt    plain state_dict after the last finished epoch
+    evaluation.nc      errors at several resolutions, written by `evaluate`
+
+The .pt files hold tensors and plain values only and load with ``torch.load(path, weights_only=True)``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pickle
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from data_gen.grid import resample
+from sciml_cf.errors import CheckpointError, check_choice, check_count
+from sciml_cf.models import build_from
+
+RUN_FILE = "run.json"
+HISTORY_FILE = "history.csv"
+CHECKPOINT_FILE = "last.pt"
+EVALUATION_FILE = "evaluation.nc"
+_OWN_FILES = (RUN_FILE, HISTORY_FILE, CHECKPOINT_FILE, "weights_best.pt", "weights_last.pt", EVALUATION_FILE)
+Which = Literal["best", "last"]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    names = ("sciml-cf", "torch", "neuraloperator", "lightning-fabric", "numpy", "scipy", "h5py", "xarray")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> bool:
+    """Make the folder ready and write run.json; whether there is a checkpoint to resume from.
+
+    Raises:
+        FileNotFoundError: the folder that should hold ``out`` is missing.
+        FileExistsError: ``out`` exists, and neither ``resume`` nor ``overwrite`` was asked for.
+        CheckpointError: ``resume`` finds a run of other settings.
+    """
+    out = Path(out)
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"fit: `out` must lie in an existing folder; got {out}. Create {out.parent} first.")
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"fit: `out` must be a folder for the run; got the file {out}. Choose another path.")
+    occupied = out.is_dir() and any(out.iterdir())
+    if occupied and not (resume or overwrite):
+        raise FileExistsError(
+            f"fit: `out` must not exist yet; got {out}. Use --resume to continue it or --overwrite to replace it."
+        )
+    if resume and (out / RUN_FILE).exists():
+        _check_same_settings(out, settings)
+        return (out / CHECKPOINT_FILE).exists()
+    if occupied and resume:
+        raise CheckpointError(f"fit: `out` must be a run folder to resume; got {out}, which has no {RUN_FILE}.")
+    out.mkdir(exist_ok=True)
+    for name in _OWN_FILES:
+        (out / name).unlink(missing_ok=True)
+    write_atomically(out / RUN_FILE, json.dumps({**settings, "versions": versions()}, indent=2) + "\n")
+    return False
+
+
+def _check_same_settings(out: Path, settings: dict[str, Any]) -> None:
+    stored = read_settings(out)
+    wanted = json.loads(json.dumps(settings))
+    for section in wanted:
+        for key in sorted(set(wanted[section] or {}) | set(stored.get(section) or {})):
+            old, new = (stored.get(section) or {}).get(key), (wanted[section] or {}).get(key)
+            if old != new:
+                raise CheckpointError(
+                    f"fit: `resume` must continue the same run; got {section}.{key} = {new!r} where {out} has {old!r}. "
+                    "Use the run's own settings, or another --out."
+                )
+
+
+def read_settings(run: Path | str) -> dict[str, Any]:
+    """The contents of run.json.
+
+    Raises:
+        CheckpointError: the folder or its run.json is missing or unreadable.
+    """
+    path = Path(run) / RUN_FILE
+    if not path.is_file():
+        raise CheckpointError(f"load: `run` must be a folder made by training; got {run}, which has no {RUN_FILE}.")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"load: `run` must hold a readable {RUN_FILE}; got {path} ({error}).") from error
+
+
+def write_history(run: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write history.csv whole, so that it never holds half a row."""
+    if not rows:
+        return
+    path = run / HISTORY_FILE
+    temporary = path.with_suffix(".csv.part")
+    with temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, path)
+
+
+def read_history(run: Path | str) -> list[dict[str, float]]:
+    """The rows of history.csv, oldest first, values as numbers."""
+    path = Path(run) / HISTORY_FILE
+    if not path.is_file():
+        raise CheckpointError(f"read_history: `run` must hold a {HISTORY_FILE}; got {run}. Did an epoch finish?")
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def save_evaluation(result: xr.Dataset, run: Path | str) -> Path:
+    """Write RUN/evaluation.nc (netCDF-4), whole or not at all."""
+    path = Path(run) / EVALUATION_FILE
+    temporary = path.with_suffix(".nc.part")
+    result.to_netcdf(temporary, engine="h5netcdf")
+    os.replace(temporary, path)
+    return path
+
+
+def read_evaluation(run: Path | str) -> xr.Dataset:
+    """RUN/evaluation.nc in memory.
+
+    Raises:
+        CheckpointError: the run has not been evaluated, or the file is unreadable.
+    """
+    path = Path(run) / EVALUATION_FILE
+    if not path.is_file():
+        raise CheckpointError(
+            f"read_evaluation: `run` must hold {EVALUATION_FILE}; got {run}. Run `sciml-cf evaluate` on it first."
+        )
+    try:
+        return xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"read_evaluation: {path} must be a whole netCDF file; it cannot be read ({error})."
+        ) from error
+
+
+def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """Tensors of the model's state_dict, on the CPU, without the extras that some libraries add to theirs."""
+    return {name: value.detach().cpu() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+
+
+def save_tensors(path: Path, content: dict[str, Any]) -> None:
+    """torch.save to a temporary file, flush to disk, then rename: the old file stays until the new one is whole."""
+    temporary = path.with_suffix(path.suffix + ".part")
+    with temporary.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """What ``save_tensors`` wrote; runs no code from the file.
+
+    Raises:
+        CheckpointError: missing, truncated, or not a checkpoint.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"load: `run` must hold {path.name}; got {path.parent}. Did the first epoch finish?")
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise CheckpointError(f"load: {path} must be a whole checkpoint; it cannot be read ({reason}).") from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that readers see the old or the new one, never half."""
+    temporary = path.with_suffix(path.suffix + ".part")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def load(run: Path | str, *, model: nn.Module | None = None, which: Which = "best") -> nn.Module:
+    """The trained model of a run folder, in evaluation mode, on the CPU.
+
+    Args:
+        run: the folder that training wrote.
+        model: an untrained module of the same shape; needed only for models that were not made by a builder of
+            ``sciml_cf.models``, which the folder cannot build again.
+        which: "best" for the lowest validation error, "last" for the end of training.
+    Raises:
+        CheckpointError: the folder, or a file in it, is missing, truncated or of another shape.
+    """
+    check_choice("load", "which", which, ("best", "last"))
+    run = Path(run)
+    settings = read_settings(run)
+    if model is None:
+        if not settings.get("model"):
+            raise CheckpointError(
+                f"load: `model` must be given for {run}: its model was made outside sciml_cf, so only its weights "
+                "are stored. Pass load(run, model=YourModel(...))."
+            )
+        model = build_from(settings["model"])
+    weights = read_tensors(run / f"weights_{which}.pt")
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"load: `model` must have the shape of the run's; {run} does not fit it ({reason})."
+        ) from error
+    return model.eval()
+
+
+def predict(
+    run: Path | str | nn.Module, fields: np.ndarray, *, resolution: int | None = None, batch_size: int = 32
+) -> np.ndarray:
+    """Apply a trained model to input fields on a periodic 1-D grid.
+
+    Args:
+        run: a run folder, or a model.
+        fields: (B, N) for one channel or (B, C, N).
+        resolution: points to run the model at; the inputs are Fourier-interpolated to it. None keeps N.
+        batch_size: samples a forward pass.
+    Returns:
+        (B, N') or (B, C', N') like the input, float32.
+    Raises:
+        ValueError: wrong shape, or values that are not finite.
+    """
+    fields = np.asarray(fields)
+    if fields.ndim not in (2, 3) or not np.issubdtype(fields.dtype, np.number) or np.iscomplexobj(fields):
+        raise ValueError(
+            f"predict: `fields` must be real (samples, points) or (samples, channels, points); "
+            f"got {fields.dtype} {fields.shape}."
+        )
+    if not np.isfinite(fields).all():
+        bad = int(np.argwhere(~np.isfinite(fields))[0][0])
+        raise ValueError(f"predict: `fields` must be finite; got NaN or Inf in sample {bad}.")
+    if resolution is not None:
+        check_count("predict", "resolution", resolution)
+    model = run if isinstance(run, nn.Module) else load(run)
+    inputs = fields[:, None, :] if fields.ndim == 2 else fields
+    if resolution is not None and resolution != inputs.shape[-1]:
+        inputs = resample(inputs, resolution)
+    outputs = apply_in_batches(model, torch.as_tensor(np.ascontiguousarray(inputs)), batch_size=batch_size).numpy()
+    return outputs[:, 0, :] if fields.ndim == 2 and outputs.shape[1] == 1 else outputs
+
+
+def apply_in_batches(model: nn.Module, inputs: Tensor, *, batch_size: int) -> Tensor:
+    """Outputs of ``model`` in evaluation mode for inputs (B, C, *N), computed ``batch_size`` samples at a time."""
+    parameter = next(iter(model.parameters()))
+    dtype = parameter.dtype if parameter.is_floating_point() else torch.get_default_dtype()
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        parts = [model(part.to(parameter.device, dtype)).cpu() for part in inputs.split(batch_size)]
+    model.train(was_training)
+    return torch.cat(parts)

@@ -1,0 +1,365 @@
+"""Training: one explicit loop, readable beside the paper's algorithm boxes, on Lightning Fabric."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sized
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged, check_choice, check_count, check_positive
+from sciml_cf.head import ClosedFormLoss, Proximal, Ridge, Rule, find_head
+from sciml_cf.metrics import mse
+from sciml_cf.runs import (
+    CHECKPOINT_FILE,
+    plain_state_dict,
+    read_tensors,
+    save_tensors,
+    start_run,
+    write_history,
+)
+
+Method = Literal["l2", "ridge", "proximal"]
+# Learning rates that suit a Fourier neural operator, used where the configuration names none.
+_LEARNING_RATES = {("sgd", "l2"): 0.3, ("sgd", "closed form"): 1.0, ("adam", "l2"): 3e-3, ("adam", "closed form"): 3e-3}
+_STRENGTHS = {"l2": 0.0, "ridge": 1e-4, "proximal": 1e-2}
+_CHECK_EVERY = 20  # steps between looks at the loss, so that a GPU is not made to wait at each
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to train.
+
+    Args:
+        method: "l2" trains every layer by gradients; "ridge" and "proximal" solve the last layer in closed form.
+        algorithm: 1 moves the backbone first and then solves the head on re-computed features (two forwards a step);
+            2 solves the head first and moves the backbone at the new head (one forward). Not used by "l2".
+        optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9.
+        learning_rate: peak rate; by default 3e-3 for adam, and for sgd 1.0 (0.3 with l2).
+        schedule: "cosine" decays to zero over all steps; "constant" stays.
+        strength: pull of the head to its previous value (proximal, default 1e-2) or to zero (ridge, default 1e-4),
+            beside a MEAN squared error; the paper's lambda or beta is strength * batch size * grid points.
+        batch_size: samples a step. An incomplete last batch of an epoch is left out; each epoch is shuffled anew.
+        epochs: passes over the training samples.
+        seed: seed of the initial weights and of the order of the samples.
+        accelerator: "auto", "cpu", "cuda" or "mps", as Lightning Fabric names them.
+    """
+
+    method: Method = "proximal"
+    algorithm: Literal[1, 2] = 2
+    optimizer: Literal["sgd", "adam"] = "adam"
+    learning_rate: float | None = None
+    schedule: Literal["constant", "cosine"] = "cosine"
+    strength: float | None = None
+    batch_size: int = 32
+    epochs: int = 100
+    seed: int = 0
+    accelerator: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_choice("fit", "method", self.method, ("l2", "ridge", "proximal"))
+        check_choice("fit", "algorithm", self.algorithm, (1, 2))
+        check_choice("fit", "optimizer", self.optimizer, ("sgd", "adam"))
+        check_choice("fit", "schedule", self.schedule, ("constant", "cosine"))
+        check_count("fit", "batch_size", self.batch_size)
+        check_count("fit", "epochs", self.epochs)
+        check_count("fit", "seed", self.seed, minimum=0)
+        if self.learning_rate is not None:
+            check_positive("fit", "learning_rate", self.learning_rate)
+        if self.strength is not None and self.method != "l2":
+            self.rule()
+
+    def resolved(self) -> FitConfig:
+        """The same with every default that depends on other settings written out."""
+        kind = "l2" if self.method == "l2" else "closed form"
+        rate = self.learning_rate if self.learning_rate is not None else _LEARNING_RATES[self.optimizer, kind]
+        strength = self.strength if self.strength is not None else _STRENGTHS[self.method]
+        return replace(self, learning_rate=rate, strength=strength)
+
+    def rule(self) -> Rule:
+        """The head's rule; only for methods with a closed-form head."""
+        strength = self.strength if self.strength is not None else _STRENGTHS[self.method]
+        return Ridge(strength) if self.method == "ridge" else Proximal(strength)
+
+
+@dataclass(frozen=True)
+class History:
+    """One row an epoch: epoch, steps, learning_rate, train_loss, validation_mse, jitter, head_change, seconds."""
+
+    rows: tuple[dict[str, float], ...]
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The row with the lowest validation error."""
+        return min(self.rows, key=lambda row: row["validation_mse"])
+
+
+def fit(
+    model: nn.Module,
+    train: Dataset[dict[str, Tensor]],
+    validation: Dataset[dict[str, Tensor]],
+    *,
+    config: FitConfig,
+    out: Path | str,
+    head: nn.Module | str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    describe: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> History:
+    """Train ``model`` to map x to y under the mean squared error; leaves it with the weights of the last epoch.
+
+    Before each validation under Algorithm 2, the head is solved once more on the batch that comes next, so that it
+    matches the backbone it is evaluated with; training then goes on from the head it had (arXiv:2510.04606,
+    Algorithm 2, line 10).
+
+    Args:
+        model: maps x to y; its last linear layer is the head.
+        train, validation: items {"x": (C, *N), "y": (C', *N)}.
+        config: see FitConfig.
+        out: run folder to write (see sciml_cf.runs).
+        head: the layer to solve, or its dotted name; by default the last linear layer of the model.
+        resume: go on from the folder's checkpoint; ends in the same weights, bit for bit, as without interruption.
+        overwrite: replace a run that is already there.
+        describe: {"model": ..., "data": ...} stored in run.json, so that ``load`` can build the model again.
+        progress: show a progress bar on standard error.
+    Returns:
+        History.
+    Raises:
+        TrainingDiverged: the loss left the finite range; the folder keeps the last good checkpoint.
+        CheckpointError, FileExistsError, FileNotFoundError: the run folder cannot be used.
+    """
+    return _Training(model, train, validation, config.resolved(), Path(out), head, progress).run(
+        resume=resume, overwrite=overwrite, describe=describe or {}
+    )
+
+
+class _Training:
+    """The state of one training: what the checkpoint holds, and the loop that moves it."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Dataset[dict[str, Tensor]],
+        validation: Dataset[dict[str, Tensor]],
+        config: FitConfig,
+        out: Path,
+        head: nn.Module | str | None,
+        progress: bool,
+    ) -> None:
+        self.raw_model, self.config, self.out, self.progress = model, config, out, progress
+        self.data, self.num_samples = train, len(cast(Sized, train))
+        if min(self.num_samples, len(cast(Sized, validation))) == 0:
+            raise ValueError("fit: `train` and `validation` must each hold at least one sample; got an empty dataset.")
+        self.fabric = Fabric(accelerator=config.accelerator, devices="auto" if _launched() else 1)
+        self.batch_size = min(config.batch_size, self.num_samples)
+        self.steps_per_epoch = self.num_samples // self.batch_size
+        self.loss = self._make_loss(head)
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.model, self.optimizer = self.fabric.setup(model, _make_optimizer(parameters, config))
+        if self.loss is not None:
+            self.loss.to(self.fabric.device)
+        self.validation = self._loader(
+            validation, [list(part) for part in _chunks(range(len(cast(Sized, validation))), max(self.batch_size, 32))]
+        )
+        self.epoch, self.best, self.first_loss, self.rows = 0, math.inf, math.nan, []
+
+    def run(self, *, resume: bool, overwrite: bool, describe: dict[str, Any]) -> History:
+        settings = {"fit": asdict(self.config), "model": describe.get("model"), "data": describe.get("data")}
+        found = start_run(self.out, settings, resume=resume, overwrite=overwrite)
+        if found:
+            self._load()
+        elif self.fabric.is_global_zero:
+            self._save(improved=False)
+        steps = self.config.epochs * self.steps_per_epoch
+        bar = tqdm(
+            total=steps,
+            initial=self.epoch * self.steps_per_epoch,
+            desc=f"train {self.config.method}",
+            unit="step",
+            disable=not (self.progress and self.fabric.is_global_zero),
+        )
+        with bar:
+            while self.epoch < self.config.epochs:
+                self._one_epoch(bar)
+                bar.set_postfix(epoch=self.epoch, validation_mse=f"{self.rows[-1]['validation_mse']:.3g}")
+        return History(tuple(self.rows))
+
+    def _one_epoch(self, bar: Any) -> None:
+        start = time.perf_counter()
+        self.model.train()
+        losses: list[Tensor] = []
+        before = None if self.loss is None else self.loss.head.state()["head"]
+        for index, batch in enumerate(self._batches(self.epoch)):
+            step = self.epoch * self.steps_per_epoch + index
+            self._set_learning_rate(step)
+            try:
+                losses.append(self._step(batch["x"], batch["y"]))
+            except NotPositiveDefinite as error:
+                raise self._diverged(step, str(error)) from error
+            if len(losses) % _CHECK_EVERY == 0:
+                self._check(losses[-_CHECK_EVERY:], step)
+            bar.update()
+        self._check(losses, (self.epoch + 1) * self.steps_per_epoch - 1)
+        trajectory = self._solve_ahead()
+        error = self._validate()
+        if not math.isfinite(error):
+            raise self._diverged((self.epoch + 1) * self.steps_per_epoch - 1, f"validation error {error}")
+        self.epoch += 1
+        row = {
+            "epoch": self.epoch,
+            "steps": self.epoch * self.steps_per_epoch,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": torch.stack(losses).mean().item(),
+            "validation_mse": error,
+        }
+        if self.loss is not None:
+            state = self.loss.head.state()
+            row["head_change"] = (state["head"] - cast(Tensor, before)).norm().item()
+            row["jitter"] = state["jitter"].item()
+        row["seconds"] = time.perf_counter() - start
+        self.rows.append(row)
+        improved, self.best = error < self.best, min(error, self.best)
+        if self.fabric.is_global_zero:
+            self._save(improved=improved, head=trajectory)
+        if trajectory is not None and self.loss is not None and self.epoch < self.config.epochs:
+            self.loss.head.restore(trajectory)
+
+    # One step of each method: the mean squared error of the batch, detached.
+
+    def _step(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.loss is None:
+            return self._descend(nn.functional.mse_loss(self.model(x), y))
+        prediction = self.model(x)
+        if self.config.algorithm == 2:
+            return self._descend(self.loss(prediction, y))
+        self.loss.head.prove(prediction)
+        value = self._descend(nn.functional.mse_loss(prediction, y))
+        with torch.no_grad():
+            self.loss.head.update(y, prediction=self.model(x))
+        return value
+
+    def _descend(self, loss: Tensor) -> Tensor:
+        self.optimizer.zero_grad()
+        if loss.requires_grad:
+            self.fabric.backward(loss)
+            self.optimizer.step()
+        return loss.detach()
+
+    def _solve_ahead(self) -> dict[str, Tensor] | None:
+        """Solve the head on the next batch for evaluation; returns the state to go back to (Algorithm 2 only)."""
+        if self.loss is None or self.config.algorithm == 1:
+            return None
+        head = self.loss.head
+        trajectory = head.state()
+        batch = next(iter(self._batches(self.epoch + 1)))
+        self.model.eval()
+        with torch.no_grad(), head.recording():
+            head.update(batch["y"], prediction=self.model(batch["x"]))
+        return trajectory
+
+    def _validate(self) -> float:
+        self.model.eval()
+        total, count = 0.0, 0
+        with torch.no_grad():
+            for batch in self.validation:
+                total += mse(self.model(batch["x"]), batch["y"]).double().sum().item()
+                count += len(batch["x"])
+        return total / count
+
+    def _check(self, losses: list[Tensor], step: int) -> None:
+        values = torch.stack(losses)
+        if math.isnan(self.first_loss):
+            self.first_loss = values[0].item()
+        worst = values.max().item() if bool(torch.isfinite(values).all()) else math.nan
+        if not worst <= 1e6 * max(self.first_loss, 1e-300):
+            raise self._diverged(step, f"training loss {worst}")
+
+    def _diverged(self, step: int, what: str) -> TrainingDiverged:
+        return TrainingDiverged(
+            f"fit: `learning_rate` must keep the training stable; got {self.config.learning_rate:g}, and by step "
+            f"{step + 1} (epoch {self.epoch + 1}): {what}. Try a third of it. The checkpoint of epoch "
+            f"{self.epoch} is kept in {self.out}."
+        )
+
+    def _set_learning_rate(self, step: int) -> None:
+        rate = cast(float, self.config.learning_rate)
+        if self.config.schedule == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * step / (self.config.epochs * self.steps_per_epoch)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _make_loss(self, head: nn.Module | str | None) -> ClosedFormLoss | None:
+        if self.config.method == "l2":
+            return None
+        if head is None:
+            head = find_head(self.raw_model)
+        elif isinstance(head, str):
+            head = self.raw_model.get_submodule(head)
+        return ClosedFormLoss(cast(Any, head), self.config.rule())
+
+    def _batches(self, epoch: int) -> Iterator[dict[str, Tensor]]:
+        """The batches of one epoch, in an order that depends on the seed and the epoch alone."""
+        size, world, rank = self.batch_size, self.fabric.world_size, self.fabric.global_rank
+        seed = np.random.SeedSequence([self.config.seed, epoch]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
+        order = torch.randperm(self.num_samples, generator=generator).tolist()
+        batches = [order[start : start + size] for start in range(0, self.steps_per_epoch * size, size)]
+        return iter(self._loader(self.data, [batch[rank::world] for batch in batches]))
+
+    def _loader(self, data: Dataset[dict[str, Tensor]], batches: list[list[int]]) -> Any:
+        loader = DataLoader(data, batch_sampler=batches)
+        return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+    def _save(self, *, improved: bool, head: dict[str, Tensor] | None = None) -> None:
+        weights = plain_state_dict(self.raw_model)
+        content: dict[str, Any] = {
+            "epoch": self.epoch,
+            "best": self.best,
+            "first_loss": self.first_loss,
+            "rows": self.rows,
+            "model": weights,
+            "optimizer": self.optimizer.state_dict(),
+            "head": None if self.loss is None else (head or self.loss.head.state()),
+        }
+        write_history(self.out, self.rows)
+        if self.epoch:
+            save_tensors(self.out / "weights_last.pt", weights)
+        if improved:
+            save_tensors(self.out / "weights_best.pt", weights)
+        # Last, so that a checkpoint never runs ahead of the files it belongs to.
+        save_tensors(self.out / CHECKPOINT_FILE, content)
+
+    def _load(self) -> None:
+        content = read_tensors(self.out / CHECKPOINT_FILE)
+        self.raw_model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        if self.loss is not None:
+            self.loss.head.restore({name: value.to(self.fabric.device) for name, value in content["head"].items()})
+        self.epoch, self.best, self.first_loss = content["epoch"], content["best"], content["first_loss"]
+        self.rows = content["rows"]
+
+
+def _make_optimizer(parameters: list[nn.Parameter], config: FitConfig) -> torch.optim.Optimizer:
+    rate = cast(float, config.learning_rate)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=rate)
+    return torch.optim.SGD(parameters, lr=rate, momentum=0.9, nesterov=True)
+
+
+def _chunks(indices: range, size: int) -> Iterator[range]:
+    return (indices[start : start + size] for start in range(0, len(indices), size))
+
+
+def _launched() -> bool:
+    """Whether a launcher such as torchrun or SLURM started several processes."""
+    return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()

@@ -1,0 +1,303 @@
+import copy
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from sciml_cf.errors import CheckpointError, TrainingDiverged
+from sciml_cf.head import ClosedFormHead, Proximal, find_head
+from sciml_cf.head.layout import read_head
+from sciml_cf.models import FNOConfig, describe
+from sciml_cf.runs import load, plain_state_dict, read_history, read_settings, read_tensors
+from sciml_cf.train import FitConfig, fit
+from tests.problems import Shifted, mlp
+
+TRAIN, VALIDATION = Shifted(40), Shifted(16, seed=1)
+SMALL = FNOConfig(width=8, modes=6, layers=2)
+KINDS = {
+    "l2": {"method": "l2", "learning_rate": 1e-2},
+    "ridge": {"method": "ridge", "algorithm": 1},
+    "algorithm 1": {"method": "proximal", "algorithm": 1, "optimizer": "sgd"},
+    "algorithm 2": {"method": "proximal", "algorithm": 2},
+}
+
+
+def train(out, *, model=None, epochs=3, train=TRAIN, **settings):
+    model = model or SMALL.build()
+    arguments = {key: settings.pop(key) for key in ("resume", "overwrite", "describe", "head") if key in settings}
+    config = FitConfig(epochs=epochs, batch_size=8, accelerator="cpu", **settings)
+    return model, fit(model, train, VALIDATION, config=config, out=out, progress=False, **arguments)
+
+
+def assert_same_weights(a, b):
+    for name, value in plain_state_dict(a).items():
+        assert torch.equal(value, plain_state_dict(b)[name]), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_learns(kind, tmp_path):
+    _, history = train(tmp_path / "run", epochs=12, **KINDS[kind])
+    zero = VALIDATION.y.square().mean().item()
+    assert history.best["validation_mse"] < 0.5 * zero
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_interrupted_training_resumes_to_the_same_bits(kind, tmp_path):
+    whole, history = train(tmp_path / "whole", **KINDS[kind])
+
+    class Interrupted(Shifted):
+        def __getitem__(self, index):
+            self.left = getattr(self, "left", 2 * 40 + 11) - 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+            return super().__getitem__(index)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", train=Interrupted(40), **KINDS[kind])
+    assert 1 <= len(read_history(tmp_path / "run")) < 3
+    resumed, again = train(tmp_path / "run", model=SMALL.build(seed=99), resume=True, **KINDS[kind])
+    assert_same_weights(whole, resumed)
+    assert [row["validation_mse"] for row in again.rows] == [row["validation_mse"] for row in history.rows]
+    a, b = (read_tensors(tmp_path / name / "weights_best.pt") for name in ("whole", "run"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_one_seed_gives_one_result_and_another_seed_another(tmp_path):
+    (a, _), (b, _) = (train(tmp_path / name, seed=3) for name in "ab")
+    c, _ = train(tmp_path / "c", seed=4)
+    assert_same_weights(a, b)
+    assert not torch.equal(read_head(find_head(a)), read_head(find_head(c)))
+
+
+def by_hand(algorithm, steps):
+    """The paper's algorithm box written out, on the batches that fit draws with this seed."""
+    model = SMALL.build()
+    layer = model.projection.fcs[-1]
+    head = ClosedFormHead(layer, Proximal(1e-2))
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.5, momentum=0.9, nesterov=True)
+    for x, y in steps:
+        if algorithm == 2:
+            with torch.no_grad():
+                model(x)
+                head.update(y)
+        loss = (model(x) - y).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if algorithm == 1:
+            with torch.no_grad():
+                model(x)
+                head.update(y)
+    return model
+
+
+class Recorded(Shifted):
+    """Remembers which samples were asked for, in order."""
+
+    def __init__(self, samples):
+        super().__init__(samples)
+        self.seen = []
+
+    def __getitem__(self, index):
+        self.seen.append(index)
+        return super().__getitem__(index)
+
+
+def recorded_run(tmp_path, algorithm):
+    data = Recorded(40)
+    settings = {"method": "proximal", "optimizer": "sgd", "learning_rate": 0.5, "schedule": "constant"}
+    model, _ = train(tmp_path / "run", train=data, epochs=2, algorithm=algorithm, **settings)
+    return model, torch.tensor(data.seen).reshape(-1, 8).tolist()
+
+
+def test_fit_is_the_papers_algorithm_1(tmp_path):
+    model, batches = recorded_run(tmp_path, 1)
+    expected = by_hand(1, [(TRAIN.x[batch], TRAIN.y[batch]) for batch in batches])
+    for name, value in expected.named_parameters():
+        torch.testing.assert_close(model.get_parameter(name), value, rtol=1e-4, atol=1e-6)
+
+
+def test_fit_is_the_papers_algorithm_2(tmp_path):
+    # Five batches an epoch; before each validation the head is also solved on the batch that comes next (line 10).
+    model, batches = recorded_run(tmp_path, 2)
+    assert len(batches) == 2 * 5 + 2 and batches[5] == batches[6]
+    trained, ahead = batches[:5] + batches[6:11], batches[11]
+    expected = by_hand(2, [(TRAIN.x[batch], TRAIN.y[batch]) for batch in trained])
+    layer = expected.projection.fcs[-1]
+    head = ClosedFormHead(layer, Proximal(1e-2), initial="keep")
+    expected(TRAIN.x[ahead])
+    head.update(TRAIN.y[ahead])
+    for name, value in expected.named_parameters():
+        torch.testing.assert_close(model.get_parameter(name), value, rtol=1e-4, atol=1e-5)
+    checkpoint = read_tensors(tmp_path / "run" / "last.pt")
+    solved_ahead, trajectory = read_head(model.projection.fcs[-1]), checkpoint["head"]["head"]
+    assert (solved_ahead - trajectory).abs().max() > 1e-6
+
+
+def test_validation_does_not_change_the_trajectory(tmp_path):
+    config = FitConfig(epochs=3, batch_size=8, accelerator="cpu")
+    models = []
+    for index, validation in enumerate((VALIDATION, Shifted(3, seed=7))):
+        model = SMALL.build()
+        fit(model, TRAIN, validation, config=config, out=tmp_path / str(index), progress=False)
+        models.append(model)
+    assert_same_weights(*models)
+
+
+def test_gradient_methods_leave_the_head_to_the_optimizer(tmp_path):
+    model, _ = train(tmp_path / "run", method="l2")
+    assert all(p.requires_grad for p in model.parameters())
+    model, _ = train(tmp_path / "closed", method="proximal")
+    assert not model.projection.fcs[-1].weight.requires_grad
+
+
+def test_head_may_be_named(tmp_path):
+    model, history = train(tmp_path / "run", head="projection.fcs.1")
+    assert not model.projection.fcs[1].weight.requires_grad
+    assert len(history.rows) == 3
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = SMALL.build()
+
+    def forward(self, x):
+        return x + self.inner(x)
+
+
+@pytest.mark.parametrize("algorithm", [1, 2])
+def test_model_that_changes_its_output_after_the_head_is_refused(algorithm, tmp_path):
+    with pytest.raises(ValueError, match="Something after the head changes it"):
+        train(tmp_path / "run", model=Residual(), algorithm=algorithm)
+
+
+def test_diverging_learning_rate_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(TrainingDiverged, match=r"`learning_rate`.*got 10000.*Try a third"):
+        train(out, method="l2", optimizer="sgd", learning_rate=1e4, epochs=30)
+    checkpoint = read_tensors(out / "last.pt")
+    assert all(
+        torch.isfinite(torch.view_as_real(v) if v.is_complex() else v).all() for v in checkpoint["model"].values()
+    )
+
+
+def test_run_folder_is_kept_unless_told_otherwise(tmp_path):
+    out = tmp_path / "run"
+    train(out, epochs=1)
+    before = (out / "last.pt").read_bytes()
+    with pytest.raises(FileExistsError, match="--resume to continue it or --overwrite"):
+        train(out, epochs=1)
+    with pytest.raises(CheckpointError, match=r"fit.learning_rate = 0.5 where .* has 0.003"):
+        train(out, epochs=1, learning_rate=0.5, resume=True)
+    assert (out / "last.pt").read_bytes() == before
+    train(out, epochs=1, learning_rate=0.5, overwrite=True)
+    assert read_settings(out)["fit"]["learning_rate"] == 0.5
+
+
+def test_missing_parent_and_foreign_folder_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="existing folder"):
+        train(tmp_path / "no" / "run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(CheckpointError, match="no run.json"):
+        train(tmp_path / "mine", resume=True)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileExistsError, match="got the file"):
+        train(tmp_path / "file", overwrite=True)
+
+
+def test_run_folder_rebuilds_the_model(tmp_path):
+    model, history = train(tmp_path / "run", describe={"model": describe(SMALL)})
+    loaded = load(tmp_path / "run", which="last")
+    model.eval()
+    torch.testing.assert_close(loaded(VALIDATION.x), model(VALIDATION.x), rtol=0, atol=0)
+    assert (loaded(VALIDATION.x) - VALIDATION.y).square().mean().item() == pytest.approx(
+        history.rows[-1]["validation_mse"], rel=1e-5
+    )
+
+
+def test_weights_load_without_our_classes(tmp_path):
+    from neuralop.models import FNO
+
+    train(tmp_path / "run")
+    plain = FNO(
+        n_modes=(10,),
+        in_channels=1,
+        out_channels=1,
+        hidden_channels=8,
+        n_layers=2,
+        positional_embedding=None,
+        use_channel_mlp=False,
+    )
+    plain.load_state_dict(torch.load(tmp_path / "run" / "weights_best.pt", weights_only=True))
+    ours = load(tmp_path / "run", model=SMALL.build(seed=5))
+    assert torch.equal(plain(VALIDATION.x), ours(VALIDATION.x))
+
+
+def test_damaged_run_folders_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match="must be a folder made by training"):
+        load(tmp_path / "nothing")
+    train(tmp_path / "run", describe={"model": describe(SMALL)})
+    best = tmp_path / "run" / "weights_best.pt"
+    whole = best.read_bytes()
+    best.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="must be a whole checkpoint"):
+        load(tmp_path / "run")
+    best.write_bytes(whole)
+    with pytest.raises(CheckpointError, match="must have the shape"):
+        load(tmp_path / "run", model=FNOConfig(width=4, modes=6, layers=2).build())
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())
+    settings["model"]["builder"] = "unet"
+    (tmp_path / "run" / "run.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match="must name a builder of this version"):
+        load(tmp_path / "run")
+
+
+def test_own_model_needs_its_own_constructor_to_load(tmp_path):
+    class Rows(Shifted):
+        def __getitem__(self, index):
+            return {"x": self.x[index, 0, :3].double(), "y": self.y[index, 0, :2].double()}
+
+    model = mlp()
+    fit(model, Rows(40), Rows(8), config=FitConfig(epochs=2, accelerator="cpu"), out=tmp_path / "run", progress=False)
+    with pytest.raises(CheckpointError, match="`model` must be given"):
+        load(tmp_path / "run")
+    assert torch.equal(load(tmp_path / "run", model=mlp(seed=1), which="last")[0].weight, model[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "`epochs` must be an integer of at least 1; got 0"),
+        ({"batch_size": 0}, "`batch_size`"),
+        ({"learning_rate": -1.0}, "`learning_rate` must be a finite number above 0"),
+        ({"learning_rate": float("nan")}, "`learning_rate`"),
+        ({"strength": 0.0}, "`strength`"),
+        ({"method": "newton"}, "`method` must be one of 'l2', 'ridge', 'proximal'"),
+        ({"algorithm": 3}, "`algorithm` must be one of 1, 2"),
+        ({"optimizer": "lbfgs"}, "`optimizer`"),
+        ({"schedule": "step"}, "`schedule`"),
+        ({"seed": -1}, "`seed`"),
+    ],
+)
+def test_bad_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        FitConfig(**settings)
+
+
+def test_defaults_that_depend_on_others_are_written_out(tmp_path):
+    train(tmp_path / "run", epochs=1, method="proximal", optimizer="sgd")
+    fit_settings = read_settings(tmp_path / "run")["fit"]
+    assert (fit_settings["learning_rate"], fit_settings["strength"]) == (1.0, 1e-2)
+
+
+def test_empty_dataset_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="empty dataset"):
+        train(tmp_path / "run", train=Shifted(0))
+
+
+def test_model_is_deep_copied_with_its_head(tmp_path):
+    model, _ = train(tmp_path / "run", epochs=1)
+    assert_same_weights(model, copy.deepcopy(model))
