@@ -1,0 +1,182 @@
+"""The data commands: each reads its flags, calls the public functions, and returns the text to print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from data_gen.equations import equation_named, equation_names, equation_parameters
+from data_gen.flags import UsageError, parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateFlags:
+    """Make a dataset file.
+
+    Args:
+        samples: number of initial conditions.
+        resolution: grid points.
+        extent: length of the periodic domain; by default the equation's usual one.
+        time: time of the stored solution; by default the equation's usual one.
+        initial_condition: name of the random initial condition; by default the equation's usual one.
+        seed: sample i depends on it and on i alone.
+        method: "cole-hopf" is exact (Burgers only); "etdrk4" marches in time; "auto" takes the exact way where there
+            is one.
+        tolerance: largest relative error that "etdrk4" may make.
+        dtype: precision on disk; computing is in float64.
+        out: file to write.
+        workers: processes; the file is the same for any number.
+        allow_unresolved: write the file even though the grid cannot hold the solution.
+        resume: continue a file whose generation was interrupted.
+        overwrite: replace the file once the new one is whole.
+    """
+
+    samples: int = 2048
+    resolution: int = 8192
+    extent: float | None = None
+    time: float | None = None
+    initial_condition: str | None = None
+    seed: int = 0
+    method: Literal["auto", "etdrk4", "cole-hopf"] = "auto"
+    tolerance: float | None = None
+    dtype: Literal["float32", "float64"] = "float64"
+    out: Path
+    workers: int = 1
+    allow_unresolved: bool = False
+    resume: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoFlags:
+    """Say what a dataset file holds.
+
+    Args:
+        file: dataset file.
+    """
+
+    file: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateFlags:
+    """Check a dataset file: layout, checksums, finite values; exit status 1 if something is wrong.
+
+    Args:
+        file: dataset file.
+        truth: also compare every sample with an exact solution.
+    """
+
+    file: Any
+    truth: bool = False
+
+
+def generate_command(argv: list[str]) -> str:
+    """`sciml-cf generate EQUATION`."""
+    names = equation_names()
+    if not argv or argv[0] in ("-h", "--help"):
+        lines = [f"  {name:<12}{(equation_named(name).__doc__ or '').splitlines()[0]}" for name in names]
+        usage = "usage: sciml-cf generate EQUATION [flags]     (sciml-cf generate EQUATION --help lists the flags)"
+        text = "\n".join([usage, "", *lines])
+        if argv:
+            return text
+        raise UsageError(f"sciml-cf generate: the equation is missing; choose one of {', '.join(names)}.")
+    name = argv[0]
+    if name not in names:
+        raise UsageError(f"sciml-cf generate: unknown equation {name!r}; choose one of {', '.join(names)}.")
+    parameters = equation_parameters(name)
+    flags = parse(_flags_of(name), argv[1:], prog=f"sciml-cf generate {name}")
+    return _generate(name, {p.name: getattr(flags, p.name) for p in parameters}, flags)
+
+
+def info_command(argv: list[str]) -> str:
+    """`sciml-cf info FILE`."""
+    from data_gen.store import open_dataset
+
+    path = parse(_positional(InfoFlags), argv, prog="sciml-cf info").file
+    with open_dataset(path) as data:
+        spec = data.spec
+        rows = {
+            "file": f"{data.path} ({data.path.stat().st_size / 1e6:.1f} MB)",
+            "equation": f"{data.equation.name}: {data.equation.formula}",
+            "parameters": ", ".join(f"{key} = {value:g}" for key, value in data.parameters.items()),
+            "samples": data.num_samples,
+            "resolution": f"{data.resolution} points on (0, {data.grid.extent:.6g}), periodic, right end excluded",
+            "times": ", ".join(f"{time:g}" for time in data.times),
+            "fields": f"{data.input_name} (input), {data.target_name} (target), {data.dtype}",
+            "initial": f"{spec.initial_condition} {dict(spec.initial_parameters)}",
+            "method": f"{spec.method}" + (f", tolerance {spec.tolerance:g}" if spec.method == "etdrk4" else ""),
+            "seed": spec.seed,
+            "checksum": data.checksum,
+        }
+    return "\n".join(f"{key:<11} {value}" for key, value in rows.items())
+
+
+def validate_command(argv: list[str]) -> str:
+    """`sciml-cf validate FILE [--truth]`."""
+    from tqdm import tqdm
+
+    from data_gen.errors import DatasetError
+    from data_gen.validate import validate
+
+    flags = parse(_positional(ValidateFlags), argv, prog="sciml-cf validate")
+    with tqdm(desc="validate", unit="sample", leave=False) as bar:
+        report = validate(flags.file, truth=flags.truth, progress=lambda done: bar.update(done - bar.n))
+    if report.problems:
+        raise DatasetError(f"validate: {flags.file} is not sound: {'; '.join(report.problems)}")
+    lines = [f"{flags.file}: {report.num_samples} samples; layout, checksums and values are sound"]
+    if flags.truth:
+        lines.append(
+            f"against the exact solution, all {report.num_samples} samples: largest error {report.max_error:.3g} "
+            f"(sample {report.worst_sample}), median {report.median_error:.3g}, relative to the sample's maximum"
+        )
+    return "\n".join(lines)
+
+
+def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
+    from data_gen.generate import generate
+    from data_gen.spec import DatasetSpec
+
+    optional = {"tolerance": flags.tolerance} if flags.tolerance is not None else {}
+    spec = DatasetSpec(
+        equation=equation,
+        parameters=parameters,
+        samples=flags.samples,
+        resolution=flags.resolution,
+        extent=flags.extent,
+        times=None if flags.time is None else (flags.time,),
+        initial_condition=flags.initial_condition,
+        seed=flags.seed,
+        method=flags.method,
+        dtype=flags.dtype,
+        allow_unresolved=flags.allow_unresolved,
+        **optional,
+    )
+    path = generate(spec, flags.out, workers=flags.workers, resume=flags.resume, overwrite=flags.overwrite)
+    return info_command([str(path)])
+
+
+def _flags_of(equation: str) -> type[Any]:
+    """GenerateFlags with the parameters of one equation added as flags."""
+    from tyro.conf import arg
+
+    added: list[Any] = []
+    for parameter in equation_parameters(equation):
+        kind = Annotated[float, arg(help=parameter.help)]
+        if parameter.default is None:
+            added.append((parameter.name, kind))
+        else:
+            added.append((parameter.name, kind, field(default=parameter.default)))
+    made = make_dataclass("GenerateFlags", added, bases=(GenerateFlags,), frozen=True, kw_only=True)
+    made.__doc__ = f"Make a dataset file of {(equation_named(equation).__doc__ or equation).splitlines()[0]}"
+    return made
+
+
+def _positional(flags: type[Any]) -> type[Any]:
+    """The same flags with ``file`` as a positional word; tyro is imported only when a command runs."""
+    from tyro.conf import Positional
+
+    made = make_dataclass(flags.__name__, [("file", Positional[Path])], bases=(flags,), frozen=True, kw_only=True)
+    made.__doc__ = flags.__doc__
+    return made

@@ -1,0 +1,103 @@
+"""Command-line flags from the fields of a frozen dataclass, and TOML files that fill the same fields."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
+_CONFIG_HELP = "--config FILE.toml fills any of these flags (epochs = 20); flags given here win over the file."
+
+
+class UsageError(ValueError):
+    """The command line itself is wrong; the message is one line."""
+
+
+def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Config:
+    """Read ``argv`` into ``config_type``; ``--help`` prints its docstring and fields and exits.
+
+    Args:
+        config_type: a dataclass whose docstring has an ``Args:`` section; tyro derives the flags.
+        argv: words after the command's name; ``--config FILE.toml`` may be among them.
+        prog: how the command is called, for messages.
+    Raises:
+        UsageError: an unknown flag, a missing one, or a value of the wrong type, in one line.
+    """
+    import tyro
+
+    words = _with_config(list(argv), prog)
+    description = f"{(config_type.__doc__ or '').split('Args:')[0].strip()}\n\n{_CONFIG_HELP}"
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            return tyro.cli(
+                config_type, args=words, prog=prog, description=description, config=(tyro.conf.FlagCreatePairsOff,)
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UsageError(f"{prog}: {_one_line(messages.getvalue())}") from None
+    except BaseException:
+        sys.stderr.write(messages.getvalue())
+        raise
+
+
+def _with_config(argv: list[str], prog: str) -> list[str]:
+    """``argv`` with the values of its --config file written out in front, except those that flags give."""
+    places = [i for i, word in enumerate(argv) if word == "--config" or word.startswith("--config=")]
+    if not places:
+        return argv
+    index = places[0]
+    inline = argv[index].partition("=")[2]
+    value = inline or (argv[index + 1] if index + 1 < len(argv) else "")
+    rest = argv[:index] + argv[index + (1 if inline else 2) :]
+    given = {word.partition("=")[0].replace("_", "-") for word in rest if word.startswith("--")}
+    filled: list[str] = []
+    for key, entry in _read_toml(value, prog).items():
+        flag = "--" + key.replace("_", "-")
+        if flag not in given:
+            filled += _words(flag, entry, prog)
+    return rest + filled
+
+
+def _read_toml(path: str, prog: str) -> dict[str, Any]:
+    if not path:
+        raise UsageError(f"{prog}: `--config` must name a TOML file; got nothing after it.")
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except OSError as error:
+        raise UsageError(f"{prog}: `--config` must name a readable file; got {path} ({error.strerror}).") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{prog}: `--config` must be a TOML file; got {path} ({error}).") from error
+
+
+def _words(flag: str, entry: Any, prog: str) -> list[str]:
+    if entry is True:
+        return [flag]
+    if entry is False:
+        return []
+    if isinstance(entry, list):
+        return [flag, *map(str, entry)]
+    if isinstance(entry, dict):
+        raise UsageError(f"{prog}: `--config` must hold plain keys; got the table [{flag[2:]}].")
+    return [flag, str(entry)]
+
+
+def _one_line(box: str) -> str:
+    """The gist of tyro's boxed message: what stands before its first rule, without the frame."""
+    lines = [line.strip("│ ").strip() for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    gist: list[str] = []
+    for line in lines:
+        if set(line) == {"─"}:
+            if gist and not gist[-1].startswith("Missing"):
+                break
+            continue
+        gist.append(line)
+    text = re.sub(r"\s+", " ", " ".join(gist)).replace("(required)", "").strip()
+    return text.rstrip(".") + ". See --help."

@@ -1,0 +1,84 @@
+"""The command line. Commands are looked up by name and imported when they are called: `generate` never loads torch."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from data_gen.flags import UsageError
+from sciml_cf.errors import CheckpointError, DatasetError, NotPositiveDefinite, SolverDiverged, TrainingDiverged
+
+JOB_ERRORS = (CheckpointError, DatasetError, NotPositiveDefinite, SolverDiverged, TrainingDiverged)
+
+# name: (module, function of the words after the name, one-line summary)
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "generate": ("data_gen.commands", "generate_command", "make a dataset file: sciml-cf generate burgers --out FILE"),
+    "info": ("data_gen.commands", "info_command", "say what a dataset file holds"),
+    "validate": ("data_gen.commands", "validate_command", "check a dataset file, with --truth against exact solutions"),
+    "train": ("sciml_cf.commands", "train_command", "train a Fourier neural operator on a dataset file"),
+    "evaluate": ("sciml_cf.commands", "evaluate_command", "measure a run at several resolutions"),
+    "predict": ("sciml_cf.commands", "predict_command", "apply a run to fields in a .npy file"),
+    "compare": ("sciml_cf.commands", "compare_command", "put evaluated runs side by side"),
+    "report": ("sciml_cf.commands", "report_command", "figures, tables and one HTML page of a run"),
+    "run": ("sciml_cf.commands", "run_command", "a whole study from data to report: sciml-cf run burgers-fno"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 the job failed, 2 wrong usage."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        raise SystemExit(0 if words else 2)
+    if words[0] == "--version":
+        from sciml_cf import __version__
+
+        print(__version__)
+        raise SystemExit(0)
+    if words[0] not in COMMANDS:
+        _fail(2, f"sciml-cf: unknown command {words[0]!r}; choose one of {', '.join(COMMANDS)}.")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    module, function, _ = COMMANDS[words[0]]
+    _guarded(getattr(import_module(module), function), words[1:])
+
+
+def _guarded(command: Callable[[list[str]], str], words: list[str]) -> None:
+    """Run a command and print what it returns; turn every foreseen failure into one line and an exit status.
+
+    Foreseen are the typed errors of both wings, what the operating system refuses, and bad arguments, whose messages
+    name the argument in backquotes. Anything else is a defect, and keeps its traceback.
+    """
+    try:
+        print(command(words))
+    except KeyboardInterrupt as stop:
+        _fail(1, str(stop) or "interrupted.")
+    except FileExistsError as error:
+        _fail(2, str(error))
+    except (ValueError, TypeError) as error:
+        if "`" not in str(error) and not isinstance(error, UsageError):
+            raise
+        _fail(2, str(error))
+    except (OSError, *JOB_ERRORS) as error:
+        _fail(1, str(error))
+
+
+def _fail(status: int, message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {summary}" for name, (_, _, summary) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: sciml-cf COMMAND [flags]        (sciml-cf COMMAND --help lists the flags)",
+            "",
+            "Operator surrogates with a closed-form last layer: generate data, train, measure transfer.",
+            "",
+            *lines,
+        ]
+    )

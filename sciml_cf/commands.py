@@ -1,0 +1,188 @@
+"""The learning commands: each reads its flags, calls the public functions, and returns the text to print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tyro.conf import Positional
+
+from data_gen.flags import UsageError, parse
+from sciml_cf.datasets import Split
+from sciml_cf.errors import DatasetError
+from sciml_cf.experiments import STUDIES
+from sciml_cf.experiments.steps import evaluate_run, train_on_file
+from sciml_cf.report import baseline_table, compare_runs, report_run, transfer_table
+from sciml_cf.runs import EVALUATION_FILE, Which, load, predict
+from sciml_cf.train import FitConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFlags(FitConfig):
+    """Train a Fourier neural operator on a dataset file and write a run folder.
+
+    Args:
+        data: dataset file, as `sciml-cf generate` writes it.
+        out: run folder to write.
+        resolution: grid points to train at; must divide the stored resolution.
+        sampling: how the coarser grid is taken: every k-th point, or by cutting the spectrum.
+        width: channels of the model's hidden layers.
+        modes: complex Fourier modes that the model keeps.
+        layers: Fourier layers of the model.
+        resume: continue the run in `out` from its last checkpoint.
+        overwrite: replace the run in `out`.
+    """
+
+    data: Path
+    out: Path
+    resolution: int = 256
+    sampling: Literal["strided", "fourier"] = "strided"
+    width: int = 64
+    modes: int = 16
+    layers: int = 4
+    resume: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateFlags:
+    """Measure a trained run at several resolutions; writes RUN/evaluation.nc and prints its tables.
+
+    Args:
+        run: run folder.
+        data: dataset file.
+        resolutions: grid points to run the model at; each must divide the stored resolution.
+        split: which samples of the file.
+        which: weights with the lowest validation error, or those of the last epoch.
+    """
+
+    run: Positional[Path]
+    data: Path
+    resolutions: tuple[int, ...] = (256, 1024, 8192)
+    split: Split = "test"
+    which: Which = "best"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictFlags:
+    """Apply a trained run to input fields.
+
+    Args:
+        run: run folder.
+        input: .npy file with fields (samples, points) or (samples, channels, points) on a periodic grid.
+        output: .npy file to write, float32, shaped like the input.
+        resolution: grid points to run the model at (inputs are Fourier-interpolated); by default those of the input.
+        which: weights with the lowest validation error, or those of the last epoch.
+        overwrite: replace the output file.
+    """
+
+    run: Positional[Path]
+    input: Path
+    output: Path
+    resolution: int | None = None
+    which: Which = "best"
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareFlags:
+    """Put evaluated runs side by side; prints the table and writes it, two figures and a page.
+
+    Args:
+        runs: run folders that were evaluated on the same data.
+        out: folder to write.
+    """
+
+    runs: Positional[tuple[Path, ...]]
+    out: Path = Path("comparison")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFlags:
+    """Write RUN/report: figures, tables and one HTML page from the run's history and evaluation.
+
+    Args:
+        run: run folder that was evaluated.
+    """
+
+    run: Positional[Path]
+
+
+def train_command(argv: list[str]) -> str:
+    """`sciml-cf train`."""
+    flags = parse(TrainFlags, argv, prog="sciml-cf train")
+    config = FitConfig(**{field.name: getattr(flags, field.name) for field in fields(FitConfig)})
+    history = train_on_file(
+        flags.data,
+        flags.out,
+        config,
+        resolution=flags.resolution,
+        sampling=flags.sampling,
+        model={"width": flags.width, "modes": flags.modes, "layers": flags.layers},
+        resume=flags.resume,
+        overwrite=flags.overwrite,
+    )
+    best, last = history.best, history.rows[-1]
+    return (
+        f"{flags.out}: validation mse {last['validation_mse']:.3g} after epoch {last['epoch']:.0f}, "
+        f"lowest {best['validation_mse']:.3g} at epoch {best['epoch']:.0f}"
+    )
+
+
+def evaluate_command(argv: list[str]) -> str:
+    """`sciml-cf evaluate`."""
+    flags = parse(EvaluateFlags, argv, prog="sciml-cf evaluate")
+    result = evaluate_run(flags.run, flags.data, flags.resolutions, split=flags.split, which=flags.which)
+    return "\n\n".join([transfer_table(result).text(), baseline_table(result).text(), str(flags.run / EVALUATION_FILE)])
+
+
+def predict_command(argv: list[str]) -> str:
+    """`sciml-cf predict`."""
+    flags = parse(PredictFlags, argv, prog="sciml-cf predict")
+    if flags.output.exists() and not flags.overwrite:
+        raise FileExistsError(f"predict: `output` must not exist yet; got {flags.output}. Use --overwrite.")
+    if not flags.output.parent.is_dir():
+        raise FileNotFoundError(f"predict: `output` must lie in an existing folder; got {flags.output}.")
+    model = load(flags.run, which=flags.which)
+    result = predict(model, _read_npy(flags.input), resolution=flags.resolution)
+    temporary = flags.output.with_name(flags.output.name + ".part")
+    with temporary.open("wb") as file:
+        np.save(file, result)
+    temporary.replace(flags.output)
+    return f"{flags.output}: {result.shape} {result.dtype}"
+
+
+def compare_command(argv: list[str]) -> str:
+    """`sciml-cf compare`."""
+    flags = parse(CompareFlags, argv, prog="sciml-cf compare")
+    if not flags.runs:
+        raise UsageError("sciml-cf compare: `runs` must name at least one run folder; got none.")
+    table, paths = compare_runs(flags.runs, flags.out)
+    return "\n".join([table.text(), "", *map(str, paths)])
+
+
+def report_command(argv: list[str]) -> str:
+    """`sciml-cf report`."""
+    return "\n".join(map(str, report_run(parse(ReportFlags, argv, prog="sciml-cf report").run)))
+
+
+def run_command(argv: list[str]) -> str:
+    """`sciml-cf run STUDY`."""
+    if not argv or argv[0] in ("-h", "--help"):
+        lines = [f"  {name}  {(study.config.__doc__ or '').splitlines()[0]}" for name, study in STUDIES.items()]
+        return "\n".join(["usage: sciml-cf run STUDY [flags]", "", *lines])
+    if argv[0] not in STUDIES:
+        raise UsageError(f"sciml-cf run: unknown study {argv[0]!r}; choose one of {', '.join(STUDIES)}.")
+    study = STUDIES[argv[0]]
+    return study.run(parse(study.config, argv[1:], prog=f"sciml-cf run {argv[0]}"))
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise DatasetError(f"predict: `input` must be a .npy file; got {path}, which does not exist.")
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DatasetError(f"predict: `input` must be a whole .npy file; {path} cannot be read ({error}).") from error

@@ -1,0 +1,61 @@
+"""Steps that the command line and the studies share, each from files to files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from sciml_cf.datasets import FieldDataset, Split
+from sciml_cf.evaluate import evaluate_transfer
+from sciml_cf.models import FNOConfig, describe
+from sciml_cf.runs import Which, load, read_settings, save_evaluation
+from sciml_cf.train import FitConfig, History, fit
+
+
+def train_on_file(
+    data: Path,
+    out: Path,
+    config: FitConfig,
+    *,
+    resolution: int,
+    sampling: Literal["strided", "fourier"] = "strided",
+    model: dict[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> History:
+    """Train a Fourier neural operator on a dataset file; channels follow from the file, ``model`` sets the rest."""
+    train = FieldDataset(data, "train", resolution=resolution, sampling=sampling)
+    validation = FieldDataset(data, "validation", resolution=resolution, sampling=sampling)
+    builder = FNOConfig(in_channels=train.x.shape[1], out_channels=train.y.shape[1], **(model or {}))
+    description = {
+        "model": describe(builder),
+        "data": {
+            "file": data.name,
+            "checksum": train.checksum,
+            "resolution": resolution,
+            "sampling": sampling,
+            "split_seed": train.split_seed,
+        },
+    }
+    return fit(
+        builder.build(seed=config.seed),
+        train,
+        validation,
+        config=config,
+        out=out,
+        resume=resume,
+        overwrite=overwrite,
+        describe=description,
+    )
+
+
+def evaluate_run(run: Path, data: Path, resolutions: Sequence[int], *, split: Split = "test", which: Which = "best"):
+    """Measure a run on a dataset file and write RUN/evaluation.nc; returns the xarray.Dataset."""
+    stored = read_settings(run).get("data") or {}
+    result = evaluate_transfer(
+        load(run, which=which), data, resolutions=resolutions, split=split, split_seed=stored.get("split_seed", 0)
+    )
+    result.attrs.update({"which": which, "trained_at": stored.get("resolution", 0)})
+    save_evaluation(result, run)
+    return result

@@ -1,0 +1,50 @@
+"""Several runs side by side: one table, two figures, one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sciml_cf.report import figures
+from sciml_cf.report.single import write_page
+from sciml_cf.report.tables import Table, baseline_table, comparison_table, same_samples
+from sciml_cf.runs import read_evaluation, read_history, read_settings, write_atomically
+
+
+def compare_runs(runs: Sequence[Path | str], out: Path | str) -> tuple[Table, list[Path]]:
+    """Compare evaluated runs; returns the table and the paths written into the folder ``out``.
+
+    Raises:
+        CheckpointError: a run has no evaluation.
+        ValueError: the runs were evaluated on different samples.
+    """
+    names = _names([Path(run) for run in runs])
+    evaluations = {name: read_evaluation(run) for name, run in names.items()}
+    if not same_samples(list(evaluations.values())):
+        raise ValueError(
+            "compare: `runs` must be evaluated on the same samples of the same data; they differ in data, split or "
+            "reference resolution. Evaluate them on one file first."
+        )
+    settings = {name: read_settings(run) for name, run in names.items()}
+    histories = {name: read_history(run) for name, run in names.items()}
+    folder = Path(out)
+    folder.mkdir(exist_ok=True)
+    table = comparison_table(evaluations, settings)
+    pictures = [
+        figures.save(figures.training_curves(histories), folder / "training.png"),
+        figures.save(figures.error_against_resolution(evaluations), folder / "transfer.png"),
+    ]
+    tables = [table, baseline_table(next(iter(evaluations.values())))]
+    write_atomically(folder / "comparison.md", "\n".join(entry.markdown() for entry in tables))
+    write_atomically(folder / "comparison.csv", table.csv())
+    page = folder / "index.html"
+    write_page(page, "Comparison of runs", tables, pictures, settings)
+    return table, [page, *pictures, folder / "comparison.md", folder / "comparison.csv"]
+
+
+def _names(runs: list[Path]) -> dict[str, Path]:
+    """Folder names, with as many parents as it takes to tell the runs apart."""
+    depth = 1
+    while len({run.resolve().parts[-depth:] for run in runs}) < len({run.resolve() for run in runs}):
+        depth += 1
+    return {"/".join(run.resolve().parts[-depth:]): run for run in runs}

@@ -1,0 +1,96 @@
+"""The figures of a report. Each takes result data and returns a matplotlib Figure; none keeps global state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+_FLOOR = 1e-30  # a power of zero cannot be drawn on a log axis
+
+
+def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Training loss and validation error over the epochs, one colour a run."""
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for index, (name, rows) in enumerate(histories.items()):
+        epochs = [row["epoch"] for row in rows]
+        axes.semilogy(epochs, [row["validation_mse"] for row in rows], color=f"C{index}", label=f"{name}, validation")
+        axes.semilogy(
+            epochs, [row["train_loss"] for row in rows], color=f"C{index}", ls=":", lw=1.2, label=f"{name}, training"
+        )
+    axes.set(xlabel="epoch", ylabel="mean squared error", title="Training")
+    axes.legend(fontsize="small", frameon=False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def error_against_resolution(evaluations: Mapping[str, xr.Dataset]) -> Figure:
+    """MSE against resolution: solid natively, dashed after Fourier interpolation to the full grid."""
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for index, (name, evaluation) in enumerate(evaluations.items()):
+        for output, style in (("native", "o-"), ("fourier", "s--")):
+            errors = evaluation["mse"].sel(output=output)
+            axes.loglog(evaluation["resolution"], errors, style, color=f"C{index}", ms=5, label=f"{name}, {output}")
+    ticks = sorted({int(n) for evaluation in evaluations.values() for n in evaluation["resolution"].values})
+    low, high = axes.get_ylim()
+    axes.set_ylim(low / 3, high * 3)  # differences of a per cent are no cliff
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set(xlabel="resolution (points)", ylabel="mean squared error", title="Error against resolution")
+    axes.legend(fontsize="small", frameon=False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def example_predictions(evaluation: xr.Dataset) -> Figure:
+    """Samples from the lowest to the highest error: the fields above, the error below."""
+    count = evaluation.sizes["example"]
+    figure = Figure(figsize=(3.4 * count, 4.8), layout="constrained")
+    rows = figure.subplots(2, count, sharex=True, squeeze=False, height_ratios=(2, 1))
+    x = evaluation["x"].values
+    for column in range(count):
+        example = evaluation.isel(example=column, channel=0)
+        target, prediction = example["example_target"].values, example["example_prediction"].values
+        top, bottom = rows[0][column], rows[1][column]
+        top.plot(x, example["example_input"].isel(input_channel=0), color="0.7", lw=1, label="input")
+        top.plot(x, target, color="C0", lw=2, label="solution")
+        top.plot(x, prediction, color="C1", lw=1.2, ls="--", label="prediction")
+        bottom.plot(x, prediction - target, color="C3", lw=1)
+        bottom.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+        relative = np.linalg.norm(prediction - target) / np.linalg.norm(target)
+        top.set_title(f"sample {int(example['example'])}, rel. L2 {relative:.1e}", fontsize="medium")
+        bottom.set_xlabel("x")
+    rows[0][0].legend(fontsize="small", frameon=False)
+    rows[0][0].set_ylabel("u")
+    rows[1][0].set_ylabel("error")
+    return figure
+
+
+def spectrum(evaluation: xr.Dataset) -> Figure:
+    """Mean squared Fourier coefficients of solution, prediction and error on the reference grid."""
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    styles: dict[str, dict[str, Any]] = {
+        "target": {"label": "solution", "lw": 2},
+        "prediction": {"lw": 1.2, "ls": "--"},
+        "error": {"lw": 1.2, "color": "C3"},
+    }
+    for name, style in styles.items():
+        power = evaluation["spectrum"].sel(curve=name)[1:]
+        axes.loglog(power["wavenumber"], power.clip(min=_FLOOR), **{"label": name, **style})
+    axes.set(xlabel="wavenumber k", ylabel="mean |u_k|^2", title="Spectrum")
+    axes.legend(fontsize="small", frameon=False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG."""
+    figure.savefig(path, dpi=130)
+    return path

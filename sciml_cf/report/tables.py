@@ -1,0 +1,119 @@
+"""Tables as rows of cells; one writer for the terminal, one for Markdown, one for CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, column names, and rows of numbers or words."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def text(self) -> str:
+        """Aligned columns for a terminal."""
+        cells = [self.columns, *[tuple(_cell(value) for value in row) for row in self.rows]]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
+        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+        return "\n".join([self.title, lines[0], "-" * len(lines[0]), *lines[1:]])
+
+    def markdown(self) -> str:
+        """A Markdown table under its title."""
+        rule = "|" + "---:|" * len(self.columns)
+        lines = ["| " + " | ".join(self.columns) + " |", rule]
+        lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in self.rows]
+        return "\n".join([f"**{self.title}**", "", *lines, ""])
+
+    def csv(self) -> str:
+        """Full precision, with a header."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows(self.rows)
+        return buffer.getvalue()
+
+
+def transfer_table(evaluation: xr.Dataset) -> Table:
+    """Errors at each resolution, native and Fourier-upsampled side by side."""
+    full = evaluation.attrs["reference_resolution"]
+    rows = []
+    for resolution in evaluation["resolution"].values:
+        native, fourier = (evaluation.sel(resolution=resolution, output=output) for output in ("native", "fourier"))
+        rows.append(
+            (
+                int(resolution),
+                float(native["mse"]),
+                float(fourier["mse"]),
+                float(native["relative_l2"]),
+                float(native["relative_l2_std"]),
+                float(fourier["relative_l2"]),
+                float(native["max_error"]),
+            )
+        )
+    columns = (
+        "resolution",
+        "mse native",
+        f"mse fourier to {full}",
+        "rel. L2 native",
+        "(std)",
+        f"rel. L2 fourier to {full}",
+        "max error native",
+    )
+    return Table(
+        f"Error over {evaluation.attrs['num_samples']} {evaluation.attrs['split']} samples", columns, tuple(rows)
+    )
+
+
+def baseline_table(evaluation: xr.Dataset) -> Table:
+    """What trivial predictions reach on the reference grid."""
+    rows = [
+        (str(name).replace("_", " "), float(evaluation["baseline_mse"].sel(baseline=name)), float(relative))
+        for name, relative in zip(evaluation["baseline"].values, evaluation["baseline_relative_l2"].values, strict=True)
+    ]
+    full = evaluation.attrs["reference_resolution"]
+    return Table(f"Trivial predictions at {full} points", ("prediction", "mse", "rel. L2"), tuple(rows))
+
+
+def comparison_table(evaluations: dict[str, xr.Dataset], settings: dict[str, dict[str, Any]]) -> Table:
+    """Several runs on the resolutions they share: MSE native and Fourier-upsampled."""
+    shared = sorted(set.intersection(*[{int(n) for n in e["resolution"].values} for e in evaluations.values()]))
+    rows = []
+    for name, evaluation in evaluations.items():
+        fit = settings[name]["fit"]
+        errors = [
+            float(evaluation["mse"].sel(resolution=n, output=output))
+            for n in shared
+            for output in ("native", "fourier")
+        ]
+        rows.append((name, method_label(fit), fit["optimizer"], fit["learning_rate"], fit["epochs"], *errors))
+    columns = ["run", "method", "optimizer", "learning rate", "epochs"]
+    columns += [f"mse {output} {n}" for n in shared for output in ("native", "fourier")]
+    return Table("Comparison of runs", tuple(columns), tuple(rows))
+
+
+def method_label(fit: dict[str, Any]) -> str:
+    """How tables and legends name the method of a run."""
+    if fit["method"] == "l2":
+        return "l2"
+    return f"{fit['method']} s={fit['strength']:g}, Alg. {fit['algorithm']}"
+
+
+def same_samples(evaluations: Sequence[xr.Dataset]) -> bool:
+    """Whether all evaluations measured the same samples of the same data."""
+    keys = ("data_checksum", "split", "split_seed", "num_samples", "reference_resolution")
+    return len({tuple(evaluation.attrs[key] for key in keys) for evaluation in evaluations}) == 1
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(value)

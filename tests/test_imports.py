@@ -1,0 +1,143 @@
+"""Which module may import which. This table is the place to add an arrow on purpose."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# A room is a top-level module or folder of a package; it may import itself and the rooms named here.
+ARROWS = {
+    "sciml_cf.errors": {"data_gen.errors"},
+    "sciml_cf.head": {"sciml_cf.errors"},
+    "sciml_cf.models": {"sciml_cf.errors"},
+    "sciml_cf.metrics": set(),
+    "sciml_cf.datasets": {"data_gen.grid", "data_gen.store", "sciml_cf.errors"},
+    "sciml_cf.runs": {"data_gen.grid", "sciml_cf.models", "sciml_cf.datasets", "sciml_cf.head", "sciml_cf.errors"},
+    "sciml_cf.train": {"sciml_cf.head", "sciml_cf.metrics", "sciml_cf.runs", "sciml_cf.errors"},
+    "sciml_cf.evaluate": {
+        "data_gen.grid",
+        "sciml_cf.datasets",
+        "sciml_cf.metrics",
+        "sciml_cf.runs",
+        "sciml_cf.errors",
+    },
+    "sciml_cf.report": {"sciml_cf.runs"},
+    "sciml_cf.experiments": {
+        "data_gen",
+        "data_gen.generate",
+        "sciml_cf.datasets",
+        "sciml_cf.errors",
+        "sciml_cf.evaluate",
+        "sciml_cf.head",
+        "sciml_cf.models",
+        "sciml_cf.report",
+        "sciml_cf.runs",
+        "sciml_cf.train",
+    },
+    "sciml_cf.commands": {
+        "data_gen.flags",
+        "sciml_cf.datasets",
+        "sciml_cf.errors",
+        "sciml_cf.experiments",
+        "sciml_cf.report",
+        "sciml_cf.runs",
+        "sciml_cf.train",
+    },
+    "sciml_cf.cli": {"data_gen.flags", "sciml_cf", "sciml_cf.errors"},
+}
+# A library that only these files may import.
+CONFINED = {
+    "neuralop": ("sciml_cf/models/", "sciml_cf/adapters/"),
+    "h5py": ("data_gen/store.py", "data_gen/formats/"),
+    "matplotlib": ("sciml_cf/report/", "data_gen/plot.py"),
+    "lightning_fabric": ("sciml_cf/train.py",),
+    "tyro": ("sciml_cf/commands.py", "data_gen/flags.py", "data_gen/commands.py"),
+    "torch": ("sciml_cf/",),
+    "sciml_cf": ("sciml_cf/",),
+    "wandb": (),
+}
+
+
+def sources(package):
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(module):
+    parts = module.split(".")
+    return ".".join(parts[:2]) if len(parts) > 1 and (ROOT / parts[0]).is_dir() else parts[0]
+
+
+def is_module(name):
+    path = ROOT / Path(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+@pytest.mark.parametrize("path", sources("sciml_cf"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_arrows(path):
+    own = room(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
+    if own == "sciml_cf":  # the package itself names everything, lazily
+        return
+    for name in imports(path):
+        if name.split(".")[0] not in ("sciml_cf", "data_gen") or not is_module(name):
+            continue
+        target = room(name)
+        assert target == own or target in ARROWS[own], f"{path}: {own} -> {target}"
+
+
+@pytest.mark.parametrize("package", ["sciml_cf", "data_gen"])
+def test_confined_libraries(package):
+    for path in sources(package):
+        place = str(path.relative_to(ROOT))
+        for name in imports(path):
+            allowed = CONFINED.get(name.split(".")[0])
+            if allowed is not None:
+                assert place.startswith(allowed), f"{place} imports {name}"
+
+
+def loaded_after(code):
+    script = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint(*sorted(sys.modules), file=sys.stderr)"
+    return set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT).stderr.split())
+
+
+@pytest.mark.parametrize(
+    "words", [["generate", "--help"], ["generate", "burgers", "--help"], ["info", "--help"], ["--help"]]
+)
+def test_data_commands_load_no_torch(words):
+    modules = loaded_after(f"from sciml_cf.cli import main; main({words!r})")
+    assert "data_gen" in modules
+    assert not modules & {"torch", "neuralop", "matplotlib", "lightning_fabric", "wandb"}
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    modules = loaded_after("import sciml_cf, data_gen")
+    assert not modules & {"torch", "numpy", "h5py", "scipy", "xarray"}
+
+
+def test_every_public_name_can_be_imported():
+    import data_gen
+    import sciml_cf
+
+    for package in (data_gen, sciml_cf):
+        for name in package.__all__:
+            assert getattr(package, name).__doc__, f"{package.__name__}.{name}"
+
+
+def test_a_foreign_data_gen_is_named(tmp_path):
+    (tmp_path / "data_gen").mkdir()
+    (tmp_path / "data_gen" / "__init__.py").write_text("")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.path.append({str(ROOT)!r}); import sciml_cf"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode and "the package `data_gen` must be its own" in result.stderr.splitlines()[-1]
