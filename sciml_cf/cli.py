@@ -53,8 +53,8 @@ def _guarded(command: Callable[[list[str]], str], words: list[str]) -> None:
     """
     try:
         print(command(words))
-    except KeyboardInterrupt as stop:
-        _fail(1, str(stop) or "interrupted.")
+    except KeyboardInterrupt:
+        _fail(1, "interrupted; what is finished is kept. The same command with --resume goes on, if it has that flag.")
     except FileExistsError as error:
         _fail(2, str(error))
     except (ValueError, TypeError) as error:
@@ -82,3 +82,7 @@ def _overview() -> str:
             *lines,
         ]
     )
+
+
+if __name__ == "__main__":
+    main()

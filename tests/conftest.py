@@ -1,0 +1,40 @@
+"""Small dataset files and a trained run, made once a session."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_gen import DatasetSpec, generate
+from sciml_cf.experiments.steps import evaluate_run, train_on_file
+from sciml_cf.train import FitConfig
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def burgers_file(tmp_path_factory) -> Path:
+    """40 samples of Burgers on 256 points."""
+    path = tmp_path_factory.mktemp("data") / "burgers.h5"
+    return generate(DatasetSpec(samples=40, resolution=256), path, progress=False)
+
+
+@pytest.fixture(scope="session")
+def heat_file(tmp_path_factory) -> Path:
+    """24 samples of the heat equation on 256 points: a problem whose solution operator is known in closed form."""
+    path = tmp_path_factory.mktemp("data") / "heat.h5"
+    spec = DatasetSpec(equation="heat", parameters={"diffusivity": 0.1}, samples=24, resolution=256)
+    return generate(spec, path, progress=False)
+
+
+@pytest.fixture(scope="session")
+def run_folder(burgers_file, tmp_path_factory) -> Path:
+    """A small run on ``burgers_file``, trained at 64 points and evaluated. Tests must not change it."""
+    out = tmp_path_factory.mktemp("runs") / "small"
+    config = FitConfig(epochs=4, batch_size=8, accelerator="cpu")
+    train_on_file(burgers_file, out, config, resolution=64, model={"width": 8, "modes": 8, "layers": 2})
+    evaluate_run(out, burgers_file, (64, 256))
+    return out

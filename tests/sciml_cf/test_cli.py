@@ -1,0 +1,246 @@
+"""The command line as a person meets it: what it prints, what it leaves, and one clear line for every bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from data_gen import open_dataset
+from sciml_cf.cli import main
+from sciml_cf.runs import load, predict, read_tensors
+
+
+def call(capsys, *words):
+    """(exit status, standard output, the error line or nothing)."""
+    try:
+        main([str(word) for word in words])
+        status = 0
+    except SystemExit as stop:
+        status = stop.code or 0
+    printed = capsys.readouterr()
+    errors = [line for line in printed.err.splitlines() if line.startswith("error: ")]
+    return status, printed.out, errors[0] if errors else ""
+
+
+SMALL = ("--width", 8, "--modes", 8, "--layers", 2, "--resolution", 64, "--batch-size", 8)
+
+
+def test_from_data_to_report(capsys, tmp_path):
+    data, run = tmp_path / "data.h5", tmp_path / "run"
+    status, out, _ = call(capsys, "generate", "burgers", "--samples", 24, "--resolution", 256, "--out", data)
+    assert status == 0 and "viscosity = 0.1" in out
+    assert call(capsys, "validate", data, "--truth")[0] == 0
+    status, out, _ = call(capsys, "info", data)
+    assert status == 0 and "u_t + (u^2/2)_x" in out
+    status, out, _ = call(capsys, "train", "--data", data, "--out", run, "--epochs", 2, *SMALL)
+    assert status == 0 and "validation mse" in out
+    status, out, _ = call(capsys, "evaluate", run, "--data", data, "--resolutions", 64, 256)
+    assert status == 0 and "mse native" in out and "mse fourier to 256" in out and "linear part" in out
+    status, out, _ = call(capsys, "report", run)
+    assert status == 0
+    written = {path.name for path in (run / "report").iterdir()}
+    assert written >= {"index.html", "training.png", "transfer.png", "predictions.png", "spectrum.png", "tables.md"}
+    assert all(str(run / "report" / name) in out for name in written)
+    status, out, _ = call(capsys, "compare", run, run, "--out", tmp_path / "both")
+    assert status == 0 and (tmp_path / "both" / "comparison.csv").exists()
+
+
+def test_printed_figures_are_also_in_files(capsys, run_folder, burgers_file, tmp_path):
+    call(capsys, "report", run_folder)
+    evaluation = xr.load_dataset(run_folder / "evaluation.nc")
+    table = (run_folder / "report" / "transfer.csv").read_text().splitlines()
+    assert float(table[1].split(",")[1]) == float(evaluation["mse"].sel(resolution=64, output="native"))
+
+
+def test_study_runs_from_one_command(capsys, tmp_path):
+    words = ["run", "burgers-fno", "--samples", 16, "--epochs", 1, "--stored-resolution", 256, "--resolution", 64]
+    words += ["--resolutions", 64, 256, "--out", tmp_path / "study", "--batch-size", 4]
+    status, out, error = call(capsys, *words)
+    assert status == 0, error
+    assert "Comparison of runs" in out and "proximal" in out and "l2" in out and "index.html" in out
+    assert (tmp_path / "study" / "comparison" / "transfer.png").exists()
+    status, out, error = call(capsys, *words)
+    assert status == 2 and "--overwrite" in error
+    assert call(capsys, *words, "--resume")[0] == 0
+
+
+def test_predict_writes_what_python_predicts(capsys, run_folder, tmp_path):
+    fields = np.random.default_rng(0).normal(size=(3, 64)).astype("float32")
+    np.save(tmp_path / "in.npy", fields)
+    words = ("predict", run_folder, "--input", tmp_path / "in.npy", "--output", tmp_path / "out.npy")
+    assert call(capsys, *words, "--resolution", 128)[0] == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), predict(load(run_folder), fields, resolution=128))
+    status, _, error = call(capsys, *words)
+    assert status == 2 and "`output` must not exist yet" in error
+
+
+def test_config_file_fills_flags_and_flags_win(capsys, burgers_file, tmp_path):
+    config = tmp_path / "train.toml"
+    config.write_text('epochs = 1\nlearning_rate = 0.002\noptimizer = "adam"\nwidth = 8\nmodes = 8\nlayers = 2\n')
+    run = tmp_path / "run"
+    words = ("train", "--data", burgers_file, "--out", run, "--config", config, "--resolution", 64)
+    assert call(capsys, *words, "--learning-rate", 0.001)[0] == 0
+    fit = json.loads((run / "run.json").read_text())["fit"]
+    assert (fit["epochs"], fit["learning_rate"]) == (1, 0.001)
+    config.write_text("epoch = 1\n")
+    status, _, error = call(capsys, *words, "--overwrite")
+    assert status == 2 and "--epoch" in error
+    config.write_text("epochs = [")
+    assert "must be a TOML file" in call(capsys, *words)[2]
+    assert "must name a readable file" in call(capsys, "train", "--config", tmp_path / "no.toml")[2]
+
+
+@pytest.mark.parametrize(
+    "command", ["generate", "info", "validate", "train", "evaluate", "predict", "compare", "report"]
+)
+def test_help_reads_well(capsys, command):
+    words = (command, "burgers", "--help") if command == "generate" else (command, "--help")
+    status, out, _ = call(capsys, *words)
+    assert status == 0 and "--config FILE.toml" in out and f"sciml-cf {command}" in out
+
+
+GENERATE = "generate burgers --out {tmp}/x.h5"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        ("fly", 2, "unknown command 'fly'; choose one of generate,"),
+        ("generate", 2, "the equation is missing; choose one of advection, burgers, heat"),
+        ("generate burger --out {tmp}/x.h5", 2, "unknown equation 'burger'"),
+        ("generate burgers", 2, "--out"),
+        (GENERATE + " --samples 0", 2, "`samples` must be an integer of at least 1"),
+        (GENERATE + " --samples two", 2, "--samples"),
+        (GENERATE + " --viscosity -1", 2, "`viscosity` must be a finite number"),
+        (GENERATE + " --viscosity nan", 2, "`viscosity` must be a finite number"),
+        ("generate burgers --out {tmp}/no/x.h5", 1, "must lie in an existing folder"),
+        ("generate burgers --out {data}", 2, "--overwrite"),
+        (GENERATE + " --viscosity 1e-4 --samples 3", 2, "resol"),
+        ("info {tmp}/no.h5", 1, "no.h5"),
+        ("info {text}", 1, "not an HDF5 file"),
+        ("validate {truncated}", 1, "{truncated}"),
+        ("validate {flipped}", 1, "checksum"),
+        ("validate {nan}", 1, "NaN"),
+        ("train --data {nan} --out {tmp}/run --resolution 64", 1, "NaN"),
+        ("train --data {tmp}/no.h5 --out {tmp}/run", 1, "no.h5"),
+        ("train --data {truncated} --out {tmp}/run", 1, "{truncated}"),
+        ("train --data {text} --out {tmp}/run", 1, "not an HDF5 file"),
+        ("train --data {data} --out {tmp}/run --resolution 100", 2, "must divide the stored resolution"),
+        ("train --data {data} --out {tmp}/run --epochs 0", 2, "`epochs` must be an integer of at least 1"),
+        ("train --data {data} --out {tmp}/no/run --resolution 64", 1, "must lie in an existing folder"),
+        ("train --data {data} --out {run} --resolution 64", 2, "--resume to continue it or --overwrite"),
+        ("train --data {data} --out {run} --resolution 64 --resume", 1, "must continue the same run"),
+        ("train --data {data} --out {tmp}/run --method newton", 2, "invalid choice 'newton'"),
+        ("evaluate {tmp} --data {data}", 1, "must be a folder made by training"),
+        ("evaluate {run} --data {data} --resolutions 96", 2, "`resolutions` must divide"),
+        ("predict {run} --input {text} --output {tmp}/o.npy", 1, "must be a whole .npy file"),
+        ("predict {run} --input {tmp}/no.npy --output {tmp}/o.npy", 1, "which does not exist"),
+        ("compare", 2, "`runs` must name at least one"),
+        ("compare {tmp}", 1, "evaluation.nc"),
+        ("report {tmp}", 1, "must be a folder made by training"),
+        ("run figure9", 2, "unknown study 'figure9'; choose one of burgers-fno"),
+    ],
+)
+def test_bad_input_gives_one_clear_line(capsys, tmp_path, burgers_file, run_folder, words, status, message):
+    places = {"tmp": tmp_path, "data": burgers_file, "run": run_folder, **broken_files(tmp_path, burgers_file)}
+    before = sorted(tmp_path.rglob("*"))
+    found, out, error = call(capsys, *words.format(**places).split())
+    assert found == status and message.format(**places) in error and not out
+    assert sorted(tmp_path.rglob("*")) == before, "nothing is half written"
+
+
+def broken_files(folder, good):
+    import h5py
+
+    whole = good.read_bytes()
+    paths = {name: folder / f"{name}.h5" for name in ("text", "truncated", "flipped", "nan")}
+    paths["text"].write_text("sample,x\n0,1\n" * 500)
+    paths["truncated"].write_bytes(whole[: len(whole) // 2])
+    for name in ("flipped", "nan"):
+        paths[name].write_bytes(whole)
+        with h5py.File(paths[name], "r+") as file:
+            file["u"][::1, 8] = np.nan if name == "nan" else file["u"][:, 8] + 1e-3
+    return paths
+
+
+def test_unresolved_viscosity_names_the_modes_and_can_be_overridden(capsys, tmp_path):
+    words = (
+        "generate",
+        "burgers",
+        "--samples",
+        3,
+        "--resolution",
+        256,
+        "--viscosity",
+        1e-3,
+        "--out",
+        tmp_path / "x.h5",
+    )
+    status, _, error = call(capsys, *words)
+    assert status == 2 and "--allow-unresolved" in error.replace("_", "-") and "modes" in error
+    assert not list(tmp_path.iterdir())
+    assert call(capsys, *words, "--allow-unresolved")[0] == 0
+
+
+def test_diverging_training_says_so_and_keeps_a_checkpoint(capsys, burgers_file, tmp_path):
+    words = ("train", "--data", burgers_file, "--out", tmp_path / "run", "--method", "l2", "--optimizer", "sgd")
+    status, _, error = call(capsys, *words, "--learning-rate", 1e5, "--epochs", 30, *SMALL)
+    assert status == 1 and "`learning_rate`" in error and "is kept in" in error
+    assert read_tensors(tmp_path / "run" / "last.pt")["model"]
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "sciml_cf.cli", *map(str, words)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def interrupt_when(process, ready):
+    deadline = time.monotonic() + 60
+    while not ready() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    return process.returncode, error.strip().splitlines()[-1]
+
+
+def test_interrupted_generate_resumes_to_the_same_bytes(capsys, tmp_path):
+    words = ("generate", "burgers", "--samples", 1024, "--resolution", 512, "--method", "etdrk4", "--tolerance", 1e-4)
+    process = start(*words, "--out", tmp_path / "x.h5")
+    status, error = interrupt_when(process, lambda: any(entry.stat().st_size for entry in tmp_path.glob("*journal*")))
+    assert status == 1 and "--resume" in error
+    assert not (tmp_path / "x.h5").exists() and list(tmp_path.iterdir())
+    assert call(capsys, *words, "--out", tmp_path / "x.h5", "--resume")[0] == 0
+    assert call(capsys, *words, "--out", tmp_path / "whole.h5")[0] == 0
+    assert (tmp_path / "x.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["whole.h5", "x.h5"]
+
+
+def test_interrupted_train_resumes_to_the_same_weights(capsys, burgers_file, tmp_path):
+    words = ("train", "--data", burgers_file, *SMALL, "--epochs", 60)
+    process = start(*words, "--out", tmp_path / "run")
+    status, error = interrupt_when(process, lambda: (tmp_path / "run" / "weights_last.pt").exists())
+    assert status == 1 and "--resume" in error
+    assert read_tensors(tmp_path / "run" / "last.pt")["epoch"] < 60
+    assert call(capsys, *words, "--out", tmp_path / "run", "--resume")[0] == 0
+    assert call(capsys, *words, "--out", tmp_path / "whole")[0] == 0
+    a, b = (read_tensors(tmp_path / name / "weights_last.pt") for name in ("run", "whole"))
+    assert all((a[name] == b[name]).all() for name in a)
+
+
+def test_generated_file_opens_everywhere(burgers_file):
+    for engine in ("h5netcdf", "netcdf4"):
+        with xr.open_dataset(burgers_file, engine=engine) as data:
+            assert data["u"].dims == ("sample", "x") and data["u"].attrs["units"] is not None
+    with open_dataset(burgers_file) as data:
+        assert data.parameters == {"viscosity": 0.1}

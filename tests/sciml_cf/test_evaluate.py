@@ -1,0 +1,164 @@
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+from sciml_cf.datasets import FieldDataset
+from sciml_cf.errors import CheckpointError
+from sciml_cf.evaluate import evaluate_transfer
+from sciml_cf.runs import load, predict, read_evaluation, read_history, save_evaluation
+
+
+class HeatOperator(nn.Module):
+    """The exact solution operator of u_t = 0.1 u_xx on (0, 2 pi) over t = 1, at any resolution."""
+
+    def __init__(self, offset=0):
+        super().__init__()
+        self.unused, self.offset = nn.Parameter(torch.zeros(())), offset
+
+    def forward(self, x):
+        k = torch.arange(x.shape[-1] // 2 + 1)
+        u = torch.fft.irfft(torch.exp(-0.1 * k**2) * torch.fft.rfft(x), n=x.shape[-1])
+        return torch.roll(u, self.offset, dims=-1)
+
+
+class Zero(HeatOperator):
+    def forward(self, x):
+        return 0 * x
+
+
+def test_exact_operator_has_no_error_at_any_resolution_by_either_output(heat_file):
+    result = evaluate_transfer(HeatOperator(), heat_file, resolutions=(64, 128, 256), split="all")
+    assert (result["mse"] < 1e-6).all()  # what is left is the input's aliasing on coarse grids
+    assert float(result["mse"].sel(resolution=256).max()) < 1e-12
+
+
+def test_output_off_by_one_point_shows(heat_file):
+    result = evaluate_transfer(HeatOperator(offset=1), heat_file, resolutions=(64, 256), split="all")
+    assert (result["mse"] > 1e-5).all()
+
+
+def test_figures_agree_with_plain_numpy(heat_file):
+    result = evaluate_transfer(Zero(), heat_file, resolutions=(64, 256))
+    truth = FieldDataset(heat_file, "test").y.double().numpy()[:, 0]
+    at_64 = result.sel(resolution=64, output="native")
+    assert float(at_64["mse"]) == pytest.approx((truth[:, ::4] ** 2).mean(), rel=1e-12)
+    assert float(result["mse"].sel(resolution=64, output="fourier")) == pytest.approx((truth**2).mean(), rel=1e-12)
+    assert float(at_64["max_error"]) == pytest.approx(np.abs(truth[:, ::4]).max(), rel=1e-12)
+    np.testing.assert_allclose(result["relative_l2"], 1.0, rtol=1e-12)
+    np.testing.assert_allclose(result["relative_l2_std"], 0.0, atol=1e-12)
+    np.testing.assert_allclose(result["band_mse"].sum("band"), result["mse"], rtol=1e-10)
+    assert float(result["baseline_mse"].sel(baseline="zero")) == pytest.approx((truth**2).mean(), rel=1e-12)
+
+
+def test_baselines(heat_file, burgers_file):
+    linear = evaluate_transfer(Zero(), heat_file, resolutions=(256,))["baseline_mse"].sel(baseline="linear_part")
+    assert float(linear) < 1e-12  # the heat equation is its own linear part
+    result = evaluate_transfer(Zero(), burgers_file, resolutions=(256,))
+    train, test = (FieldDataset(burgers_file, split).y.double() for split in ("train", "test"))
+    mean = (train.mean(0) - test).square().mean()
+    assert float(result["baseline_mse"].sel(baseline="training_mean")) == pytest.approx(float(mean), rel=1e-5)
+
+
+def test_native_and_fourier_agree_on_the_reference_grid(run_folder):
+    at_full = read_evaluation(run_folder)["mse"].sel(resolution=256)
+    assert float(at_full.sel(output="native")) == pytest.approx(float(at_full.sel(output="fourier")), rel=1e-12)
+
+
+def test_evaluation_at_the_training_resolution_repeats_the_history(run_folder, burgers_file):
+    result = evaluate_transfer(load(run_folder), burgers_file, resolutions=(64,), split="validation")
+    best = min(row["validation_mse"] for row in read_history(run_folder))
+    assert float(result["mse"].sel(resolution=64, output="native")) == pytest.approx(best, rel=1e-5)
+
+
+def test_examples_run_from_the_lowest_to_the_highest_error(run_folder):
+    result = read_evaluation(run_folder)
+    difference = result["example_prediction"] - result["example_target"]
+    relative = np.sqrt((difference**2).sum(("x", "channel")) / (result["example_target"] ** 2).sum(("x", "channel")))
+    assert (np.diff(relative) > 0).all()
+    samples = result["sample_relative_l2"].sel(resolution=256, output="native")
+    np.testing.assert_allclose([relative[0], relative[-1]], [samples.min(), samples.max()], rtol=1e-5)
+
+
+def test_spectrum_sums_to_the_mean_square(run_folder):
+    result = read_evaluation(run_folder)
+    error = result["spectrum"].sel(curve="error").values.copy()
+    error[1:-1] *= 2
+    assert error.sum() == pytest.approx(float(result["mse"].sel(resolution=256, output="native")), rel=1e-5)
+
+
+def test_results_file_opens_with_xarray_and_says_what_it_is(run_folder):
+    with xr.open_dataset(run_folder / "evaluation.nc") as result:
+        assert result["mse"].dims == ("resolution", "output")
+        assert list(result["output"].values) == ["native", "fourier"]
+        assert result.attrs["split"] == "test" and result.attrs["trained_at"] == 64
+
+
+class Failing(HeatOperator):
+    def forward(self, x):
+        raise RuntimeError("weight of size [8, 2, 1], expected input[1, 1, 256] to have 2 channels")
+
+
+class TwoChannels(HeatOperator):
+    def forward(self, x):
+        return torch.cat([x, x], dim=1)
+
+
+@pytest.mark.parametrize(
+    ("model", "resolutions", "message"),
+    [
+        (Zero(), (), "`resolutions` must name at least one"),
+        (Zero(), (96,), "`resolutions` must divide the reference resolution 256; got 96"),
+        (Zero(), (-4,), "`resolutions` must be an integer of at least 1; got -4"),
+        (Failing(), (64,), r"`model` must accept inputs \(1, 256\)"),
+        (TwoChannels(), (64,), r"`model` must return \(1, 256\).*got \(2, 256\)"),
+    ],
+)
+def test_bad_arguments_are_refused(heat_file, model, resolutions, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_transfer(model, heat_file, resolutions=resolutions)
+
+
+def test_saving_keeps_the_old_file_until_the_new_one_is_whole(run_folder, tmp_path):
+    result = read_evaluation(run_folder)
+    path = save_evaluation(result, tmp_path)
+    xr.testing.assert_identical(read_evaluation(tmp_path), result)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="must be a whole netCDF file"):
+        read_evaluation(tmp_path)
+    with pytest.raises(CheckpointError, match="sciml-cf evaluate"):
+        read_evaluation(tmp_path / "nothing")
+
+
+# predict
+
+
+def test_predict_equals_the_model(run_folder):
+    fields = np.random.default_rng(0).normal(size=(3, 64))
+    expected = load(run_folder)(torch.tensor(fields[:, None], dtype=torch.float32)).detach().numpy()
+    np.testing.assert_array_equal(predict(run_folder, fields), expected[:, 0])
+    np.testing.assert_array_equal(predict(run_folder, fields[:, None]), expected)
+
+
+def test_predict_at_another_resolution_interpolates_the_input(heat_file):
+    data = FieldDataset(heat_file, "all").x[:, 0].double().numpy()
+    smooth = predict(HeatOperator(), data[:, ::4])
+    finer = predict(HeatOperator(), data[:, ::4], resolution=256)
+    assert finer.shape == (24, 256)
+    np.testing.assert_allclose(finer[:, ::4], smooth, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "settings", "message"),
+    [
+        (np.zeros(8), {}, r"real \(samples, points\)"),
+        (np.array([["a"]]), {}, "real"),
+        (np.array([[0, np.inf]]), {}, "`fields` must be finite; got NaN or Inf in sample 0"),
+        (np.zeros((2, 8)), {"resolution": 0}, "`resolution`"),
+    ],
+)
+def test_predict_refuses_bad_fields(fields, settings, message):
+    with pytest.raises(ValueError, match=message):
+        predict(Zero(), fields, **settings)
