@@ -135,7 +135,8 @@ def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray
         worst = int(indices[np.argwhere(~np.isfinite(u))[0, 0]])
         raise SolverDiverged(f"generate: sample {worst} is not finite at t = {time:g}. Check the parameters.")
     if equation.nonlinear is not None and not spec.allow_unresolved:
-        _check_tail(spec, u, indices)
+        stored = indices < spec.samples
+        _check_tail(spec, u[stored], indices[stored])
     return u0[:, 0], u[:, 0]
 
 
@@ -146,8 +147,8 @@ def _initial_fields(spec: DatasetSpec, indices: np.ndarray) -> np.ndarray:
 
 def _check_tail(spec: DatasetSpec, u: np.ndarray, indices: np.ndarray) -> None:
     tail = spectral_tail(u).max(axis=-1)
-    worst = int(np.argmax(tail))
-    if tail[worst] > RESOLVED_TAIL:
+    worst = int(np.argmax(tail)) if tail.size else 0
+    if tail.size and tail[worst] > RESOLVED_TAIL:
         u0 = _initial_fields(spec, indices[worst : worst + 1])
         raise _unresolved(spec, u0, RESOLVED_TAIL, f"{tail[worst]:.1e} of sample {indices[worst]} in its top modes")
 
@@ -175,7 +176,7 @@ def _check_resolved(spec: DatasetSpec) -> None:
     equation = spec.make_equation()
     if equation.nonlinear is None or spec.allow_unresolved:
         return
-    indices = np.arange(journal.BLOCK)
+    indices = np.arange(min(journal.BLOCK, spec.samples))
     u0 = _initial_fields(spec, indices)
     hardest = np.sort(np.argsort(np.abs(u0).max(axis=(1, 2)), kind="stable")[-PROBE:])
     width = equation.front_width(u0[hardest], spec.grid, (spec.times or (0.0,))[-1])

@@ -28,7 +28,7 @@ SMALLEST_STEP = 2.0**-30
 #: Share of the tolerance left to the error of time stepping; the rest is for the dropped modes.
 STEP_SHARE = 5
 #: Share of the tolerance that the modes dropped may take.
-TAIL_SHARE = 0.25
+TAIL_SHARE = 0.1
 
 
 def solve(
@@ -142,6 +142,7 @@ def _solve_chunk(
         march = _March(equation, coarse, resize_modes(modes, grid.num_points, points), settings, names)
         march.forced = settings.allow_unresolved and points == limit
         try:
+            march.drop(modes, grid, times[-1])
             outputs = [u0 if t == 0 else _sampled(march.advance(t, times[-1]), points, grid) for t in times]
             return np.stack(outputs, axis=1)
         except _TailTooLarge as tail:
@@ -171,7 +172,7 @@ class _March:
         nonlinear = equation.nonlinear
         if nonlinear is None:
             raise ValueError("solve: a linear equation needs no time stepping.")
-        self.slope_of = lambda u: nonlinear(u, grid)
+        self.nonlinear, self.slope_of = nonlinear, lambda u: nonlinear(u, grid)
         self.equation, self.grid, self.settings, self.names = equation, grid, settings, names
         self.symbol = equation.symbol(*grid.wavevector)
         self.growth = np.minimum(np.real(self.symbol), 0)
@@ -180,14 +181,34 @@ class _March:
         self.tail = tail_start(grid.num_points)
         self.modes, self.time = modes, 0.0
         self.level: int | None = None
-        self.leak = np.zeros(modes.shape)
+        self.fine = PeriodicGrid(2 * grid.num_points, grid.extent)
+        self.fine_growth = np.minimum(np.real(equation.symbol(*self.fine.wavevector)), 0)
+        self.leak = np.zeros((*modes.shape[:-1], grid.num_points + 1))
+        self.dropped, self.dropped_growth = np.zeros((*modes.shape[:-1], 0)), np.zeros(0)
         self.forced = False
 
+    def drop(self, modes: np.ndarray, fine: PeriodicGrid, last: float) -> None:
+        """Account for what the initial condition, ``modes`` on the grid ``fine``, has above this grid.
+
+        Its modes themselves are missing at the outputs as far as the linear part leaves them. What they do to the
+        others is the difference of the nonlinear terms now, for as long as the slowest of them lives.
+        """
+        kept = self.grid.num_points // 2
+        if fine.num_points <= self.grid.num_points or not np.abs(modes[..., kept:]).any():
+            return
+        self.dropped = np.abs(modes[..., kept:]) * (2 / fine.num_points)
+        self.dropped_growth = np.real(self.equation.symbol(*fine.wavevector))[kept:]
+        exact = resize_modes(self.nonlinear(modes, fine), fine.num_points, self.fine.num_points)
+        life = min(last, 0.5 / max(-float(self.dropped_growth.max()), 0.5 / last))
+        self.leak = np.abs(exact - self._refined_modes(self.slope_of(self.modes))) * life
+
+    @np.errstate(over="ignore", invalid="ignore")  # a step that overflows is refused
     def advance(self, time: float, last: float) -> np.ndarray:
         """Modes at ``time``; ``last`` is the end of the whole march, the scale of its steps."""
+        self._check_tail(self._dropped_tail(time))
         slope = self.slope_of(self.modes)
         self.level = self._first_level(slope, last) if self.level is None else self.level
-        leak_rate = self._leak_rate()
+        leak_rate = self._leak_rate(slope)
         while self.time < time:
             step = last * STEP_RATIO**-self.level
             remaining = time - self.time
@@ -199,18 +220,23 @@ class _March:
             error = twice - once
             ratio = self._error_ratio(error, c.step / last, remaining)
             if not ratio <= 1:
-                self.level = self._refined(self.level, ratio)
+                level = self._level_of(remaining / last) if landing else self.level
+                self.level = self._refined(level, ratio)
                 continue
             error /= 15
             error += twice
             self.modes = error
             self.time = time if landing else self.time + c.step
             slope = self.slope_of(self.modes)
-            leak_rate = self._account(leak_rate, c.step, time)
+            leak_rate = self._account(slope, leak_rate, c.step, time)
             if not landing:
                 self.level = self._coarsened(self.level, ratio, last)
-        self._check_tail(self._sizes(self.modes)[..., self.tail :].sum(axis=-1))
+        self._check_tail(self._sizes(self.modes)[..., self.tail :].sum(axis=-1) + self._dropped_tail(time))
         return self.modes
+
+    def _dropped_tail(self, time: float) -> np.ndarray:
+        """What the linear part leaves of the initial condition's dropped modes at ``time``, relative to the field."""
+        return (self.dropped * np.exp(self.dropped_growth * time) / self._scale()).sum(axis=-1)
 
     def _sizes(self, modes: np.ndarray) -> np.ndarray:
         """Amplitude of each mode relative to the sample's root mean square, so that their sum bounds max |u|."""
@@ -226,7 +252,12 @@ class _March:
         """Level of a step over which the nonlinear term changes u by about a thousandth."""
         rate = self._sizes(slope).sum(axis=-1).max()
         rate = rate + 1 / last if np.isfinite(rate) else 1 / last
-        return max(self._lowest_level(last), int(np.ceil(np.log(last * rate / 1e-3) / np.log(STEP_RATIO))))
+        return max(self._lowest_level(last), self._level_of(1e-3 / (last * rate)))
+
+    @staticmethod
+    def _level_of(fraction: float) -> int:
+        """Level of the longest step of at most this fraction of the whole time."""
+        return max(0, int(np.ceil(-np.log(fraction) / np.log(STEP_RATIO) - 1e-9)))
 
     def _error_ratio(self, error: np.ndarray, fraction: float, remaining: float) -> float:
         """Error of a step over what it may have: the tolerance in proportion to the time it covers.
@@ -234,8 +265,7 @@ class _March:
         A steady source of errors r in a mode damped at the rate d leaves r / d there instead of r times the remaining
         time, so each mode counts with 1 / (1 + d * remaining).
         """
-        with np.errstate(invalid="ignore", over="ignore"):
-            size = (self._sizes(error) / (1 - self.growth * remaining)).sum(axis=-1).max() / 15
+        size = (self._sizes(error) / (1 - self.growth * remaining)).sum(axis=-1).max() / 15
         return float(size / (STEP_SHARE * self.settings.tolerance * fraction))
 
     def _refined(self, level: int, ratio: float) -> int:
@@ -260,24 +290,25 @@ class _March:
         """Level of the longest step allowed."""
         if self.settings.max_step is None:
             return 0
-        return max(0, int(np.ceil(np.log(last / self.settings.max_step) / np.log(STEP_RATIO) - 1e-9)))
+        return self._level_of(self.settings.max_step / last)
 
-    def _leak_rate(self) -> np.ndarray:
-        """Rate at which the top eighth of the modes, acting among themselves, changes the others.
+    def _refined_modes(self, modes: np.ndarray) -> np.ndarray:
+        """The same field's modes on the grid of twice as many points."""
+        return resize_modes(modes, self.grid.num_points, self.fine.num_points)
 
-        The dropped modes are smaller where the spectrum decays, so this bounds what they would do; it includes what
-        aliasing does.
+    def _leak_rate(self, slope: np.ndarray) -> np.ndarray:
+        """|what the nonlinear term is on twice as many points, less what it is here|, for each of the finer modes.
+
+        It holds the modes that this grid cannot take, and what they do to the others here by aliasing.
         """
-        tail = np.zeros_like(self.modes)
-        tail[..., self.tail :] = self.modes[..., self.tail :]
-        return np.abs(self.slope_of(tail))
+        return np.abs(self.nonlinear(self._refined_modes(self.modes), self.fine) - self._refined_modes(slope))
 
-    def _account(self, previous: np.ndarray, step: float, output: float) -> np.ndarray:
+    def _account(self, slope: np.ndarray, previous: np.ndarray, step: float, output: float) -> np.ndarray:
         """Add a step's leak, damped as the linear part damps it, and grow the grid if it will matter at the output."""
-        rate = self._leak_rate()
-        self.leak = self.leak * np.exp(self.growth * step) + 0.5 * step * (previous + rate)
-        left = self.leak * (self.weights * np.exp(self.growth * (output - self.time)))
-        self._check_tail((left / self._scale()).sum(axis=-1))
+        rate = self._leak_rate(slope)
+        self.leak = self.leak * np.exp(self.fine_growth * step) + 0.5 * step * (previous + rate)
+        left = self.leak * np.exp(self.fine_growth * (output - self.time))
+        self._check_tail((left / (self._scale() * self.grid.num_points)).sum(axis=-1))
         return rate
 
     def _check_tail(self, tail: np.ndarray) -> None:
