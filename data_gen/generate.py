@@ -28,7 +28,7 @@ from data_gen.spec import DatasetSpec
 logger = logging.getLogger(__name__)
 
 #: A stored field may have at most this share in the top eighth of its modes (sum of amplitudes over max |u|).
-RESOLVED_TAIL = 1e-3
+RESOLVED_TAIL = 1e-2
 #: Samples tried before anything is written.
 PROBE = 4
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -232,7 +232,12 @@ def _resumable_state(path: Path, spec: DatasetSpec) -> tuple[journal.FileMap | N
             f"generate: {partial} is of another configuration than the one asked for, so it cannot be resumed. Ask for "
             f"the same, or start again with overwrite=True (--overwrite)."
         )
-    layout = store.read_map(partial)
+    try:
+        layout = store.read_map(partial)
+    except (OSError, DatasetError) as error:
+        raise DatasetError(
+            f"generate: {partial} is damaged ({error}). Start again with overwrite=True (--overwrite)."
+        ) from None
     sound = {b: c for b, c in listed.items() if 0 <= b < layout.num_blocks}
     return layout, {b: c for b, c in sound.items() if journal.read_checksums(partial, layout, b) == c}
 
