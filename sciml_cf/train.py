@@ -30,8 +30,8 @@ from sciml_cf.runs import (
 
 Method = Literal["l2", "ridge", "proximal"]
 # Learning rates that suit a Fourier neural operator, used where the configuration names none.
-_LEARNING_RATES = {("sgd", "l2"): 0.3, ("sgd", "closed form"): 1.0, ("adam", "l2"): 3e-3, ("adam", "closed form"): 3e-3}
-_STRENGTHS = {"l2": 0.0, "ridge": 1e-4, "proximal": 1e-2}
+_LEARNING_RATES = {("sgd", "l2"): 0.2, ("sgd", "closed form"): 1.0, ("adam", "l2"): 3e-3, ("adam", "closed form"): 3e-3}
+_STRENGTHS = {"l2": 0.0, "ridge": Ridge().strength, "proximal": Proximal().strength}
 _CHECK_EVERY = 20  # steps between looks at the loss, so that a GPU is not made to wait at each
 
 
@@ -44,9 +44,9 @@ class FitConfig:
         algorithm: 1 moves the backbone first and then solves the head on re-computed features (two forwards a step);
             2 solves the head first and moves the backbone at the new head (one forward). Not used by "l2".
         optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9.
-        learning_rate: peak rate; by default 3e-3 for adam, and for sgd 1.0 (0.3 with l2).
+        learning_rate: peak rate; by default 3e-3 for adam, and for sgd 1.0 (0.2 with l2).
         schedule: "cosine" decays to zero over all steps; "constant" stays.
-        strength: pull of the head to its previous value (proximal, default 1e-2) or to zero (ridge, default 1e-4),
+        strength: pull of the head to its previous value (proximal, default 1e-3) or to zero (ridge, default 1e-4),
             beside a MEAN squared error; the paper's lambda or beta is strength * batch size * grid points.
         batch_size: samples a step. An incomplete last batch of an epoch is left out; each epoch is shuffled anew.
         epochs: passes over the training samples.
@@ -287,7 +287,7 @@ class _Training:
     def _diverged(self, step: int, what: str) -> TrainingDiverged:
         return TrainingDiverged(
             f"fit: `learning_rate` must keep the training stable; got {self.config.learning_rate:g}, and by step "
-            f"{step + 1} (epoch {self.epoch + 1}): {what}. Try a third of it. The checkpoint of epoch "
+            f"{step + 1} (epoch {self.epoch + 1}): {what.rstrip('.')}. Try a third of it. The checkpoint of epoch "
             f"{self.epoch} is kept in {self.out}."
         )
 

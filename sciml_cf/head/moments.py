@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 # Rows converted to float64 at a time, so that the copy stays in cache and never holds the whole batch.
-_CHUNK_ROWS = 8192
+_CHUNK_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)

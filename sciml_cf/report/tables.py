@@ -84,20 +84,18 @@ def baseline_table(evaluation: xr.Dataset) -> Table:
 
 
 def comparison_table(evaluations: dict[str, xr.Dataset], settings: dict[str, dict[str, Any]]) -> Table:
-    """Several runs on the resolutions they share: MSE native and Fourier-upsampled."""
+    """Several runs at the resolutions they share, native and Fourier-upsampled side by side."""
     shared = sorted(set.intersection(*[{int(n) for n in e["resolution"].values} for e in evaluations.values()]))
+    full = next(iter(evaluations.values())).attrs["reference_resolution"]
     rows = []
     for name, evaluation in evaluations.items():
         fit = settings[name]["fit"]
-        errors = [
-            float(evaluation["mse"].sel(resolution=n, output=output))
-            for n in shared
-            for output in ("native", "fourier")
-        ]
-        rows.append((name, method_label(fit), fit["optimizer"], fit["learning_rate"], fit["epochs"], *errors))
-    columns = ["run", "method", "optimizer", "learning rate", "epochs"]
-    columns += [f"mse {output} {n}" for n in shared for output in ("native", "fourier")]
-    return Table("Comparison of runs", tuple(columns), tuple(rows))
+        for n in shared:
+            native, fourier = (evaluation.sel(resolution=n, output=output) for output in ("native", "fourier"))
+            errors = (float(native["mse"]), float(fourier["mse"]), float(native["relative_l2"]))
+            rows.append((name, method_label(fit), fit["optimizer"], fit["learning_rate"], fit["epochs"], n, *errors))
+    columns = ("run", "method", "optimizer", "rate", "epochs", "resolution", "mse native", f"mse fourier to {full}")
+    return Table("Comparison of runs", (*columns, "rel. L2 native"), tuple(rows))
 
 
 def method_label(fit: dict[str, Any]) -> str:

@@ -74,7 +74,7 @@ def by_hand(algorithm, steps):
     """The paper's algorithm box written out, on the batches that fit draws with this seed."""
     model = SMALL.build()
     layer = model.projection.fcs[-1]
-    head = ClosedFormHead(layer, Proximal(1e-2))
+    head = ClosedFormHead(layer, Proximal())
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.5, momentum=0.9, nesterov=True)
     for x, y in steps:
         if algorithm == 2:
@@ -125,7 +125,7 @@ def test_fit_is_the_papers_algorithm_2(tmp_path):
     trained, ahead = batches[:5] + batches[6:11], batches[11]
     expected = by_hand(2, [(TRAIN.x[batch], TRAIN.y[batch]) for batch in trained])
     layer = expected.projection.fcs[-1]
-    head = ClosedFormHead(layer, Proximal(1e-2), initial="keep")
+    head = ClosedFormHead(layer, Proximal(), initial="keep")
     expected(TRAIN.x[ahead])
     head.update(TRAIN.y[ahead])
     for name, value in expected.named_parameters():
@@ -290,7 +290,7 @@ def test_bad_settings_are_refused(settings, message):
 def test_defaults_that_depend_on_others_are_written_out(tmp_path):
     train(tmp_path / "run", epochs=1, method="proximal", optimizer="sgd")
     fit_settings = read_settings(tmp_path / "run")["fit"]
-    assert (fit_settings["learning_rate"], fit_settings["strength"]) == (1.0, 1e-2)
+    assert (fit_settings["learning_rate"], fit_settings["strength"]) == (1.0, 1e-3)
 
 
 def test_empty_dataset_is_refused(tmp_path):
