@@ -113,6 +113,12 @@ def test_solve_names_the_sample_that_blows_up() -> None:
         solve(blow_up, grid, u0, [2.0], tolerance=1e-6, first_sample=40)
 
 
+def test_solve_never_accepts_nan() -> None:
+    broken = Equation("broken", {}, lambda k: -(k**2), lambda m, on: np.full_like(m, np.nan))
+    with pytest.raises(SolverDiverged, match="broken diverged at t = 0 near sample 0"):
+        solve(broken, PeriodicGrid(32, 1.0), np.ones((1, 1, 32)), [1.0], allow_unresolved=True)
+
+
 def test_solve_refuses_a_front_that_no_allowed_grid_holds() -> None:
     grid = PeriodicGrid(64, 2 * np.pi)
     u0 = np.sin(grid.points)[None, None]
