@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator, Sized
 from dataclasses import asdict, dataclass, replace
@@ -48,10 +49,12 @@ class FitConfig:
         schedule: "cosine" decays to zero over all steps; "constant" stays.
         strength: pull of the head to its previous value (proximal, default 1e-3) or to zero (ridge, default 1e-4),
             beside a MEAN squared error; the paper's lambda or beta is strength * batch size * grid points.
-        batch_size: samples a step. An incomplete last batch of an epoch is left out; each epoch is shuffled anew.
+        batch_size: samples a step, over all processes. An incomplete last batch of an epoch is left out; each epoch is
+            shuffled anew.
         epochs: passes over the training samples.
         seed: seed of the initial weights and of the order of the samples.
-        accelerator: "auto", "cpu", "cuda" or "mps", as Lightning Fabric names them.
+        accelerator: "cpu", "cuda", or "auto" for a CUDA GPU where there is one. (Heads are solved in float64, which
+            Apple's GPUs lack.)
     """
 
     method: Method = "proximal"
@@ -63,13 +66,14 @@ class FitConfig:
     batch_size: int = 32
     epochs: int = 100
     seed: int = 0
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
         check_choice("fit", "method", self.method, ("l2", "ridge", "proximal"))
         check_choice("fit", "algorithm", self.algorithm, (1, 2))
         check_choice("fit", "optimizer", self.optimizer, ("sgd", "adam"))
         check_choice("fit", "schedule", self.schedule, ("constant", "cosine"))
+        check_choice("fit", "accelerator", self.accelerator, ("auto", "cpu", "cuda"))
         check_count("fit", "batch_size", self.batch_size)
         check_count("fit", "epochs", self.epochs)
         check_count("fit", "seed", self.seed, minimum=0)
@@ -160,7 +164,7 @@ class _Training:
         self.data, self.num_samples = train, len(cast(Sized, train))
         if min(self.num_samples, len(cast(Sized, validation))) == 0:
             raise ValueError("fit: `train` and `validation` must each hold at least one sample; got an empty dataset.")
-        self.fabric = Fabric(accelerator=config.accelerator, devices="auto" if _launched() else 1)
+        self.fabric = _make_fabric(config.accelerator)
         self.batch_size = min(config.batch_size, self.num_samples)
         self.steps_per_epoch = self.num_samples // self.batch_size
         self.loss = self._make_loss(head)
@@ -175,8 +179,10 @@ class _Training:
 
     def run(self, *, resume: bool, overwrite: bool, describe: dict[str, Any]) -> History:
         settings = {"fit": asdict(self.config), "model": describe.get("model"), "data": describe.get("data")}
-        found = start_run(self.out, settings, resume=resume, overwrite=overwrite)
-        if found:
+        found = False
+        if self.fabric.is_global_zero:
+            found = start_run(self.out, settings, resume=resume, overwrite=overwrite)
+        if self.fabric.broadcast(found):
             self._load()
         elif self.fabric.is_global_zero:
             self._save(improved=False)
@@ -219,7 +225,7 @@ class _Training:
             "epoch": self.epoch,
             "steps": self.epoch * self.steps_per_epoch,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "train_loss": torch.stack(losses).mean().item(),
+            "train_loss": float(self.fabric.all_reduce(torch.stack(losses).mean())),
             "validation_mse": error,
         }
         if self.loss is not None:
@@ -360,6 +366,11 @@ def _chunks(indices: range, size: int) -> Iterator[range]:
     return (indices[start : start + size] for start in range(0, len(indices), size))
 
 
-def _launched() -> bool:
-    """Whether a launcher such as torchrun or SLURM started several processes."""
-    return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
+def _make_fabric(accelerator: str) -> Fabric:
+    """One device, or under torchrun the device of this process."""
+    launched = torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    fabric = Fabric(accelerator=accelerator, devices=int(os.environ["LOCAL_WORLD_SIZE"]) if launched else 1)
+    fabric.launch()
+    return fabric
