@@ -225,7 +225,7 @@ class _Training:
             "epoch": self.epoch,
             "steps": self.epoch * self.steps_per_epoch,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "train_loss": float(self.fabric.all_reduce(torch.stack(losses).mean())),
+            "train_loss": cast(Tensor, self.fabric.all_reduce(torch.stack(losses).mean())).item(),
             "validation_mse": error,
         }
         if self.loss is not None:
