@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,9 +42,6 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Confi
         if stop.code in (0, None):
             raise
         raise UsageError(f"{prog}: {_one_line(messages.getvalue())}") from None
-    except BaseException:
-        sys.stderr.write(messages.getvalue())
-        raise
 
 
 def _with_config(argv: list[str], prog: str) -> list[str]:
