@@ -46,7 +46,9 @@ class Config:
     selection_seed: int = 0
 
 
-SGD = {"optimizer": "sgd", "schedule": "constant"}
+# Two epochs of warm-up for every SGD run: without it a high rate throws the small initial features far in the first
+# steps on some seeds, and what follows is slow.
+SGD = {"optimizer": "sgd", "schedule": "constant", "warmup": 90}
 ADAM = {"optimizer": "adam", "schedule": "cosine"}
 
 
@@ -54,16 +56,12 @@ def _grid(rates: tuple[float, ...], strengths: tuple[float | None, ...]) -> list
     return [{"learning_rate": rate, "strength": strength} for rate in rates for strength in strengths]
 
 
-# name: (fixed settings, trials). Nine trials for each SGD method, six for each Adam method.
+# name: (fixed settings, trials). Six trials for every method.
 METHODS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
-    "sgd l2": ({**SGD, "method": "l2"}, _grid((0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0), (None,))),
+    "sgd l2": ({**SGD, "method": "l2"}, _grid((0.1, 0.2, 0.3, 0.5, 0.7, 1.0), (None,))),
     "sgd proximal": (
         {**SGD, "method": "proximal", "algorithm": 1},
-        _grid((0.5, 1.0, 2.0), (1e-3, 3e-3, 1e-2)),
-    ),
-    "sgd proximal, algorithm 2": (
-        {**SGD, "method": "proximal", "algorithm": 2},
-        _grid((0.5, 1.0, 2.0), (1e-3, 3e-3, 1e-2)),
+        _grid((1.0, 2.0, 4.0), (1e-3, 1e-2)),
     ),
     "adam l2": ({**ADAM, "method": "l2"}, _grid((5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2), (None,))),
     "adam proximal": (

@@ -47,6 +47,7 @@ class FitConfig:
         optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9.
         learning_rate: peak rate; by default 3e-3 for adam, and for sgd 1.0 (0.2 with l2).
         schedule: "cosine" decays to zero over all steps; "constant" stays.
+        warmup: steps over which the rate first rises linearly to its peak.
         strength: pull of the head to its previous value (proximal, default 1e-3) or to zero (ridge, default 1e-4),
             beside a MEAN squared error; the paper's lambda or beta is strength * batch size * grid points.
         batch_size: samples a step, over all processes. An incomplete last batch of an epoch is left out; each epoch is
@@ -62,6 +63,7 @@ class FitConfig:
     optimizer: Literal["sgd", "adam"] = "adam"
     learning_rate: float | None = None
     schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: int = 0
     strength: float | None = None
     batch_size: int = 32
     epochs: int = 100
@@ -74,6 +76,7 @@ class FitConfig:
         check_choice("fit", "optimizer", self.optimizer, ("sgd", "adam"))
         check_choice("fit", "schedule", self.schedule, ("constant", "cosine"))
         check_choice("fit", "accelerator", self.accelerator, ("auto", "cpu", "cuda"))
+        check_count("fit", "warmup", self.warmup, minimum=0)
         check_count("fit", "batch_size", self.batch_size)
         check_count("fit", "epochs", self.epochs)
         check_count("fit", "seed", self.seed, minimum=0)
@@ -301,6 +304,7 @@ class _Training:
         rate = cast(float, self.config.learning_rate)
         if self.config.schedule == "cosine":
             rate *= 0.5 * (1 + math.cos(math.pi * step / (self.config.epochs * self.steps_per_epoch)))
+        rate *= min(1.0, (step + 1) / max(self.config.warmup, 1))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 

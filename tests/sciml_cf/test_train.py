@@ -1,5 +1,6 @@
 import copy
 import json
+import math
 
 import pytest
 import torch
@@ -280,6 +281,7 @@ def test_own_model_needs_its_own_constructor_to_load(tmp_path):
         ({"optimizer": "lbfgs"}, "`optimizer`"),
         ({"schedule": "step"}, "`schedule`"),
         ({"seed": -1}, "`seed`"),
+        ({"warmup": -1}, "`warmup`"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
@@ -291,6 +293,18 @@ def test_defaults_that_depend_on_others_are_written_out(tmp_path):
     train(tmp_path / "run", epochs=1, method="proximal", optimizer="sgd")
     fit_settings = read_settings(tmp_path / "run")["fit"]
     assert (fit_settings["learning_rate"], fit_settings["strength"]) == (1.0, 1e-3)
+
+
+def test_learning_rate_warms_up_and_decays(tmp_path):
+    # Five steps an epoch; the history holds the rate of an epoch's last step.
+    settings = {"learning_rate": 0.01, "warmup": 10}
+    rates = {}
+    for schedule in ("constant", "cosine"):
+        _, history = train(tmp_path / schedule, epochs=4, schedule=schedule, **settings)
+        rates[schedule] = [row["learning_rate"] for row in history.rows]
+    assert rates["constant"] == pytest.approx([0.005, 0.01, 0.01, 0.01])
+    cosine = [0.5 * (1 + math.cos(math.pi * step / 20)) for step in (4, 9, 14, 19)]
+    assert rates["cosine"] == pytest.approx([a * b for a, b in zip(rates["constant"], cosine, strict=True)])
 
 
 def test_empty_dataset_is_refused(tmp_path):
