@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from data_gen.equations import Equation
     from data_gen.equations.advection import advection
+    from data_gen.equations.advection_diffusion import advection_diffusion
+    from data_gen.equations.allen_cahn import allen_cahn
     from data_gen.equations.burgers import burgers
+    from data_gen.equations.fisher_kpp import fisher_kpp
     from data_gen.equations.heat import heat
+    from data_gen.equations.kdv import kdv
+    from data_gen.equations.kuramoto_sivashinsky import kuramoto_sivashinsky
     from data_gen.exact import cole_hopf
     from data_gen.generate import generate
     from data_gen.grid import PeriodicGrid, resample
     from data_gen.solve import solve
     from data_gen.spec import DatasetSpec
     from data_gen.store import open_dataset
+    from data_gen.truths import fisher_front, kdv_solitons
     from data_gen.validate import validate
 
 #: Tells this package from another folder of the same name.
@@ -28,10 +34,17 @@ __all__ = [
     "Equation",
     "PeriodicGrid",
     "advection",
+    "advection_diffusion",
+    "allen_cahn",
     "burgers",
     "cole_hopf",
+    "fisher_front",
+    "fisher_kpp",
     "generate",
     "heat",
+    "kdv",
+    "kdv_solitons",
+    "kuramoto_sivashinsky",
     "open_dataset",
     "resample",
     "solve",
@@ -43,10 +56,17 @@ _HOME = {
     "Equation": "equations",
     "PeriodicGrid": "grid",
     "advection": "equations.advection",
+    "advection_diffusion": "equations.advection_diffusion",
+    "allen_cahn": "equations.allen_cahn",
     "burgers": "equations.burgers",
     "cole_hopf": "exact",
+    "fisher_front": "truths",
+    "fisher_kpp": "equations.fisher_kpp",
     "generate": "generate",
     "heat": "equations.heat",
+    "kdv": "equations.kdv",
+    "kdv_solitons": "truths",
+    "kuramoto_sivashinsky": "equations.kuramoto_sivashinsky",
     "open_dataset": "store",
     "resample": "grid",
     "solve": "solve",

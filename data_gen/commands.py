@@ -18,8 +18,11 @@ class GenerateFlags:
         samples: number of initial conditions.
         resolution: grid points.
         extent: length of the periodic domain; by default the equation's usual one.
-        time: time of the stored solution; by default the equation's usual one.
-        initial_condition: name of the random initial condition; by default the equation's usual one.
+        times: output times above 0, increasing; by default the equation's usual final time. Of several, the file
+            holds trajectories, the initial condition first.
+        initial_condition: name of the random initial condition, of those listed above; by default the equation's
+            usual one.
+        initial_parameters: its parameters, as NAME=VALUE; those left out take their defaults.
         seed: sample i depends on it and on i alone.
         method: "cole-hopf" is exact (Burgers only); "etdrk4" marches in time; "auto" takes the exact way where there
             is one.
@@ -35,8 +38,9 @@ class GenerateFlags:
     samples: int = 2048
     resolution: int = 8192
     extent: float | None = None
-    time: float | None = None
+    times: tuple[float, ...] | None = None
     initial_condition: str | None = None
+    initial_parameters: tuple[str, ...] = ()
     seed: int = 0
     method: Literal["auto", "etdrk4", "cole-hopf"] = "auto"
     tolerance: float | None = None
@@ -76,7 +80,8 @@ def generate_command(argv: list[str]) -> str:
     """`sciml-cf generate EQUATION`."""
     names = equation_names()
     if not argv or argv[0] in ("-h", "--help"):
-        lines = [f"  {name:<12}{(equation_named(name).__doc__ or '').splitlines()[0]}" for name in names]
+        width = max(map(len, names)) + 2
+        lines = [f"  {name:<{width}}{(equation_named(name).__doc__ or '').splitlines()[0]}" for name in names]
         usage = "usage: sciml-cf generate EQUATION [flags]     (sciml-cf generate EQUATION --help lists the flags)"
         text = "\n".join([usage, "", *lines])
         if argv:
@@ -100,11 +105,11 @@ def info_command(argv: list[str]) -> str:
         rows = {
             "file": f"{data.path} ({data.path.stat().st_size / 1e6:.1f} MB)",
             "equation": f"{data.equation.name}: {data.equation.formula}",
-            "parameters": ", ".join(f"{key} = {value:g}" for key, value in data.parameters.items()),
+            "parameters": ", ".join(f"{key} = {value:g}" for key, value in data.parameters.items()) or "none",
             "samples": data.num_samples,
             "resolution": f"{data.resolution} points on (0, {data.grid.extent:.6g}), periodic, right end excluded",
-            "times": ", ".join(f"{time:g}" for time in data.times),
-            "fields": f"{data.input_name} (input), {data.target_name} (target), {data.dtype}",
+            "times": _listed(data.times),
+            "fields": f"{data.input_name} (input), {data.target_name} (target at t = {data.times[-1]:g}), {data.dtype}",
             "initial": f"{spec.initial_condition} {dict(spec.initial_parameters)}",
             "method": f"{spec.method}" + (f", tolerance {spec.tolerance:g}" if spec.method == "etdrk4" else ""),
             "seed": spec.seed,
@@ -149,8 +154,9 @@ def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
         samples=flags.samples,
         resolution=flags.resolution,
         extent=flags.extent,
-        times=None if flags.time is None else (flags.time,),
+        times=flags.times,
         initial_condition=flags.initial_condition,
+        initial_parameters=_named_values(flags.initial_parameters),
         seed=flags.seed,
         method=flags.method,
         dtype=flags.dtype,
@@ -159,6 +165,47 @@ def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
     )
     path = generate(spec, flags.out, workers=flags.workers, resume=flags.resume, overwrite=flags.overwrite)
     return info_command([str(path)])
+
+
+def _listed(times: tuple[float, ...]) -> str:
+    shown = [f"{time:g}" for time in times]
+    if len(shown) > 12:
+        shown = [*shown[:3], "...", f"{shown[-1]} ({len(times)} times)"]
+    return ", ".join(shown)
+
+
+def _named_values(words: tuple[str, ...]) -> dict[str, Any]:
+    """{"tau": 7.0, "laplacian": "domain"} from NAME=VALUE words."""
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not (name and equals and text) or name in values:
+            raise UsageError(
+                f"sciml-cf generate: `--initial-parameters` must be words NAME=VALUE, each name once; got {word!r}."
+            )
+        try:
+            values[name] = float(text)
+        except ValueError:
+            values[name] = text
+    return values
+
+
+def _initial_help(equation: str) -> str:
+    """The initial conditions with the defaults of their parameters; those of the equation's usual one in its words."""
+    from data_gen.random_fields import INITIAL_CONDITIONS, initial_defaults
+    from data_gen.spec import DatasetSpec
+
+    parameters = {p.name: 1.0 if p.default is None else p.default for p in equation_parameters(equation)}
+    usual = DatasetSpec(equation=equation, parameters=parameters)
+    lines = []
+    for name in INITIAL_CONDITIONS:
+        chosen = name == usual.initial_condition
+        values = {**initial_defaults(name), **(usual.initial_parameters if chosen else {})}
+        words = " ".join(
+            f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
+        )
+        lines.append(f"  {name}{' (usual)' if chosen else ''}: {words}")
+    return "\n".join(["Initial conditions and their parameters (--initial-condition, --initial-parameters):", *lines])
 
 
 def _flags_of(equation: str) -> type[Any]:
@@ -173,7 +220,8 @@ def _flags_of(equation: str) -> type[Any]:
         else:
             added.append((parameter.name, kind, field(default=parameter.default)))
     made = make_dataclass("GenerateFlags", added, bases=(GenerateFlags,), frozen=True, kw_only=True)
-    made.__doc__ = f"Make a dataset file of {(equation_named(equation).__doc__ or equation).splitlines()[0]}"
+    title = f"Make a dataset file of {(equation_named(equation).__doc__ or equation).splitlines()[0]}"
+    made.__doc__ = f"{title}\n\n{_initial_help(equation)}"
     return made
 
 

@@ -107,37 +107,43 @@ def generate(
     return path
 
 
-def compute_block(spec: DatasetSpec, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """Initial conditions and solutions of a block, both (128, N) float64.
+def compute_block(spec: DatasetSpec, block: int) -> tuple[np.ndarray, ...]:
+    """The stored fields of a block, float64: initial conditions and solutions (128, N), or trajectories (128, T, N).
 
     A block is always computed whole, even where the dataset ends within it, so that a sample does not depend on the
     number of samples.
     """
-    return _compute_samples(spec, np.arange(block * journal.BLOCK, (block + 1) * journal.BLOCK))
+    u0, u = _compute_samples(spec, np.arange(block * journal.BLOCK, (block + 1) * journal.BLOCK))
+    if u.shape[1] == 1:
+        return u0[:, 0], u[:, 0, 0]
+    return (np.concatenate([u0, u[:, :, 0]], axis=1),)
 
 
 def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Initial conditions (B, 1, N) and solutions (B, T, 1, N)."""
     u0 = _initial_fields(spec, indices)
-    equation, time = spec.make_equation(), (spec.times or (0.0,))[-1]
+    equation, times = spec.make_equation(), spec.times or ()
     if spec.method == "etdrk4":
         u = solve(
             equation,
             spec.grid,
             u0,
-            [time],
+            times,
             tolerance=spec.tolerance,
             allow_unresolved=spec.allow_unresolved,
             first_sample=int(indices[0]),
-        )[:, 0]
+        )
     else:
-        u = exact_solution(equation, spec.grid, u0, time)
+        u = np.stack([exact_solution(equation, spec.grid, u0, time) for time in times], axis=1)
     if not np.isfinite(u).all():
-        worst = int(indices[np.argwhere(~np.isfinite(u))[0, 0]])
-        raise SolverDiverged(f"generate: sample {worst} is not finite at t = {time:g}. Check the parameters.")
+        row, time = np.argwhere(~np.isfinite(u))[0, :2]
+        raise SolverDiverged(
+            f"generate: sample {indices[row]} is not finite at t = {times[time]:g}. Check the parameters."
+        )
     if equation.nonlinear is not None and not spec.allow_unresolved:
         stored = indices < spec.samples
         _check_tail(spec, u[stored], indices[stored])
-    return u0[:, 0], u[:, 0]
+    return u0, u
 
 
 def _initial_fields(spec: DatasetSpec, indices: np.ndarray) -> np.ndarray:
@@ -146,7 +152,7 @@ def _initial_fields(spec: DatasetSpec, indices: np.ndarray) -> np.ndarray:
 
 
 def _check_tail(spec: DatasetSpec, u: np.ndarray, indices: np.ndarray) -> None:
-    tail = spectral_tail(u).max(axis=-1)
+    tail = spectral_tail(u).max(axis=(1, 2))
     worst = int(np.argmax(tail)) if tail.size else 0
     if tail.size and tail[worst] > RESOLVED_TAIL:
         u0 = _initial_fields(spec, indices[worst : worst + 1])
@@ -254,9 +260,9 @@ def _rows(layout: journal.FileMap, block: int) -> int:
 
 
 def _make_block(spec: DatasetSpec, partial: Path, layout: journal.FileMap, block: int) -> tuple[int, journal.Checksums]:
-    a, u = compute_block(spec, block)
     rows = _rows(layout, block)
-    return block, journal.write_block(partial, layout, block, (a[:rows], u[:rows]))
+    fields = tuple(field[:rows] for field in compute_block(spec, block))
+    return block, journal.write_block(partial, layout, block, fields)
 
 
 def _write_blocks(

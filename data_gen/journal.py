@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import zlib
 from dataclasses import dataclass
@@ -15,21 +16,23 @@ from data_gen.spec import DatasetSpec
 #: Samples in a block: the unit of writing, of resuming, and of checksums.
 BLOCK = 128
 
-Checksums = tuple[int, int]
+#: One CRC-32 for each stored field.
+Checksums = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class FileMap:
     """Where the bytes of a file's blocks lie: all that is needed to write one without opening HDF5.
 
-    ``fields`` and ``checksums`` hold the offsets of the two fields and of their checksums, input first.
+    ``fields`` and ``checksums`` hold the offsets of the stored fields and of their checksums, input first, and
+    ``row_values`` is how many numbers each field has of one sample.
     """
 
     num_samples: int
-    num_points: int
+    row_values: int
     dtype: str
-    fields: tuple[int, int]
-    checksums: tuple[int, int]
+    fields: tuple[int, ...]
+    checksums: tuple[int, ...]
 
     @property
     def num_blocks(self) -> int:
@@ -43,7 +46,7 @@ class FileMap:
     def block_bytes(self, block: int) -> tuple[int, int]:
         """Offset of a block within its field, and its size."""
         start, stop = self.block_rows(block)
-        row = self.num_points * np.dtype(self.dtype).itemsize
+        row = self.row_values * np.dtype(self.dtype).itemsize
         return start * row, (stop - start) * row
 
 
@@ -58,12 +61,13 @@ def journal_path(path: Path) -> Path:
 
 
 def file_size(spec: DatasetSpec) -> int:
-    """Bytes of the two fields of a dataset."""
-    return 2 * spec.samples * spec.resolution * np.dtype(spec.dtype).itemsize
+    """Bytes of the stored fields of a dataset."""
+    values = sum(math.prod(shape) for shape in spec.sample_shapes.values())
+    return spec.samples * values * np.dtype(spec.dtype).itemsize
 
 
-def write_block(path: Path, layout: FileMap, block: int, fields: tuple[np.ndarray, np.ndarray]) -> Checksums:
-    """Put a block of both fields, (rows, N), in its place, wait until it is on the disk, and give its checksums."""
+def write_block(path: Path, layout: FileMap, block: int, fields: tuple[np.ndarray, ...]) -> Checksums:
+    """Put a block of each field, (rows, ...), in its place, wait until it is on the disk, and give its checksums."""
     offset, size = layout.block_bytes(block)
     checksums = []
     descriptor = os.open(path, os.O_WRONLY)
@@ -77,18 +81,18 @@ def write_block(path: Path, layout: FileMap, block: int, fields: tuple[np.ndarra
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    return checksums[0], checksums[1]
+    return tuple(checksums)
 
 
 def read_checksums(path: Path, layout: FileMap, block: int) -> Checksums:
-    """CRC-32 of a block of both fields as they are on the disk."""
+    """CRC-32 of a block of each field as they are on the disk."""
     offset, size = layout.block_bytes(block)
     with open(path, "rb") as file:
         found = []
         for start in layout.fields:
             file.seek(start + offset)
             found.append(zlib.crc32(file.read(size)))
-    return found[0], found[1]
+    return tuple(found)
 
 
 def write_checksums(path: Path, layout: FileMap, checksums: dict[int, Checksums]) -> None:
@@ -142,7 +146,7 @@ def read_journal(path: Path) -> tuple[str, dict[int, Checksums]]:
             if "config_hash" in entry:
                 config_hash = str(entry["config_hash"])
             else:
-                checksums[int(entry["block"])] = (int(entry["crc"][0]), int(entry["crc"][1]))
+                checksums[int(entry["block"])] = tuple(map(int, entry["crc"]))
         except (ValueError, KeyError, TypeError, IndexError):
             break
     return config_hash, checksums

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -13,11 +13,13 @@ from typing import Any, Literal, get_args
 from data_gen.equations import Equation, equation_named, equation_parameters
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.grid import PeriodicGrid
-from data_gen.random_fields import INITIAL_CONDITIONS
+from data_gen.random_fields import INITIAL_CONDITIONS, initial_defaults
 from data_gen.solve import DEFAULT_TOLERANCE
 
 Method = Literal["auto", "etdrk4", "cole-hopf"]
 DType = Literal["float32", "float64"]
+#: Names of the initial condition and of the solution in a file.
+INPUT, TARGET = "a", "u"
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,11 @@ class DatasetSpec:
         samples: number of samples.
         resolution: grid points along each axis.
         extent: length of the domain; the equation's usual one if None.
-        times: output times, one for now; the equation's usual final time if None.
+        times: output times above 0, increasing; the equation's usual final time if None. The file of several also
+            holds the initial condition in its trajectories.
         initial_condition: name of the random initial condition; the equation's usual one if None.
-        initial_parameters: its parameters by name; those left out take their defaults.
+        initial_parameters: its parameters by name; those left out take the equation's usual values for its usual
+            initial condition, else their defaults.
         seed: non-negative integer; sample i depends on it and on i alone.
         method: "etdrk4", "cole-hopf" (Burgers), or "auto": the exact way where there is one, else "etdrk4". Stored
             resolved.
@@ -71,7 +75,9 @@ class DatasetSpec:
         times = (equation.time,) if self.times is None else self.times
         self._fill(times=_checked_times(times), extent=float(self.extent or 0), tolerance=float(self.tolerance))
         self._fill(initial_condition=self.initial_condition or equation.initial_condition)
-        self._fill(initial_parameters=_initial_parameters(str(self.initial_condition), self.initial_parameters))
+        usual = equation.initial_parameters if self.initial_condition == equation.initial_condition else {}
+        given = _initial_parameters(str(self.initial_condition), {**usual, **self.initial_parameters})
+        self._fill(initial_parameters=given)
         self._fill(method=_resolved_method(equation, self.method))
         for name in ("samples", "resolution", "seed"):
             self._fill(**{name: int(getattr(self, name))})
@@ -90,6 +96,14 @@ class DatasetSpec:
     def grid(self) -> PeriodicGrid:
         """The grid of the stored fields."""
         return PeriodicGrid(self.resolution, float(self.extent or 0))
+
+    @property
+    def sample_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of what a file stores of a sample, by field: a and u at one output time, else u at 0 and all times."""
+        times = self.times or ()
+        if len(times) == 1:
+            return {INPUT: (self.resolution,), TARGET: (self.resolution,)}
+        return {TARGET: (1 + len(times), self.resolution)}
 
     @property
     def config_hash(self) -> str:
@@ -145,8 +159,9 @@ def _checked_times(times: Any) -> tuple[float, ...]:
     values = tuple(times) if hasattr(times, "__iter__") else (times,)
     for value in values:
         check_finite("DatasetSpec", "times", value)
-    if len(values) != 1 or not values[0] > 0:
-        raise ValueError(f"DatasetSpec: `times` must be one time above 0; got {values}. A file holds one output time.")
+    rising = all(later > earlier for earlier, later in itertools.pairwise(values))
+    if not values or not rising or not values[0] > 0:
+        raise ValueError(f"DatasetSpec: `times` must be one time above 0 or several that increase; got {values}.")
     return tuple(float(v) for v in values)
 
 
@@ -154,18 +169,24 @@ def _initial_parameters(name: str, given: Mapping[str, Any]) -> Mapping[str, Any
     if name not in INITIAL_CONDITIONS:
         known = ", ".join(INITIAL_CONDITIONS)
         raise ValueError(f"DatasetSpec: `initial_condition` must be one of {known}; got {name!r}.")
-    function, check = INITIAL_CONDITIONS[name]
-    parameters = inspect.signature(function).parameters.values()
-    known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "seed"}
+    known = initial_defaults(name)
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise ValueError(
             f"DatasetSpec: `initial_parameters` of {name} must be among {', '.join(known)}; got {', '.join(unknown)}."
         )
-    values = {**known, **given}
-    check(**values)
-    values = {k: float(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in values.items()}
+    values = {key: _of_kind(given.get(key, default), default) for key, default in known.items()}
+    INITIAL_CONDITIONS[name][1](**values)
     return MappingProxyType(dict(sorted(values.items())))
+
+
+def _of_kind(value: Any, default: Any) -> Any:
+    """2 as 2.0 where the default is a float, 2.0 as 2 where it is an integer; anything else as it is."""
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(default, int) and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
 def _resolved_method(equation: Equation, method: str) -> str:

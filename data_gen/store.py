@@ -1,12 +1,9 @@
-"""The dataset file: one HDF5 layout that xarray, PDEBench, The Well and plain h5py read. The only user of h5py here."""
+"""Dataset files open for reading, with the header checked."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import math
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,166 +14,11 @@ import numpy as np
 from data_gen.equations import Equation
 from data_gen.errors import DatasetError
 from data_gen.grid import PeriodicGrid
-from data_gen.journal import BLOCK, FileMap, partial_path
-from data_gen.spec import DatasetSpec
+from data_gen.journal import BLOCK, partial_path
+from data_gen.layout import LAYOUT, LAYOUT_VERSION, UNWRITTEN, create_file, dataset_in, read_map
+from data_gen.spec import INPUT, TARGET, DatasetSpec
 
-LAYOUT = "sciml_cf dataset"
-LAYOUT_VERSION = 1
-INPUT, TARGET = "a", "u"
-#: Value of a checksum whose block has not been written.
-UNWRITTEN = -1
-
-
-def create_file(path: Path, spec: DatasetSpec) -> FileMap:
-    """Create a file of full size with everything but the fields and their checksums, which are written in place later.
-
-    Fields are contiguous, allocated early and never filled, and no object carries a time, so that one description
-    gives one sequence of bytes.
-    """
-    equation, grid = spec.make_equation(), spec.grid
-    with h5py.File(path, "w") as file:
-        _write_attributes(file, spec, equation)
-        scales = {
-            "sample": (np.arange(spec.samples), "sample index"),
-            "time": (np.array([0.0, *(spec.times or ())]), "time"),
-            "x": (grid.points, "position"),
-        }
-        for name, (values, long_name) in scales.items():
-            scale = file.create_dataset(name, data=values)
-            scale.make_scale(name)
-            scale.attrs.update(units="1", long_name=long_name)
-        shape = (spec.samples, spec.resolution)
-        labels = {INPUT: "initial condition", TARGET: f"solution at t = {(spec.times or (0,))[-1]:g}"}
-        for name in (INPUT, TARGET):
-            _create_field(file, name, shape, spec.dtype, labels[name])
-        _write_other_views(file, spec, shape)
-        integrity = file.create_group("integrity")
-        block = integrity.create_dataset("block", data=np.arange(-(-spec.samples // BLOCK)))
-        block.make_scale("block")
-        for name in (INPUT, TARGET):
-            data = integrity.create_dataset(name, data=np.full(block.shape, UNWRITTEN, dtype=np.int64))
-            data.attrs["long_name"] = f"CRC-32 of each {BLOCK} samples of {name}"
-            data.dims[0].attach_scale(block)
-    return read_map(path)
-
-
-def _write_attributes(file: h5py.File, spec: DatasetSpec, equation: Equation) -> None:
-    file.attrs.update(
-        layout=LAYOUT,
-        layout_version=LAYOUT_VERSION,
-        title=f"{spec.equation}: {spec.samples} samples on {spec.resolution} points",
-        equation=equation.formula,
-        spec=spec.to_json(),
-        config_hash=spec.config_hash,
-        scheme=spec.method,
-        tolerance=spec.tolerance,
-        seed=spec.seed,
-        initial_condition=str(spec.initial_condition),
-        extent=spec.grid.extent,
-        input=INPUT,
-        target=TARGET,
-        versions=json.dumps(_versions(), sort_keys=True),
-        dataset_name=spec.equation,
-        grid_type="cartesian",
-        n_spatial_dims=1,
-        n_trajectories=spec.samples,
-    )
-    file.attrs["simulation_parameters"] = np.array(list(spec.parameters), dtype=h5py.string_dtype())
-    for name, value in spec.parameters.items():
-        file.attrs[name] = value
-    if "viscosity" in spec.parameters:
-        file.attrs["Nu"] = spec.parameters["viscosity"] * math.pi  # PDEBench solves with viscosity Nu / pi
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("sciml_cf", "numpy", "scipy", "h5py"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
-
-
-def _create_field(file: h5py.File, name: str, shape: tuple[int, int], dtype: str, long_name: str) -> None:
-    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    settings.set_layout(h5py.h5d.CONTIGUOUS)
-    settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    settings.set_obj_track_times(False)
-    kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
-    h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), settings)
-    field = _dataset(file, name)
-    field.attrs.update(units="1", long_name=long_name)
-    field.dims[0].attach_scale(_dataset(file, "sample"))
-    field.dims[1].attach_scale(_dataset(file, "x"))
-
-
-def _create_tensor(file: h5py.File, dtype: str, shape: tuple[int, int]) -> h5py.Dataset:
-    """(sample, time, x): a virtual dataset over both fields. By the low-level calls, as it must not carry a time."""
-    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    settings.set_obj_track_times(False)
-    space = h5py.h5s.create_simple((shape[0], 2, shape[1]))
-    source = h5py.h5s.create_simple(shape)
-    for i, name in enumerate((INPUT, TARGET)):
-        space.select_hyperslab((0, i, 0), (shape[0], 1, shape[1]))
-        settings.set_virtual(space, b".", name.encode(), source)
-    space.select_all()
-    kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
-    h5py.h5d.create(file.id, b"tensor", kind, space, settings)
-    return _dataset(file, "tensor")
-
-
-def _write_other_views(file: h5py.File, spec: DatasetSpec, shape: tuple[int, int]) -> None:
-    """What PDEBench and The Well look for: a virtual tensor over the fields, links, and small copies."""
-    tensor = _create_tensor(file, spec.dtype, shape)
-    for i, name in enumerate(("sample", "time", "x")):
-        tensor.dims[i].attach_scale(_dataset(file, name))
-    tensor.attrs.update(units="1", long_name="u at both times, a view of a and u")
-    tensor.attrs.update(dim_varying=np.array([True]), sample_varying=True, time_varying=True)
-    for name, scale in (("x-coordinate", "x"), ("t-coordinate", "time")):
-        copy = file.create_dataset(name, data=_dataset(file, scale)[()])
-        copy.dims[0].attach_scale(_dataset(file, scale))
-    empty = np.array([], dtype=h5py.string_dtype())
-    for rank in range(3):
-        names = np.array(["u"], dtype=h5py.string_dtype()) if rank == 0 else empty
-        file.create_group(f"t{rank}_fields").attrs["field_names"] = names
-    file["t0_fields/u"] = tensor
-    file.create_group("scalars").attrs["field_names"] = empty
-    dimensions = file.create_group("dimensions")
-    dimensions.attrs["spatial_dims"] = np.array(["x"], dtype=h5py.string_dtype())
-    for name in ("time", "x"):
-        dimensions[name] = _dataset(file, name)
-        _dataset(file, name).attrs.update(sample_varying=False, time_varying=name == "time")
-    walls = file.create_group("boundary_conditions").create_group("x_periodic")
-    walls.attrs.update(bc_type="PERIODIC", sample_varying=False, time_varying=False)
-    walls.attrs["associated_dims"] = np.array(["x"], dtype=h5py.string_dtype())
-    walls.attrs["associated_fields"] = empty
-    mask = np.zeros(shape[1], dtype=bool)
-    mask[[0, -1]] = True
-    walls.create_dataset("mask", data=mask).dims[0].attach_scale(_dataset(file, "x"))
-
-
-def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """A dataset of the file, by name."""
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
-        raise DatasetError(f"open_dataset: {file.filename} has no dataset {name}; it is damaged or of another layout.")
-    return found
-
-
-def read_map(path: Path) -> FileMap:
-    """Where the blocks of a file of ours lie."""
-    with h5py.File(path, "r") as file:
-        data = [
-            _dataset(file, INPUT),
-            _dataset(file, TARGET),
-            _dataset(file, f"integrity/{INPUT}"),
-            _dataset(file, f"integrity/{TARGET}"),
-        ]
-        offsets = [d.id.get_offset() for d in data]
-        if None in offsets:
-            raise DatasetError(f"read_map: {path} has fields that are not contiguous; it cannot be written in place.")
-        rows, points = data[0].shape
-        return FileMap(rows, points, data[0].dtype.name, (offsets[0], offsets[1]), (offsets[2], offsets[3]))
+__all__ = ["Dataset", "create_file", "open_dataset", "read_map"]
 
 
 def open_dataset(path: str | Path) -> Dataset:
@@ -222,16 +64,21 @@ class Dataset:
         if attributes["config_hash"] != self.spec.config_hash:
             raise DatasetError(f"open_dataset: {self.path} has a description that does not match its hash.")
         self.num_samples, self.resolution = self.spec.samples, self.spec.resolution
-        for name in (INPUT, TARGET):
-            field = _dataset(self._file, name)
-            if field.shape != (self.num_samples, self.resolution) or field.dtype != self.spec.dtype:
+        for name, shape in self.spec.sample_shapes.items():
+            field = dataset_in(self._file, name)
+            if field.shape != (self.num_samples, *shape) or field.dtype != self.spec.dtype:
                 raise DatasetError(f"open_dataset: {self.path} has {name} of shape {field.shape}, not as described.")
             if field.is_virtual or field.external:
                 raise DatasetError(f"open_dataset: {self.path} keeps {name} in another file, which is refused.")
-        if any((self.block_checksums(name) == UNWRITTEN).any() for name in (INPUT, TARGET)):
+        if any((self.block_checksums(name) == UNWRITTEN).any() for name in self.stored_names):
             raise DatasetError(
                 f"open_dataset: {self.path} is incomplete: generation was interrupted. Resume it (--resume)."
             )
+
+    @property
+    def stored_names(self) -> tuple[str, ...]:
+        """The fields that the file stores: a and u at one output time, u alone (the trajectories) at several."""
+        return tuple(self.spec.sample_shapes)
 
     @property
     def grid(self) -> PeriodicGrid:
@@ -241,7 +88,7 @@ class Dataset:
     @property
     def times(self) -> tuple[float, ...]:
         """Times of the stored fields: 0 and the output times."""
-        return tuple(float(t) for t in _dataset(self._file, "time")[()])
+        return tuple(float(t) for t in dataset_in(self._file, "time")[()])
 
     @property
     def equation(self) -> Equation:
@@ -265,43 +112,69 @@ class Dataset:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 over the block checksums of both fields: equal for equal stored bytes."""
-        tables = [self.block_checksums(name).astype("<i8").tobytes() for name in (INPUT, TARGET)]
+        """SHA-256 over the block checksums of the stored fields: equal for equal stored bytes."""
+        tables = [self.block_checksums(name).astype("<i8").tobytes() for name in self.stored_names]
         return hashlib.sha256(b"".join(tables)).hexdigest()
 
     def block_checksums(self, name: str) -> np.ndarray:
-        """(blocks,), the stored CRC-32 of each block of a field."""
-        return _dataset(self._file, f"integrity/{name}")[()]
+        """(blocks,), the stored CRC-32 of each block of a stored field."""
+        return dataset_in(self._file, f"integrity/{name}")[()]
 
-    def read(self, name: str, rows: slice | np.ndarray | None = None, stride: int = 1) -> np.ndarray:
-        """Fields, at every ``stride``-th point.
+    def read(
+        self, name: str, rows: slice | np.ndarray | None = None, stride: int = 1, *, time: float | None = None
+    ) -> np.ndarray:
+        """Fields at one time, at every ``stride``-th point.
 
         Args:
             name: "a" or "u".
             rows: a slice, increasing indices, or None for all.
             stride: divides the resolution.
+            time: which of ``times`` of u; the last one if None. The time of a is 0.
         Returns:
             (rows, channels, resolution // stride), of the stored dtype.
         Raises:
-            ValueError: unknown name, rows that do not increase or do not exist, a stride that does not divide.
+            ValueError: unknown name or time, rows that do not increase or do not exist, a stride that does not divide.
             DatasetError: the file cannot be read.
         """
         if name not in (INPUT, TARGET):
             raise ValueError(f"read: `name` must be {INPUT!r} or {TARGET!r}; got {name!r}.")
+        known = self.times if name == TARGET else (0.0,)
+        if time is not None and time not in known:
+            raise ValueError(f"read: `time` of {name} must be one of {', '.join(map(str, known))}; got {time!r}.")
+        index = known.index(known[-1] if time is None else time)
+        if INPUT in self.stored_names:
+            return self._gather((INPUT, TARGET)[index], rows, stride)[:, None]
+        return self._gather(TARGET, rows, stride, (index,))[:, None]
+
+    def read_trajectory(self, rows: slice | np.ndarray | None = None, stride: int = 1) -> np.ndarray:
+        """Fields at all of ``times``, 0 among them, at every ``stride``-th point; rows and stride as in ``read``.
+
+        Returns:
+            (rows, len(times), channels, resolution // stride), of the stored dtype.
+        Raises:
+            ValueError: rows that do not increase or do not exist, a stride that does not divide.
+            DatasetError: the file cannot be read.
+        """
+        if INPUT in self.stored_names:
+            return np.stack([self.read(name, rows, stride) for name in (INPUT, TARGET)], axis=1)
+        return self._gather(TARGET, rows, stride)[:, :, None]
+
+    def _gather(self, name: str, rows: slice | np.ndarray | None, stride: int, at: tuple[int, ...] = ()) -> np.ndarray:
+        """Rows of a stored field, read block by block; ``at`` picks from its axes after the first."""
         if isinstance(stride, bool) or not hasattr(stride, "__index__") or stride < 1 or self.resolution % stride:
             raise ValueError(f"read: `stride` must divide the resolution {self.resolution}; got {stride!r}.")
-        wanted = self._row_indices(rows)
-        result = np.empty((len(wanted), 1, self.resolution // stride), dtype=self.dtype)
-        field, done = _dataset(self._file, name), 0
+        field, done, wanted = dataset_in(self._file, name), 0, self._row_indices(rows)
+        shape = (*field.shape[1 + len(at) : -1], self.resolution // stride)
+        result = np.empty((len(wanted), *shape), dtype=self.dtype)
         while done < len(wanted):
             first = int(wanted[done])
             count = int(np.searchsorted(wanted[done:], first + BLOCK))
             picked = wanted[done : done + count] - first
             try:
-                block = field[first : first + int(picked[-1]) + 1]
+                block = field[(slice(first, first + int(picked[-1]) + 1), *at)]
             except OSError as error:
                 raise DatasetError(f"read: {self.path} cannot be read ({error}). Is it damaged?") from None
-            result[done : done + count, 0] = block[picked, ::stride]
+            result[done : done + count] = block[picked, ..., ::stride]
             done += count
         return result
 

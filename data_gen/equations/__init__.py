@@ -39,6 +39,7 @@ class Equation:
         num_dims: dimensions in space.
         extent, time: the usual domain length and final time.
         initial_condition: the usual initial condition, a name of ``random_fields.INITIAL_CONDITIONS``.
+        initial_parameters: its usual parameters, where they are not that condition's own defaults.
     """
 
     name: str
@@ -54,9 +55,11 @@ class Equation:
     extent: float = 2 * math.pi
     time: float = 1.0
     initial_condition: str = "gaussian_random_field"
+    initial_parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+        for name in ("parameters", "initial_parameters"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,12 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         resolution: grid points N, a divisor of the stored resolution; None keeps the stored one.
         sampling: "strided" takes every k-th point, as the paper does; "fourier" cuts the spectrum.
         inputs, targets: names of stored fields, joined along the channel axis; by default the file's own.
+        input_time, target_time: stored times of the inputs and of the targets; by default the file's own, 0 and the
+            last one.
         split_seed: seed of the permutation that splits the samples.
     Raises:
         DatasetError: the file is missing, unreadable or holds values that are not finite.
-        ValueError: the resolution does not divide the stored one; a name is unknown.
+        ValueError: the resolution does not divide the stored one; a name or time is unknown.
 
     Attributes:
         x, y: (S, C, N) and (S, C', N), all items, in the default dtype.
@@ -68,6 +70,8 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         sampling: Sampling = "strided",
         inputs: Sequence[str] | None = None,
         targets: Sequence[str] | None = None,
+        input_time: float | None = None,
+        target_time: float | None = None,
         split_seed: int = _SPLIT_SEED,
     ) -> None:
         check_choice("FieldDataset", "split", split, ("train", "validation", "test", "all"))
@@ -79,10 +83,12 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
             check_resolution("FieldDataset", self.resolution, data.resolution)
             parts = {"all": np.arange(data.num_samples)}
             self.indices = parts[split] if split in parts else split_indices(data.num_samples, seed=split_seed)[split]
-            self.x = self._read(data, tuple(inputs or (data.input_name,)), sampling)
-            self.y = self._read(data, tuple(targets or (data.target_name,)), sampling)
+            default = data.input_name if input_time is None else data.target_name  # the input's name has one time
+            self.x = self._read(data, tuple(inputs or (default,)), sampling, input_time)
+            self.y = self._read(data, tuple(targets or (data.target_name,)), sampling, target_time)
             self._equation, self._extent = data.equation, data.grid.extent
-            self._duration = data.times[-1] - data.times[0]
+            last = data.times[-1] if target_time is None else target_time
+            self._duration = last - (data.times[0] if input_time is None else input_time)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -113,7 +119,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         blocks = [grid.to_points(factor * grid.to_modes(block.double().numpy())) for block in self.x.split(_BLOCK_ROWS)]
         return torch.from_numpy(np.concatenate(blocks)).to(self.y.dtype)
 
-    def _read(self, data, names: tuple[str, ...], sampling: Sampling) -> Tensor:  # type: ignore[no-untyped-def]
+    def _read(self, data, names: tuple[str, ...], sampling: Sampling, time: float | None) -> Tensor:  # type: ignore[no-untyped-def]
         stride = self.stored_resolution // self.resolution
         fields = []
         for name in names:
@@ -121,9 +127,9 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
             for start in range(0, len(self.indices), _BLOCK_ROWS):
                 rows = self.indices[start : start + _BLOCK_ROWS]
                 if sampling == "strided":
-                    block = data.read(name, rows=rows, stride=stride)
+                    block = data.read(name, rows=rows, stride=stride, time=time)
                 else:
-                    block = resample(data.read(name, rows=rows), self.resolution)
+                    block = resample(data.read(name, rows=rows, time=time), self.resolution)
                 if not np.isfinite(block).all():
                     bad = rows[np.argwhere(~np.isfinite(block))[0][0]]
                     raise DatasetError(

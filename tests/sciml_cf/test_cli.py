@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -105,6 +106,37 @@ def test_help_reads_well(capsys, command):
     assert status == 0 and "--config FILE.toml" in out and f"sciml-cf {command}" in out
 
 
+def test_generate_trajectories_from_named_initial_conditions(capsys, tmp_path):
+    words = ["generate", "fisher_kpp", "--samples", 4, "--resolution", 64, "--tolerance", 1e-6]
+    chosen = ["--initial-condition", "truncated_fourier", "--initial-parameters", "max_mode=3", "amplitude=0.1"]
+    path = tmp_path / "data.h5"
+    status, out, _ = call(capsys, *words, "--times", 0.5, 1, 2, *chosen, "offset=0.6", "--out", path)
+    assert status == 0 and re.search(r"^times +0, 0\.5, 1, 2$", out, re.M) and "'max_mode': 3" in out
+    with open_dataset(path) as data:
+        assert data.read_trajectory().shape == (4, 4, 1, 64) and data.spec.initial_parameters["offset"] == 0.6
+    status, out, _ = call(capsys, *words, "--times", 0.5, "--out", tmp_path / "one.h5")
+    assert status == 0 and re.search(r"^times +0, 0\.5$", out, re.M) and "'bounds': 'unit'" in out
+    times = np.arange(1, 16) / 20
+    status, out, _ = call(capsys, *words, "--times", *times, "--out", tmp_path / "many.h5")
+    assert status == 0 and "0, 0.05, 0.1, ..., 0.75 (16 times)" in out
+    (tmp_path / "c.toml").write_text('times = [0.5, 1.0]\ninitial_parameters = ["waves=3"]\n')
+    status, out, _ = call(capsys, *words, "--config", tmp_path / "c.toml", "--out", tmp_path / "toml.h5")
+    assert status == 0 and "0, 0.5, 1" in out and "'waves': 3" in out
+
+
+def test_generate_help_lists_initial_conditions_and_equations(capsys):
+    status, out, _ = call(capsys, "generate", "fisher_kpp", "--help")
+    assert status == 0 and "--times" in out and "sines (usual): waves=2 max_mode=8 amplitude=1 bounds=unit" in out
+    assert "gaussian_random_field: gamma=2 tau=5 sigma=25 laplacian=unit" in out and "piecewise_constant" in out
+    assert "kuramoto_sivashinsky  Kuramoto-Sivashinsky equation" in call(capsys, "generate", "--help")[1]
+
+
+def test_info_of_an_equation_without_parameters(capsys, tmp_path):
+    words = ("--samples", 2, "--resolution", 512, "--times", 0.01, "--tolerance", 1e-4)
+    status, out, _ = call(capsys, "generate", "kuramoto_sivashinsky", *words, "--out", tmp_path / "ks.h5")
+    assert status == 0 and re.search("^parameters +none$", out, re.M)
+
+
 GENERATE = "generate burgers --out {tmp}/x.h5"
 
 
@@ -112,13 +144,20 @@ GENERATE = "generate burgers --out {tmp}/x.h5"
     ("words", "status", "message"),
     [
         ("fly", 2, "unknown command 'fly'; choose one of generate,"),
-        ("generate", 2, "the equation is missing; choose one of advection, burgers, heat"),
+        ("generate", 2, "the equation is missing; choose one of advection,"),
         ("generate burger --out {tmp}/x.h5", 2, "unknown equation 'burger'"),
         ("generate burgers", 2, "--out"),
         (GENERATE + " --samples 0", 2, "`samples` must be an integer of at least 1"),
         (GENERATE + " --samples two", 2, "--samples"),
         (GENERATE + " --viscosity -1", 2, "`viscosity` must be a finite number"),
         (GENERATE + " --viscosity nan", 2, "`viscosity` must be a finite number"),
+        (GENERATE + " --times 1 0.5", 2, "`times` must be one time above 0 or several that increase; got (1.0, 0.5)"),
+        (GENERATE + " --times soon", 2, "--times"),
+        (GENERATE + " --initial-condition waves", 2, "must be one of gaussian_random_field, truncated_fourier, sines,"),
+        (GENERATE + " --initial-parameters tua=7", 2, "must be among gamma, tau, sigma, laplacian; got tua"),
+        (GENERATE + " --initial-parameters tau", 2, "must be words NAME=VALUE, each name once; got 'tau'"),
+        (GENERATE + " --initial-parameters tau=7 tau=8", 2, "each name once; got 'tau=8'"),
+        (GENERATE + " --initial-parameters tau=long", 2, "`tau` must be a finite number above 0; got 'long'"),
         ("generate burgers --out {tmp}/no/x.h5", 1, "must lie in an existing folder"),
         ("generate burgers --out {data}", 2, "--overwrite"),
         (GENERATE + " --viscosity 1e-4 --samples 3", 2, "resol"),

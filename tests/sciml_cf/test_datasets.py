@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_gen import open_dataset, resample
+from data_gen import DatasetSpec, generate, open_dataset, resample
 from sciml_cf.datasets import FieldDataset, split_indices
 from sciml_cf.errors import DatasetError
 
@@ -89,3 +89,27 @@ def test_nan_in_the_file_is_named(burgers_file, tmp_path):
         file["u"][row, 8] = np.nan
     with pytest.raises(DatasetError, match=f"sample {row} of .* holds NaN"):
         FieldDataset(path, "train", resolution=32)
+
+
+@pytest.fixture(scope="module")
+def trajectories(tmp_path_factory):
+    """12 samples of the heat equation at three output times."""
+    spec = DatasetSpec(equation="heat", samples=12, resolution=64, times=(0.25, 0.5, 1.0))
+    return generate(spec, tmp_path_factory.mktemp("data") / "trajectories.h5", progress=False)
+
+
+def test_trajectories_give_the_start_and_the_last_time(trajectories):
+    data = FieldDataset(trajectories, "all")
+    with open_dataset(trajectories) as stored:
+        whole = torch.from_numpy(stored.read_trajectory()).float()
+    assert torch.equal(data.x, whole[:, 0]) and torch.equal(data.y, whole[:, -1])
+    assert (data.linear_solution() - data.y).abs().max() < 1e-6
+    picked = FieldDataset(trajectories, "all", input_time=0.25, target_time=0.5, resolution=32)
+    assert torch.equal(picked.x, whole[:, 1, :, ::2]) and torch.equal(picked.y, whole[:, 2, :, ::2])
+    assert (picked.linear_solution() - picked.y).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("setting", [{"input_time": 0.3}, {"target_time": 2.0}])
+def test_times_that_are_not_stored_are_refused(trajectories, setting):
+    with pytest.raises(ValueError, match=r"`time` of u must be one of 0\.0, 0\.25, 0\.5, 1\.0; got"):
+        FieldDataset(trajectories, "train", **setting)

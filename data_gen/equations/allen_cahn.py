@@ -1,0 +1,50 @@
+"""The Allen-Cahn equation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+
+from data_gen.equations import Equation
+from data_gen.errors import check_positive
+from data_gen.grid import PeriodicGrid
+
+
+def allen_cahn(
+    *,
+    diffusivity: Annotated[float, "diffusivity D, above 0"] = 0.01,
+    rate: Annotated[float, "reaction rate r, above 0"] = 1.0,
+) -> Equation:
+    """Allen-Cahn equation (also called Chafee-Infante, or real Ginzburg-Landau).
+
+        u_t = D u_xx + r (u - u^3)          L = r - D k^2          N(u) = -r F[u^3]
+
+    Its solutions settle to -1 and 1 with fronts tanh(x / w) between, w = sqrt(2 D / r).
+
+    Raises:
+        ValueError: ``diffusivity`` or ``rate`` is not a finite number above 0.
+    Source: Allen and Cahn (1979), Acta Metallurgica 27, 1085-1095.
+    """
+    check_positive("allen_cahn", "diffusivity", diffusivity, "Without it fronts become jumps, which no grid holds.")
+    check_positive("allen_cahn", "rate", rate)
+    d, r = float(diffusivity), float(rate)
+
+    def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
+        u = grid.to_points(modes)
+        u *= u * u
+        return -r * grid.to_modes(u)
+
+    def front_width(u0: np.ndarray, grid: PeriodicGrid, time: float) -> float:
+        """Width of a settled front, if there is time for the reaction to carry the field to its plateaus."""
+        return float(np.sqrt(2 * d / r)) if np.log(max(np.abs(u0).max(), 1e-300)) + r * time > 1 else np.inf
+
+    return Equation(
+        name="allen_cahn",
+        parameters={"diffusivity": d, "rate": r},
+        symbol=lambda k: r - d * k**2,
+        nonlinear=nonlinear,
+        formula="u_t = diffusivity * u_xx + rate * (u - u^3)",
+        front_width=front_width,
+        time=5.0,
+    )

@@ -1,0 +1,48 @@
+"""The Fisher-KPP equation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+
+from data_gen.equations import Equation
+from data_gen.errors import check_positive
+from data_gen.grid import PeriodicGrid
+
+
+def fisher_kpp(
+    *,
+    diffusivity: Annotated[float, "diffusivity D, above 0"] = 0.1,
+    rate: Annotated[float, "growth rate r, above 0"] = 1.0,
+) -> Equation:
+    """Fisher-KPP equation (reaction-diffusion with logistic growth).
+
+        u_t = D u_xx + r u (1 - u)          L = r - D k^2          N(u) = -r F[u^2]
+
+    Fields in [0, 1] stay there; negative ones may fall without bound in finite time, so the initial condition has to
+    be non-negative. A travelling wave is known, see ``truths.fisher_front``.
+
+    Raises:
+        ValueError: ``diffusivity`` or ``rate`` is not a finite number above 0.
+    Source: Fisher (1937), Ann. Eugenics 7, 355-369; Kolmogorov, Petrovsky and Piskunov (1937), Bull. Moscow Univ.
+        Math. Mech. 1(6), 1-26.
+    """
+    check_positive("fisher_kpp", "diffusivity", diffusivity)
+    check_positive("fisher_kpp", "rate", rate)
+    d, r = float(diffusivity), float(rate)
+
+    def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
+        u = grid.to_points(modes)
+        u *= u
+        return -r * grid.to_modes(u)
+
+    return Equation(
+        name="fisher_kpp",
+        parameters={"diffusivity": d, "rate": r},
+        symbol=lambda k: r - d * k**2,
+        nonlinear=nonlinear,
+        formula="u_t = diffusivity * u_xx + rate * u (1 - u)",
+        initial_condition="sines",
+        initial_parameters={"bounds": "unit"},
+    )
