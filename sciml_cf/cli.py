@@ -41,17 +41,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail(2, f"sciml-cf: unknown command {words[0]!r}; choose one of {', '.join(COMMANDS)}.")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    module, function, _ = COMMANDS[words[0]]
-    _guarded(getattr(import_module(module), function), words[1:])
+    _guarded(words[0], words[1:])
 
 
-def _guarded(command: Callable[[list[str]], str], words: list[str]) -> None:
+def _guarded(name: str, words: list[str]) -> None:
     """Run a command and print what it returns; turn every foreseen failure into one line and an exit status.
 
     Foreseen are the typed errors of both wings, what the operating system refuses, and bad arguments, whose messages
     name the argument in backquotes. Anything else is a defect, and keeps its traceback.
     """
     try:
+        module, function, _ = COMMANDS[name]
+        command: Callable[[list[str]], str] = getattr(import_module(module), function)
         print(command(words))
     except KeyboardInterrupt:
         _fail(1, "interrupted; what is finished is kept. The same command with --resume goes on, if it has that flag.")
@@ -61,6 +62,8 @@ def _guarded(command: Callable[[list[str]], str], words: list[str]) -> None:
         if "`" not in str(error) and not isinstance(error, UsageError):
             raise
         _fail(2, str(error))
+    except MemoryError as error:
+        _fail(1, f"sciml-cf {name}: not enough memory ({error}). Ask for fewer points, samples or channels.")
     except (OSError, *JOB_ERRORS) as error:
         _fail(1, str(error))
 

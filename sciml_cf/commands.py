@@ -145,6 +145,8 @@ def predict_command(argv: list[str]) -> str:
         raise FileExistsError(f"predict: `output` must not exist yet; got {flags.output}. Use --overwrite.")
     if not flags.output.parent.is_dir():
         raise FileNotFoundError(f"predict: `output` must lie in an existing folder; got {flags.output}.")
+    if flags.output.is_dir():
+        raise FileExistsError(f"predict: `output` must be a file; got the folder {flags.output}.")
     model = load(flags.run, which=flags.which)
     result = predict(model, _read_npy(flags.input), resolution=flags.resolution)
     temporary = flags.output.with_name(flags.output.name + ".part")

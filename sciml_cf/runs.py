@@ -17,6 +17,7 @@ import json
 import os
 import pickle
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,6 +36,7 @@ RUN_FILE = "run.json"
 HISTORY_FILE = "history.csv"
 CHECKPOINT_FILE = "last.pt"
 EVALUATION_FILE = "evaluation.nc"
+REPORT_FOLDER = "report"
 _OWN_FILES = (RUN_FILE, HISTORY_FILE, CHECKPOINT_FILE, "weights_best.pt", "weights_last.pt", EVALUATION_FILE)
 Which = Literal["best", "last"]
 
@@ -64,6 +66,10 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
         raise FileNotFoundError(f"fit: `out` must lie in an existing folder; got {out}. Create {out.parent} first.")
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"fit: `out` must be a folder for the run; got the file {out}. Choose another path.")
+    if resume and overwrite:
+        raise ValueError(
+            "fit: `resume` and `overwrite` must not both be set; got both. Continue the run or replace it."
+        )
     occupied = out.is_dir() and any(out.iterdir())
     if occupied and not (resume or overwrite):
         raise FileExistsError(
@@ -71,14 +77,51 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
         )
     if resume and (out / RUN_FILE).exists():
         _check_same_settings(out, settings)
-        return (out / CHECKPOINT_FILE).exists()
+        found = (out / CHECKPOINT_FILE).exists()
+        if not found and (out / "weights_last.pt").exists():
+            raise CheckpointError(
+                f"fit: `resume` must find {CHECKPOINT_FILE} in {out}; it is missing. Use --overwrite."
+            )
+        return found
     if occupied and resume:
         raise CheckpointError(f"fit: `out` must be a run folder to resume; got {out}, which has no {RUN_FILE}.")
+    if occupied:
+        drop_run(replaced_run(out))
+        if replaced_run(out).exists():
+            raise FileExistsError(
+                f"fit: `out` must be replaceable; {replaced_run(out)} is in the way. Move it elsewhere."
+            )
+        out.rename(replaced_run(out))
     out.mkdir(exist_ok=True)
-    for name in _OWN_FILES:
-        (out / name).unlink(missing_ok=True)
     write_atomically(out / RUN_FILE, json.dumps({**settings, "versions": versions()}, indent=2) + "\n")
     return False
+
+
+def finish_run(out: Path) -> None:
+    """Training is done: the run that this one replaced, if any, is no longer needed."""
+    drop_run(replaced_run(out))
+
+
+def drop_run(folder: Path) -> None:
+    """Delete a run folder's own files; the folder goes too unless it holds anything else."""
+    if not (folder / RUN_FILE).is_file():
+        return
+    shutil.rmtree(folder / REPORT_FOLDER, ignore_errors=True)
+    for name in _OWN_FILES:
+        (folder / name).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def drop_evaluation(run: Path) -> None:
+    """Delete what was measured on weights that training is about to change."""
+    (run / EVALUATION_FILE).unlink(missing_ok=True)
+    shutil.rmtree(run / REPORT_FOLDER, ignore_errors=True)
+
+
+def replaced_run(out: Path) -> Path:
+    """Where a run waits until the one that replaces it is done."""
+    return out.with_name(out.name + ".replaced")
 
 
 def _check_same_settings(out: Path, settings: dict[str, Any]) -> None:
@@ -104,9 +147,12 @@ def read_settings(run: Path | str) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"load: `run` must be a folder made by training; got {run}, which has no {RUN_FILE}.")
     try:
-        return json.loads(path.read_text())
+        settings = json.loads(path.read_text())
     except ValueError as error:
         raise CheckpointError(f"load: `run` must hold a readable {RUN_FILE}; got {path} ({error}).") from error
+    if not isinstance(settings, dict) or not isinstance(settings.get("fit"), dict):
+        raise CheckpointError(f"load: `run` must hold a {RUN_FILE} with the settings of a training; {path} has none.")
+    return settings
 
 
 def write_history(run: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -127,8 +173,16 @@ def read_history(run: Path | str) -> list[dict[str, float]]:
     path = Path(run) / HISTORY_FILE
     if not path.is_file():
         raise CheckpointError(f"read_history: `run` must hold a {HISTORY_FILE}; got {run}. Did an epoch finish?")
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    try:
+        with path.open(newline="") as file:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"read_history: {path} must hold numbers under a header; it does not ({error})."
+        ) from error
+    if not rows:
+        raise CheckpointError(f"read_history: {path} must hold at least one epoch; it is empty. Did an epoch finish?")
+    return rows
 
 
 def save_evaluation(result: xr.Dataset, run: Path | str) -> Path:
@@ -152,7 +206,10 @@ def read_evaluation(run: Path | str) -> xr.Dataset:
             f"read_evaluation: `run` must hold {EVALUATION_FILE}; got {run}. Run `sciml-cf evaluate` on it first."
         )
     try:
-        return xr.load_dataset(path, engine="h5netcdf")
+        result = xr.load_dataset(path, engine="h5netcdf")
+        if "mse" not in result:
+            raise KeyError("no variable mse")
+        return result
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"read_evaluation: {path} must be a whole netCDF file; it cannot be read ({error})."
@@ -183,7 +240,10 @@ def read_tensors(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"load: `run` must hold {path.name}; got {path.parent}. Did the first epoch finish?")
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
+        content = torch.load(path, weights_only=True, map_location="cpu")
+        if not isinstance(content, dict):
+            raise ValueError(f"holds a {type(content).__name__}")
+        return content
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise CheckpointError(f"load: {path} must be a whole checkpoint; it cannot be read ({reason}).") from error
@@ -244,21 +304,30 @@ def predict(
         ValueError: wrong shape, or values that are not finite.
     """
     fields = np.asarray(fields)
-    if fields.ndim not in (2, 3) or not np.issubdtype(fields.dtype, np.number) or np.iscomplexobj(fields):
+    if fields.ndim not in (2, 3) or fields.dtype.kind not in "iuf" or 0 in fields.shape:
         raise ValueError(
             f"predict: `fields` must be real (samples, points) or (samples, channels, points); "
             f"got {fields.dtype} {fields.shape}."
         )
-    if not np.isfinite(fields).all():
-        bad = int(np.argwhere(~np.isfinite(fields))[0][0])
-        raise ValueError(f"predict: `fields` must be finite; got NaN or Inf in sample {bad}.")
+    fields = fields.astype(np.float64)
+    with np.errstate(over="ignore"):
+        unusable = ~np.isfinite(fields.astype(np.float32))
+    if unusable.any():
+        bad = int(np.argwhere(unusable)[0][0])
+        raise ValueError(f"predict: `fields` must be finite; got NaN, Inf or a value beyond float32 in sample {bad}.")
     if resolution is not None:
         check_count("predict", "resolution", resolution)
     model = run if isinstance(run, nn.Module) else load(run)
     inputs = fields[:, None, :] if fields.ndim == 2 else fields
     if resolution is not None and resolution != inputs.shape[-1]:
         inputs = resample(inputs, resolution)
-    outputs = apply_in_batches(model, torch.as_tensor(np.ascontiguousarray(inputs)), batch_size=batch_size).numpy()
+    try:
+        outputs = apply_in_batches(model, torch.as_tensor(np.ascontiguousarray(inputs)), batch_size=batch_size).numpy()
+    except RuntimeError as error:
+        raise ValueError(
+            f"predict: `fields` must have the channels that the model was trained with; got {inputs.shape[1]} channels "
+            f"of {inputs.shape[2]} points ({' '.join(str(error).split())[:120]})."
+        ) from error
     return outputs[:, 0, :] if fields.ndim == 2 and outputs.shape[1] == 1 else outputs
 
 

@@ -22,8 +22,11 @@ from sciml_cf.head import ClosedFormLoss, Proximal, Ridge, Rule, find_head
 from sciml_cf.metrics import mse
 from sciml_cf.runs import (
     CHECKPOINT_FILE,
+    drop_evaluation,
+    finish_run,
     plain_state_dict,
     read_tensors,
+    replaced_run,
     save_tensors,
     start_run,
     write_history,
@@ -48,7 +51,7 @@ class FitConfig:
         learning_rate: peak rate; by default 3e-3 for adam, and for sgd 1.0 (0.2 with l2).
         schedule: "cosine" decays to zero over all steps; "constant" stays.
         warmup: steps over which the rate first rises linearly to its peak.
-        strength: pull of the head to its previous value (proximal, default 1e-3) or to zero (ridge, default 1e-4),
+        strength: pull of the head to its previous value (proximal, default 1e-2) or to zero (ridge, default 1e-4),
             beside a MEAN squared error; the paper's lambda or beta is strength * batch size * grid points.
         batch_size: samples a step, over all processes. An incomplete last batch of an epoch is left out; each epoch is
             shuffled anew.
@@ -80,6 +83,8 @@ class FitConfig:
         check_count("fit", "batch_size", self.batch_size)
         check_count("fit", "epochs", self.epochs)
         check_count("fit", "seed", self.seed, minimum=0)
+        if self.seed >= 2**63:
+            raise ValueError(f"fit: `seed` must be below 2**63; got {self.seed}.")
         if self.learning_rate is not None:
             check_positive("fit", "learning_rate", self.learning_rate)
         if self.strength is not None and self.method != "l2":
@@ -178,6 +183,11 @@ class _Training:
         self.validation = self._loader(
             validation, [list(part) for part in _chunks(range(len(cast(Sized, validation))), max(self.batch_size, 32))]
         )
+        if config.batch_size % self.fabric.world_size:
+            raise ValueError(
+                f"fit: `batch_size` must be a multiple of the number of processes, {self.fabric.world_size}; "
+                f"got {config.batch_size}."
+            )
         self.epoch, self.best, self.first_loss, self.rows = 0, math.inf, math.nan, []
 
     def run(self, *, resume: bool, overwrite: bool, describe: dict[str, Any]) -> History:
@@ -199,8 +209,15 @@ class _Training:
         )
         with bar:
             while self.epoch < self.config.epochs:
-                self._one_epoch(bar)
+                with torch.random.fork_rng():  # dropout and the like depend on the seed and the epoch alone
+                    torch.manual_seed(self._seed(1))
+                    self._one_epoch(bar)
                 bar.set_postfix(epoch=self.epoch, validation_mse=f"{self.rows[-1]['validation_mse']:.3g}")
+        if self.loss is not None:
+            self.loss.head.detach()
+        if self.fabric.is_global_zero:
+            finish_run(self.out)
+        self.fabric.barrier()
         return History(tuple(self.rows))
 
     def _one_epoch(self, bar: Any) -> None:
@@ -214,6 +231,8 @@ class _Training:
             try:
                 losses.append(self._step(batch["x"], batch["y"]))
             except NotPositiveDefinite as error:
+                if index == self.epoch == 0 or "dependent" in str(error):  # the data or the strength, not the rate
+                    raise
                 raise self._diverged(step, str(error)) from error
             if len(losses) % _CHECK_EVERY == 0:
                 self._check(losses[-_CHECK_EVERY:], step)
@@ -294,10 +313,11 @@ class _Training:
             raise self._diverged(step, f"training loss {worst}")
 
     def _diverged(self, step: int, what: str) -> TrainingDiverged:
+        old = replaced_run(self.out)
         return TrainingDiverged(
             f"fit: `learning_rate` must keep the training stable; got {self.config.learning_rate:g}, and by step "
             f"{step + 1} (epoch {self.epoch + 1}): {what.rstrip('.')}. Try a third of it. The checkpoint of epoch "
-            f"{self.epoch} is kept in {self.out}."
+            f"{self.epoch} is kept in {self.out}" + (f", the run before in {old}." if old.exists() else ".")
         )
 
     def _set_learning_rate(self, step: int) -> None:
@@ -314,17 +334,23 @@ class _Training:
         if head is None:
             head = find_head(self.raw_model)
         elif isinstance(head, str):
+            names = [name for name, _ in self.raw_model.named_modules()]
+            check_choice("fit", "head", head, tuple(name for name in names if name))
             head = self.raw_model.get_submodule(head)
         return ClosedFormLoss(cast(Any, head), self.config.rule())
 
     def _batches(self, epoch: int) -> Iterator[dict[str, Tensor]]:
         """The batches of one epoch, in an order that depends on the seed and the epoch alone."""
         size, world, rank = self.batch_size, self.fabric.world_size, self.fabric.global_rank
-        seed = np.random.SeedSequence([self.config.seed, epoch]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
+        generator = torch.Generator().manual_seed(self._seed(0, epoch))
         order = torch.randperm(self.num_samples, generator=generator).tolist()
         batches = [order[start : start + size] for start in range(0, self.steps_per_epoch * size, size)]
         return iter(self._loader(self.data, [batch[rank::world] for batch in batches]))
+
+    def _seed(self, purpose: int, epoch: int | None = None) -> int:
+        """A seed for one purpose (0 the order of samples, 1 randomness in the model) in one epoch."""
+        words = [self.config.seed, self.epoch if epoch is None else epoch, purpose]
+        return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
     def _loader(self, data: Dataset[dict[str, Tensor]], batches: list[list[int]]) -> Any:
         loader = DataLoader(data, batch_sampler=batches)
@@ -357,6 +383,10 @@ class _Training:
             self.loss.head.restore({name: value.to(self.fabric.device) for name, value in content["head"].items()})
         self.epoch, self.best, self.first_loss = content["epoch"], content["best"], content["first_loss"]
         self.rows = content["rows"]
+        if self.epoch >= self.config.epochs:  # nothing is left to do: the weights as they were evaluated
+            self.raw_model.load_state_dict(content["model"])
+        elif self.fabric.is_global_zero:
+            drop_evaluation(self.out)
 
 
 def _make_optimizer(parameters: list[nn.Parameter], config: FitConfig) -> torch.optim.Optimizer:
@@ -375,6 +405,8 @@ def _make_fabric(accelerator: str) -> Fabric:
     launched = torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ValueError("fit: `accelerator` must be one that this machine has; got 'cuda' without a CUDA GPU.")
     fabric = Fabric(accelerator=accelerator, devices=int(os.environ["LOCAL_WORLD_SIZE"]) if launched else 1)
     fabric.launch()
     return fabric

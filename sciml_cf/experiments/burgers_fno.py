@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from data_gen import DatasetSpec, generate, open_dataset
-from sciml_cf.errors import check_count
+from sciml_cf.datasets.field import check_resolution
 from sciml_cf.experiments.steps import evaluate_run, train_on_file
 from sciml_cf.report import baseline_table, compare_runs, report_run
 from sciml_cf.runs import read_evaluation
@@ -35,6 +35,7 @@ class BurgersFNO:
         optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9.
         learning_rate: one rate for all methods; by default each has its own (see `sciml-cf train --help`).
         schedule: learning rate over the steps.
+        warmup: steps over which the rate first rises linearly; at high rates SGD needs it.
         strength: pull of the proximal head to its previous value, beside a mean squared error.
         batch_size: samples a step.
         epochs: passes over the training samples.
@@ -55,6 +56,7 @@ class BurgersFNO:
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float | None = None
     schedule: Literal["constant", "cosine"] = "constant"
+    warmup: int = 90
     strength: float | None = None
     batch_size: int = 32
     epochs: int = 100
@@ -70,7 +72,16 @@ def run(config: BurgersFNO) -> str:
     if not config.methods:
         raise ValueError("burgers-fno: `methods` must name at least one method; got none. For instance proximal l2.")
     fits = {method: _fit_config(config, method) for method in config.methods}
-    check_count("burgers-fno", "resolution", config.resolution)
+    if config.out.parent.is_dir() and not config.out.is_file():
+        config.out.mkdir(exist_ok=True)
+    if not config.out.is_dir():
+        raise FileNotFoundError(f"burgers-fno: `out` must be a folder, or a new one in a folder; got {config.out}.")
+    stored = config.stored_resolution
+    if config.data is not None:
+        with open_dataset(config.data) as existing:
+            stored = existing.resolution
+    for resolution in (config.resolution, *config.resolutions):
+        check_resolution("burgers-fno", resolution, stored)
     data = config.data or _generate(config)
     runs = []
     for method, fit_config in fits.items():
@@ -95,6 +106,7 @@ def _fit_config(config: BurgersFNO, method: Method) -> FitConfig:
         optimizer=config.optimizer,
         learning_rate=config.learning_rate,
         schedule=config.schedule,
+        warmup=config.warmup,
         strength=config.strength if method != "l2" else None,
         batch_size=config.batch_size,
         epochs=config.epochs,
@@ -112,8 +124,6 @@ def _generate(config: BurgersFNO) -> Path:
         dtype="float32",
     )
     path = config.out / "burgers.h5"
-    if config.out.parent.is_dir():
-        config.out.mkdir(exist_ok=True)
     if path.exists():
         with open_dataset(path) as stored:
             same = stored.spec == spec

@@ -36,17 +36,30 @@ def find_arrangement(prediction: Tensor, output: Tensor) -> tuple[Arrangement | 
         (arrangement, proven); the arrangement is None if the prediction is not the layer's output.
     """
     constant = bool((output == output.flatten()[:1]).all())
+    recorded = prediction.requires_grad and output.requires_grad
     probe, pulled_back = _pull_back(prediction, output)
     for arrangement, move in _MOVES.items():
         if not _fits(prediction.shape, move, output.shape):
             continue
         back = rearrange(prediction.detach(), arrangement, output.shape)
         same = torch.allclose(back, output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True)
-        if same and pulled_back is not None:
-            same = torch.allclose(rearrange(probe, arrangement, output.shape), pulled_back, rtol=1e-5, atol=1e-6)
+        if same and recorded:
+            same = pulled_back is not None and torch.allclose(
+                rearrange(probe, arrangement, output.shape), pulled_back, rtol=1e-5, atol=1e-6
+            )
         if same:
             return arrangement, not constant
     return None, False
+
+
+def is_arranged(prediction: Tensor, arrangement: Arrangement, output: Tensor) -> bool:
+    """Whether the prediction's values are the output's, arranged so; needs no look at them if they share memory."""
+    if prediction.data_ptr() == output.data_ptr() and prediction.numel() == output.numel():
+        return True
+    if prediction.numel() != output.numel():
+        return False
+    back = rearrange(prediction.detach(), arrangement, output.shape)
+    return torch.allclose(back, output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
 def _fits(given: torch.Size, move: tuple[int, int] | None, wanted: torch.Size) -> bool:

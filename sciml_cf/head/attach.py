@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sciml_cf.errors import check_choice
-from sciml_cf.head.arrangement import Arrangement, find_arrangement, rearrange
+from sciml_cf.head.arrangement import Arrangement, find_arrangement, is_arranged, rearrange
 from sciml_cf.head.layout import Layer, check_layer, num_inputs, num_outputs, read_head, to_rows, with_bias, write_head
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules import Rule, State
@@ -194,12 +194,14 @@ class ClosedFormHead(nn.Module):
         arrangement, proven = self._arrangement, True
         if arrangement is None:
             arrangement, proven = find_arrangement(prediction, output)
+        elif not is_arranged(prediction, arrangement, output):
+            arrangement = None
         if arrangement is None:
             raise ValueError(
                 "ClosedFormHead: the prediction must be the layer's own output; got a prediction "
                 f"{tuple(prediction.shape)} that differs from the output {tuple(output.shape)} of "
                 f"{type(self.layer).__name__}. Something after the head changes it (a residual, mask, activation or "
-                "de-normaliser); move it to the targets."
+                "de-normaliser), or the model ran again since; move it to the targets, and call the loss at once."
             )
         if proven:
             self._arrangement = arrangement

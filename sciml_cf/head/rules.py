@@ -60,7 +60,7 @@ class Proximal(Rule):
     Source: arXiv:2510.04606, Eq. (13) and (17).
     """
 
-    strength: float = 1e-3
+    strength: float = 1e-2
 
     def __post_init__(self) -> None:
         check_strength("Proximal", self.strength)

@@ -235,8 +235,10 @@ def test_diverging_training_says_so_and_keeps_a_checkpoint(capsys, burgers_file,
 
 
 def start(*words):
+    # A shell that starts the tests in the background makes them ignore SIGINT; the child must not inherit that.
     return subprocess.Popen(
-        [sys.executable, "-m", "sciml_cf.cli", *map(str, words)],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        args=[sys.executable, "-m", "sciml_cf.cli", *map(str, words)],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

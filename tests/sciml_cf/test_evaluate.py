@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import CheckpointError
 from sciml_cf.evaluate import evaluate_transfer
+from sciml_cf.report import report_run
 from sciml_cf.runs import load, predict, read_evaluation, read_history, save_evaluation
 
 
@@ -135,6 +138,23 @@ def test_saving_keeps_the_old_file_until_the_new_one_is_whole(run_folder, tmp_pa
 # predict
 
 
+def test_predict_names_a_wrong_number_of_channels(run_folder):
+    with pytest.raises(ValueError, match="got 2 channels of 64 points"):
+        predict(run_folder, np.zeros((3, 2, 64)))
+
+
+@pytest.mark.parametrize("name", ["run.json", "history.csv", "evaluation.nc", "weights_best.pt"])
+def test_damaged_files_of_a_run_are_named(run_folder, tmp_path, name):
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    if name == "weights_best.pt":
+        torch.save([1, 2], run / name)
+    else:
+        (run / name).write_text("[1]" if name == "run.json" else "a,b\n1,x\n")
+    with pytest.raises(CheckpointError, match=name):
+        load(run)
+        report_run(run)
+
+
 def test_predict_equals_the_model(run_folder):
     fields = np.random.default_rng(0).normal(size=(3, 64))
     expected = load(run_folder)(torch.tensor(fields[:, None], dtype=torch.float32)).detach().numpy()
@@ -155,8 +175,10 @@ def test_predict_at_another_resolution_interpolates_the_input(heat_file):
     [
         (np.zeros(8), {}, r"real \(samples, points\)"),
         (np.array([["a"]]), {}, "real"),
-        (np.array([[0, np.inf]]), {}, "`fields` must be finite; got NaN or Inf in sample 0"),
+        (np.array([[0, np.inf]]), {}, "`fields` must be finite; got NaN, Inf or a value beyond float32 in sample 0"),
         (np.zeros((2, 8)), {"resolution": 0}, "`resolution`"),
+        (np.zeros((0, 8)), {}, "real"),
+        (np.full((1, 8), 1e200), {}, "beyond float32"),
     ],
 )
 def test_predict_refuses_bad_fields(fields, settings, message):

@@ -297,6 +297,19 @@ def test_a_changed_output_is_refused_without_a_graph_as_soon_as_it_shows():
             head.update(y, prediction=model(x))
 
 
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_prediction_that_is_not_of_the_last_forward_pass_is_refused(steps):
+    x, y = batch()
+    model = mlp()
+    loss_of = ClosedFormLoss(model[-1], Proximal())
+    for _ in range(steps):
+        loss_of(model(x), y)
+    prediction = model(x)
+    model(x + 1)
+    with pytest.raises(ValueError, match="the model ran again since"):
+        loss_of(prediction, y)
+
+
 # Bad input.
 
 

@@ -10,7 +10,7 @@ from sciml_cf.errors import CheckpointError, TrainingDiverged
 from sciml_cf.head import ClosedFormHead, Proximal, find_head
 from sciml_cf.head.layout import read_head
 from sciml_cf.models import FNOConfig, describe
-from sciml_cf.runs import load, plain_state_dict, read_history, read_settings, read_tensors
+from sciml_cf.runs import load, plain_state_dict, read_history, read_settings, read_tensors, save_tensors, write_history
 from sciml_cf.train import FitConfig, fit
 from tests.problems import Shifted, mlp
 
@@ -43,19 +43,26 @@ def test_training_learns(kind, tmp_path):
     assert history.best["validation_mse"] < 0.5 * zero
 
 
+class InterruptedAfter(Shifted):
+    """Ctrl-C while the given item is read."""
+
+    def __init__(self, samples, left):
+        super().__init__(samples)
+        self.left = left
+
+    def __getitem__(self, index):
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return super().__getitem__(index)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_interrupted_training_resumes_to_the_same_bits(kind, tmp_path):
     whole, history = train(tmp_path / "whole", **KINDS[kind])
 
-    class Interrupted(Shifted):
-        def __getitem__(self, index):
-            self.left = getattr(self, "left", 2 * 40 + 11) - 1
-            if self.left == 0:
-                raise KeyboardInterrupt
-            return super().__getitem__(index)
-
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "run", train=Interrupted(40), **KINDS[kind])
+        train(tmp_path / "run", train=InterruptedAfter(40, 2 * 40 + 11), **KINDS[kind])
     assert 1 <= len(read_history(tmp_path / "run")) < 3
     resumed, again = train(tmp_path / "run", model=SMALL.build(seed=99), resume=True, **KINDS[kind])
     assert_same_weights(whole, resumed)
@@ -146,17 +153,94 @@ def test_validation_does_not_change_the_trajectory(tmp_path):
     assert_same_weights(*models)
 
 
-def test_gradient_methods_leave_the_head_to_the_optimizer(tmp_path):
-    model, _ = train(tmp_path / "run", method="l2")
-    assert all(p.requires_grad for p in model.parameters())
+def test_model_can_be_trained_again_by_another_method(tmp_path):
     model, _ = train(tmp_path / "closed", method="proximal")
-    assert not model.projection.fcs[-1].weight.requires_grad
+    before = read_head(find_head(model))
+    assert all(p.requires_grad for p in model.parameters())
+    train(tmp_path / "l2", model=model, method="l2", epochs=1)
+    assert not torch.equal(read_head(find_head(model)), before)
+
+
+class WithDropout(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.dropout = SMALL.build(), nn.Dropout(0.2)
+
+    def forward(self, x):
+        return self.inner(self.dropout(x))
+
+
+def test_dropout_depends_on_the_seed_alone_and_not_on_interruption(tmp_path):
+    whole, _ = train(tmp_path / "whole", model=WithDropout())
+    torch.manual_seed(1234)
+    again, _ = train(tmp_path / "again", model=WithDropout())
+    assert_same_weights(whole, again)
+    interrupted = InterruptedAfter(40, 2 * 40 + 11)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", model=WithDropout(), train=interrupted)
+    resumed, _ = train(tmp_path / "run", model=WithDropout(), resume=True)
+    assert_same_weights(whole, resumed)
+
+
+def test_resuming_a_finished_run_gives_its_evaluated_weights(tmp_path):
+    whole, _ = train(tmp_path / "run", algorithm=2)
+    again, history = train(tmp_path / "run", model=SMALL.build(seed=9), algorithm=2, resume=True)
+    assert_same_weights(whole, again)
+    assert len(history.rows) == 3
+
+
+def test_best_weights_are_those_of_the_best_epoch(tmp_path):
+    settings = {"method": "l2", "optimizer": "sgd", "learning_rate": 0.2, "schedule": "constant"}
+    _, history = train(tmp_path / "run", epochs=12, **settings)
+    best = int(history.best["epoch"])
+    assert best < 12, "the test needs a run whose last epoch is not its best"
+    model = load(tmp_path / "run", model=SMALL.build(), which="best")
+    error = (model(VALIDATION.x) - VALIDATION.y).square().mean().item()
+    assert error == pytest.approx(history.best["validation_mse"], rel=1e-5)
+
+
+def test_replaced_run_is_kept_until_the_new_one_is_done(tmp_path):
+    out = tmp_path / "run"
+    train(out, epochs=1)
+    before = (out / "weights_best.pt").read_bytes()
+    with pytest.raises(TrainingDiverged, match="the run before in"):
+        train(out, method="l2", optimizer="sgd", learning_rate=1e5, epochs=30, overwrite=True)
+    assert (tmp_path / "run.replaced" / "weights_best.pt").read_bytes() == before
+    train(out, epochs=1, overwrite=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_measurements_of_older_weights_do_not_survive_a_resume(tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(out, train=InterruptedAfter(40, 2 * 40 + 11))
+    (out / "evaluation.nc").write_text("of an earlier epoch")
+    train(out, resume=True)
+    assert not (out / "evaluation.nc").exists()
+
+
+class Torn(RuntimeError):
+    pass
+
+
+@pytest.mark.parametrize("name", ["last.pt", "weights_last.pt", "history.csv"])
+def test_files_are_whole_when_writing_fails_halfway(name, tmp_path, monkeypatch):
+    train(tmp_path / "run")
+    before = (tmp_path / "run" / name).read_bytes()
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(Torn))
+    with pytest.raises(Torn):
+        if name == "history.csv":
+            write_history(tmp_path / "run", [{"epoch": 1}])
+        else:
+            save_tensors(tmp_path / "run" / name, {"x": torch.zeros(3)})
+    assert (tmp_path / "run" / name).read_bytes() == before
 
 
 def test_head_may_be_named(tmp_path):
-    model, history = train(tmp_path / "run", head="projection.fcs.1")
-    assert not model.projection.fcs[1].weight.requires_grad
+    _, history = train(tmp_path / "run", head="projection.fcs.1")
     assert len(history.rows) == 3
+    with pytest.raises(ValueError, match="`head` must be one of"):
+        train(tmp_path / "other", head="projection.fcs.7")
 
 
 class Residual(nn.Module):
@@ -292,7 +376,7 @@ def test_bad_settings_are_refused(settings, message):
 def test_defaults_that_depend_on_others_are_written_out(tmp_path):
     train(tmp_path / "run", epochs=1, method="proximal", optimizer="sgd")
     fit_settings = read_settings(tmp_path / "run")["fit"]
-    assert (fit_settings["learning_rate"], fit_settings["strength"]) == (1.0, 1e-3)
+    assert (fit_settings["learning_rate"], fit_settings["strength"]) == (1.0, 1e-2)
 
 
 def test_learning_rate_warms_up_and_decays(tmp_path):
