@@ -21,9 +21,9 @@ class GenerateFlags:
         time: time of the stored solution; by default the equation's usual one.
         initial_condition: name of the random initial condition; by default the equation's usual one.
         seed: sample i depends on it and on i alone.
-        method: "cole-hopf" is exact (Burgers only); "etdrk4" marches in time; "auto" takes the exact way where there
-            is one.
-        tolerance: largest relative error that "etdrk4" may make.
+        method: "cole-hopf" is exact (Burgers only); "lawson7" and "etdrk4" march in time; "auto" takes the exact way
+            where there is one, else the faster scheme proven for the equation.
+        tolerance: largest relative error that time stepping may make.
         dtype: precision on disk; computing is in float64.
         out: file to write.
         workers: processes; the file is the same for any number.
@@ -38,7 +38,7 @@ class GenerateFlags:
     time: float | None = None
     initial_condition: str | None = None
     seed: int = 0
-    method: Literal["auto", "etdrk4", "cole-hopf"] = "auto"
+    method: Literal["auto", "lawson7", "etdrk4", "cole-hopf"] = "auto"
     tolerance: float | None = None
     dtype: Literal["float32", "float64"] = "float64"
     out: Path
@@ -106,7 +106,8 @@ def info_command(argv: list[str]) -> str:
             "times": ", ".join(f"{time:g}" for time in data.times),
             "fields": f"{data.input_name} (input), {data.target_name} (target), {data.dtype}",
             "initial": f"{spec.initial_condition} {dict(spec.initial_parameters)}",
-            "method": f"{spec.method}" + (f", tolerance {spec.tolerance:g}" if spec.method == "etdrk4" else ""),
+            "method": f"{spec.method}"
+            + ("" if spec.method == data.equation.exact_method else f", tolerance {spec.tolerance:g}"),
             "seed": spec.seed,
             "checksum": data.checksum,
         }

@@ -76,8 +76,11 @@ def test_preset_is_the_dataset_of_the_papers() -> None:
         ({"initial_condition": "waves"}, "`initial_condition` must be one of gaussian_random_field; got 'waves'"),
         ({"initial_parameters": {"alpha": 1}}, "must be among gamma, tau, sigma, laplacian; got alpha"),
         ({"initial_parameters": {"laplacian": "x"}}, '`laplacian` must be "unit" or "domain"'),
-        ({"method": "euler"}, "`method` must be one of auto, etdrk4, cole-hopf; got 'euler'"),
-        ({"equation": "heat", "method": "cole-hopf"}, "`method` of heat must be auto or etdrk4; got 'cole-hopf'"),
+        ({"method": "euler"}, "`method` must be one of auto, lawson7, etdrk4, cole-hopf; got 'euler'"),
+        (
+            {"equation": "heat", "method": "cole-hopf"},
+            "`method` of heat must be auto or lawson7 or etdrk4; got 'cole-hopf'",
+        ),
         ({"dtype": "float16"}, "`dtype` must be one of float32, float64; got 'float16'"),
     ],
 )
