@@ -55,13 +55,13 @@ class Config:
 
     resolution: int = 8192
     rounds: int = 3
-    samples: tuple[tuple[float, int], ...] = ((0.1, 128), (0.01, 32), (0.001, 16))
+    samples: tuple[tuple[float, int], ...] = ((0.1, 128), (0.01, 16), (0.001, 8))
     slow_samples: int = 4
     coarse_samples: int = 32
     textbook_steps: int = 1000
     coarse_points: int = 384
     coarse_steps: int = 800
-    tolerances: tuple[tuple[float, float], ...] = ((0.1, 1e-10), (0.01, 1e-10), (0.001, 1e-6))
+    tolerances: tuple[tuple[float, float], ...] = ((0.1, 1e-10), (0.01, 1e-10), (0.001, 1e-4))
     dataset_samples: tuple[int, ...] = (512, 2048, 8192)
     seed: int = 0
 
@@ -188,12 +188,16 @@ def race(config: Config, viscosity: float) -> dict[str, Any]:
         for contestant in runners:
             rows = slice(0, min(contestant.samples, count))
             start = time.process_time()
-            u = contestant.run(u0[rows])
+            try:
+                u = contestant.run(u0[rows])
+            except UnresolvedError as error:
+                results[contestant.name] = f"refused: {error}"
+                continue
             times[contestant.name].append((time.process_time() - start) / len(u) * 1e3)
             scale = np.abs(truth[rows]).max(axis=-1)
             errors[contestant.name] += (np.abs(u - truth[rows]).max(axis=-1) / scale).tolist()
             print(f"viscosity {viscosity:g}, turn {turn}, {contestant.name}: {times[contestant.name][-1]:.3g} ms")
-    for contestant in runners:
+    for contestant in (c for c in runners if c.name not in results):
         results[contestant.name] = {
             "settings": contestant.note,
             "ms_per_sample": statistics.median(times[contestant.name]),
@@ -206,7 +210,7 @@ def race(config: Config, viscosity: float) -> dict[str, Any]:
 
 def refusal(config: Config) -> str:
     """What is said when viscosity 0.001 is asked for at 1e-10 on this grid."""
-    u0 = gaussian_random_field(PeriodicGrid(config.resolution, EXTENT), range(16), seed=config.seed)[:, 0]
+    u0 = gaussian_random_field(PeriodicGrid(config.resolution, EXTENT), range(8), seed=config.seed)[:, 0]
     try:
         ours(u0, viscosity=0.001, method="lawson7", tolerance=1e-10)
     except UnresolvedError as error:
@@ -284,6 +288,6 @@ def _version(name: str) -> str:
 
 
 if __name__ == "__main__":
-    for flag in ("intra_op_parallelism_threads=1", "--xla_cpu_multi_thread_eigen=false"):
+    for flag in ("--xla_cpu_multi_thread_eigen=false", "intra_op_parallelism_threads=1"):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     print(main(tyro.cli(Config)))
