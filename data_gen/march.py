@@ -70,7 +70,11 @@ class March:
 
     @np.errstate(over="ignore", invalid="ignore")
     def start(self, points: int) -> None:
-        """Go to time 0, on the smallest grid from ``points`` up that holds the initial condition well enough."""
+        """Go to time 0, on the smallest grid from ``points`` up that holds the initial condition well enough.
+
+        The grid never shrinks below ``points`` again: a march started anew on more points must not end on fewer.
+        """
+        self.smallest = points
         self.time, self.level = 0.0, None
         self.may_shrink, self.shrunk = True, False
         while True:
@@ -241,7 +245,7 @@ class March:
     def _points_enough(self) -> int:
         """Points of the smallest grid whose top eighth of modes, and all above it, are negligible now."""
         above = np.cumsum(self._sizes(self.modes)[..., ::-1], axis=-1).max(axis=(0, 1))[::-1]
-        points = FIRST_POINTS
+        points = self.smallest
         while points < self.grid.num_points and not above[tail_start(points)] <= NEGLIGIBLE * self.budget:
             points = _next_points(points)
         return points

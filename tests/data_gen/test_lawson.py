@@ -89,6 +89,17 @@ def test_a_step_too_long_for_stiff_modes_is_finite_and_refused() -> None:
     assert not state._error_ratio(np.full_like(error, np.nan), 1.0) <= 1
 
 
+def test_a_march_started_anew_on_more_points_keeps_them() -> None:
+    """Else it would shrink, find its top modes too large at the output once more, and never end."""
+    u0 = np.sin(PeriodicGrid(1024, 2 * np.pi).points)[None, None]
+    settings = Settings(SCHEMES["lawson7"], 1e-8, None, False)
+    state = March(burgers(viscosity=0.5), PeriodicGrid(1024, 2 * np.pi), u0, (1.0,), settings, np.arange(1))
+    for points in (128, 320):
+        state.start(points)
+        state.advance(1.0)
+        assert state.grid.num_points == points
+
+
 def test_the_fastest_scheme_follows_the_symbol() -> None:
     fourth_order = Equation("kuramoto", {}, lambda k: k**2 - k**4, kdv().nonlinear)
     found = [fastest_scheme(e) for e in (burgers(), kdv(), fourth_order)]
