@@ -37,6 +37,7 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.burgers_optimisers
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data_generation
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache demo

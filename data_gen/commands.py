@@ -24,9 +24,9 @@ class GenerateFlags:
             usual one.
         initial_parameters: its parameters, as NAME=VALUE; those left out take their defaults.
         seed: sample i depends on it and on i alone.
-        method: "cole-hopf" is exact (Burgers only); "etdrk4" marches in time; "auto" takes the exact way where there
-            is one.
-        tolerance: largest relative error that "etdrk4" may make.
+        method: "cole-hopf" is exact (Burgers only); "lawson7" and "etdrk4" march in time; "auto" takes the exact way
+            where there is one, else the faster scheme proven for the equation.
+        tolerance: largest relative error that time stepping may make.
         dtype: precision on disk; computing is in float64.
         out: file to write.
         workers: processes; the file is the same for any number.
@@ -42,7 +42,7 @@ class GenerateFlags:
     initial_condition: str | None = None
     initial_parameters: tuple[str, ...] = ()
     seed: int = 0
-    method: Literal["auto", "etdrk4", "cole-hopf"] = "auto"
+    method: Literal["auto", "lawson7", "etdrk4", "cole-hopf"] = "auto"
     tolerance: float | None = None
     dtype: Literal["float32", "float64"] = "float64"
     out: Path
@@ -111,7 +111,8 @@ def info_command(argv: list[str]) -> str:
             "times": _listed(data.times),
             "fields": f"{data.input_name} (input), {data.target_name} (target at t = {data.times[-1]:g}), {data.dtype}",
             "initial": f"{spec.initial_condition} {dict(spec.initial_parameters)}",
-            "method": f"{spec.method}" + (f", tolerance {spec.tolerance:g}" if spec.method == "etdrk4" else ""),
+            "method": f"{spec.method}"
+            + ("" if spec.method == data.equation.exact_method else f", tolerance {spec.tolerance:g}"),
             "seed": spec.seed,
             "checksum": data.checksum,
         }

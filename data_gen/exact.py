@@ -43,6 +43,12 @@ class _Problem:
         """Largest range of U / (2 nu) in the batch."""
         return float(np.ptp(self.potential, axis=-1).max()) / (2 * self.viscosity)
 
+    @property
+    def modes(self) -> float:
+        """Number of modes of exp(-U / (2 nu)) that the heat flow leaves above rounding."""
+        kept = np.sqrt((DIGITS + self.spread) / (self.viscosity * self.time))
+        return float(kept * self.extent / (2 * np.pi))
+
     def reach(self, time: float, digits: float = DIGITS) -> float:
         """Distance |x - Y| beyond which all weights of the kernel after ``time`` are negligible.
 
@@ -60,8 +66,8 @@ def cole_hopf(u0: np.ndarray, *, viscosity: float, time: float, extent: float) -
 
     over the whole line (U is periodic for a zero mean). All weights are positive, so nothing cancels and every digit
     is kept; the FFT form of the same sums loses the range of exp(U / (2 nu)). A mean m is handled in the frame that
-    moves with it: u(x, t) = m + v(x - m t, t). The trapezoidal nodes are the data's own grid, doubled until the result
-    no longer changes.
+    moves with it: u(x, t) = m + v(x - m t, t). The trapezoidal nodes are doubled until the result no longer changes, in
+    the row that is largest and in the one with most of its modes above them.
 
     Args:
         u0: (..., N), real, the initial condition on x_j = j L / N; taken as its trigonometric interpolant.
@@ -90,13 +96,13 @@ def cole_hopf(u0: np.ndarray, *, viscosity: float, time: float, extent: float) -
     if speed == 0:
         return np.broadcast_to(mean, batch.shape).reshape(u0.shape).copy()
     numbers = (speed, float(viscosity), float(time), float(extent))
-    roughest = np.argmax(np.abs(batch - mean).max(axis=-1))
-    nodes = num_points * max(1, -(-256 // num_points))
+    nodes, tiled = _first_nodes(modes, num_points, numbers)
     while True:
-        result = _solve_on(modes, num_points, nodes, numbers)
-        finer = _solve_on(modes[roughest : roughest + 1], num_points, 2 * nodes, numbers)[0]
+        result = _solve_on(modes, num_points, nodes, tiled, numbers)
+        watched = _roughest(modes, batch - mean, nodes)
+        finer = _solve_on(modes[watched], num_points, 2 * nodes, tiled, numbers)
         spread = np.abs(modes).sum(axis=-1).max() * 2 / num_points / viscosity
-        change = np.abs(finer - result[roughest]).max() / speed
+        change = np.abs(finer - result[watched]).max() / speed
         if change <= 1e-14 + np.finfo(float).eps * spread:
             return (result + mean).reshape(u0.shape)
         nodes *= 2
@@ -113,16 +119,43 @@ def _potential_modes(batch: np.ndarray, mean: np.ndarray, time: float, extent: f
     speed = float(np.abs(centred).max())
     k = 2 * np.pi / extent * np.arange(batch.shape[-1] // 2 + 1)
     modes = np.fft.rfft(centred)
-    modes[:, 1:] *= np.exp(-1j * k[1:] * mean * time) / (1j * k[1:])
     modes[:, 0] = 0
+    modes[:, 1:] *= -1j / k[1:]
+    if np.abs(mean).max() > np.finfo(float).eps * speed:  # else the frame moves by less than rounding
+        modes[:, 1:] *= np.exp(-1j * k[1:] * mean * time)
     return modes, speed
 
 
-def _solve_on(modes: np.ndarray, num_points: int, nodes: int, numbers: tuple[float, float, float, float]) -> np.ndarray:
+def _first_nodes(modes: np.ndarray, num_points: int, numbers: tuple[float, float, float, float]) -> tuple[int, bool]:
+    """Quadrature nodes to begin with, and whether the exponents are too large for one scale.
+
+    The data's own grid, or every 2^j-th of its points as long as they resolve the modes that the heat flow leaves.
+    """
+    whole = num_points * max(1, -(-256 // num_points))
+    nodes = whole
+    while nodes % 2 == 0 and nodes > 512:
+        nodes //= 2
+    problem = _Problem(np.fft.irfft(resize_modes(modes, num_points, nodes), nodes), *numbers)
+    if problem.spread > SAFE_RANGE:
+        return whole, True
+    while nodes < min(whole, 32 * problem.modes):
+        nodes *= 2
+    return nodes, False
+
+
+def _roughest(modes: np.ndarray, centred: np.ndarray, nodes: int) -> np.ndarray:
+    """Rows on which the quadrature is watched: the largest, and the one with most above what the nodes take."""
+    above = np.abs(modes[:, nodes // 2 :]).sum(axis=-1)
+    return np.unique([np.abs(centred).max(axis=-1).argmax(), above.argmax()])
+
+
+def _solve_on(
+    modes: np.ndarray, num_points: int, nodes: int, tiled: bool, numbers: tuple[float, float, float, float]
+) -> np.ndarray:
     """(B, num_points), the solution with the mean taken out, by quadrature with ``nodes`` nodes."""
     potential = np.fft.irfft(resize_modes(modes, num_points, nodes), nodes)
     problem = _Problem(potential, *numbers)
-    if problem.spread > SAFE_RANGE:
+    if tiled:
         return _tiled_sums(problem, num_points)
     smooth, elapsed = _smoothed_weights(problem)
     points = 128
@@ -144,8 +177,7 @@ def _smoothed_weights(problem: _Problem) -> tuple[np.ndarray, float]:
         the weights on the coarse nodes, (B, M), and the time that they have flowed (0 if nothing was saved).
     """
     wave = 2 * np.pi / problem.extent
-    digits = DIGITS + problem.spread
-    modes = np.sqrt(digits / (problem.viscosity * problem.time)) / wave
+    digits, modes = DIGITS + problem.spread, problem.modes
     exponent = problem.potential.min(axis=-1, keepdims=True) - problem.potential
     weights = np.exp(exponent / (2 * problem.viscosity))
     stride = int(problem.nodes / max(4 * modes, 32))

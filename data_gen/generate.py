@@ -22,6 +22,7 @@ from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check
 from data_gen.exact import exact_solution
 from data_gen.grid import spectral_tail
 from data_gen.random_fields import INITIAL_CONDITIONS
+from data_gen.schemes import SCHEMES
 from data_gen.solve import GROWTH_LIMIT, MIN_LIMIT, solve
 from data_gen.spec import DatasetSpec
 
@@ -123,12 +124,13 @@ def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray
     """Initial conditions (B, 1, N) and solutions (B, T, 1, N)."""
     u0 = _initial_fields(spec, indices)
     equation, times = spec.make_equation(), spec.times or ()
-    if spec.method == "etdrk4":
+    if spec.method in SCHEMES:
         u = solve(
             equation,
             spec.grid,
             u0,
             times,
+            method=spec.method,
             tolerance=spec.tolerance,
             allow_unresolved=spec.allow_unresolved,
             first_sample=int(indices[0]),

@@ -14,9 +14,10 @@ from data_gen.equations import Equation, equation_named, equation_parameters
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.grid import PeriodicGrid
 from data_gen.random_fields import INITIAL_CONDITIONS, initial_defaults
+from data_gen.schemes import SCHEMES, fastest_scheme
 from data_gen.solve import DEFAULT_TOLERANCE
 
-Method = Literal["auto", "etdrk4", "cole-hopf"]
+Method = Literal["auto", "lawson7", "etdrk4", "cole-hopf"]
 DType = Literal["float32", "float64"]
 #: Names of the initial condition and of the solution in a file.
 INPUT, TARGET = "a", "u"
@@ -38,9 +39,9 @@ class DatasetSpec:
         initial_parameters: its parameters by name; those left out take the equation's usual values for its usual
             initial condition, else their defaults.
         seed: non-negative integer; sample i depends on it and on i alone.
-        method: "etdrk4", "cole-hopf" (Burgers), or "auto": the exact way where there is one, else "etdrk4". Stored
-            resolved.
-        tolerance: largest relative error that "etdrk4" may make.
+        method: "lawson7" or "etdrk4" (see ``solve``), "cole-hopf" (Burgers), or "auto": the exact way where there is
+            one, else the faster scheme proven for the equation. Stored resolved.
+        tolerance: largest relative error that time stepping may make.
         dtype: precision on disk; computing is in float64.
         allow_unresolved: store fields that the grid cannot hold.
     Raises:
@@ -191,9 +192,9 @@ def _of_kind(value: Any, default: Any) -> Any:
 
 def _resolved_method(equation: Equation, method: str) -> str:
     if method == "auto":
-        return equation.exact_method or "etdrk4"
-    if method not in ("etdrk4", equation.exact_method):
-        ways = " or ".join(w for w in ("auto", "etdrk4", equation.exact_method) if w)
+        return equation.exact_method or fastest_scheme(equation)
+    if method not in (*SCHEMES, equation.exact_method):
+        ways = " or ".join(w for w in ("auto", *SCHEMES, equation.exact_method) if w)
         raise ValueError(f"DatasetSpec: `method` of {equation.name} must be {ways}; got {method!r}.")
     return method
 

@@ -44,7 +44,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, blocks: int, error: type[BaseExc
     monkeypatch.setattr(journal, "write_block", write)
 
 
-@pytest.mark.parametrize("method", ["etdrk4", "cole-hopf"])
+@pytest.mark.parametrize("method", ["lawson7", "etdrk4", "cole-hopf"])
 def test_generate_writes_solutions_of_its_initial_conditions(tmp_path: Path, method: str) -> None:
     spec = DatasetSpec(samples=3, resolution=128, method=method, parameters={"viscosity": 0.2}, times=(0.5,))
     with open_dataset(generate(spec, tmp_path / "data.h5", progress=False)) as data:
@@ -53,7 +53,7 @@ def test_generate_writes_solutions_of_its_initial_conditions(tmp_path: Path, met
     assert names(tmp_path) == ["data.h5"]
 
 
-@pytest.mark.parametrize("method", ["etdrk4", "cole-hopf"])
+@pytest.mark.parametrize("method", ["lawson7", "etdrk4", "cole-hopf"])
 def test_generate_one_seed_gives_equal_bytes(tmp_path: Path, method: str) -> None:
     spec = DatasetSpec(samples=130, resolution=64, method=method, tolerance=1e-4)
     first = generate(spec, tmp_path / "one.h5", progress=False).read_bytes()
@@ -62,7 +62,7 @@ def test_generate_one_seed_gives_equal_bytes(tmp_path: Path, method: str) -> Non
     assert generate(other, tmp_path / "three.h5", progress=False).read_bytes() != first
 
 
-@pytest.mark.parametrize("method", ["etdrk4", "cole-hopf"])
+@pytest.mark.parametrize("method", ["lawson7", "etdrk4", "cole-hopf"])
 @pytest.mark.parametrize("samples", [7, 128, 130])
 def test_generate_first_samples_do_not_depend_on_their_number(tmp_path: Path, method: str, samples: int) -> None:
     fields = []
@@ -258,7 +258,7 @@ def test_generate_shows_a_bar_on_stderr(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "bound"), [("etdrk4", 1e-10), ("cole-hopf", 1e-11)])
+@pytest.mark.parametrize(("method", "bound"), [("lawson7", 1e-10), ("etdrk4", 1e-10), ("cole-hopf", 1e-11)])
 def test_preset_meets_its_error_on_all_samples(tmp_path: Path, method: str, bound: float) -> None:
     report = validate(generate(preset("burgers_8192", method=method), tmp_path / "data.h5", progress=False), truth=True)
     assert report.ok and report.num_samples == 2048 and report.max_error < bound
@@ -266,7 +266,7 @@ def test_preset_meets_its_error_on_all_samples(tmp_path: Path, method: str, boun
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
-@pytest.mark.parametrize("method", ["etdrk4", "cole-hopf"])
+@pytest.mark.parametrize("method", ["lawson7", "etdrk4", "cole-hopf"])
 def test_preset_needs_little_memory_for_any_number_of_samples(tmp_path: Path, method: str) -> None:
     peaks = []
     for samples in (256, 1024):

@@ -1,0 +1,302 @@
+"""One chunk of samples through time: the step follows the error estimate, the coarse grid grows with the solution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_gen.equations import Equation
+from data_gen.errors import SolverDiverged, UnresolvedError
+from data_gen.grid import PeriodicGrid, resize_modes, tail_start
+from data_gen.schemes import Scheme
+
+#: Coarse grids are tried from this many points.
+FIRST_POINTS = 128
+#: The coarse grid may outgrow the data's own up to this factor, or up to MIN_LIMIT points on small grids.
+GROWTH_LIMIT = 2
+MIN_LIMIT = 1024
+#: Steps are STEP_RATIO^-j of the whole time, so that their coefficients can be shared by chunks.
+STEP_RATIO = 2**0.25
+SMALLEST_STEP = 2.0**-30
+#: Share of the tolerance that the modes dropped may take.
+TAIL_SHARE = 0.1
+#: Share of that for each grid of a march: they add up, and the field they are relative to may decay later.
+GRID_SHARE = 0.25
+#: Share of it for the modes that a smaller grid would drop, so that it need not grow again at once.
+NEGLIGIBLE = 0.05
+#: Steps between two looks at what the coarse grid misses.
+LOOK_EVERY = 4
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a march is controlled; see ``solve``."""
+
+    scheme: Scheme
+    tolerance: float
+    max_step: float | None
+    allow_unresolved: bool
+
+
+class TailTooLarge(Exception):
+    """The top modes at an output are too large: the march has to start again from ``points``."""
+
+    def __init__(self, points: int) -> None:
+        self.points = points
+
+
+class March:
+    """The state of one chunk: modes, time, step, and the estimated effect of the modes that its coarse grid misses."""
+
+    def __init__(
+        self,
+        equation: Equation,
+        grid: PeriodicGrid,
+        u0: np.ndarray,
+        times: tuple[float, ...],
+        settings: Settings,
+        names: np.ndarray,
+    ) -> None:
+        if equation.nonlinear is None:
+            raise ValueError("March: `equation` must have a nonlinear term; a linear one needs no time stepping.")
+        self.equation, self.nonlinear, self.settings, self.names = equation, equation.nonlinear, settings, names
+        self.data_grid, self.given = grid, grid.to_modes(u0)
+        self.given_slope = self.nonlinear(self.given, grid)
+        self.outputs = [t for t in times if t > 0]
+        self.last = times[-1]
+        self.limit = max(GROWTH_LIMIT * grid.num_points, MIN_LIMIT)
+        self.budget = TAIL_SHARE * settings.tolerance
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def start(self, points: int) -> None:
+        """Go to time 0, on the smallest grid from ``points`` up that holds the initial condition well enough.
+
+        The grid never shrinks below ``points`` again: a march started anew on more points must not end on fewer.
+        """
+        self.smallest = points
+        self.time, self.level = 0.0, None
+        self.may_shrink, self.shrunk = True, False
+        while True:
+            self._use_grid(min(points, self.limit))
+            self._set(resize_modes(self.given, self.data_grid.num_points, self.grid.num_points), 0.0)
+            self._drop()
+            missed = self._missed(self.outputs[0]) + self._dropped_left(self.outputs[0])
+            if self._within(missed, GRID_SHARE):
+                break
+            points = self._more_points(missed)
+        self._look_again()
+
+    @np.errstate(over="ignore", invalid="ignore")  # a step that overflows is refused
+    def advance(self, time: float) -> np.ndarray:
+        """Modes at ``time``, on ``self.grid``, which may have grown."""
+        scheme = self.settings.scheme
+        while self.time < time:
+            level = self._first_level() if self.level is None else self.level
+            remaining = time - self.time
+            landing = self._step_of(level) >= remaining * (1 - 1e-12)
+            step = remaining if landing else self._step_of(level)
+            new, error = scheme.attempt(self.symbol, step, self.modes, self.slope, self._slope_of)
+            ratio = self._error_ratio(error, step)
+            if not ratio <= 1:
+                self.level = self._refined(self._level_of(step / self.last) if landing else level, ratio)
+                continue
+            self._set(new, time if landing else self.time + step)
+            self.level = level if landing else self._coarsened(level, ratio)
+            self.steps += 1
+            if landing or self.steps >= LOOK_EVERY:
+                self._look(time)
+        self._check_tail(time)
+        return self.modes
+
+    def _use_grid(self, points: int) -> None:
+        self.grid = PeriodicGrid(points, self.data_grid.extent)
+        self.symbol = np.ascontiguousarray(self.equation.symbol(*self.grid.wavevector))
+        self.damping = np.minimum(np.real(self.symbol), 0)
+        self.weights = np.full(points // 2 + 1, 2 / points)
+        self.weights[0] /= 2
+        self.fine = PeriodicGrid(2 * points, self.data_grid.extent)
+        self.fine_damping = np.minimum(np.real(self.equation.symbol(*self.fine.wavevector)), 0)
+
+    def _set(self, modes: np.ndarray, time: float) -> None:
+        self.modes, self.time = modes, time
+        self.slope = self._slope_of(modes)
+        power = (np.abs(modes * self.weights) ** 2).sum(axis=(-2, -1), keepdims=True) / 2
+        self.scale = np.sqrt(power) + np.finfo(float).tiny
+
+    def _slope_of(self, modes: np.ndarray) -> np.ndarray:
+        return self.nonlinear(modes, self.grid)
+
+    def _sizes(self, modes: np.ndarray) -> np.ndarray:
+        """Amplitude of each mode relative to the sample's root mean square, so that their sum bounds max |u|."""
+        sizes = np.abs(modes)
+        sizes *= self.weights
+        sizes /= self.scale
+        return sizes
+
+    # ---- the step -------------------------------------------------------------------------------------------------
+
+    def _step_of(self, level: int) -> float:
+        return self.last * STEP_RATIO**-level
+
+    def _first_level(self) -> int:
+        """Level of a step over which the nonlinear term changes u by about a thousandth."""
+        rate = self._sizes(self.slope).sum(axis=-1).max()
+        rate = rate + 1 / self.last if np.isfinite(rate) else 1 / self.last
+        return max(self._lowest_level(), self._level_of(1e-3 / (self.last * rate)))
+
+    @staticmethod
+    def _level_of(fraction: float) -> int:
+        """Level of the longest step of at most this fraction of the whole time."""
+        return max(0, int(np.ceil(-np.log(fraction) / np.log(STEP_RATIO) - 1e-9)))
+
+    def _error_ratio(self, error: np.ndarray, step: float) -> float:
+        """Estimated error of a step over what it may have: its share of the tolerance for the time that it covers.
+
+        A mode damped at the rate d forgets: an error r in each step adds up to r / (1 - e^(-d step)) and not to
+        r * last / step, so each mode counts with 1 / (1 + (1 - e^(-d step)) last / step).
+        """
+        forgotten = -np.expm1(self.damping * step) * (self.last / step)
+        size = (self._sizes(error) / (1 + forgotten)).sum(axis=-1).max()
+        return float(size / (self.settings.scheme.allowance(self.settings.tolerance) * step / self.last))
+
+    def _refined(self, level: int, ratio: float) -> int:
+        """Level of a smaller step after a step refused."""
+        order = self.settings.scheme.order
+        shrink = 8 if not np.isfinite(ratio) else int(np.ceil(np.log(ratio / 0.5) / order / np.log(STEP_RATIO)))
+        level += min(max(1, shrink), 16)
+        if STEP_RATIO**-level < SMALLEST_STEP:
+            sizes = np.abs(self.modes).max(axis=(-2, -1))
+            raise SolverDiverged(
+                f"solve: {self.equation.name} diverged at t = {self.time:.6g} near sample "
+                f"{self.names[np.argmax(sizes)]}: no step is small enough for `tolerance` "
+                f"{self.settings.tolerance:.1e}. Either the solution blows up or the tolerance is below rounding."
+            )
+        return level
+
+    def _coarsened(self, level: int, ratio: float) -> int:
+        """Level of the step that should follow one accepted, within a factor of two."""
+        order = self.settings.scheme.order
+        grow = int(np.floor(np.log(0.7 / max(ratio, 1e-8)) / order / np.log(STEP_RATIO)))
+        return max(self._lowest_level(), level - min(max(grow, -4), 4))
+
+    def _lowest_level(self) -> int:
+        """Level of the longest step allowed."""
+        return 0 if self.settings.max_step is None else self._level_of(self.settings.max_step / self.last)
+
+    # ---- the grid -------------------------------------------------------------------------------------------------
+
+    def _drop(self) -> None:
+        """Account for what the initial condition has above this grid.
+
+        Its modes themselves are missing at the outputs as far as the linear part leaves them. What they do to the
+        others is the difference of the nonlinear terms now, for as long as the slowest of them lives.
+        """
+        kept, fine = self.grid.num_points // 2, self.data_grid
+        self.leak = np.zeros((*self.modes.shape[:-1], self.grid.num_points + 1))
+        self.dropped, self.dropped_growth = np.zeros((*self.modes.shape[:-1], 0)), np.zeros(0)
+        if fine.num_points <= self.grid.num_points or not np.abs(self.given[..., kept:]).any():
+            return
+        self.dropped = np.abs(self.given[..., kept:]) * (2 / fine.num_points)
+        self.dropped_growth = np.real(self.equation.symbol(*fine.wavevector))[kept:]
+        exact = resize_modes(self.given_slope, fine.num_points, self.fine.num_points)
+        life = min(self.last, 0.5 / max(-float(self.dropped_growth.max()), 0.5 / self.last))
+        self.leak = np.abs(exact - self._on_fine(self.slope)) * life
+
+    def _dropped_left(self, time: float) -> np.ndarray:
+        """What the linear part leaves of the initial condition's dropped modes at ``time``, relative to the field."""
+        return (self.dropped * np.exp(self.dropped_growth * time) / self.scale).sum(axis=-1)
+
+    def _missed(self, output: float) -> np.ndarray:
+        """What the linear part leaves at ``output`` of all that has leaked so far, relative to the field."""
+        left = self.leak * np.exp(self.fine_damping * (output - self.time))
+        return (left / (self.scale * self.grid.num_points)).sum(axis=-1)
+
+    def _on_fine(self, modes: np.ndarray) -> np.ndarray:
+        """The same field's modes on the grid of twice as many points."""
+        return resize_modes(modes, self.grid.num_points, self.fine.num_points)
+
+    def _leak_rate(self) -> np.ndarray:
+        """|what the nonlinear term is on twice as many points, less what it is here|, for each of the finer modes.
+
+        It holds the modes that this grid cannot take, and what they do to the others here by aliasing.
+        """
+        return np.abs(self.nonlinear(self._on_fine(self.modes), self.fine) - self._on_fine(self.slope))
+
+    def _look(self, output: float) -> None:
+        """Add up the leak since the last look, damped as the linear part damps it; go back and grow if it matters."""
+        rate, elapsed = self._leak_rate(), self.time - self.kept_time
+        self.leak = self.leak * np.exp(self.fine_damping * elapsed) + 0.5 * elapsed * (self.rate + rate)
+        missed = self._missed(output)
+        if self._within(missed, GRID_SHARE):
+            smaller = self._points_enough() if self.may_shrink else self.grid.num_points
+            if smaller < self.grid.num_points:
+                self._shrink(smaller)
+            else:
+                self._look_again(rate)
+            return
+        self.may_shrink &= not self.shrunk
+        points, old = self._more_points(missed), self.grid.num_points
+        self._use_grid(points)
+        self._set(resize_modes(self.kept_modes, old, points), self.kept_time)
+        self.leak = np.zeros((*self.modes.shape[:-1], points + 1))
+        self._look_again()
+
+    def _points_enough(self) -> int:
+        """Points of the smallest grid whose top eighth of modes, and all above it, are negligible now."""
+        above = np.cumsum(self._sizes(self.modes)[..., ::-1], axis=-1).max(axis=(0, 1))[::-1]
+        points = self.smallest
+        while points < self.grid.num_points and not above[tail_start(points)] <= NEGLIGIBLE * self.budget:
+            points = _next_points(points)
+        return points
+
+    def _shrink(self, points: int) -> None:
+        """Drop the modes above a smaller grid; they and the leak above its finer grid count as leaked."""
+        old, leak = self.grid.num_points, self.leak
+        kept = points // 2
+        leak[..., kept : old // 2 + 1] += 2 * np.abs(self.modes[..., kept:])
+        leak[..., points] += leak[..., points + 1 :].sum(axis=-1)
+        self.leak = leak[..., : points + 1] * (points / old)
+        modes, self.shrunk = resize_modes(self.modes, old, points), True
+        self._use_grid(points)
+        self._set(modes, self.time)
+        self._look_again()
+
+    def _look_again(self, rate: np.ndarray | None = None) -> None:
+        """Keep the state as the one to go back to."""
+        self.kept_modes, self.kept_time, self.steps = self.modes, self.time, 0
+        self.rate = self._leak_rate() if rate is None else rate
+
+    def _within(self, missed: np.ndarray, share: float) -> bool:
+        """Whether this much of the budget is kept to; the largest grid may take all of it."""
+        largest = self.grid.num_points == self.limit
+        return (largest and self.settings.allow_unresolved) or bool(
+            missed.max() <= (1 if largest else share) * self.budget
+        )
+
+    def _more_points(self, missed: np.ndarray) -> int:
+        """Points of the next larger grid."""
+        points = self.grid.num_points
+        if points < self.limit:
+            return min(self.limit, _next_points(points))
+        worst = missed.max(axis=-1)
+        sample = int(np.argmax(np.where(np.isnan(worst), np.inf, worst)))
+        raise UnresolvedError(
+            f"solve: `grid` must resolve the solution of {self.equation.name} with {dict(self.equation.parameters)}; "
+            f"got {self.data_grid.num_points} points, and {points} still leave {worst[sample]:.1e} of sample "
+            f"{self.names[sample]} in their top modes at t = {self.time:.3g} (tolerance "
+            f"{self.settings.tolerance:.1e}). Use at least {points} points, a larger tolerance, or allow unresolved "
+            f"data."
+        )
+
+    def _check_tail(self, time: float) -> None:
+        """Start again on a larger grid unless the top eighth of the modes is small at an output."""
+        tail = self._sizes(self.modes)[..., tail_start(self.grid.num_points) :].sum(axis=-1) + self._dropped_left(time)
+        if not self._within(tail, 1.0):
+            raise TailTooLarge(self._more_points(tail))
+
+
+def _next_points(points: int) -> int:
+    """The next of the numbers of points 2^k, 5 2^(k-2), 3 2^(k-1)."""
+    odd = points // (points & -points)
+    return points * {1: 5, 5: 6, 3: 4}[odd] // {1: 4, 5: 5, 3: 3}[odd]

@@ -1,0 +1,93 @@
+"""The time-stepping schemes by name: what each attempts in one step, and how its error estimate is to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+
+import numpy as np
+
+from data_gen.equations import Equation
+from data_gen.etdrk import Coefficients, coefficients, etdrk4_step
+from data_gen.grid import PeriodicGrid
+from data_gen.lawson import Factors, factors, lawson_step
+
+Nonlinear = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A one-step scheme with an error estimate.
+
+    Args:
+        name: its name as a ``method``.
+        attempt: (symbol, step, modes, slope, nonlinear) -> modes after the step and the estimated error of them.
+        order: the estimate divided by the step falls as step^order; what is kept is better by one order.
+        share: factor of the allowance below; measured, so that every sample of the tests keeps to the tolerance.
+    """
+
+    name: str
+    attempt: Callable[[np.ndarray, float, np.ndarray, np.ndarray, Nonlinear], tuple[np.ndarray, np.ndarray]]
+    order: int
+    share: float
+
+    def allowance(self, tolerance: float) -> float:
+        """What the estimates of a march may add up to: share * tolerance^(order / (order + 1)).
+
+        They are of the lower order, E = c h^order, and the error of what is kept is of the next, C h^(order + 1), so
+        that it falls faster than its estimate as the tolerance does.
+        """
+        return self.share * tolerance ** (self.order / (self.order + 1))
+
+
+def fastest_scheme(equation: Equation) -> str:
+    """The fastest scheme proven for an equation.
+
+    "lawson7" where the symbol is real and of second order at most. An imaginary part turns the integrating factor into
+    an oscillation, and damping as k^4 into a decay, that its steps would have to follow; "etdrk4" integrates both
+    exactly and is as fast there or faster.
+    """
+    low, high = (equation.symbol(*PeriodicGrid(n, equation.extent, equation.num_dims).wavevector) for n in (256, 512))
+    second_order = np.abs(high).max() <= 5 * np.abs(low).max()
+    return "lawson7" if equation.nonlinear is not None and np.isrealobj(high) and second_order else "etdrk4"
+
+
+def _attempt_etdrk4(
+    symbol: np.ndarray, step: float, modes: np.ndarray, slope: np.ndarray, nonlinear: Nonlinear
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two half steps improved by Richardson's extrapolation with a whole one."""
+    whole, half = _step_pair(symbol.tobytes(), symbol.dtype.str, step)
+    once = etdrk4_step(modes, slope, nonlinear, whole)
+    twice = etdrk4_step(modes, slope, nonlinear, half)
+    twice = etdrk4_step(twice, nonlinear(twice), nonlinear, half)
+    error = np.subtract(twice, once, out=once)
+    error /= 15
+    twice += error
+    return twice, error
+
+
+def _attempt_lawson(
+    symbol: np.ndarray, step: float, modes: np.ndarray, slope: np.ndarray, nonlinear: Nonlinear
+) -> tuple[np.ndarray, np.ndarray]:
+    return lawson_step(modes, slope, nonlinear, _step_factors(symbol.tobytes(), symbol.dtype.str, step))
+
+
+@lru_cache(maxsize=256)
+def _step_pair(symbol: bytes, dtype: str, step: float) -> tuple[Coefficients, Coefficients]:
+    values = np.frombuffer(symbol, dtype=dtype)
+    return coefficients(values, step), coefficients(values, step / 2)
+
+
+@lru_cache(maxsize=64)
+def _step_factors(symbol: bytes, dtype: str, step: float) -> Factors:
+    return factors(np.frombuffer(symbol, dtype=dtype), step)
+
+
+SCHEMES: Mapping[str, Scheme] = MappingProxyType(
+    {
+        "lawson7": Scheme("lawson7", _attempt_lawson, order=6, share=2.8),
+        "etdrk4": Scheme("etdrk4", _attempt_etdrk4, order=4, share=0.2),
+    }
+)
