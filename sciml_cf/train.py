@@ -34,8 +34,9 @@ from sciml_cf.runs import (
 
 Method = Literal["l2", "ridge", "proximal"]
 # Learning rates that suit a Fourier neural operator, used where the configuration names none.
-_LEARNING_RATES = {("sgd", "l2"): 0.2, ("sgd", "closed form"): 1.0, ("adam", "l2"): 3e-3, ("adam", "closed form"): 3e-3}
+_LEARNING_RATES = {("sgd", "l2"): 0.3, ("sgd", "closed form"): 2.0, ("adam", "l2"): 3e-3, ("adam", "closed form"): 3e-3}
 _STRENGTHS = {"l2": 0.0, "ridge": Ridge().strength, "proximal": Proximal().strength}
+_WARMUPS = {"sgd": 90, "adam": 0}
 _CHECK_EVERY = 20  # steps between looks at the loss, so that a GPU is not made to wait at each
 
 
@@ -48,9 +49,9 @@ class FitConfig:
         algorithm: 1 moves the backbone first and then solves the head on re-computed features (two forwards a step);
             2 solves the head first and moves the backbone at the new head (one forward). Not used by "l2".
         optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9.
-        learning_rate: peak rate; by default 3e-3 for adam, and for sgd 1.0 (0.2 with l2).
+        learning_rate: peak rate; by default 3e-3 for adam, and for sgd 2.0 (0.3 with l2).
         schedule: "cosine" decays to zero over all steps; "constant" stays.
-        warmup: steps over which the rate first rises linearly to its peak.
+        warmup: steps over which the rate first rises linearly to its peak; by default 90 for sgd, none for adam.
         strength: pull of the head to its previous value (proximal, default 1e-2) or to zero (ridge, default 1e-4),
             beside a MEAN squared error; the paper's lambda or beta is strength * batch size * grid points.
         batch_size: samples a step, over all processes. An incomplete last batch of an epoch is left out; each epoch is
@@ -66,7 +67,7 @@ class FitConfig:
     optimizer: Literal["sgd", "adam"] = "adam"
     learning_rate: float | None = None
     schedule: Literal["constant", "cosine"] = "cosine"
-    warmup: int = 0
+    warmup: int | None = None
     strength: float | None = None
     batch_size: int = 32
     epochs: int = 100
@@ -79,7 +80,8 @@ class FitConfig:
         check_choice("fit", "optimizer", self.optimizer, ("sgd", "adam"))
         check_choice("fit", "schedule", self.schedule, ("constant", "cosine"))
         check_choice("fit", "accelerator", self.accelerator, ("auto", "cpu", "cuda"))
-        check_count("fit", "warmup", self.warmup, minimum=0)
+        if self.warmup is not None:
+            check_count("fit", "warmup", self.warmup, minimum=0)
         check_count("fit", "batch_size", self.batch_size)
         check_count("fit", "epochs", self.epochs)
         check_count("fit", "seed", self.seed, minimum=0)
@@ -95,7 +97,8 @@ class FitConfig:
         kind = "l2" if self.method == "l2" else "closed form"
         rate = self.learning_rate if self.learning_rate is not None else _LEARNING_RATES[self.optimizer, kind]
         strength = self.strength if self.strength is not None else _STRENGTHS[self.method]
-        return replace(self, learning_rate=rate, strength=strength)
+        warmup = self.warmup if self.warmup is not None else _WARMUPS[self.optimizer]
+        return replace(self, learning_rate=rate, strength=strength, warmup=warmup)
 
     def rule(self) -> Rule:
         """The head's rule; only for methods with a closed-form head."""
@@ -324,7 +327,7 @@ class _Training:
         rate = cast(float, self.config.learning_rate)
         if self.config.schedule == "cosine":
             rate *= 0.5 * (1 + math.cos(math.pi * step / (self.config.epochs * self.steps_per_epoch)))
-        rate *= min(1.0, (step + 1) / max(self.config.warmup, 1))
+        rate *= min(1.0, (step + 1) / max(self.config.warmup or 0, 1))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 

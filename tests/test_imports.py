@@ -141,3 +141,10 @@ def test_a_foreign_data_gen_is_named(tmp_path):
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.path.append({str(ROOT)!r}); import sciml_cf"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode and "the package `data_gen` must be its own" in result.stderr.splitlines()[-1]
+
+
+def test_readme_shows_what_the_result_files_hold():
+    result = subprocess.run(
+        [sys.executable, "-m", "benchmarks.readme", "--check"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert result.returncode == 0, result.stderr

@@ -35,7 +35,7 @@ class BurgersFNO:
         optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9.
         learning_rate: one rate for all methods; by default each has its own (see `sciml-cf train --help`).
         schedule: learning rate over the steps.
-        warmup: steps over which the rate first rises linearly; at high rates SGD needs it.
+        warmup: steps over which the rate first rises linearly; by default 90 for sgd, none for adam.
         strength: pull of the proximal head to its previous value, beside a mean squared error.
         batch_size: samples a step.
         epochs: passes over the training samples.
@@ -56,7 +56,7 @@ class BurgersFNO:
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float | None = None
     schedule: Literal["constant", "cosine"] = "constant"
-    warmup: int = 90
+    warmup: int | None = None
     strength: float | None = None
     batch_size: int = 32
     epochs: int = 100

@@ -28,7 +28,7 @@ class ClosedFormHead(nn.Module):
 
     Algorithm 1 of the paper in a loop of one's own::
 
-        head = ClosedFormHead(model.readout, Proximal(strength=1e-3))
+        head = ClosedFormHead(model.readout, Proximal(strength=1e-2))
         for x, y in batches:
             loss = (model(x) - y).square().mean()
             optimizer.zero_grad(); loss.backward(); optimizer.step()   # backbone, with the old head
@@ -38,7 +38,7 @@ class ClosedFormHead(nn.Module):
     Args:
         layer: nn.Linear, or nn.Conv1d/2d/3d of kernel size 1, inside the model. A bias is solved too, as the weight
             of a constant feature.
-        rule: how the head follows from the moments, for instance Proximal(strength=1e-3).
+        rule: how the head follows from the moments, for instance Proximal(strength=1e-2).
         initial: "zeros" (the paper's default) or "keep" (start from the layer's present weights).
     Raises:
         TypeError, ValueError: the layer is not linear at each grid point; `initial` is unknown.
@@ -50,7 +50,7 @@ class ClosedFormHead(nn.Module):
         check_layer(layer)
         check_choice("ClosedFormHead", "initial", initial, ("zeros", "keep"))
         if not isinstance(rule, Rule):
-            raise TypeError(f"ClosedFormHead: `rule` must be a Rule such as Proximal(strength=1e-3); got {rule!r}.")
+            raise TypeError(f"ClosedFormHead: `rule` must be a Rule such as Proximal(strength=1e-2); got {rule!r}.")
         # Not a submodule: the layer belongs to the model, and must not appear in this module's state_dict.
         object.__setattr__(self, "layer", layer)
         self.layer: Layer

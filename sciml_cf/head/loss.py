@@ -30,7 +30,7 @@ class ClosedFormLoss(nn.Module):
 
     Example::
 
-        loss_of = ClosedFormLoss(model.readout, Proximal(strength=1e-3))
+        loss_of = ClosedFormLoss(model.readout, Proximal(strength=1e-2))
         optimizer = torch.optim.Adam(p for p in model.parameters() if p.requires_grad)
         for x, y in batches:
             optimizer.zero_grad()

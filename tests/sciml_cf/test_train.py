@@ -19,7 +19,7 @@ SMALL = FNOConfig(width=8, modes=6, layers=2)
 KINDS = {
     "l2": {"method": "l2", "learning_rate": 1e-2},
     "ridge": {"method": "ridge", "algorithm": 1},
-    "algorithm 1": {"method": "proximal", "algorithm": 1, "optimizer": "sgd"},
+    "algorithm 1": {"method": "proximal", "algorithm": 1, "optimizer": "sgd", "learning_rate": 1.0, "warmup": 5},
     "algorithm 2": {"method": "proximal", "algorithm": 2},
 }
 
@@ -114,7 +114,7 @@ class Recorded(Shifted):
 
 def recorded_run(tmp_path, algorithm):
     data = Recorded(40)
-    settings = {"method": "proximal", "optimizer": "sgd", "learning_rate": 0.5, "schedule": "constant"}
+    settings = {"method": "proximal", "optimizer": "sgd", "learning_rate": 0.5, "schedule": "constant", "warmup": 0}
     model, _ = train(tmp_path / "run", train=data, epochs=2, algorithm=algorithm, **settings)
     return model, torch.tensor(data.seen).reshape(-1, 8).tolist()
 
@@ -190,7 +190,7 @@ def test_resuming_a_finished_run_gives_its_evaluated_weights(tmp_path):
 
 
 def test_best_weights_are_those_of_the_best_epoch(tmp_path):
-    settings = {"method": "l2", "optimizer": "sgd", "learning_rate": 0.2, "schedule": "constant"}
+    settings = {"method": "l2", "optimizer": "sgd", "learning_rate": 0.2, "schedule": "constant", "warmup": 0}
     _, history = train(tmp_path / "run", epochs=12, **settings)
     best = int(history.best["epoch"])
     assert best < 12, "the test needs a run whose last epoch is not its best"
@@ -376,7 +376,7 @@ def test_bad_settings_are_refused(settings, message):
 def test_defaults_that_depend_on_others_are_written_out(tmp_path):
     train(tmp_path / "run", epochs=1, method="proximal", optimizer="sgd")
     fit_settings = read_settings(tmp_path / "run")["fit"]
-    assert (fit_settings["learning_rate"], fit_settings["strength"]) == (1.0, 1e-2)
+    assert (fit_settings["learning_rate"], fit_settings["strength"]) == (2.0, 1e-2)
 
 
 def test_learning_rate_warms_up_and_decays(tmp_path):
