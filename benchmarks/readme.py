@@ -57,7 +57,7 @@ def benchmark_table() -> str:
         "Every method has its own best settings, chosen on the validation set from the same number of trials for each "
         "optimizer, with a seed of its own; mean squared error over the 400 test samples on the full grid. "
         f"In short: {words}. Seconds are of one run on one core of the machine named in the file; "
-        "other programs shared that machine. The spread over three seeds is wide, so read ratios, not digits."
+        "other programs shared that machine. Three seeds are few, so read ratios, not digits."
     )
     return f"{table.markdown()}\n{note}"
 
