@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from sciml_cf.evaluate import evaluate_transfer
 from sciml_cf.models import FNOConfig, describe
 from sciml_cf.runs import Which, load, read_settings, save_evaluation
 from sciml_cf.train import FitConfig, History, fit
+
+_LOG = logging.getLogger(__name__)
 
 
 def train_on_file(
@@ -56,6 +59,11 @@ def evaluate_run(run: Path, data: Path, resolutions: Sequence[int], *, split: Sp
     result = evaluate_transfer(
         load(run, which=which), data, resolutions=resolutions, split=split, split_seed=stored.get("split_seed", 0)
     )
+    if split != "all" and stored and stored.get("checksum") != result.attrs["data_checksum"]:
+        _LOG.warning(
+            "evaluate: %s is not the file that %s was trained on, so its %s split may hold samples seen in training "
+            "(files of one law and seed share their first samples).", data, run, split,
+        )  # fmt: skip
     result.attrs.update({"which": which, "trained_at": stored.get("resolution", 0)})
     save_evaluation(result, run)
     return result

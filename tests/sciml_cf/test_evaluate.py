@@ -9,6 +9,7 @@ from torch import nn
 from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import CheckpointError
 from sciml_cf.evaluate import evaluate_transfer
+from sciml_cf.experiments.steps import evaluate_run
 from sciml_cf.report import report_run
 from sciml_cf.runs import load, predict, read_evaluation, read_history, save_evaluation
 
@@ -62,6 +63,12 @@ def test_baselines(heat_file, burgers_file):
     train, test = (FieldDataset(burgers_file, split).y.double() for split in ("train", "test"))
     mean = (train.mean(0) - test).square().mean()
     assert float(result["baseline_mse"].sel(baseline="training_mean")) == pytest.approx(float(mean), rel=1e-5)
+
+
+def test_another_file_than_the_runs_own_is_said(run_folder, heat_file, tmp_path, caplog):
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    evaluate_run(run, heat_file, (64,))
+    assert "may hold samples seen in training" in caplog.text
 
 
 def test_native_and_fourier_agree_on_the_reference_grid(run_folder):
