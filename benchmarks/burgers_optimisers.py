@@ -77,7 +77,7 @@ def train_trial(trial: dict[str, Any]) -> dict[str, Any]:
 
     from sciml_cf.errors import TrainingDiverged
     from sciml_cf.experiments.steps import evaluate_run, train_on_file
-    from sciml_cf.train import FitConfig
+    from sciml_cf.fit_config import FitConfig
 
     torch.set_num_threads(1)
     data, out = Path(trial["data"]), Path(trial["out"])

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from sciml_cf.datasets import FieldDataset, split_indices
     from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged
     from sciml_cf.evaluate import evaluate_transfer
+    from sciml_cf.fit_config import FitConfig
     from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Moments, Proximal, Ridge, Rule, proximal, ridge
     from sciml_cf.models import FNOConfig
     from sciml_cf.report import compare_runs, report_run
     from sciml_cf.runs import load, predict, read_evaluation, save_evaluation
-    from sciml_cf.train import FitConfig, History, fit
+    from sciml_cf.train import History, fit
 
 _HOMES = {
     "CheckpointError": "errors",
@@ -35,7 +36,7 @@ _HOMES = {
     "ClosedFormLoss": "head",
     "FNOConfig": "models",
     "FieldDataset": "datasets",
-    "FitConfig": "train",
+    "FitConfig": "fit_config",
     "History": "train",
     "Moments": "head",
     "NotPositiveDefinite": "errors",

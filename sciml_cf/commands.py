@@ -14,9 +14,9 @@ from sciml_cf.datasets import Split
 from sciml_cf.errors import DatasetError
 from sciml_cf.experiments import STUDIES
 from sciml_cf.experiments.steps import evaluate_run, train_on_file
+from sciml_cf.fit_config import FitConfig
 from sciml_cf.report import baseline_table, compare_runs, report_run, transfer_table
 from sciml_cf.runs import EVALUATION_FILE, Which, load, predict
-from sciml_cf.train import FitConfig
 
 
 @dataclass(frozen=True, kw_only=True)

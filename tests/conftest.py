@@ -7,7 +7,7 @@ import torch
 
 from data_gen import DatasetSpec, generate
 from sciml_cf.experiments.steps import evaluate_run, train_on_file
-from sciml_cf.train import FitConfig
+from sciml_cf.fit_config import FitConfig
 
 
 @pytest.fixture(autouse=True, scope="session")

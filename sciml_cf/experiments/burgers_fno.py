@@ -10,9 +10,9 @@ from typing import Literal
 from data_gen import DatasetSpec, generate, open_dataset
 from sciml_cf.datasets.field import check_resolution
 from sciml_cf.experiments.steps import evaluate_run, train_on_file
+from sciml_cf.fit_config import FitConfig, Method
 from sciml_cf.report import baseline_table, compare_runs, report_run
 from sciml_cf.runs import read_evaluation
-from sciml_cf.train import FitConfig, Method
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from sciml_cf.datasets import FieldDataset, Split
 from sciml_cf.evaluate import evaluate_transfer
+from sciml_cf.fit_config import FitConfig
 from sciml_cf.models import FNOConfig, describe
 from sciml_cf.runs import Which, load, read_settings, save_evaluation
-from sciml_cf.train import FitConfig, History, fit
+from sciml_cf.train import History, fit
 
 _LOG = logging.getLogger(__name__)
 

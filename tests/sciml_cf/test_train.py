@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from sciml_cf.errors import CheckpointError, TrainingDiverged
+from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormHead, Proximal, find_head
 from sciml_cf.head.layout import read_head
 from sciml_cf.models import FNOConfig, describe
 from sciml_cf.runs import load, plain_state_dict, read_history, read_settings, read_tensors, save_tensors, write_history
-from sciml_cf.train import FitConfig, fit
+from sciml_cf.train import fit
 from tests.problems import Shifted, mlp
 
 TRAIN, VALIDATION = Shifted(40), Shifted(16, seed=1)

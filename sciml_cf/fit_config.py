@@ -1,0 +1,81 @@
+"""How to train: every setting of `fit`, with its checks and the defaults that depend on other settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sciml_cf.errors import check_choice, check_count, check_positive
+from sciml_cf.head import Proximal, Ridge, Rule
+
+Method = Literal["l2", "ridge", "proximal"]
+# Learning rates that suit a Fourier neural operator, used where the configuration names none.
+_LEARNING_RATES = {("sgd", "l2"): 0.3, ("sgd", "closed form"): 2.0, ("adam", "l2"): 3e-3, ("adam", "closed form"): 3e-3}
+_STRENGTHS = {"l2": 0.0, "ridge": Ridge().strength, "proximal": Proximal().strength}
+_WARMUPS = {"sgd": 90, "adam": 0}
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to train.
+
+    Args:
+        method: "l2" trains every layer by gradients; "ridge" and "proximal" solve the last layer in closed form.
+        algorithm: 1 moves the backbone first and then solves the head on re-computed features (two forwards a step);
+            2 solves the head first and moves the backbone at the new head (one forward). Not used by "l2".
+        optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9.
+        learning_rate: peak rate; by default 3e-3 for adam, and for sgd 2.0 (0.3 with l2).
+        schedule: "cosine" decays to zero over all steps; "constant" stays.
+        warmup: steps over which the rate first rises linearly to its peak; by default 90 for sgd, none for adam.
+        strength: pull of the head to its previous value (proximal, default 1e-2) or to zero (ridge, default 1e-4),
+            beside a MEAN squared error; the paper's lambda or beta is strength * batch size * grid points.
+        batch_size: samples a step, over all processes. An incomplete last batch of an epoch is left out; each epoch is
+            shuffled anew.
+        epochs: passes over the training samples.
+        seed: seed of the initial weights and of the order of the samples.
+        accelerator: "cpu", "cuda", or "auto" for a CUDA GPU where there is one. (Heads are solved in float64, which
+            Apple's GPUs lack.)
+    """
+
+    method: Method = "proximal"
+    algorithm: Literal[1, 2] = 2
+    optimizer: Literal["sgd", "adam"] = "adam"
+    learning_rate: float | None = None
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: int | None = None
+    strength: float | None = None
+    batch_size: int = 32
+    epochs: int = 100
+    seed: int = 0
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        check_choice("fit", "method", self.method, ("l2", "ridge", "proximal"))
+        check_choice("fit", "algorithm", self.algorithm, (1, 2))
+        check_choice("fit", "optimizer", self.optimizer, ("sgd", "adam"))
+        check_choice("fit", "schedule", self.schedule, ("constant", "cosine"))
+        check_choice("fit", "accelerator", self.accelerator, ("auto", "cpu", "cuda"))
+        if self.warmup is not None:
+            check_count("fit", "warmup", self.warmup, minimum=0)
+        check_count("fit", "batch_size", self.batch_size)
+        check_count("fit", "epochs", self.epochs)
+        check_count("fit", "seed", self.seed, minimum=0)
+        if self.seed >= 2**63:
+            raise ValueError(f"fit: `seed` must be below 2**63; got {self.seed}.")
+        if self.learning_rate is not None:
+            check_positive("fit", "learning_rate", self.learning_rate)
+        if self.strength is not None and self.method != "l2":
+            self.rule()
+
+    def resolved(self) -> FitConfig:
+        """The same with every default that depends on other settings written out."""
+        kind = "l2" if self.method == "l2" else "closed form"
+        rate = self.learning_rate if self.learning_rate is not None else _LEARNING_RATES[self.optimizer, kind]
+        strength = self.strength if self.strength is not None else _STRENGTHS[self.method]
+        warmup = self.warmup if self.warmup is not None else _WARMUPS[self.optimizer]
+        return replace(self, learning_rate=rate, strength=strength, warmup=warmup)
+
+    def rule(self) -> Rule:
+        """The head's rule; only for methods with a closed-form head."""
+        strength = self.strength if self.strength is not None else _STRENGTHS[self.method]
+        return Ridge(strength) if self.method == "ridge" else Proximal(strength)
