@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,14 +29,19 @@ class Equation:
     Args:
         name: the name of its module and function.
         parameters: its numbers, by name.
-        symbol: (k, one array an axis) -> L(k), real or complex, broadcastable to the modes.
+        symbol: (k, one array an axis) -> L(k), real or complex, broadcastable to the modes (C, *K) of a sample; the last
+            axis of a field is x, the one before it y. Not called for a steady problem.
         nonlinear: (modes (B, C, *K), grid) -> the modes of N(u), the same shape; None for a linear equation.
         formula: the equation in words of ASCII.
         exact: (u0 (..., N), grid, time) -> the solution by another way than time stepping; None where there is none.
         exact_method: the name of that way, usable as a dataset's ``method``; empty when it is only a check.
         front_width: (u0, grid, time) -> w if the solution forms fronts tanh(x / w), else infinity; to refuse early.
         channels: the names of the C components.
+        input_channels: those of the input, where they are others (the coefficient of a steady problem).
+        input_name: the input's name in a file.
         num_dims: dimensions in space.
+        boundary: "periodic", or "wall" for a problem on cells with values given at the walls (see ``cells``).
+        steady: the solution does not depend on time: ``exact`` takes the input to it, under ``exact_method``.
         extent, time: the usual domain length and final time.
         initial_condition: the usual initial condition, a name of ``random_fields.INITIAL_CONDITIONS``.
         initial_parameters: its usual parameters, where they are not that condition's own defaults.
@@ -51,7 +56,11 @@ class Equation:
     exact_method: str = ""
     front_width: Callable[[np.ndarray, PeriodicGrid, float], float] = lambda u0, grid, time: math.inf
     channels: tuple[str, ...] = ("u",)
+    input_channels: tuple[str, ...] | None = None
+    input_name: str = "a"
     num_dims: int = 1
+    boundary: Literal["periodic", "wall"] = "periodic"
+    steady: bool = False
     extent: float = 2 * math.pi
     time: float = 1.0
     initial_condition: str = "gaussian_random_field"
