@@ -16,7 +16,7 @@ class GenerateFlags:
 
     Args:
         samples: number of initial conditions.
-        resolution: grid points.
+        resolution: grid points along each axis; by default 8192 in one dimension, 256 in two.
         extent: length of the periodic domain; by default the equation's usual one.
         times: output times above 0, increasing; by default the equation's usual final time. Of several, the file
             holds trajectories, the initial condition first.
@@ -24,8 +24,8 @@ class GenerateFlags:
             usual one.
         initial_parameters: its parameters, as NAME=VALUE; those left out take their defaults.
         seed: sample i depends on it and on i alone.
-        method: "cole-hopf" is exact (Burgers only); "lawson7" and "etdrk4" march in time; "auto" takes the exact way
-            where there is one, else the faster scheme proven for the equation.
+        method: "cole-hopf" is exact (Burgers only), "direct" solves Darcy's problem; "lawson7" and "etdrk4" march in
+            time; "auto" takes the exact way where there is one, else the fastest scheme proven for the equation.
         tolerance: largest relative error that time stepping may make.
         dtype: precision on disk; computing is in float64.
         out: file to write.
@@ -36,13 +36,13 @@ class GenerateFlags:
     """
 
     samples: int = 2048
-    resolution: int = 8192
+    resolution: int | None = None
     extent: float | None = None
     times: tuple[float, ...] | None = None
     initial_condition: str | None = None
     initial_parameters: tuple[str, ...] = ()
     seed: int = 0
-    method: Literal["auto", "lawson7", "etdrk4", "cole-hopf"] = "auto"
+    method: Literal["auto", "lawson7", "etdrk4", "cole-hopf", "direct"] = "auto"
     tolerance: float | None = None
     dtype: Literal["float32", "float64"] = "float64"
     out: Path
@@ -101,21 +101,27 @@ def info_command(argv: list[str]) -> str:
 
     path = parse(_positional(InfoFlags), argv, prog="sciml-cf info").file
     with open_dataset(path) as data:
-        spec = data.spec
+        header, spec, attributes = data.header, data.spec, data.attributes
+        points = " x ".join(map(str, header.shape))
+        lengths = " x ".join(f"{extent:.6g}" for extent in header.extents)
         rows = {
             "file": f"{data.path} ({data.path.stat().st_size / 1e6:.1f} MB)",
-            "equation": f"{data.equation.name}: {data.equation.formula}",
-            "parameters": ", ".join(f"{key} = {value:g}" for key, value in data.parameters.items()) or "none",
-            "samples": data.num_samples,
-            "resolution": f"{data.resolution} points on (0, {data.grid.extent:.6g}), periodic, right end excluded",
-            "times": _listed(data.times),
-            "fields": f"{data.input_name} (input), {data.target_name} (target at t = {data.times[-1]:g}), {data.dtype}",
-            "initial": f"{spec.initial_condition} {dict(spec.initial_parameters)}",
-            "method": f"{spec.method}"
-            + ("" if spec.method == data.equation.exact_method else f", tolerance {spec.tolerance:g}"),
-            "seed": spec.seed,
-            "checksum": data.checksum,
+            "equation": f"{header.name}: {header.formula}",
+            "parameters": ", ".join(f"{key} = {value:g}" for key, value in header.parameters.items()) or "none",
+            "samples": header.num_samples,
+            "resolution": f"{points} points on {lengths}, {header.boundary}",
+            "times": _listed(header.times),
+            "fields": f"{data.input_name} (input: {', '.join(header.inputs)}), {data.target_name} (target: "
+            f"{', '.join(header.channels)}), {data.dtype}",
         }
+        if spec is None:
+            rows["source"] = attributes.get("source", "unknown")
+        else:
+            exact = spec.method == spec.make_equation().exact_method
+            rows["initial"] = f"{spec.initial_condition} {dict(spec.initial_parameters)}"
+            rows["method"] = spec.method + ("" if exact else f", tolerance {spec.tolerance:g}")
+            rows["seed"] = spec.seed
+        rows["checksum"] = data.checksum
     return "\n".join(f"{key:<11} {value}" for key, value in rows.items())
 
 
@@ -139,7 +145,7 @@ def validate_command(argv: list[str]) -> str:
             f"(sample {report.worst_sample}), median {report.median_error:.3g}, relative to the sample's maximum"
         )
         with open_dataset(flags.file) as data:
-            if data.spec.method == data.equation.exact_method:
+            if data.spec is not None and data.spec.method == data.spec.make_equation().exact_method:
                 lines.append("the file was made by that exact solution, so this checks the file, not the method")
     return "\n".join(lines)
 

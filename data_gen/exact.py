@@ -13,6 +13,7 @@ from data_gen.errors import SolverDiverged, check_positive
 from data_gen.grid import PeriodicGrid, resample, resize_modes, spectral_tail
 
 if TYPE_CHECKING:
+    from data_gen.cells import CellGrid
     from data_gen.equations import Equation
 
 #: Weights below exp(-DIGITS) of the largest are dropped: less than a hundredth of the spacing of float64.
@@ -277,16 +278,16 @@ def translate(u0: np.ndarray, *, distance: float, extent: float) -> np.ndarray:
     return np.fft.irfft(np.fft.rfft(u0) * np.exp(-1j * k * distance), u0.shape[-1])
 
 
-def exact_solution(equation: Equation, grid: PeriodicGrid, u0: np.ndarray, time: float) -> np.ndarray:
+def exact_solution(equation: Equation, grid: PeriodicGrid | CellGrid, u0: np.ndarray, time: float) -> np.ndarray:
     """The equation's own exact solution, in chunks of 16 samples so that memory and rounding do not depend on B.
 
     Args:
         equation: one that has an exact solution.
         grid: the grid of ``u0``.
-        u0: (B, C, N), real.
-        time: t > 0.
+        u0: (B, C, *N), real.
+        time: t > 0, or 0 for a steady equation.
     Returns:
-        (B, C, N), float64.
+        (B, C, *N), float64.
     Raises:
         ValueError: the equation has no exact solution.
     """

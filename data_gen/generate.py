@@ -23,15 +23,15 @@ from data_gen.exact import exact_solution
 from data_gen.grid import spectral_tail
 from data_gen.random_fields import INITIAL_CONDITIONS
 from data_gen.schemes import SCHEMES
-from data_gen.solve import GROWTH_LIMIT, MIN_LIMIT, solve
+from data_gen.solve import GROWTH_LIMIT, MIN_LIMIT, chunk_size, solve
 from data_gen.spec import DatasetSpec
 
 logger = logging.getLogger(__name__)
 
 #: A stored field may have at most this share in the top eighth of its modes (sum of amplitudes over max |u|).
 RESOLVED_TAIL = 1e-2
-#: Samples tried before anything is written.
-PROBE = 4
+#: Samples tried before anything is written, by the number of dimensions.
+PROBE = {1: 4, 2: 1}
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -46,7 +46,7 @@ def generate(
 ) -> Path:
     """Write the dataset that ``spec`` describes.
 
-    The file is written as ``PATH.partial``, in blocks of 128 samples, each listed with its checksum in
+    The file is written as ``PATH.partial``, in blocks of up to 128 samples, each listed with its checksum in
     ``PATH.journal`` once it is on the disk; it takes its name when it is whole. So an interrupted run can be resumed,
     a reader never sees half a file, and an existing file is kept until the new one is ready. The bytes do not depend
     on the number of workers nor on interruptions. With several workers, a script must call this under
@@ -109,25 +109,29 @@ def generate(
 
 
 def compute_block(spec: DatasetSpec, block: int) -> tuple[np.ndarray, ...]:
-    """The stored fields of a block, float64: initial conditions and solutions (128, N), or trajectories (128, T, N).
+    """The stored fields of a block, float64: inputs and targets (rows, C, *N), or trajectories (rows, T, C, *N).
 
-    A block is always computed whole, even where the dataset ends within it, so that a sample does not depend on the
-    number of samples.
+    Where samples are marched in chunks a block is always computed whole, even where the dataset ends within it, so
+    that a sample does not depend on the number of samples.
     """
-    u0, u = _compute_samples(spec, np.arange(block * journal.BLOCK, (block + 1) * journal.BLOCK))
-    if u.shape[1] == 1:
-        return u0[:, 0], u[:, 0, 0]
-    return (np.concatenate([u0, u[:, :, 0]], axis=1),)
+    header = spec.header
+    first, stop = block * header.block_samples, (block + 1) * header.block_samples
+    if chunk_size(header.num_dims) == 1:
+        stop = min(stop, spec.samples)
+    u0, u = _compute_samples(spec, np.arange(first, stop))
+    if header.trajectories:
+        return (np.concatenate([u0[:, None], u], axis=1),)
+    return u0, u[:, 0]
 
 
 def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Initial conditions (B, 1, N) and solutions (B, T, 1, N)."""
+    """Initial conditions (B, C, *N) and solutions (B, T, C, *N)."""
     u0 = _initial_fields(spec, indices)
-    equation, times = spec.make_equation(), spec.times or ()
+    equation, times = spec.make_equation(), spec.times or (0.0,)
     if spec.method in SCHEMES:
         u = solve(
             equation,
-            spec.grid,
+            spec.periodic_grid,
             u0,
             times,
             method=spec.method,
@@ -162,8 +166,8 @@ def _check_tail(spec: DatasetSpec, u: np.ndarray, indices: np.ndarray) -> None:
 
 
 def _unresolved(spec: DatasetSpec, u0: np.ndarray, tail: float, finding: str) -> UnresolvedError:
-    width = spec.make_equation().front_width(u0, spec.grid, (spec.times or (0.0,))[-1])
-    modes = max(_modes_needed(width, spec, tail), spec.resolution)
+    width = spec.make_equation().front_width(u0, spec.periodic_grid, (spec.times or (0.0,))[-1])
+    modes = max(_modes_needed(width, spec, tail), spec.grid.num_points)
     points = 2 ** int(np.ceil(np.log2(2 * modes)))
     return UnresolvedError(
         f"generate: `resolution` must hold the solution of {spec.equation} with {dict(spec.parameters)}; got "
@@ -184,14 +188,15 @@ def _check_resolved(spec: DatasetSpec) -> None:
     equation = spec.make_equation()
     if equation.nonlinear is None or spec.allow_unresolved:
         return
-    indices = np.arange(min(journal.BLOCK, spec.samples))
+    indices = np.arange(min(spec.header.block_samples, spec.samples))
     u0 = _initial_fields(spec, indices)
-    hardest = np.sort(np.argsort(np.abs(u0).max(axis=(1, 2)), kind="stable")[-PROBE:])
-    width = equation.front_width(u0[hardest], spec.grid, (spec.times or (0.0,))[-1])
+    largest = np.argsort(np.abs(u0).reshape(len(u0), -1).max(axis=1), kind="stable")
+    hardest = np.sort(largest[-PROBE[spec.header.num_dims] :])
+    width = equation.front_width(u0[hardest], spec.periodic_grid, (spec.times or (0.0,))[-1])
     finding = f"fronts as thin as {width:.1e}"
-    if _modes_needed(width, spec, RESOLVED_TAIL) > 2 * spec.resolution:
+    if _modes_needed(width, spec, RESOLVED_TAIL) > 2 * spec.grid.num_points:
         raise _unresolved(spec, u0[hardest], RESOLVED_TAIL, finding)
-    limit = max(GROWTH_LIMIT * spec.resolution, MIN_LIMIT)
+    limit = max(GROWTH_LIMIT * spec.grid.num_points, MIN_LIMIT)
     if spec.method == "etdrk4" and 2 * _modes_needed(width, spec, spec.tolerance) > 1.5 * limit:
         raise _unresolved(spec, u0[hardest], spec.tolerance, f"{finding} and a tolerance of {spec.tolerance:.1e}")
     for index in hardest:
@@ -212,9 +217,12 @@ def _check_output(path: Path, spec: DatasetSpec, *, resume: bool, overwrite: boo
         if not resume:
             raise FileExistsError(f"generate: `path` must not exist; got {path}. Pass overwrite=True (--overwrite).")
         with store.open_dataset(path) as data:
-            if data.spec.config_hash == spec.config_hash:
-                return True
-        difference = _difference(data.spec, spec)
+            made_from = data.spec
+        if made_from is None:
+            raise DatasetError(f"generate: {path} was converted, not generated, so it cannot be resumed. Move it away.")
+        if made_from.config_hash == spec.config_hash:
+            return True
+        difference = _difference(made_from, spec)
         raise DatasetError(f"generate: {path} is a whole dataset of another configuration: {difference}.")
     if journal.partial_path(path).exists() and not resume:
         raise FileExistsError(
@@ -251,7 +259,7 @@ def _resumable_state(path: Path, spec: DatasetSpec) -> tuple[journal.FileMap | N
 
 
 def _check_space(path: Path, spec: DatasetSpec) -> None:
-    free, needed = shutil.disk_usage(path.parent).free, journal.file_size(spec)
+    free, needed = shutil.disk_usage(path.parent).free, spec.samples * spec.header.row_bytes
     if needed > free:
         raise DatasetError(f"generate: {path} needs {needed / 1e6:.0f} MB and its disk has {free / 1e6:.0f} MB free.")
 

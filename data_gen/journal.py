@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from data_gen.spec import DatasetSpec
-
-#: Samples in a block: the unit of writing, of resuming, and of checksums.
-BLOCK = 128
 
 #: One CRC-32 for each stored field.
 Checksums = tuple[int, ...]
@@ -25,29 +19,29 @@ class FileMap:
     """Where the bytes of a file's blocks lie: all that is needed to write one without opening HDF5.
 
     ``fields`` and ``checksums`` hold the offsets of the stored fields and of their checksums, input first, and
-    ``row_values`` is how many numbers each field has of one sample.
+    ``row_bytes`` how many bytes each field has of one sample.
     """
 
     num_samples: int
-    row_values: int
+    block_samples: int
     dtype: str
+    row_bytes: tuple[int, ...]
     fields: tuple[int, ...]
     checksums: tuple[int, ...]
 
     @property
     def num_blocks(self) -> int:
         """Number of blocks, the last one possibly short."""
-        return -(-self.num_samples // BLOCK)
+        return -(-self.num_samples // self.block_samples)
 
     def block_rows(self, block: int) -> tuple[int, int]:
         """First sample of a block and the one after its last."""
-        return block * BLOCK, min(self.num_samples, (block + 1) * BLOCK)
+        return block * self.block_samples, min(self.num_samples, (block + 1) * self.block_samples)
 
-    def block_bytes(self, block: int) -> tuple[int, int]:
-        """Offset of a block within its field, and its size."""
+    def block_bytes(self, block: int) -> list[tuple[int, int]]:
+        """Offset of a block in the file, and its size, for each field."""
         start, stop = self.block_rows(block)
-        row = self.row_values * np.dtype(self.dtype).itemsize
-        return start * row, (stop - start) * row
+        return [(at + start * row, (stop - start) * row) for at, row in zip(self.fields, self.row_bytes, strict=True)]
 
 
 def partial_path(path: Path) -> Path:
@@ -60,23 +54,16 @@ def journal_path(path: Path) -> Path:
     return path.with_name(path.name + ".journal")
 
 
-def file_size(spec: DatasetSpec) -> int:
-    """Bytes of the stored fields of a dataset."""
-    values = sum(math.prod(shape) for shape in spec.sample_shapes.values())
-    return spec.samples * values * np.dtype(spec.dtype).itemsize
-
-
 def write_block(path: Path, layout: FileMap, block: int, fields: tuple[np.ndarray, ...]) -> Checksums:
     """Put a block of each field, (rows, ...), in its place, wait until it is on the disk, and give its checksums."""
-    offset, size = layout.block_bytes(block)
     checksums = []
     descriptor = os.open(path, os.O_WRONLY)
     try:
-        for start, field in zip(layout.fields, fields, strict=True):
+        for (offset, size), field in zip(layout.block_bytes(block), fields, strict=True):
             data = np.ascontiguousarray(field, dtype=layout.dtype).data.cast("B")
             if len(data) != size:
                 raise ValueError(f"write_block: `fields` must fill block {block} ({size} bytes); got {len(data)}.")
-            _write_all(descriptor, data, start + offset)
+            _write_all(descriptor, data, offset)
             checksums.append(zlib.crc32(data))
         os.fsync(descriptor)
     finally:
@@ -86,11 +73,10 @@ def write_block(path: Path, layout: FileMap, block: int, fields: tuple[np.ndarra
 
 def read_checksums(path: Path, layout: FileMap, block: int) -> Checksums:
     """CRC-32 of a block of each field as they are on the disk."""
-    offset, size = layout.block_bytes(block)
     with open(path, "rb") as file:
         found = []
-        for start in layout.fields:
-            file.seek(start + offset)
+        for offset, size in layout.block_bytes(block):
+            file.seek(offset)
             found.append(zlib.crc32(file.read(size)))
     return tuple(found)
 

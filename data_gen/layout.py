@@ -1,21 +1,23 @@
-"""The layout of a dataset file: what is created, and what xarray, PDEBench and The Well find in it."""
+"""The layout of a dataset file: its fields, scales and attributes, created at full size and written in place later."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
-from data_gen.equations import Equation
 from data_gen.errors import DatasetError
-from data_gen.journal import BLOCK, FileMap
-from data_gen.spec import INPUT, TARGET, DatasetSpec
+from data_gen.header import Header
+from data_gen.journal import FileMap
+from data_gen.spec import DatasetSpec
+from data_gen.views import create_view, dataset_in, write_other_views
 
 LAYOUT = "sciml_cf dataset"
 LAYOUT_VERSION = 1
@@ -24,68 +26,76 @@ UNWRITTEN = -1
 
 
 def create_file(path: Path, spec: DatasetSpec) -> FileMap:
-    """Create a file of full size with everything but the fields and their checksums, which are written in place later.
+    """Create the file of a description; see ``create_empty``."""
+    facts = {
+        "spec": spec.to_json(),
+        "config_hash": spec.config_hash,
+        "scheme": spec.method,
+        "tolerance": spec.tolerance,
+        "seed": spec.seed,
+        "initial_condition": str(spec.initial_condition),
+    }
+    return create_empty(path, spec.header, facts)
+
+
+def create_empty(path: Path, header: Header, facts: Mapping[str, Any]) -> FileMap:
+    """Create a file of full size with everything but the fields and their checksums.
 
     Fields are contiguous, allocated early and never filled, and no object carries a time, so that one description
     gives one sequence of bytes.
+
+    Args:
+        path: the file; one that is there is replaced.
+        header: what it is going to hold.
+        facts: further root attributes, such as where the data come from.
+    Returns:
+        Where its blocks lie, for ``journal.write_block`` and, once all are written, ``journal.write_checksums``.
     """
-    equation, grid = spec.make_equation(), spec.grid
     with h5py.File(path, "w") as file:
-        _write_attributes(file, spec, equation)
-        scales = {
-            "sample": (np.arange(spec.samples), "sample index"),
-            "time": (np.array([0.0, *(spec.times or ())]), "time"),
-            "x": (grid.points, "position"),
-        }
-        for name, (values, long_name) in scales.items():
-            scale = file.create_dataset(name, data=values)
-            scale.make_scale(name)
-            scale.attrs.update(units="1", long_name=long_name)
-        for name, shape in spec.sample_shapes.items():
-            _create_field(file, name, (spec.samples, *shape), spec.dtype)
-            _label(file, name, _long_name(name, spec))
-        if INPUT not in spec.sample_shapes:
-            _create_start(file, spec)
-        _write_other_views(file, spec)
+        _write_attributes(file, header, facts)
+        _write_scales(file, header)
+        for name, shape in header.stored_shapes.items():
+            _create_field(file, name, (header.num_samples, *shape), header.dtype)
+            _label(file, header, name, _long_name(name, header))
+        if header.trajectories:
+            _create_start(file, header)
+        write_other_views(file, header)
         integrity = file.create_group("integrity")
-        block = integrity.create_dataset("block", data=np.arange(-(-spec.samples // BLOCK)))
+        integrity.attrs["block_samples"] = header.block_samples
+        block = integrity.create_dataset("block", data=np.arange(-(-header.num_samples // header.block_samples)))
         block.make_scale("block")
-        for name in spec.sample_shapes:
+        for name in header.stored_shapes:
             data = integrity.create_dataset(name, data=np.full(block.shape, UNWRITTEN, dtype=np.int64))
-            data.attrs["long_name"] = f"CRC-32 of each {BLOCK} samples of {name}"
+            data.attrs["long_name"] = f"CRC-32 of each {header.block_samples} samples of {name}"
             data.dims[0].attach_scale(block)
     return read_map(path)
 
 
-def _write_attributes(file: h5py.File, spec: DatasetSpec, equation: Equation) -> None:
+def _write_attributes(file: h5py.File, header: Header, facts: Mapping[str, Any]) -> None:
+    points = " x ".join(map(str, header.shape))
     file.attrs.update(
         layout=LAYOUT,
         layout_version=LAYOUT_VERSION,
-        title=f"{spec.equation}: {spec.samples} samples on {spec.resolution} points",
-        equation=equation.formula,
-        spec=spec.to_json(),
-        config_hash=spec.config_hash,
-        scheme=spec.method,
-        tolerance=spec.tolerance,
-        seed=spec.seed,
-        initial_condition=str(spec.initial_condition),
-        extent=spec.grid.extent,
-        input=INPUT,
-        target=TARGET,
+        title=f"{header.name}: {header.num_samples} samples on {points} points",
+        equation=header.formula,
+        header=header.to_json(),
+        extent=header.extents[0] if len(set(header.extents)) == 1 else np.array(header.extents),
+        input=header.input_name,
+        target=header.target_name,
         versions=json.dumps(_versions(), sort_keys=True),
-        dataset_name=spec.equation,
+        dataset_name=header.name,
         grid_type="cartesian",
-        n_spatial_dims=1,
-        n_trajectories=spec.samples,
+        n_spatial_dims=header.num_dims,
+        n_trajectories=header.num_samples,
+        **facts,
     )
-    times = spec.times or ()
-    if len(times) > 1:
-        file.attrs.update(input_time=0.0, target_time=times[-1])
-    file.attrs["simulation_parameters"] = np.array(list(spec.parameters), dtype=h5py.string_dtype())
-    for name, value in spec.parameters.items():
+    if header.trajectories:
+        file.attrs.update(input_time=header.times[0], target_time=header.times[-1])
+    file.attrs["simulation_parameters"] = np.array(list(header.parameters), dtype=h5py.string_dtype())
+    for name, value in header.parameters.items():
         file.attrs[name] = value
-    if "viscosity" in spec.parameters:
-        file.attrs["Nu"] = spec.parameters["viscosity"] * math.pi  # PDEBench solves with viscosity Nu / pi
+    if "viscosity" in header.parameters and header.num_dims == 1:
+        file.attrs["Nu"] = header.parameters["viscosity"] * math.pi  # PDEBench solves with viscosity Nu / pi
 
 
 def _versions() -> dict[str, str]:
@@ -94,6 +104,20 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found
+
+
+def _write_scales(file: h5py.File, header: Header) -> None:
+    scales = {"sample": (np.arange(header.num_samples), "sample index"), "time": (np.array(header.times), "time")}
+    used = {axis for name in header.stored_shapes for axis in header.stored_axes(name)}
+    for label, names in (("channel", header.channels), ("input_channel", header.inputs)):
+        if label in used:
+            scales[label] = (np.arange(len(names)), f"component: {', '.join(names)}")
+    for axis, points in zip(header.axes, header.coordinates, strict=True):
+        scales[axis] = (points, "position")
+    for name, (values, long_name) in scales.items():
+        scale = file.create_dataset(name, data=values)
+        scale.make_scale(name)
+        scale.attrs.update(units="1", long_name=long_name)
 
 
 def _create_field(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> None:
@@ -106,110 +130,71 @@ def _create_field(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str
     h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), settings)
 
 
-def _long_name(name: str, spec: DatasetSpec) -> str:
-    if name == INPUT:
-        return "initial condition"
-    times = spec.times or (0.0,)
-    return f"solution at t = {times[-1]:g}" if len(times) == 1 else "solution at all times, 0 among them"
+def _long_name(name: str, header: Header) -> str:
+    if name == header.input_name:
+        return ", ".join(header.inputs) if header.steady else "initial condition"
+    if header.steady:
+        return "solution"
+    return (
+        "solution at all times, the first among them" if header.trajectories else f"solution at t = {header.times[1]:g}"
+    )
 
 
-def _label(file: h5py.File, name: str, long_name: str) -> None:
+def _label(file: h5py.File, header: Header, name: str, long_name: str) -> None:
     field = dataset_in(file, name)
     field.attrs.update(units="1", long_name=long_name)
-    for axis, scale in enumerate(("sample", "x") if field.ndim == 2 else ("sample", "time", "x")):
+    for axis, scale in enumerate(header.stored_axes(name)):
         field.dims[axis].attach_scale(dataset_in(file, scale))
 
 
-def _create_start(file: h5py.File, spec: DatasetSpec) -> None:
+def _create_start(file: h5py.File, header: Header) -> None:
     """The input of trajectories: a view of their start."""
-    whole = h5py.h5s.create_simple((spec.samples, *spec.sample_shapes[TARGET]))
-    whole.select_hyperslab((0, 0, 0), (spec.samples, 1, spec.resolution))
-    _create_view(file, INPUT, spec.dtype, (spec.samples, spec.resolution), [(TARGET, whole, None)])
-    _label(file, INPUT, "initial condition, a view of u")
-
-
-def _create_view(
-    file: h5py.File,
-    name: str,
-    dtype: str,
-    shape: tuple[int, ...],
-    parts: Sequence[tuple[str, h5py.h5s.SpaceID, int | None]],
-) -> h5py.Dataset:
-    """A virtual dataset over others of the file. By the low-level calls, as it must not carry a time.
-
-    Each part is a source, what is taken from it, and the index on the view's second axis where it goes (None: all).
-    """
-    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    settings.set_obj_track_times(False)
-    space = h5py.h5s.create_simple(shape)
-    for source, selection, index in parts:
-        if index is not None:
-            space.select_hyperslab((0, index, 0), (shape[0], 1, shape[2]))
-        settings.set_virtual(space, b".", source.encode(), selection)
-    space.select_all()
-    kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
-    h5py.h5d.create(file.id, name.encode(), kind, space, settings)
-    return dataset_in(file, name)
-
-
-def _create_tensor(file: h5py.File, spec: DatasetSpec) -> h5py.Dataset:
-    """(sample, time, x): a view of the fields."""
-    shapes, points = spec.sample_shapes, spec.resolution
-    rows = (spec.samples, 1 + len(spec.times or ()), points)
-    sources = {name: h5py.h5s.create_simple((spec.samples, *shape)) for name, shape in shapes.items()}
-    parts = [(name, source, i if len(shapes) > 1 else None) for i, (name, source) in enumerate(sources.items())]
-    tensor = _create_view(file, "tensor", spec.dtype, rows, parts)
-    for i, name in enumerate(("sample", "time", "x")):
-        tensor.dims[i].attach_scale(dataset_in(file, name))
-    label = "u at both times, a view of a and u" if len(shapes) > 1 else "u at all times, a view of u"
-    tensor.attrs.update(units="1", long_name=label)
-    return tensor
-
-
-def _write_other_views(file: h5py.File, spec: DatasetSpec) -> None:
-    """What PDEBench and The Well look for: a virtual tensor over the fields, links, and small copies."""
-    tensor = _create_tensor(file, spec)
-    tensor.attrs.update(dim_varying=np.array([True]), sample_varying=True, time_varying=True)
-    for name, scale in (("x-coordinate", "x"), ("t-coordinate", "time")):
-        copy = file.create_dataset(name, data=dataset_in(file, scale)[()])
-        copy.dims[0].attach_scale(dataset_in(file, scale))
-    empty = np.array([], dtype=h5py.string_dtype())
-    for rank in range(3):
-        names = np.array(["u"], dtype=h5py.string_dtype()) if rank == 0 else empty
-        file.create_group(f"t{rank}_fields").attrs["field_names"] = names
-    file["t0_fields/u"] = tensor
-    file.create_group("scalars").attrs["field_names"] = empty
-    dimensions = file.create_group("dimensions")
-    dimensions.attrs["spatial_dims"] = np.array(["x"], dtype=h5py.string_dtype())
-    for name in ("time", "x"):
-        dimensions[name] = dataset_in(file, name)
-        dataset_in(file, name).attrs.update(sample_varying=False, time_varying=name == "time")
-    walls = file.create_group("boundary_conditions").create_group("x_periodic")
-    walls.attrs.update(bc_type="PERIODIC", sample_varying=False, time_varying=False)
-    walls.attrs["associated_dims"] = np.array(["x"], dtype=h5py.string_dtype())
-    walls.attrs["associated_fields"] = empty
-    mask = np.zeros(spec.resolution, dtype=bool)
-    mask[[0, -1]] = True
-    walls.create_dataset("mask", data=mask).dims[0].attach_scale(dataset_in(file, "x"))
-
-
-def dataset_in(file: h5py.File, name: str) -> h5py.Dataset:
-    """A dataset of the file, by name."""
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
-        raise DatasetError(f"open_dataset: {file.filename} has no dataset {name}; it is damaged or of another layout.")
-    return found
+    target = (header.num_samples, *header.stored_shapes[header.target_name])
+    start = h5py.h5s.create_simple(target)
+    start.select_hyperslab((0,) * len(target), (target[0], 1, *target[2:]))
+    rows = (target[0], *target[2:])
+    create_view(file, header.input_name, header.dtype, rows, [(header.target_name, start, None)])
+    _label(file, header, header.input_name, f"initial condition, a view of {header.target_name}")
 
 
 def read_map(path: Path) -> FileMap:
     """Where the blocks of a file of ours lie."""
     with h5py.File(path, "r") as file:
-        stored = [name for name in (INPUT, TARGET) if f"integrity/{name}" in file] or [INPUT, TARGET]
-        fields = [dataset_in(file, name) for name in stored]
-        checksums = [dataset_in(file, f"integrity/{name}") for name in stored]
+        header = read_header(file)
+        fields = [dataset_in(file, name) for name in header.stored_shapes]
+        checksums = [dataset_in(file, f"integrity/{name}") for name in header.stored_shapes]
         offsets = [d.id.get_offset() for d in fields + checksums]
         if None in offsets:
             raise DatasetError(f"read_map: {path} has fields that are not contiguous; it cannot be written in place.")
-        rows, *shape = fields[0].shape
-        middle = len(stored)
-        return FileMap(rows, math.prod(shape), fields[0].dtype.name, tuple(offsets[:middle]), tuple(offsets[middle:]))
+        size, middle = fields[0].dtype.itemsize, len(fields)
+        return FileMap(
+            header.num_samples,
+            header.block_samples,
+            header.dtype,
+            tuple(math.prod(field.shape[1:]) * size for field in fields),
+            tuple(offsets[:middle]),
+            tuple(offsets[middle:]),
+        )
+
+
+def read_header(file: h5py.File) -> Header:
+    """What a file of ours says it holds.
+
+    Raises:
+        DatasetError: it is of another layout, or of a newer version of it.
+        KeyError, ValueError, TypeError: its header is damaged.
+    """
+    attributes: dict[str, Any] = dict(file.attrs)
+    if attributes.get("layout") != LAYOUT:
+        raise DatasetError(
+            f"open_dataset: {file.filename} is HDF5 but not a dataset of this layout (no attribute layout = "
+            f"{LAYOUT!r}). Convert it (sciml-cf convert), or point to a file made by generate."
+        )
+    if int(attributes["layout_version"]) > LAYOUT_VERSION:
+        raise DatasetError(
+            f"open_dataset: {file.filename} has layout version {attributes['layout_version']}, newer than "
+            f"{LAYOUT_VERSION}. Update sciml_cf."
+        )
+    if "header" in attributes:
+        return Header.from_json(attributes["header"])
+    return DatasetSpec.from_dict(json.loads(attributes["spec"])).header

@@ -20,6 +20,11 @@ DEFAULT_TOLERANCE = 1e-10
 CHUNK = 16
 
 
+def chunk_size(num_dims: int) -> int:
+    """Samples marched together: 16 in one dimension, each by itself in more."""
+    return CHUNK if num_dims == 1 else 1
+
+
 def solve(
     equation: Equation,
     grid: PeriodicGrid,

@@ -10,17 +10,19 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from data_gen.cells import CellGrid
 from data_gen.equations import Equation, equation_named, equation_parameters
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.grid import PeriodicGrid
+from data_gen.header import Header
 from data_gen.random_fields import INITIAL_CONDITIONS, initial_defaults
 from data_gen.schemes import SCHEMES, fastest_scheme
 from data_gen.solve import DEFAULT_TOLERANCE
 
-Method = Literal["auto", "lawson7", "etdrk4", "cole-hopf"]
+Method = Literal["auto", "lawson7", "etdrk4", "cole-hopf", "direct"]
 DType = Literal["float32", "float64"]
-#: Names of the initial condition and of the solution in a file.
-INPUT, TARGET = "a", "u"
+#: Points along each axis if none are given, by the number of dimensions.
+USUAL_RESOLUTION = {1: 8192, 2: 256}
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,16 @@ class DatasetSpec:
         equation: name of the equation.
         parameters: its parameters by name; those left out take the equation's defaults.
         samples: number of samples.
-        resolution: grid points along each axis.
+        resolution: grid points along each axis; 8192 in one dimension and 256 in two if None.
         extent: length of the domain; the equation's usual one if None.
         times: output times above 0, increasing; the equation's usual final time if None. The file of several also
-            holds the initial condition in its trajectories.
+            holds the initial condition in its trajectories. None for a steady equation.
         initial_condition: name of the random initial condition; the equation's usual one if None.
         initial_parameters: its parameters by name; those left out take the equation's usual values for its usual
             initial condition, else their defaults.
         seed: non-negative integer; sample i depends on it and on i alone.
-        method: "lawson7" or "etdrk4" (see ``solve``), "cole-hopf" (Burgers), or "auto": the exact way where there is
-            one, else the faster scheme proven for the equation. Stored resolved.
+        method: "lawson7" or "etdrk4" (see ``solve``), "cole-hopf" (Burgers), "direct" (Darcy), or "auto": the exact
+            way where there is one, else the fastest scheme proven for the equation. Stored resolved.
         tolerance: largest relative error that time stepping may make.
         dtype: precision on disk; computing is in float64.
         allow_unresolved: store fields that the grid cannot hold.
@@ -51,7 +53,7 @@ class DatasetSpec:
     equation: str = "burgers"
     parameters: Mapping[str, float] = field(default_factory=dict)
     samples: int = 2048
-    resolution: int = 8192
+    resolution: int | None = None
     extent: float | None = None
     times: tuple[float, ...] | None = None
     initial_condition: str | None = None
@@ -64,7 +66,6 @@ class DatasetSpec:
 
     def __post_init__(self) -> None:
         check_count("DatasetSpec", "samples", self.samples)
-        check_count("DatasetSpec", "resolution", self.resolution, minimum=4)
         check_count("DatasetSpec", "seed", self.seed, minimum=0)
         check_positive("DatasetSpec", "tolerance", self.tolerance)
         _check_choice("dtype", self.dtype, get_args(DType))
@@ -73,8 +74,11 @@ class DatasetSpec:
         self._fill(parameters=MappingProxyType(dict(sorted(equation.parameters.items()))))
         self._fill(extent=equation.extent if self.extent is None else self.extent)
         check_positive("DatasetSpec", "extent", self.extent)
-        times = (equation.time,) if self.times is None else self.times
-        self._fill(times=_checked_times(times), extent=float(self.extent or 0), tolerance=float(self.tolerance))
+        self._fill(resolution=USUAL_RESOLUTION[equation.num_dims] if self.resolution is None else self.resolution)
+        check_count("DatasetSpec", "resolution", self.resolution, minimum=4)
+        self._fill(
+            times=_resolved_times(equation, self.times), extent=float(self.extent or 0), tolerance=float(self.tolerance)
+        )
         self._fill(initial_condition=self.initial_condition or equation.initial_condition)
         usual = equation.initial_parameters if self.initial_condition == equation.initial_condition else {}
         given = _initial_parameters(str(self.initial_condition), {**usual, **self.initial_parameters})
@@ -94,17 +98,41 @@ class DatasetSpec:
         return DatasetSpec.from_dict, (self.to_dict(),)
 
     @property
-    def grid(self) -> PeriodicGrid:
-        """The grid of the stored fields."""
-        return PeriodicGrid(self.resolution, float(self.extent or 0))
+    def header(self) -> Header:
+        """What the file holds."""
+        equation, times = self.make_equation(), self.times or ()
+        points, extent, dims = int(self.resolution or 0), float(self.extent or 0), equation.num_dims
+        return Header(
+            name=self.equation,
+            num_samples=self.samples,
+            shape=(points,) * dims,
+            extents=(extent,) * dims,
+            offsets=(0.5 * extent / points if equation.boundary == "wall" else 0.0,) * dims,
+            times=(0.0, *times),
+            channels=equation.channels,
+            input_channels=equation.input_channels,
+            input_name=equation.input_name,
+            dtype=self.dtype,
+            boundary=equation.boundary,
+            formula=equation.formula,
+            parameters=self.parameters,
+        )
 
     @property
-    def sample_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of what a file stores of a sample, by field: a and u at one output time, else u at 0 and all times."""
-        times = self.times or ()
-        if len(times) == 1:
-            return {INPUT: (self.resolution,), TARGET: (self.resolution,)}
-        return {TARGET: (1 + len(times), self.resolution)}
+    def grid(self) -> PeriodicGrid | CellGrid:
+        """The grid of the stored fields."""
+        return self.header.grid
+
+    @property
+    def periodic_grid(self) -> PeriodicGrid:
+        """The grid of the stored fields of an equation that is marched in time.
+
+        Raises:
+            ValueError: the equation is not periodic.
+        """
+        if not isinstance(self.grid, PeriodicGrid):
+            raise ValueError(f"DatasetSpec: `equation` must be periodic to be marched in time; got {self.equation!r}.")
+        return self.grid
 
     @property
     def config_hash(self) -> str:
@@ -156,6 +184,14 @@ def _known_parameters(equation: str, parameters: Mapping[str, float]) -> dict[st
     return dict(parameters)
 
 
+def _resolved_times(equation: Equation, times: Any) -> tuple[float, ...]:
+    if equation.steady:
+        if times:
+            raise ValueError(f"DatasetSpec: `times` must be None for {equation.name}, which is steady; got {times!r}.")
+        return ()
+    return _checked_times((equation.time,) if times is None else times)
+
+
 def _checked_times(times: Any) -> tuple[float, ...]:
     values = tuple(times) if hasattr(times, "__iter__") else (times,)
     for value in values:
@@ -193,8 +229,9 @@ def _of_kind(value: Any, default: Any) -> Any:
 def _resolved_method(equation: Equation, method: str) -> str:
     if method == "auto":
         return equation.exact_method or fastest_scheme(equation)
-    if method not in (*SCHEMES, equation.exact_method):
-        ways = " or ".join(w for w in ("auto", *SCHEMES, equation.exact_method) if w)
+    schemes = () if equation.steady else tuple(SCHEMES)
+    if method not in (*schemes, equation.exact_method):
+        ways = " or ".join(w for w in ("auto", *schemes, equation.exact_method) if w)
         raise ValueError(f"DatasetSpec: `method` of {equation.name} must be {ways}; got {method!r}.")
     return method
 

@@ -11,14 +11,17 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
+from data_gen.cells import CellGrid
 from data_gen.equations import Equation
 from data_gen.errors import DatasetError
 from data_gen.grid import PeriodicGrid
-from data_gen.journal import BLOCK, partial_path
-from data_gen.layout import LAYOUT, LAYOUT_VERSION, UNWRITTEN, create_file, dataset_in, read_map
-from data_gen.spec import INPUT, TARGET, DatasetSpec
+from data_gen.header import Header
+from data_gen.journal import partial_path
+from data_gen.layout import UNWRITTEN, create_empty, create_file, read_header, read_map
+from data_gen.spec import DatasetSpec
+from data_gen.views import dataset_in
 
-__all__ = ["Dataset", "create_file", "open_dataset", "read_map"]
+__all__ = ["Dataset", "create_empty", "create_file", "open_dataset", "read_map"]
 
 
 def open_dataset(path: str | Path) -> Dataset:
@@ -33,9 +36,6 @@ def open_dataset(path: str | Path) -> Dataset:
 class Dataset:
     """A dataset file open for reading."""
 
-    input_name = INPUT
-    target_name = TARGET
-
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._file = _open_file(self.path)
@@ -49,24 +49,18 @@ class Dataset:
             raise DatasetError(f"open_dataset: {self.path} has a damaged header ({error}).") from None
 
     def _read_header(self) -> None:
+        self.header: Header = read_header(self._file)
+        self.spec: DatasetSpec | None = None
         attributes: dict[str, Any] = dict(self._file.attrs)
-        if attributes.get("layout") != LAYOUT:
-            raise DatasetError(
-                f"open_dataset: {self.path} is HDF5 but not a dataset of this layout (no attribute layout = "
-                f"{LAYOUT!r}). Convert it, or point to a file made by generate."
-            )
-        if int(attributes["layout_version"]) > LAYOUT_VERSION:
-            raise DatasetError(
-                f"open_dataset: {self.path} has layout version {attributes['layout_version']}, newer than "
-                f"{LAYOUT_VERSION}. Update sciml_cf."
-            )
-        self.spec = DatasetSpec.from_dict(json.loads(attributes["spec"]))
-        if attributes["config_hash"] != self.spec.config_hash:
-            raise DatasetError(f"open_dataset: {self.path} has a description that does not match its hash.")
-        self.num_samples, self.resolution = self.spec.samples, self.spec.resolution
-        for name, shape in self.spec.sample_shapes.items():
+        if "spec" in attributes:
+            self.spec = DatasetSpec.from_dict(json.loads(attributes["spec"]))
+            if attributes["config_hash"] != self.spec.config_hash or self.spec.header != self.header:
+                raise DatasetError(f"open_dataset: {self.path} has a description that does not match its hash.")
+        self.num_samples, self.resolution = self.header.num_samples, self.header.shape[-1]
+        self.input_name, self.target_name = self.header.input_name, self.header.target_name
+        for name, shape in self.header.stored_shapes.items():
             field = dataset_in(self._file, name)
-            if field.shape != (self.num_samples, *shape) or field.dtype != self.spec.dtype:
+            if field.shape != (self.num_samples, *shape) or field.dtype != self.header.dtype:
                 raise DatasetError(f"open_dataset: {self.path} has {name} of shape {field.shape}, not as described.")
             if field.is_virtual or field.external:
                 raise DatasetError(f"open_dataset: {self.path} keeps {name} in another file, which is refused.")
@@ -77,33 +71,33 @@ class Dataset:
 
     @property
     def stored_names(self) -> tuple[str, ...]:
-        """The fields that the file stores: a and u at one output time, u alone (the trajectories) at several."""
-        return tuple(self.spec.sample_shapes)
+        """The fields that the file stores: input and target, or of trajectories the target alone."""
+        return tuple(self.header.stored_shapes)
 
     @property
-    def grid(self) -> PeriodicGrid:
+    def grid(self) -> PeriodicGrid | CellGrid:
         """The grid of the fields."""
-        return self.spec.grid
+        return self.header.grid
 
     @property
     def times(self) -> tuple[float, ...]:
-        """Times of the stored fields: 0 and the output times."""
-        return tuple(float(t) for t in dataset_in(self._file, "time")[()])
+        """Times of the stored fields, increasing; a steady dataset has one."""
+        return self.header.times
 
     @property
-    def equation(self) -> Equation:
-        """The equation that the target solves."""
-        return self.spec.make_equation()
+    def equation(self) -> Equation | None:
+        """The equation that the target solves, if it is one of ours."""
+        return self.spec.make_equation() if self.spec else self.header.make_equation()
 
     @property
     def parameters(self) -> dict[str, float]:
         """The equation's parameters."""
-        return dict(self.spec.parameters)
+        return dict(self.header.parameters)
 
     @property
     def dtype(self) -> np.dtype:
         """Precision of the stored fields."""
-        return np.dtype(self.spec.dtype)
+        return np.dtype(self.header.dtype)
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -123,60 +117,80 @@ class Dataset:
     def read(
         self, name: str, rows: slice | np.ndarray | None = None, stride: int = 1, *, time: float | None = None
     ) -> np.ndarray:
-        """Fields at one time, at every ``stride``-th point.
+        """Fields at one time, at every ``stride``-th point of each axis.
 
         Args:
-            name: "a" or "u".
+            name: the input's or the target's name.
             rows: a slice, increasing indices, or None for all.
-            stride: divides the resolution.
-            time: which of ``times`` of u; the last one if None. The time of a is 0.
+            stride: divides the points of every axis.
+            time: which of ``times`` of the target; the last one if None. The input has the first.
         Returns:
-            (rows, channels, resolution // stride), of the stored dtype.
+            (rows, channels, *points), of the stored dtype.
         Raises:
             ValueError: unknown name or time, rows that do not increase or do not exist, a stride that does not divide.
             DatasetError: the file cannot be read.
         """
-        if name not in (INPUT, TARGET):
-            raise ValueError(f"read: `name` must be {INPUT!r} or {TARGET!r}; got {name!r}.")
-        known = self.times if name == TARGET else (0.0,)
+        if name not in (self.input_name, self.target_name):
+            raise ValueError(f"read: `name` must be {self.input_name!r} or {self.target_name!r}; got {name!r}.")
+        if self.header.trajectories or (name == self.target_name and self._has_both):
+            known = self.times if name == self.target_name else self.times[:1]
+        else:
+            known = self.times[:1] if name == self.input_name else self.times[-1:]
         if time is not None and time not in known:
             raise ValueError(f"read: `time` of {name} must be one of {', '.join(map(str, known))}; got {time!r}.")
-        index = known.index(known[-1] if time is None else time)
-        if INPUT in self.stored_names:
-            return self._gather((INPUT, TARGET)[index], rows, stride)[:, None]
-        return self._gather(TARGET, rows, stride, (index,))[:, None]
+        chosen = known[-1] if time is None else time
+        if self.header.trajectories:
+            return self._gather(self.target_name, rows, stride, (self.times.index(chosen),))
+        start = name == self.input_name or (self._has_both and chosen == self.times[0])
+        return self._gather(self.input_name if start else self.target_name, rows, stride)
 
     def read_trajectory(self, rows: slice | np.ndarray | None = None, stride: int = 1) -> np.ndarray:
-        """Fields at all of ``times``, 0 among them, at every ``stride``-th point; rows and stride as in ``read``.
+        """Target fields at all of ``times``, at every ``stride``-th point; rows and stride as in ``read``.
 
         Returns:
-            (rows, len(times), channels, resolution // stride), of the stored dtype.
+            (rows, len(times), channels, *points), of the stored dtype. Where the input has other components than the
+            target, there is the target's own time only.
         Raises:
             ValueError: rows that do not increase or do not exist, a stride that does not divide.
             DatasetError: the file cannot be read.
         """
-        if INPUT in self.stored_names:
-            return np.stack([self.read(name, rows, stride) for name in (INPUT, TARGET)], axis=1)
-        return self._gather(TARGET, rows, stride)[:, :, None]
+        if self.header.trajectories:
+            return self._gather(self.target_name, rows, stride)
+        names = (self.input_name, self.target_name) if self._has_both else (self.target_name,)
+        return np.stack([self._gather(name, rows, stride) for name in names], axis=1)
+
+    def read_stored(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
+        """Rows of one of ``stored_names``, with an axis for its channels whether it has one or several."""
+        return self._gather(name, rows, 1)
+
+    @property
+    def _has_both(self) -> bool:
+        """Whether the input is the target at an earlier time."""
+        return not self.header.steady and self.header.inputs == self.header.channels
 
     def _gather(self, name: str, rows: slice | np.ndarray | None, stride: int, at: tuple[int, ...] = ()) -> np.ndarray:
-        """Rows of a stored field, read block by block; ``at`` picks from its axes after the first."""
-        if isinstance(stride, bool) or not hasattr(stride, "__index__") or stride < 1 or self.resolution % stride:
-            raise ValueError(f"read: `stride` must divide the resolution {self.resolution}; got {stride!r}.")
+        """Rows of a stored field with its channels, read block by block; ``at`` picks from its axes after the first."""
+        divides = hasattr(stride, "__index__") and stride >= 1 and not any(n % stride for n in self.header.shape)
+        if isinstance(stride, bool) or not divides:
+            points = " x ".join(map(str, self.header.shape))
+            raise ValueError(f"read: `stride` must divide the resolution {points}; got {stride!r}.")
         field, done, wanted = dataset_in(self._file, name), 0, self._row_indices(rows)
-        shape = (*field.shape[1 + len(at) : -1], self.resolution // stride)
-        result = np.empty((len(wanted), *shape), dtype=self.dtype)
+        dims, block_samples = self.header.num_dims, self.header.block_samples
+        kept = field.shape[1 + len(at) : -dims]
+        result = np.empty((len(wanted), *kept, *(n // stride for n in self.header.shape)), dtype=self.dtype)
+        picked_points = (..., *(slice(None, None, stride),) * dims)
         while done < len(wanted):
             first = int(wanted[done])
-            count = int(np.searchsorted(wanted[done:], first + BLOCK))
+            count = int(np.searchsorted(wanted[done:], first + block_samples))
             picked = wanted[done : done + count] - first
             try:
                 block = field[(slice(first, first + int(picked[-1]) + 1), *at)]
             except OSError as error:
                 raise DatasetError(f"read: {self.path} cannot be read ({error}). Is it damaged?") from None
-            result[done : done + count] = block[picked, ..., ::stride]
+            result[done : done + count] = block[picked][picked_points]
             done += count
-        return result
+        names = self.header.inputs if name == self.input_name else self.header.channels
+        return result if len(names) > 1 else np.expand_dims(result, -1 - dims)
 
     def _row_indices(self, rows: slice | np.ndarray | None) -> np.ndarray:
         if rows is None or isinstance(rows, slice):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data_gen.equations import Equation
 from data_gen.exact import exact_solution
-from data_gen.journal import BLOCK
 from data_gen.store import Dataset, open_dataset
 
 
@@ -52,17 +52,18 @@ def validate(
     problems: list[str] = []
     errors: list[np.ndarray] = []
     with open_dataset(path) as data:
-        if truth and data.equation.exact is None:
-            raise ValueError(f"validate: `truth` must be False for {data.equation.name}; it has no exact solution.")
+        equation = data.equation
+        if truth and (equation is None or equation.exact is None):
+            raise ValueError(f"validate: `truth` must be False for {data.header.name}; it has no exact solution.")
+        size = data.header.block_samples
         stored = {name: data.block_checksums(name) for name in data.stored_names}
-        for block, start in enumerate(range(0, data.num_samples, BLOCK)):
-            stop = min(start + BLOCK, data.num_samples)
-            trajectory = data.read_trajectory(slice(start, stop))
-            parts = [trajectory] if len(stored) == 1 else [trajectory[:, 0], trajectory[:, 1]]
-            for name, field in zip(stored, parts, strict=True):
+        for block, start in enumerate(range(0, data.num_samples, size)):
+            stop = min(start + size, data.num_samples)
+            fields = {name: data.read_stored(name, slice(start, stop)) for name in stored}
+            for name, field in fields.items():
                 problems += _field_problems(name, field, start, int(stored[name][block]))
-            if truth:
-                errors.append(_errors(data, trajectory))
+            if truth and equation is not None:
+                errors.append(_errors(data, equation, slice(start, stop)))
             if progress is not None:
                 progress(stop)
         found = np.concatenate(errors) if errors else np.empty(0)
@@ -84,14 +85,19 @@ def _field_problems(name: str, field: np.ndarray, start: int, checksum: int) -> 
     return problems
 
 
-def _errors(data: Dataset, trajectory: np.ndarray) -> np.ndarray:
+def _errors(data: Dataset, equation: Equation, rows: slice) -> np.ndarray:
     """(rows,), the largest error of each sample over the times; NaN where a field is not finite."""
-    finite = np.isfinite(trajectory).all(axis=(1, 2, 3))
-    safe = np.where(finite.reshape(-1, 1, 1, 1), trajectory, 0).astype(np.float64)
-    errors = np.zeros(len(trajectory))
-    for i, time in enumerate(data.times[1:], start=1):
-        exact = exact_solution(data.equation, data.grid, safe[:, 0], time)
-        size = np.abs(exact).max(axis=(1, 2))
-        difference = np.abs(safe[:, i] - exact).max(axis=(1, 2))
+    start = data.read(data.input_name, rows).astype(np.float64)
+    solution = data.read_trajectory(rows).astype(np.float64)
+    times = data.times
+    if solution.shape[1] > 1:
+        solution, times = solution[:, 1:], data.times[1:]
+    finite = np.array([np.isfinite(a).all() and np.isfinite(b).all() for a, b in zip(start, solution, strict=True)])
+    start[~finite] = 1.0
+    errors = np.zeros(len(start))
+    for i, time in enumerate(times):
+        exact = exact_solution(equation, data.grid, start, time - data.times[0])
+        size = np.abs(exact).reshape(len(exact), -1).max(axis=1)
+        difference = np.abs(solution[:, i] - exact).reshape(len(exact), -1).max(axis=1)
         errors = np.maximum(errors, difference / np.where(size > 0, size, 1))
     return np.where(finite, errors, np.nan)

@@ -54,7 +54,7 @@ ARROWS = {
 # A library that only these files may import.
 CONFINED = {
     "neuralop": ("sciml_cf/models/", "sciml_cf/adapters/"),
-    "h5py": ("data_gen/store.py", "data_gen/layout.py", "data_gen/formats/"),
+    "h5py": ("data_gen/store.py", "data_gen/layout.py", "data_gen/views.py", "data_gen/formats/"),
     "matplotlib": ("sciml_cf/report/", "data_gen/plot.py"),
     "lightning_fabric": ("sciml_cf/train.py",),
     "tyro": ("sciml_cf/commands.py", "data_gen/flags.py", "data_gen/commands.py"),

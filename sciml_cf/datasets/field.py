@@ -112,7 +112,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
 
             y_k = exp(L(k) t) x_k
         """
-        if self.x.shape != self.y.shape:
+        if self.x.shape != self.y.shape or self._equation is None or self._equation.steady:
             return None
         grid = self.grid
         factor = np.exp(self._equation.symbol(*grid.wavevector) * self._duration)

@@ -58,7 +58,8 @@ def test_spec_keeps_the_kind_of_initial_parameters() -> None:
 def test_spec_of_several_times_survives_json() -> None:
     spec = DatasetSpec(times=(0.1, 0.5, 2))
     assert spec.times == (0.1, 0.5, 2.0) and DatasetSpec.from_dict(json.loads(spec.to_json())) == spec
-    assert spec.sample_shapes == {"u": (4, 8192)} and DatasetSpec().sample_shapes == {"a": (8192,), "u": (8192,)}
+    assert spec.header.stored_shapes == {"u": (4, 8192)}
+    assert DatasetSpec().header.stored_shapes == {"a": (8192,), "u": (8192,)}
 
 
 def test_spec_hash_tells_descriptions_apart_and_is_stable_over_processes() -> None:
@@ -104,7 +105,7 @@ def test_preset_is_the_dataset_of_the_papers() -> None:
             {"initial_condition": "sines", "initial_parameters": {"max_mode": 2.5}},
             "sines: `max_mode` must be an integer of at least 1; got 2.5",
         ),
-        ({"method": "euler"}, "`method` must be one of auto, lawson7, etdrk4, cole-hopf; got 'euler'"),
+        ({"method": "euler"}, "`method` must be one of auto, lawson7, etdrk4, cole-hopf, direct; got 'euler'"),
         (
             {"equation": "heat", "method": "cole-hopf"},
             "`method` of heat must be auto or lawson7 or etdrk4; got 'cole-hopf'",

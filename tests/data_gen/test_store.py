@@ -148,7 +148,7 @@ def test_open_refuses_a_damaged_header(copy: Path) -> None:
     with pytest.raises(DatasetError, match=r"copy\.h5 has a damaged header"):
         open_dataset(copy)
     with h5py.File(copy, "r+") as file:
-        del file.attrs["spec"]
+        del file.attrs["header"]
     with pytest.raises(DatasetError, match=r"copy\.h5 has a damaged header"):
         open_dataset(copy)
 

@@ -119,7 +119,7 @@ def test_trajectories_hold_what_pdebench_and_the_well_look_for(path: Path) -> No
 
 def test_file_of_one_time_keeps_both_fields_and_no_more(tmp_path: Path) -> None:
     layout = create_file(tmp_path / "two.h5", DatasetSpec(samples=130, resolution=64))
-    assert (layout.row_values, len(layout.fields), len(layout.checksums)) == (64, 2, 2)
+    assert (layout.row_bytes, len(layout.fields), len(layout.checksums)) == ((512, 512), 2, 2)
     with h5py.File(tmp_path / "two.h5") as file:
         assert set(file["integrity"]) == {"a", "block", "u"} and not {"input_time", "target_time"} & set(file.attrs)
         assert not file["a"].is_virtual and [s.dset_name for s in file["tensor"].virtual_sources()] == ["a", "u"]
@@ -174,9 +174,9 @@ def test_open_refuses_trajectories_kept_elsewhere_or_unfinished(copy: Path, tmp_
 
 def test_map_of_trajectories_gives_their_places(path: Path) -> None:
     layout = read_map(path)
-    assert (layout.num_samples, layout.row_values, layout.num_blocks) == (130, 4 * 64, 2)
+    assert (layout.num_samples, layout.row_bytes, layout.num_blocks) == (130, (8 * 4 * 64,), 2)
     with open_dataset(path) as data, open(path, "rb") as file:
-        file.seek(layout.fields[0] + layout.block_bytes(1)[0])
+        file.seek(layout.block_bytes(1)[0][0])
         row = np.frombuffer(file.read(4 * 64 * 8)).reshape(4, 64)
         np.testing.assert_array_equal(row, data.read_trajectory(slice(128, 129))[0, :, 0])
 

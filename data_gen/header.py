@@ -1,0 +1,208 @@
+"""What a dataset file holds, whoever made it: its fields, grid, times and law. Needs no HDF5."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from data_gen.cells import CellGrid
+from data_gen.equations import Equation, equation_named, equation_names, equation_parameters
+from data_gen.errors import check_count, check_finite, check_positive
+from data_gen.grid import PeriodicGrid
+
+Boundary = Literal["periodic", "wall", "open"]
+#: Most samples of a block, and most bytes of the fields of one, by the number of dimensions.
+BLOCK = 128
+BLOCK_BYTES = {1: 2**25, 2: 2**22, 3: 2**24}
+_AXES = ("z", "y", "x")
+
+
+@dataclass(frozen=True)
+class Header:
+    """The fields of a dataset and what is known about them.
+
+    A dataset of one time is steady (an input and what it is mapped to), one of two times holds pairs (the input at the
+    first, the target at the second), one of more holds trajectories, whose start is the input.
+
+    Args:
+        name: the equation's name; any other word for data of unknown origin.
+        num_samples: number of samples.
+        shape: points along each axis, (n,), (ny, nx) or (nz, ny, nx); the last axis is x.
+        extents: length of the domain along each axis.
+        offsets: first coordinate along each axis; 0 on a periodic grid, half a spacing on cells. Zeros if None.
+        times: the stored times, increasing.
+        channels: names of the components of the target.
+        input_channels: those of the input; the target's if None. Trajectories have no others.
+        input_name, target_name: names of the two fields.
+        dtype: their precision.
+        boundary: what lies at the ends of an axis.
+        formula: the equation in words.
+        parameters: its numbers, by name.
+    Raises:
+        ValueError: any value is unusable.
+    """
+
+    name: str
+    num_samples: int
+    shape: tuple[int, ...]
+    extents: tuple[float, ...]
+    times: tuple[float, ...]
+    offsets: tuple[float, ...] | None = None
+    channels: tuple[str, ...] = ("u",)
+    input_channels: tuple[str, ...] | None = None
+    input_name: str = "a"
+    target_name: str = "u"
+    dtype: str = "float64"
+    boundary: Boundary = "periodic"
+    formula: str = ""
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_count("Header", "num_samples", self.num_samples)
+        for points in self.shape:
+            check_count("Header", "shape", points, minimum=2)
+        for extent in self.extents:
+            check_positive("Header", "extents", extent)
+        self._fill(offsets=self.offsets if self.offsets is not None else (0.0,) * len(self.shape))
+        for value in (*self.times, *(self.offsets or ())):
+            check_finite("Header", "times or offsets", value)
+        _require("shape", 1 <= len(self.shape) <= len(_AXES), "have one to three axes", self.shape)
+        lengths = {len(self.shape), len(self.extents), len(self.offsets or ())}
+        _require("extents", len(lengths) == 1, f"have one entry an axis of {self.shape}", self.extents)
+        rising = all(later > earlier for earlier, later in itertools.pairwise(self.times))
+        _require("times", bool(self.times) and rising, "be one time or several that increase", self.times)
+        _require("dtype", self.dtype in ("float32", "float64"), "be float32 or float64", self.dtype)
+        _require("boundary", self.boundary in get_args(Boundary), "be periodic, wall or open", self.boundary)
+        self._fill(input_channels=self.channels if self.input_channels is None else self.input_channels)
+        for names in (self.channels, self.inputs):
+            _require("channels", bool(names) and len(set(names)) == len(names), "be names, each once", names)
+        same = self.inputs == self.channels
+        _require("input_channels", same or len(self.times) < 3, "be those of the trajectories", self.inputs)
+        _require("input_name", self.input_name != self.target_name, "differ from the target's", self.input_name)
+        self._fill(parameters=MappingProxyType(dict(sorted(self.parameters.items()))))
+
+    def _fill(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def num_dims(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the axes: x, or y and x, or z, y and x."""
+        return _AXES[-self.num_dims :]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the components of the input."""
+        return self.input_channels or ()
+
+    @property
+    def steady(self) -> bool:
+        """Whether there is one time only."""
+        return len(self.times) == 1
+
+    @property
+    def trajectories(self) -> bool:
+        """Whether there are more than two times, stored together in the target."""
+        return len(self.times) > 2
+
+    @property
+    def coordinates(self) -> tuple[np.ndarray, ...]:
+        """Points along each axis, equally spaced."""
+        parts = zip(self.shape, self.extents, self.offsets or (), strict=True)
+        return tuple(start + np.arange(points) * extent / points for points, extent, start in parts)
+
+    @property
+    def grid(self) -> PeriodicGrid | CellGrid:
+        """The grid of the fields.
+
+        Raises:
+            ValueError: the axes are not alike.
+        """
+        if len(set(zip(self.shape, self.extents, strict=True))) > 1:
+            raise ValueError(
+                f"grid: the axes must be alike; got {self.shape} points on lengths {self.extents}. Only fields of "
+                f"equal axes can be used here."
+            )
+        kind = PeriodicGrid if self.boundary == "periodic" else CellGrid
+        return kind(self.shape[0], self.extents[0], self.num_dims)
+
+    @property
+    def stored_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of what a file stores of a sample, by field: the target with all times, or input and target.
+
+        A field of one component has no axis for it.
+        """
+        target = (*_channel_axis(self.channels), *self.shape)
+        if self.trajectories:
+            return {self.target_name: (len(self.times), *target)}
+        return {self.input_name: (*_channel_axis(self.inputs), *self.shape), self.target_name: target}
+
+    def stored_axes(self, name: str) -> tuple[str, ...]:
+        """Names of the axes of a field as it is stored, the sample's first."""
+        names = self.inputs if name == self.input_name else self.channels
+        label = "channel" if names == self.channels else "input_channel"
+        time = ("time",) if self.trajectories and name == self.target_name else ()
+        return ("sample", *time, *((label,) if len(names) > 1 else ()), *self.axes)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the stored fields of one sample."""
+        return sum(math.prod(shape) for shape in self.stored_shapes.values()) * np.dtype(self.dtype).itemsize
+
+    @property
+    def block_samples(self) -> int:
+        """Samples of a block, the unit of writing, of resuming and of checksums: a power of two."""
+        most = max(1, BLOCK_BYTES[self.num_dims] // self.row_bytes)
+        return min(BLOCK, 2 ** int(math.log2(most)))
+
+    def make_equation(self) -> Equation | None:
+        """The equation, if it is one of ours and its parameters are known."""
+        if self.name not in equation_names():
+            return None
+        known = {p.name for p in equation_parameters(self.name)}
+        if set(self.parameters) != known:
+            return None
+        return equation_named(self.name)(**self.parameters)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, shortest exact floats."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["parameters"] = dict(self.parameters)
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str) -> Header:
+        """Header from ``to_json``.
+
+        Raises:
+            ValueError: a key is unknown or a value is unusable.
+        """
+        values: dict[str, Any] = json.loads(text)
+        unknown = sorted(set(values) - {f.name for f in fields(Header)})
+        if unknown:
+            raise ValueError(f"Header.from_json: `text` must have known keys only; got {', '.join(unknown)}.")
+        for key, value in values.items():
+            if isinstance(value, list):
+                values[key] = tuple(value)
+        return Header(**values)
+
+
+def _channel_axis(names: tuple[str, ...]) -> tuple[int, ...]:
+    return (len(names),) if len(names) > 1 else ()
+
+
+def _require(argument: str, holds: bool, requirement: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"Header: `{argument}` must {requirement}; got {value!r}.")
