@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from data_gen.equations.heat import heat
     from data_gen.equations.kdv import kdv
     from data_gen.equations.kuramoto_sivashinsky import kuramoto_sivashinsky
+    from data_gen.equations.navier_stokes import navier_stokes
     from data_gen.exact import cole_hopf
     from data_gen.generate import generate
     from data_gen.grid import PeriodicGrid, resample
     from data_gen.solve import solve
     from data_gen.spec import DatasetSpec
     from data_gen.store import open_dataset
-    from data_gen.truths import fisher_front, kdv_solitons
+    from data_gen.truths import fisher_front, kdv_solitons, taylor_green
     from data_gen.validate import validate
 
 #: Tells this package from another folder of the same name.
@@ -45,9 +46,11 @@ __all__ = [
     "kdv",
     "kdv_solitons",
     "kuramoto_sivashinsky",
+    "navier_stokes",
     "open_dataset",
     "resample",
     "solve",
+    "taylor_green",
     "validate",
 ]
 
@@ -67,9 +70,11 @@ _HOME = {
     "kdv": "equations.kdv",
     "kdv_solitons": "truths",
     "kuramoto_sivashinsky": "equations.kuramoto_sivashinsky",
+    "navier_stokes": "equations.navier_stokes",
     "open_dataset": "store",
     "resample": "grid",
     "solve": "solve",
+    "taylor_green": "truths",
     "validate": "validate",
 }
 

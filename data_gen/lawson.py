@@ -90,7 +90,7 @@ _LAST_ROW = np.array([1.0, *WEIGHTS])
 
 @dataclass(frozen=True)
 class Factors:
-    """Integrating factors of one step of size ``step``: e^(c_i h L) and h e^(-c_i h L), (stages, modes), and e^(hL)."""
+    """Integrating factors of a step of size ``step``: e^(c_i h L) and h e^(-c_i h L), (stages, *modes), and e^(hL)."""
 
     step: float
     forward: np.ndarray
@@ -102,7 +102,7 @@ def factors(symbol: np.ndarray, step: float) -> Factors:
     """Factors for u_t = L u + N(u) with a diagonal L and step h.
 
     Args:
-        symbol: L, (modes,), real or complex.
+        symbol: L, (modes,) or (C, modes), real or complex.
         step: h > 0.
     Returns:
         Factors, real for a real symbol. A mode with Re(h L) below -200 is damped by e^-200 only.

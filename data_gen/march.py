@@ -11,11 +11,8 @@ from data_gen.errors import SolverDiverged, UnresolvedError
 from data_gen.grid import PeriodicGrid, resize_modes, tail_start
 from data_gen.schemes import Scheme
 
-#: Coarse grids are tried from this many points.
-FIRST_POINTS = 128
-#: The coarse grid may outgrow the data's own up to this factor, or up to MIN_LIMIT points on small grids.
+#: The coarse grid may outgrow the data's own up to this factor.
 GROWTH_LIMIT = 2
-MIN_LIMIT = 1024
 #: Steps are STEP_RATIO^-j of the whole time, so that their coefficients can be shared by chunks.
 STEP_RATIO = 2**0.25
 SMALLEST_STEP = 2.0**-30
@@ -25,8 +22,30 @@ TAIL_SHARE = 0.1
 GRID_SHARE = 0.25
 #: Share of it for the modes that a smaller grid would drop, so that it need not grow again at once.
 NEGLIGIBLE = 0.05
-#: Steps between two looks at what the coarse grid misses.
-LOOK_EVERY = 4
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What is best done in one way in one dimension and in another in two.
+
+    Args:
+        first_points: coarse grids are tried from this many points an axis.
+        min_limit: a coarse grid may have as many points an axis, however small the data's own.
+        look_every: steps between two looks at what the coarse grid misses.
+        chunk: samples marched together: a few small ones fit the cache, but all take the step and grid of the hardest.
+    """
+
+    first_points: int
+    min_limit: int
+    look_every: int
+    chunk: int
+
+
+#: By the number of dimensions. A look costs an evaluation on 2^d times as many points.
+HABITS = {
+    1: Habits(first_points=128, min_limit=1024, look_every=4, chunk=16),
+    2: Habits(first_points=32, min_limit=256, look_every=8, chunk=1),
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +66,10 @@ class TailTooLarge(Exception):
 
 
 class March:
-    """The state of one chunk: modes, time, step, and the estimated effect of the modes that its coarse grid misses."""
+    """The state of one chunk: modes, time, step, and the estimated effect of the modes that its coarse grid misses.
+
+    Modes are held as (b, C, M), the axes of the grid flattened into one; a shell is all modes of the same largest |k|.
+    """
 
     def __init__(
         self,
@@ -61,11 +83,12 @@ class March:
         if equation.nonlinear is None:
             raise ValueError("March: `equation` must have a nonlinear term; a linear one needs no time stepping.")
         self.equation, self.nonlinear, self.settings, self.names = equation, equation.nonlinear, settings, names
-        self.data_grid, self.given = grid, grid.to_modes(u0)
-        self.given_slope = self.nonlinear(self.given, grid)
+        self.data_grid, self.habits = grid, HABITS[grid.num_dims]
+        self.given = grid.to_modes(u0).reshape(*u0.shape[:2], -1)
+        self.given_slope = self._slope_on(self.given, grid)
         self.outputs = [t for t in times if t > 0]
         self.last = times[-1]
-        self.limit = max(GROWTH_LIMIT * grid.num_points, MIN_LIMIT)
+        self.limit = max(GROWTH_LIMIT * grid.num_points, self.habits.min_limit)
         self.budget = TAIL_SHARE * settings.tolerance
 
     @np.errstate(over="ignore", invalid="ignore")
@@ -79,7 +102,7 @@ class March:
         self.may_shrink, self.shrunk = True, False
         while True:
             self._use_grid(min(points, self.limit))
-            self._set(resize_modes(self.given, self.data_grid.num_points, self.grid.num_points), 0.0)
+            self._set(_resized(self.given, self.data_grid, self.grid), 0.0)
             self._drop()
             missed = self._missed(self.outputs[0]) + self._dropped_left(self.outputs[0])
             if self._within(missed, GRID_SHARE):
@@ -89,7 +112,7 @@ class March:
 
     @np.errstate(over="ignore", invalid="ignore")  # a step that overflows is refused
     def advance(self, time: float) -> np.ndarray:
-        """Modes at ``time``, on ``self.grid``, which may have grown."""
+        """(b, C, *K), modes at ``time`` on ``self.grid``, which may have grown."""
         scheme = self.settings.scheme
         while self.time < time:
             level = self._first_level() if self.level is None else self.level
@@ -104,19 +127,19 @@ class March:
             self._set(new, time if landing else self.time + step)
             self.level = level if landing else self._coarsened(level, ratio)
             self.steps += 1
-            if landing or self.steps >= LOOK_EVERY:
+            if landing or self.steps >= self.habits.look_every:
                 self._look(time)
         self._check_tail(time)
-        return self.modes
+        return _unflattened(self.modes, self.grid)
 
     def _use_grid(self, points: int) -> None:
-        self.grid = PeriodicGrid(points, self.data_grid.extent)
-        self.symbol = np.ascontiguousarray(self.equation.symbol(*self.grid.wavevector))
+        self.grid, self.fine = (
+            PeriodicGrid(n, self.data_grid.extent, self.data_grid.num_dims) for n in (points, 2 * points)
+        )
+        self.symbol = self._symbol_on(self.grid)
         self.damping = np.minimum(np.real(self.symbol), 0)
-        self.weights = np.full(points // 2 + 1, 2 / points)
-        self.weights[0] /= 2
-        self.fine = PeriodicGrid(2 * points, self.data_grid.extent)
-        self.fine_damping = np.minimum(np.real(self.equation.symbol(*self.fine.wavevector)), 0)
+        self.weights = self.grid.mode_weights.reshape(-1)
+        self.fine_damping = np.minimum(np.real(self._symbol_on(self.fine)), 0)
 
     def _set(self, modes: np.ndarray, time: float) -> None:
         self.modes, self.time = modes, time
@@ -124,8 +147,19 @@ class March:
         power = (np.abs(modes * self.weights) ** 2).sum(axis=(-2, -1), keepdims=True) / 2
         self.scale = np.sqrt(power) + np.finfo(float).tiny
 
+    def _symbol_on(self, grid: PeriodicGrid) -> np.ndarray:
+        """(M,), or (C, M) if the components differ."""
+        symbol = np.asarray(self.equation.symbol(*grid.wavevector))
+        components = symbol.shape[: max(0, symbol.ndim - grid.num_dims)]
+        return np.ascontiguousarray(np.broadcast_to(symbol, components + grid.modes_shape)).reshape(*components, -1)
+
+    def _slope_on(self, modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
+        if grid.num_dims == 1:
+            return self.nonlinear(modes, grid)
+        return self.nonlinear(_unflattened(modes, grid), grid).reshape(modes.shape)
+
     def _slope_of(self, modes: np.ndarray) -> np.ndarray:
-        return self.nonlinear(modes, self.grid)
+        return self._slope_on(modes, self.grid)
 
     def _sizes(self, modes: np.ndarray) -> np.ndarray:
         """Amplitude of each mode relative to the sample's root mean square, so that their sum bounds max |u|."""
@@ -192,16 +226,15 @@ class March:
         Its modes themselves are missing at the outputs as far as the linear part leaves them. What they do to the
         others is the difference of the nonlinear terms now, for as long as the slowest of them lives.
         """
-        kept, fine = self.grid.num_points // 2, self.data_grid
-        self.leak = np.zeros((*self.modes.shape[:-1], self.grid.num_points + 1))
+        data, above = self.data_grid, self.data_grid.modes_from(self.grid.num_points // 2)
+        self.leak = np.zeros((*self.modes.shape[:-1], self.fine_damping.shape[-1]))
         self.dropped, self.dropped_growth = np.zeros((*self.modes.shape[:-1], 0)), np.zeros(0)
-        if fine.num_points <= self.grid.num_points or not np.abs(self.given[..., kept:]).any():
+        if data.num_points <= self.grid.num_points or not np.abs(self.given[..., above]).any():
             return
-        self.dropped = np.abs(self.given[..., kept:]) * (2 / fine.num_points)
-        self.dropped_growth = np.real(self.equation.symbol(*fine.wavevector))[kept:]
-        exact = resize_modes(self.given_slope, fine.num_points, self.fine.num_points)
+        self.dropped = np.abs(self.given[..., above]) * (2 / data.num_points**data.num_dims)
+        self.dropped_growth = np.real(self._symbol_on(data))[..., above]
         life = min(self.last, 0.5 / max(-float(self.dropped_growth.max()), 0.5 / self.last))
-        self.leak = np.abs(exact - self._on_fine(self.slope)) * life
+        self.leak = np.abs(_resized(self.given_slope, data, self.fine) - self._on_fine(self.slope)) * life
 
     def _dropped_left(self, time: float) -> np.ndarray:
         """What the linear part leaves of the initial condition's dropped modes at ``time``, relative to the field."""
@@ -210,23 +243,24 @@ class March:
     def _missed(self, output: float) -> np.ndarray:
         """What the linear part leaves at ``output`` of all that has leaked so far, relative to the field."""
         left = self.leak * np.exp(self.fine_damping * (output - self.time))
-        return (left / (self.scale * self.grid.num_points)).sum(axis=-1)
+        return (left / (self.scale * (0.5 * self.fine.num_points**self.fine.num_dims))).sum(axis=-1)
 
     def _on_fine(self, modes: np.ndarray) -> np.ndarray:
         """The same field's modes on the grid of twice as many points."""
-        return resize_modes(modes, self.grid.num_points, self.fine.num_points)
+        return _resized(modes, self.grid, self.fine)
 
     def _leak_rate(self) -> np.ndarray:
         """|what the nonlinear term is on twice as many points, less what it is here|, for each of the finer modes.
 
         It holds the modes that this grid cannot take, and what they do to the others here by aliasing.
         """
-        return np.abs(self.nonlinear(self._on_fine(self.modes), self.fine) - self._on_fine(self.slope))
+        return np.abs(self._slope_on(self._on_fine(self.modes), self.fine) - self._on_fine(self.slope))
 
     def _look(self, output: float) -> None:
         """Add up the leak since the last look, damped as the linear part damps it; go back and grow if it matters."""
         rate, elapsed = self._leak_rate(), self.time - self.kept_time
-        self.leak = self.leak * np.exp(self.fine_damping * elapsed) + 0.5 * elapsed * (self.rate + rate)
+        left = np.exp(self.fine_damping * elapsed)
+        self.leak = self.leak * left + 0.5 * self._lasting(elapsed) * (self.rate + rate)
         missed = self._missed(output)
         if self._within(missed, GRID_SHARE):
             smaller = self._points_enough() if self.may_shrink else self.grid.num_points
@@ -236,15 +270,27 @@ class March:
                 self._look_again(rate)
             return
         self.may_shrink &= not self.shrunk
-        points, old = self._more_points(missed), self.grid.num_points
+        points, old = self._more_points(missed), self.grid
         self._use_grid(points)
-        self._set(resize_modes(self.kept_modes, old, points), self.kept_time)
-        self.leak = np.zeros((*self.modes.shape[:-1], points + 1))
+        self._set(_resized(self.kept_modes, old, self.grid), self.kept_time)
+        self.leak = np.zeros((*self.modes.shape[:-1], self.fine_damping.shape[-1]))
         self._look_again()
+
+    def _lasting(self, elapsed: float) -> np.ndarray | float:
+        """What is left of a rate of 1 over the time elapsed, as the linear part damps it: (1 - e^(-d t)) / d.
+
+        In one dimension the damping is left out: the looks are many, and a grid too large for a while costs less than
+        one grown late.
+        """
+        if self.grid.num_dims == 1:
+            return elapsed
+        decay = np.maximum(-self.fine_damping * elapsed, 1e-8)
+        return -np.expm1(-decay) / decay * elapsed
 
     def _points_enough(self) -> int:
         """Points of the smallest grid whose top eighth of modes, and all above it, are negligible now."""
-        above = np.cumsum(self._sizes(self.modes)[..., ::-1], axis=-1).max(axis=(0, 1))[::-1]
+        shells = _by_shell(self._sizes(self.modes), self.grid)
+        above = np.cumsum(shells[..., ::-1], axis=-1).max(axis=(0, 1))[::-1]
         points = self.smallest
         while points < self.grid.num_points and not above[tail_start(points)] <= NEGLIGIBLE * self.budget:
             points = _next_points(points)
@@ -252,14 +298,17 @@ class March:
 
     def _shrink(self, points: int) -> None:
         """Drop the modes above a smaller grid; they and the leak above its finer grid count as leaked."""
-        old, leak = self.grid.num_points, self.leak
-        kept = points // 2
-        leak[..., kept : old // 2 + 1] += 2 * np.abs(self.modes[..., kept:])
-        leak[..., points] += leak[..., points + 1 :].sum(axis=-1)
-        self.leak = leak[..., : points + 1] * (points / old)
-        modes, self.shrunk = resize_modes(self.modes, old, points), True
+        old, old_fine, modes = self.grid, self.fine, self.modes
+        above = old.modes_from(points // 2)
+        lost = np.zeros_like(modes)
+        lost[..., above] = modes[..., above]
+        leak = self.leak + np.abs(self._on_fine(lost))
+        beyond = leak[..., old_fine.modes_from(points + 1)].sum(axis=-1) * (points / old.num_points) ** old.num_dims
         self._use_grid(points)
-        self._set(modes, self.time)
+        self.leak = _resized(leak, old_fine, self.fine)
+        self.leak[..., points] += beyond  # of all modes of the top shell, those along an axis are damped least
+        self.shrunk = True
+        self._set(_resized(modes, old, self.grid), self.time)
         self._look_again()
 
     def _look_again(self, rate: np.ndarray | None = None) -> None:
@@ -291,9 +340,29 @@ class March:
 
     def _check_tail(self, time: float) -> None:
         """Start again on a larger grid unless the top eighth of the modes is small at an output."""
-        tail = self._sizes(self.modes)[..., tail_start(self.grid.num_points) :].sum(axis=-1) + self._dropped_left(time)
+        top = self.grid.modes_from(tail_start(self.grid.num_points))
+        tail = self._sizes(self.modes)[..., top].sum(axis=-1) + self._dropped_left(time)
         if not self._within(tail, 1.0):
             raise TailTooLarge(self._more_points(tail))
+
+
+def _unflattened(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
+    """(b, C, M) -> (b, C, *K)."""
+    return modes.reshape(*modes.shape[:2], *grid.modes_shape)
+
+
+def _resized(modes: np.ndarray, old: PeriodicGrid, new: PeriodicGrid) -> np.ndarray:
+    """(b, C, M) on one grid -> (b, C, M') on another."""
+    resized = resize_modes(_unflattened(modes, old), old.num_points, new.num_points, old.num_dims)
+    return resized.reshape(*modes.shape[:2], -1)
+
+
+def _by_shell(sizes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
+    """(b, C, M) -> (b, C, num_points // 2 + 1), the sums over the modes of each shell."""
+    if grid.num_dims == 1:
+        return sizes
+    shells, rows = grid.shells.reshape(-1), sizes.reshape(-1, sizes.shape[-1])
+    return np.stack([np.bincount(shells, weights=row) for row in rows]).reshape(*sizes.shape[:2], -1)
 
 
 def _next_points(points: int) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, fields
+from threading import Lock
 from types import MappingProxyType
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from data_gen.grid import PeriodicGrid
 from data_gen.lawson import Factors, factors, lawson_step
 
 Nonlinear = Callable[[np.ndarray], np.ndarray]
+T = TypeVar("T")
+#: Bytes that the coefficients of one scheme's steps may take: 20 steps of ETDRK4 on 256 x 256 points.
+CACHE_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def _attempt_etdrk4(
     symbol: np.ndarray, step: float, modes: np.ndarray, slope: np.ndarray, nonlinear: Nonlinear
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two half steps improved by Richardson's extrapolation with a whole one."""
-    whole, half = _step_pair(symbol.tobytes(), symbol.dtype.str, step)
+    whole, half = _step_pairs(symbol, step)
     once = etdrk4_step(modes, slope, nonlinear, whole)
     twice = etdrk4_step(modes, slope, nonlinear, half)
     twice = etdrk4_step(twice, nonlinear(twice), nonlinear, half)
@@ -71,18 +75,49 @@ def _attempt_etdrk4(
 def _attempt_lawson(
     symbol: np.ndarray, step: float, modes: np.ndarray, slope: np.ndarray, nonlinear: Nonlinear
 ) -> tuple[np.ndarray, np.ndarray]:
-    return lawson_step(modes, slope, nonlinear, _step_factors(symbol.tobytes(), symbol.dtype.str, step))
+    return lawson_step(modes, slope, nonlinear, _step_factors(symbol, step))
 
 
-@lru_cache(maxsize=256)
-def _step_pair(symbol: bytes, dtype: str, step: float) -> tuple[Coefficients, Coefficients]:
-    values = np.frombuffer(symbol, dtype=dtype)
-    return coefficients(values, step), coefficients(values, step / 2)
+class StepCache(Generic[T]):
+    """``make(symbol, step, ...)``, what steps of a size need; those used last are kept, up to ``limit`` bytes."""
+
+    def __init__(self, make: Callable[..., T], limit: int = CACHE_BYTES) -> None:
+        self.make, self.limit, self.lock = make, limit, Lock()
+        self.kept: dict[tuple, T] = {}  # the one used last is last
+        self.bytes = 0
+
+    def __call__(self, symbol: np.ndarray, step: float, *others: Hashable) -> T:
+        key = (symbol.tobytes(), symbol.dtype.str, symbol.shape, step, *others)
+        with self.lock:
+            value = self.kept.pop(key, None)
+            if value is None:
+                value = self.make(symbol, step, *others)
+                self.bytes += symbol.nbytes + _array_bytes(value)
+            self.kept[key] = value
+            while self.bytes > self.limit and len(self.kept) > 1:
+                oldest = next(iter(self.kept))
+                self.bytes -= len(oldest[0]) + _array_bytes(self.kept.pop(oldest))
+        return value
 
 
-@lru_cache(maxsize=64)
-def _step_factors(symbol: bytes, dtype: str, step: float) -> Factors:
-    return factors(np.frombuffer(symbol, dtype=dtype), step)
+def _array_bytes(value: object) -> int:
+    parts = value if isinstance(value, tuple) else (value,)
+    return sum(array.nbytes for part in parts for array in vars(part).values() if isinstance(array, np.ndarray))
+
+
+def _make_pair(symbol: np.ndarray, step: float) -> tuple[Coefficients, Coefficients]:
+    """Coefficients of a step and of half of it; in two dimensions most values of a symbol occur several times."""
+    values, places = np.unique(symbol, return_inverse=True)
+    pair = []
+    for size in (step, step / 2):
+        found = coefficients(values, size)
+        arrays = {f.name: getattr(found, f.name)[places].reshape(symbol.shape) for f in fields(found)[1:]}
+        pair.append(Coefficients(size, **arrays))
+    return pair[0], pair[1]
+
+
+_step_pairs = StepCache(_make_pair)
+_step_factors: StepCache[Factors] = StepCache(factors)
 
 
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(

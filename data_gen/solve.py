@@ -10,14 +10,22 @@ import numpy as np
 from data_gen.equations import Equation
 from data_gen.errors import check_positive
 from data_gen.grid import PeriodicGrid, resize_modes
-from data_gen.march import FIRST_POINTS, GROWTH_LIMIT, MIN_LIMIT, March, Settings, TailTooLarge
+from data_gen.march import GROWTH_LIMIT, HABITS, March, Settings, TailTooLarge
 from data_gen.schemes import SCHEMES, fastest_scheme
 
-__all__ = ["DEFAULT_TOLERANCE", "GROWTH_LIMIT", "MIN_LIMIT", "solve"]
+__all__ = ["DEFAULT_TOLERANCE", "GROWTH_LIMIT", "MIN_LIMIT", "chunk_size", "solve"]
 
 DEFAULT_TOLERANCE = 1e-10
-#: Samples marched together: fits the cache, and all of them take the step of the hardest.
-CHUNK = 16
+#: A coarse grid in one dimension may have as many points, however small the data's own.
+MIN_LIMIT = HABITS[1].min_limit
+
+
+def chunk_size(num_dims: int) -> int:
+    """Samples that ``solve`` marches together: the bits of a sample depend on those beside it in a chunk.
+
+    In two dimensions each is marched alone, with a step and a grid of its own.
+    """
+    return HABITS[num_dims].chunk
 
 
 def chunk_size(num_dims: int) -> int:
@@ -39,8 +47,8 @@ def solve(
 ) -> np.ndarray:
     """Solution of an equation at the times asked for.
 
-    A linear equation is solved exactly, mode by mode, in one step. Otherwise an exponential scheme marches chunks of 16
-    samples, sorted by amplitude, on a coarse Fourier grid; both integrate the linear part exactly:
+    A linear equation is solved exactly, mode by mode, in one step. Otherwise an exponential scheme marches chunks of
+    ``chunk_size`` samples, sorted by amplitude, on a coarse Fourier grid; both integrate the linear part exactly:
 
         "etdrk4"   each step of ETDRK4 is compared with two of half its size; the difference controls the step and, by
                    Richardson's extrapolation, improves the result
@@ -71,6 +79,8 @@ def solve(
     """
     u0 = _checked_fields(equation, grid, u0)
     times = _checked_times(times)
+    if equation.nonlinear is not None and grid.num_dims not in HABITS:
+        raise ValueError(f"solve: `grid` must have at most {max(HABITS)} dimensions; got {grid.num_dims}.")
     method = fastest_scheme(equation) if method == "auto" else method
     if method not in SCHEMES:
         raise ValueError(f"solve: `method` must be auto or one of {', '.join(SCHEMES)}; got {method!r}.")
@@ -84,12 +94,11 @@ def solve(
         for i, time in enumerate(times):
             result[:, i] = grid.to_points(np.exp(symbol * time) * modes)
         return result
-    if grid.num_dims != 1:
-        raise ValueError(f"solve: `grid` must have one dimension for a nonlinear equation; got {grid.num_dims}.")
     settings = Settings(SCHEMES[method], tolerance, max_step, allow_unresolved)
     by_size = np.argsort(np.abs(u0).reshape(u0.shape[0], -1).max(axis=-1), kind="stable")
-    for start in range(0, u0.shape[0], CHUNK):
-        rows = by_size[start : start + CHUNK]
+    chunk = chunk_size(grid.num_dims)
+    for start in range(0, u0.shape[0], chunk):
+        rows = by_size[start : start + chunk]
         result[rows] = _solve_chunk(equation, grid, u0[rows], times, settings, first_sample + rows)
     return result
 
@@ -124,10 +133,10 @@ def _solve_chunk(
     settings: Settings,
     names: np.ndarray,
 ) -> np.ndarray:
-    """(b, T, C, N): one chunk, on a coarse grid that grows."""
+    """(b, T, C, *N): one chunk, on a coarse grid that grows."""
     if times[-1] == 0:
         return u0[:, None]
-    march, points = March(equation, grid, u0, times, settings, names), FIRST_POINTS
+    march, points = March(equation, grid, u0, times, settings, names), HABITS[grid.num_dims].first_points
     while True:
         try:
             march.start(points)
@@ -140,5 +149,5 @@ def _solve_chunk(
 def _sampled(modes: np.ndarray, points: int, grid: PeriodicGrid) -> np.ndarray:
     """The field of coarse ``modes`` at the grid's points: padded with zeros, or sampled where they are finer."""
     finer = grid.num_points * -(-points // grid.num_points)
-    u = np.fft.irfft(resize_modes(modes, points, finer), finer)
-    return u[..., :: finer // grid.num_points]
+    u = PeriodicGrid(finer, grid.extent, grid.num_dims).to_points(resize_modes(modes, points, finer, grid.num_dims))
+    return u[(..., *[slice(None, None, finer // grid.num_points)] * grid.num_dims)]

@@ -111,3 +111,62 @@ def test_spectral_tail_is_the_share_of_the_top_modes() -> None:
     x = 2 * np.pi * np.arange(64) / 64
     tail = spectral_tail(np.stack([np.cos(x) + 0.01 * np.cos(30 * x), np.cos(27 * x), 0 * x]))
     np.testing.assert_allclose(tail, [0.01 / 1.01, 0, 0], atol=1e-14)
+
+
+def plane_waves(num_points: int, highest: int, *, shift: float = 0.0) -> np.ndarray:
+    """A fixed field (2, n, n) with all modes up to ``highest`` along each axis, at x_j = (j + shift) / n."""
+    places = 2 * np.pi * (np.arange(num_points) + shift) / num_points
+    rng = np.random.default_rng(3)
+    numbers = np.arange(-highest, highest + 1)
+    phases = rng.uniform(0, 2 * np.pi, (2, numbers.size, numbers.size))
+    waves = np.exp(1j * np.outer(numbers, places))
+    return np.einsum("cab,ay,bx->cyx", np.exp(1j * phases), waves, waves).real
+
+
+@pytest.mark.parametrize(("n", "m"), [(12, 32), (32, 12), (9, 20), (20, 9), (12, 13), (13, 12), (15, 9)])
+def test_resample_is_exact_in_two_dimensions(n: int, m: int) -> None:
+    highest = (min(n, m) - 1) // 2
+    expected = plane_waves(m, highest)
+    np.testing.assert_allclose(resample(plane_waves(n, highest), m, 2), expected, atol=1e-11)
+
+
+def test_resample_in_two_dimensions_is_one_axis_after_the_other() -> None:
+    u = np.random.default_rng(0).standard_normal((3, 8, 8))
+    for m in (5, 6, 12, 20):
+        along_x = resample(u, m)
+        both = np.swapaxes(resample(np.ascontiguousarray(np.swapaxes(along_x, 1, 2)), m), 1, 2)
+        np.testing.assert_allclose(resample(u, m, 2), both, atol=1e-13)
+
+
+def test_resample_in_two_dimensions_takes_every_second_point_even_at_nyquist() -> None:
+    u = plane_waves(32, 8)
+    np.testing.assert_allclose(resample(u, 16, 2), u[:, ::2, ::2], atol=1e-11)
+    np.testing.assert_allclose(resample(resample(u, 16, 2), 64, 2)[:, ::4, ::4], u[:, ::2, ::2], atol=1e-11)
+
+
+def test_resample_refuses_axes_of_different_lengths() -> None:
+    with pytest.raises(ValueError, match=r"as many points along each of 2 axes; got shape \(1, 8, 4\)"):
+        resample(np.ones((1, 8, 4)), 8, 2)
+    with pytest.raises(ValueError, match="points along its last 2 axes"):
+        resample(np.ones(8), 4, 2)
+    with pytest.raises(ValueError, match="`num_dims` must be an integer of at least 1"):
+        resample(np.ones(8), 4, 0)
+
+
+def test_spectral_tail_in_two_dimensions_counts_the_largest_wavenumber() -> None:
+    grid = PeriodicGrid(64, 1.0, 2)
+    y, x = np.meshgrid(2 * np.pi * grid.points, 2 * np.pi * grid.points, indexing="ij")
+    low = np.cos(x) * np.cos(27 * y)
+    fields = [low, low + 0.01 * np.cos(30 * y), low + 0.01 * np.cos(30 * x + 2 * y), 0 * low]
+    np.testing.assert_allclose(spectral_tail(np.stack(fields), 2), [0, 0.01 / 1.01, 0.01 / 1.01, 0], atol=1e-4)
+
+
+def test_grid_transforms_invert_each_other_and_leave_their_input() -> None:
+    grid = PeriodicGrid(12, 1.0, 2)
+    u = plane_waves(12, 6)
+    modes = grid.to_modes(u)
+    kept = modes.copy()
+    np.testing.assert_allclose(grid.to_points(modes), u, atol=1e-12)
+    np.testing.assert_array_equal(modes, kept)
+    np.testing.assert_allclose(modes, np.fft.rfftn(u, axes=(-2, -1)), atol=1e-10)
+    assert grid.shells.shape == grid.modes_shape and grid.shells[-5, 2] == 5 and grid.shells[1, 6] == 6

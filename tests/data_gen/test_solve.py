@@ -179,6 +179,7 @@ def test_equations_are_found_by_name() -> None:
         "heat",
         "kdv",
         "kuramoto_sivashinsky",
+        "navier_stokes",
     )
     assert equation_named("burgers")(viscosity=0.2).parameters == {"viscosity": 0.2}
     (parameter,) = equation_parameters("burgers")

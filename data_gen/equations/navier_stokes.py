@@ -1,0 +1,83 @@
+"""The incompressible Navier-Stokes equations in two dimensions, in vorticity form."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Annotated
+
+import numpy as np
+
+from data_gen.equations import Equation
+from data_gen.errors import check_finite, check_positive
+from data_gen.grid import PeriodicGrid
+
+
+def navier_stokes(
+    *,
+    viscosity: Annotated[float, "viscosity nu, above 0"] = 1e-3,
+    forcing: Annotated[float, "amplitude a of the forcing; 0 for a decaying flow"] = 0.1,
+) -> Equation:
+    """Navier-Stokes equations for the vorticity w = v_x - u_y of a flow (u, v) on the torus, driven by a fixed force.
+
+        w_t + u w_x + v w_y = nu (w_xx + w_yy) + a (sin(2 pi (x + y) / L) + cos(2 pi (x + y) / L))
+        Lap psi = -w,   u = psi_y,   v = -psi_x          L = -nu (k_x^2 + k_y^2)
+
+    A field's axes are (y, x). The mean flow is zero, and the mean vorticity, which no flow on a torus has,
+    stays what it is. Since div (u, v) = 0,
+    the convective term is the curl of div((u, v) (u, v)), for which two products are transformed, not three:
+
+        N(w) = (k_x^2 - k_y^2) F[u v] + k_x k_y F[v^2 - u^2] + F[force]
+
+    Raises:
+        ValueError: ``viscosity`` is not a finite number above 0, or ``forcing`` not a finite number.
+    Source: Li et al. (2021), Fourier Neural Operator, arXiv:2010.08895, the experiment on Navier-Stokes; Basdevant
+        (1983), J. Comput. Phys. 50, 209-214, on the number of transforms.
+    """
+    check_positive("navier_stokes", "viscosity", viscosity, "Without it the flow makes ever finer scales.")
+    check_finite("navier_stokes", "forcing", forcing)
+    nu, amplitude = float(viscosity), float(forcing)
+
+    def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
+        to_velocity, from_products = multipliers(grid)
+        flow = grid.to_points(modes * to_velocity)
+        u, v = flow[:, 0], flow[:, 1]
+        product = u * v
+        v_less_u = v - u
+        v += u
+        v *= v_less_u
+        u[...] = product
+        slopes = grid.to_modes(flow)
+        slopes *= from_products
+        slope = slopes[:, :1]
+        slope += slopes[:, 1:]
+        slope[..., 1, 1] += 0.5 * amplitude * grid.num_points**2 * (1 - 1j)
+        return slope
+
+    return Equation(
+        name="navier_stokes",
+        parameters={"viscosity": nu, "forcing": amplitude},
+        symbol=lambda ky, kx: -nu * (kx**2 + ky**2),
+        nonlinear=nonlinear,
+        formula="w_t + u w_x + v w_y = viscosity * (w_xx + w_yy) + forcing * (sin + cos)(2 pi (x + y) / L)",
+        channels=("vorticity",),
+        num_dims=2,
+        extent=1.0,
+        time=50.0,
+        initial_condition="gaussian_random_field",
+        initial_parameters={"gamma": 2.5, "tau": 7.0, "sigma": 7.0**1.5},
+    )
+
+
+@lru_cache(maxsize=4)
+def multipliers(grid: PeriodicGrid) -> tuple[np.ndarray, np.ndarray]:
+    """What takes the modes of w to those of (u, v), and the modes of (u v, v^2 - u^2) to the convective term's.
+
+    Returns:
+        Two complex arrays (2, *K): i (k_y, -k_x) / k^2, and (k_x^2 - k_y^2, k_x k_y). A derivative's Nyquist mode is 0.
+    """
+    ky, kx = (np.imag(d) for d in grid.derivative)
+    square = np.add(*(k**2 for k in grid.wavevector))
+    square[0, 0] = 1.0  # the mean: both numerators vanish there
+    to_velocity = np.stack(np.broadcast_arrays(1j * ky / square, -1j * kx / square))
+    from_products = np.stack(np.broadcast_arrays(kx**2 - ky**2, kx * ky)).astype(np.complex128)
+    return to_velocity, from_products
