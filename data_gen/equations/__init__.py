@@ -29,8 +29,8 @@ class Equation:
     Args:
         name: the name of its module and function.
         parameters: its numbers, by name.
-        symbol: (k, one array an axis) -> L(k), real or complex, broadcastable to the modes (C, *K) of a sample; the last
-            axis of a field is x, the one before it y. Not called for a steady problem.
+        symbol: (k, one array an axis) -> L(k), real or complex, broadcastable to the modes (C, *K) of a sample; the
+            last axis of a field is x, the one before it y. Not called for a steady problem.
         nonlinear: (modes (B, C, *K), grid) -> the modes of N(u), the same shape; None for a linear equation.
         formula: the equation in words of ASCII.
         exact: (u0 (..., N), grid, time) -> the solution by another way than time stepping; None where there is none.
