@@ -8,13 +8,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from data_gen.cells import CellGrid
+    from data_gen.darcy import darcy_manufactured, darcy_solve
     from data_gen.equations import Equation
     from data_gen.equations.advection import advection
     from data_gen.equations.advection_diffusion import advection_diffusion
     from data_gen.equations.allen_cahn import allen_cahn
+    from data_gen.equations.allen_cahn_2d import allen_cahn_2d
     from data_gen.equations.burgers import burgers
+    from data_gen.equations.burgers_2d import burgers_2d
+    from data_gen.equations.darcy import darcy
     from data_gen.equations.fisher_kpp import fisher_kpp
+    from data_gen.equations.gray_scott import gray_scott
     from data_gen.equations.heat import heat
+    from data_gen.equations.heat_2d import heat_2d
     from data_gen.equations.kdv import kdv
     from data_gen.equations.kuramoto_sivashinsky import kuramoto_sivashinsky
     from data_gen.equations.navier_stokes import navier_stokes
@@ -31,18 +38,26 @@ if TYPE_CHECKING:
 __project__ = "sciml_cf"
 
 __all__ = [
+    "CellGrid",
     "DatasetSpec",
     "Equation",
     "PeriodicGrid",
     "advection",
     "advection_diffusion",
     "allen_cahn",
+    "allen_cahn_2d",
     "burgers",
+    "burgers_2d",
     "cole_hopf",
+    "darcy",
+    "darcy_manufactured",
+    "darcy_solve",
     "fisher_front",
     "fisher_kpp",
     "generate",
+    "gray_scott",
     "heat",
+    "heat_2d",
     "kdv",
     "kdv_solitons",
     "kuramoto_sivashinsky",
@@ -55,18 +70,26 @@ __all__ = [
 ]
 
 _HOME = {
+    "CellGrid": "cells",
     "DatasetSpec": "spec",
     "Equation": "equations",
     "PeriodicGrid": "grid",
     "advection": "equations.advection",
     "advection_diffusion": "equations.advection_diffusion",
     "allen_cahn": "equations.allen_cahn",
+    "allen_cahn_2d": "equations.allen_cahn_2d",
     "burgers": "equations.burgers",
+    "burgers_2d": "equations.burgers_2d",
     "cole_hopf": "exact",
+    "darcy": "equations.darcy",
+    "darcy_manufactured": "darcy",
+    "darcy_solve": "darcy",
     "fisher_front": "truths",
     "fisher_kpp": "equations.fisher_kpp",
     "generate": "generate",
+    "gray_scott": "equations.gray_scott",
     "heat": "equations.heat",
+    "heat_2d": "equations.heat_2d",
     "kdv": "equations.kdv",
     "kdv_solitons": "truths",
     "kuramoto_sivashinsky": "equations.kuramoto_sivashinsky",

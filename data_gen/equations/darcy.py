@@ -1,0 +1,49 @@
+"""Darcy's equation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+
+from data_gen.darcy import darcy_solve
+from data_gen.equations import Equation
+from data_gen.errors import check_finite
+
+
+def darcy(*, source: Annotated[float, "source f, the same everywhere"] = 1.0) -> Equation:
+    """Darcy's equation: steady flow through a porous square, from its coefficient a to the pressure u.
+
+        -div(a grad u) = f,   u = 0 on the walls
+
+    Nothing is marched: ``exact`` takes the coefficient to the solution, see ``darcy_solve``.
+
+    Raises:
+        ValueError: ``source`` is not a finite number.
+    Source: Darcy (1856), Les fontaines publiques de la ville de Dijon; Li et al. (2020), arXiv:2010.08895, section 5.2.
+    """
+    check_finite("darcy", "source", source)
+    f = float(source)
+
+    def symbol(*k: np.ndarray) -> np.ndarray:
+        raise NotImplementedError("darcy: `symbol` must not be called, the problem is steady; use `exact`.")
+
+    def exact(a: np.ndarray, grid: Any, time: float) -> np.ndarray:
+        return darcy_solve(a, grid, source=f)
+
+    return Equation(
+        name="darcy",
+        parameters={"source": f},
+        symbol=symbol,
+        nonlinear=None,
+        formula="-div(a grad u) = source, u = 0 on the walls",
+        exact=exact,
+        exact_method="direct",
+        input_channels=("coefficient",),
+        input_name="coefficient",
+        num_dims=2,
+        boundary="wall",
+        steady=True,
+        extent=1.0,
+        initial_condition="two_valued",
+    )

@@ -1,0 +1,65 @@
+"""The Gray-Scott equations."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+
+from data_gen.equations import Equation
+from data_gen.errors import check_positive
+from data_gen.grid import PeriodicGrid
+
+
+def gray_scott(
+    *,
+    feed: Annotated[float, "feed rate F, above 0"] = 0.03,
+    kill: Annotated[float, "kill rate k, above 0"] = 0.062,
+    diffusivity_u: Annotated[float, "diffusivity of u, above 0"] = 2e-5,
+    diffusivity_v: Annotated[float, "diffusivity of v, above 0"] = 1e-5,
+) -> Equation:
+    """Gray-Scott equations: a substance u, fed, turns into v where there is v, which is taken away.
+
+        u_t = D_u (u_xx + u_yy) - u v^2 + F (1 - u)          L_u = -D_u |k|^2 - F          N_u = F[F - u v^2]
+        v_t = D_v (v_xx + v_yy) + u v^2 - (F + k) v          L_v = -D_v |k|^2 - F - k      N_v = F[u v^2]
+
+    The state (1, 0) is stable; what spots of v grow into depends on feed and kill, over thousands of units of time. The
+    Well has, as (feed, kill): gliders (0.014, 0.054), bubbles (0.098, 0.057), maze (0.029, 0.057), worms (0.058,
+    0.065), spirals (0.018, 0.051) and spots (0.03, 0.062), the default here, all with these diffusivities on a box of
+    side 2. Pearson's box has the side 2.5.
+
+    Raises:
+        ValueError: a parameter is not a finite number above 0.
+    Source: Gray and Scott (1984), Chem. Eng. Sci. 39, 1087-1097; Pearson (1993), Science 261, 189-192, Eq. (2); Ohana
+        et al. (2024), The Well, arXiv:2412.00568, for the values.
+    """
+    values = {"feed": feed, "kill": kill, "diffusivity_u": diffusivity_u, "diffusivity_v": diffusivity_v}
+    for name, value in values.items():
+        check_positive("gray_scott", name, value)
+    f, k, d_u, d_v = (float(value) for value in values.values())
+
+    def symbol(ky: np.ndarray, kx: np.ndarray) -> np.ndarray:
+        square = ky**2 + kx**2
+        return np.stack([-d_u * square - f, -d_v * square - (f + k)])
+
+    def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
+        fields = grid.to_points(modes)
+        u, v = fields[..., 0, :, :], fields[..., 1, :, :]
+        turned = grid.to_modes(u * v * v)
+        rate = np.stack([-turned, turned], axis=-3)
+        rate[..., 0, 0, 0] += f * grid.num_points**2
+        return rate
+
+    return Equation(
+        name="gray_scott",
+        parameters={"feed": f, "kill": k, "diffusivity_u": d_u, "diffusivity_v": d_v},
+        symbol=symbol,
+        nonlinear=nonlinear,
+        formula="u_t = diffusivity_u * (u_xx + u_yy) - u v^2 + feed * (1 - u), "
+        "v_t = diffusivity_v * (v_xx + v_yy) + u v^2 - (feed + kill) * v",
+        channels=("u", "v"),
+        num_dims=2,
+        extent=2.5,
+        time=1000.0,
+        initial_condition="spots",
+    )

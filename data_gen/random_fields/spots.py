@@ -1,0 +1,79 @@
+"""Spots of one substance in another: where reaction and diffusion of two substances start from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Annotated
+
+import numpy as np
+
+from data_gen.errors import UnresolvedError, check_count, check_positive
+from data_gen.grid import PeriodicGrid
+from data_gen.random_fields.streams import channel_streams, check_periodic
+
+#: Points a width needs: then the top modes of a field hold less than 1e-8 of it, also where a few spots overlap.
+POINTS_PER_WIDTH = 3.0
+
+
+def spots(
+    grid: PeriodicGrid,
+    indices: Iterable[int],
+    *,
+    seed: int,
+    channels: int = 2,
+    count: Annotated[int, "number of spots m"] = 10,
+    width: Annotated[float, "width w of a spot, a share of L"] = 0.04,
+    height: Annotated[float, "largest value of the second channel, at most 1/2"] = 0.25,
+) -> np.ndarray:
+    """Smooth spots at random places, in which a first substance is partly replaced by a second.
+
+        u = 1 - 2 h b,   v = h b,   b(x) = 1 - prod_{i=1}^{m} (1 - g(x / L - s_i)),   s_i ~ U(0, 1) along each axis
+        g(z) = prod over the axes of exp((cos(2 pi z) - 1) / (2 pi w)^2), about exp(-|z|^2 / (2 w^2))
+
+    So 0 <= b < 1, and where spots overlap they merge. With h = 1/4, (u, v) goes from (1, 0) outside to (1/2, 1/4) in
+    the middle of a spot, the two states of Pearson's start. All places come from the stream of the sample.
+
+    Args:
+        grid: the grid, of one or two dimensions and at least 3 / w points along each.
+        indices: the indices of the samples wanted, B of them.
+        seed: non-negative integer shared by all samples.
+        channels: 2.
+        count, width, height: parameters of the law.
+    Returns:
+        (B, 2, *N), float64.
+    Raises:
+        ValueError: a parameter out of range, not two channels, or a grid of more than two dimensions.
+        TypeError: a grid that is not periodic.
+        UnresolvedError: the grid cannot hold a spot.
+    Source: Pearson (1993), Science 261, 189-192, with smooth spots in place of one square.
+    """
+    check_spots(count=count, width=width, height=height)
+    check_periodic("spots", grid, seed, channels)
+    if channels != 2:
+        raise ValueError(f"spots: `channels` must be 2, the two substances; got {channels}. Use it for gray_scott.")
+    needed = math.ceil(POINTS_PER_WIDTH / width)
+    if grid.num_points < needed:
+        raise UnresolvedError(
+            f"spots: `grid` must have at least {needed} points to hold spots of width {width:g}; got {grid.num_points}."
+        )
+    indices = list(indices)
+    place = grid.points / grid.extent
+    fields = np.empty((len(indices), 2, *grid.shape))
+    for (row, _), stream in channel_streams(seed, indices, 1):
+        centres = stream.random((count, grid.num_dims))
+        bumps = np.exp((np.cos(2 * np.pi * (place - centres[:, :, None])) - 1) / (2 * np.pi * width) ** 2)
+        empty = np.ones(grid.shape)
+        for bump in bumps:
+            empty *= 1 - (bump[0] if grid.num_dims == 1 else np.outer(bump[0], bump[1]))
+        fields[row, 0], fields[row, 1] = 1 - 2 * height * (1 - empty), height * (1 - empty)
+    return fields
+
+
+def check_spots(*, count: int, width: float, height: float) -> None:
+    """Raise ValueError unless the parameters of ``spots`` are usable."""
+    check_count("spots", "count", count)
+    check_positive("spots", "width", width)
+    check_positive("spots", "height", height)
+    if height > 0.5:
+        raise ValueError(f"spots: `height` must be at most 0.5; got {height!r}. Above, the first channel is negative.")

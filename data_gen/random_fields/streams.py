@@ -1,0 +1,132 @@
+"""What all laws share: one random stream a sample and channel, and the order in which modes are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from data_gen.cells import CellGrid
+from data_gen.errors import UnresolvedError, check_count
+from data_gen.grid import PeriodicGrid
+
+
+def sample_stream(seed: int, index: int, channel: int = 0) -> np.random.Generator:
+    """Random generator of a channel of sample ``index``: independent of batch size, order, and number of workers."""
+    key = (index,) if channel == 0 else (index, channel)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+def channel_streams(
+    seed: int, indices: Iterable[int], channels: int
+) -> Iterator[tuple[tuple[int, int], np.random.Generator]]:
+    """((row, channel), its stream) for the samples ``indices`` and their channels, in this order."""
+    for row, index in enumerate(indices):
+        for channel in range(channels):
+            yield (row, channel), sample_stream(seed, index, channel)
+
+
+def fourier_series(
+    grid: PeriodicGrid, indices: Iterable[int], *, seed: int, channels: int, max_mode: int, std: np.ndarray, mean: float
+) -> np.ndarray:
+    """Real Fourier series with independent normal coefficients.
+
+        u(x) = mean + sum_k s_k (a_k cos(2 pi k.x / L) + b_k sin(2 pi k.x / L)),   a_k, b_k ~ N(0, 1)
+
+    over the ``wave_vectors`` k. The stream gives a and b of the first, of the second, ...: a sample is the same in any
+    batch, and its low modes are the same at any resolution.
+
+    Args:
+        grid: of more than 2 ``max_mode`` points.
+        indices, seed, channels: which samples, and of how many channels.
+        max_mode: largest |k| along an axis.
+        std: (M,), the s_k, in the order of the vectors.
+        mean: of u.
+    Returns:
+        (B, channels, *N), float64.
+    """
+    places, mirrored = _places(grid.num_points, max_mode, grid.num_dims)
+    indices = list(indices)
+    modes = np.zeros((len(indices), channels, *grid.modes_shape), dtype=np.complex128)
+    flat = modes.reshape(len(indices), channels, -1)
+    flat[..., 0] = 2 * mean
+    for where, stream in channel_streams(seed, indices, channels):
+        draws = stream.standard_normal(2 * std.size)
+        flat[where][places] = std * (draws[0::2] - 1j * draws[1::2])
+    flat[..., mirrored[1]] = np.conj(flat[..., mirrored[0]])
+    modes *= grid.num_points**grid.num_dims / 2
+    return grid.to_points(modes)
+
+
+@lru_cache(maxsize=8)
+def wave_vectors(num_dims: int, max_mode: int) -> np.ndarray:
+    """(M, num_dims), integers, one of each pair +-k with 0 < |k| <= ``max_mode`` along each axis; the last axis is x.
+
+    They come shell by shell (1 = the largest |k| of the axes, then 2, ...), each in a fixed order, so that the vectors
+    of a smaller ``max_mode`` are the first of those of a larger one. The array is shared: do not write to it.
+    """
+    one = np.arange(-max_mode, max_mode + 1)
+    vectors = np.stack(np.meshgrid(*[one] * num_dims, indexing="ij"), axis=-1).reshape(-1, num_dims)
+    first, last = vectors[:, 0], vectors[:, -1]
+    return _by_shell(vectors[(last > 0) | ((last == 0) & (first > 0))])
+
+
+@lru_cache(maxsize=8)
+def cosine_vectors(num_dims: int, max_mode: int) -> np.ndarray:
+    """(M, num_dims), all k with 0 <= k <= ``max_mode`` along each axis but k = 0, in the order of ``wave_vectors``."""
+    one = np.arange(max_mode + 1)
+    vectors = np.stack(np.meshgrid(*[one] * num_dims, indexing="ij"), axis=-1).reshape(-1, num_dims)
+    return _by_shell(vectors[1:])
+
+
+def _by_shell(vectors: np.ndarray) -> np.ndarray:
+    keys = (*vectors.T, np.abs(vectors).max(axis=1, initial=0))
+    vectors = vectors[np.lexsort(keys)]
+    vectors.flags.writeable = False
+    return vectors
+
+
+@lru_cache(maxsize=8)
+def _places(num_points: int, max_mode: int, num_dims: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the wave vectors lie in the flattened modes, and (2, m) pairs k, -k of those that are both in them."""
+    vectors = wave_vectors(num_dims, max_mode)
+    weights = np.array([num_points // 2 + 1, 1][-num_dims:])
+    places = (vectors % num_points) @ weights
+    on_axis = vectors[:, -1] == 0
+    mirrored = (-vectors[on_axis] % num_points) @ weights
+    return places, np.stack([places[on_axis], mirrored])
+
+
+def check_periodic(function: str, grid: object, seed: int, channels: int, *, max_mode: int = 0) -> None:
+    """Raise an error unless a law of periodic fields can be drawn on the grid."""
+    check_count(function, "seed", seed, minimum=0)
+    check_count(function, "channels", channels)
+    if not isinstance(grid, PeriodicGrid):
+        raise TypeError(
+            f"{function}: `grid` must be a PeriodicGrid, the law is periodic; got {type(grid).__name__}. "
+            f"Between walls use log_normal or two_valued."
+        )
+    _check_dims(function, grid.num_dims)
+    if 2 * max_mode >= grid.num_points:
+        raise UnresolvedError(
+            f"{function}: `grid` must have more than {2 * max_mode} points to hold mode {max_mode}; got "
+            f"{grid.num_points}."
+        )
+
+
+def check_cells(function: str, grid: object, seed: int, channels: int) -> None:
+    """Raise an error unless a law of fields between walls can be drawn on the grid."""
+    check_count(function, "seed", seed, minimum=0)
+    check_count(function, "channels", channels)
+    if not isinstance(grid, CellGrid):
+        raise TypeError(
+            f"{function}: `grid` must be a CellGrid, the law is one between walls; got {type(grid).__name__}. "
+            f"On a periodic box use gaussian_random_field."
+        )
+    _check_dims(function, grid.num_dims)
+
+
+def _check_dims(function: str, num_dims: int) -> None:
+    if num_dims not in (1, 2):
+        raise ValueError(f"{function}: `grid` must have one or two dimensions; got {num_dims}.")
