@@ -154,11 +154,12 @@ def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray
 
 def _initial_fields(spec: DatasetSpec, indices: np.ndarray) -> np.ndarray:
     draw = INITIAL_CONDITIONS[str(spec.initial_condition)][0]
-    return draw(spec.grid, indices.tolist(), seed=spec.seed, **spec.initial_parameters)
+    channels = len(spec.header.inputs)
+    return draw(spec.grid, indices.tolist(), seed=spec.seed, channels=channels, **spec.initial_parameters)
 
 
 def _check_tail(spec: DatasetSpec, u: np.ndarray, indices: np.ndarray) -> None:
-    tail = spectral_tail(u).max(axis=(1, 2))
+    tail = spectral_tail(u, spec.header.num_dims).max(axis=(1, 2))
     worst = int(np.argmax(tail)) if tail.size else 0
     if tail.size and tail[worst] > RESOLVED_TAIL:
         u0 = _initial_fields(spec, indices[worst : worst + 1])

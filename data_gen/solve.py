@@ -28,11 +28,6 @@ def chunk_size(num_dims: int) -> int:
     return HABITS[num_dims].chunk
 
 
-def chunk_size(num_dims: int) -> int:
-    """Samples marched together: 16 in one dimension, each by itself in more."""
-    return CHUNK if num_dims == 1 else 1
-
-
 def solve(
     equation: Equation,
     grid: PeriodicGrid,
