@@ -199,15 +199,14 @@ def _named_values(words: tuple[str, ...]) -> dict[str, Any]:
 
 def _initial_help(equation: str) -> str:
     """The initial conditions with the defaults of their parameters; those of the equation's usual one in its words."""
-    from data_gen.random_fields import INITIAL_CONDITIONS, initial_defaults
-    from data_gen.spec import DatasetSpec
+    from data_gen.initial import initial_defaults, initial_names
 
     parameters = {p.name: 1.0 if p.default is None else p.default for p in equation_parameters(equation)}
-    usual = DatasetSpec(equation=equation, parameters=parameters)
+    made = equation_named(equation)(**parameters)
     lines = []
-    for name in INITIAL_CONDITIONS:
-        chosen = name == usual.initial_condition
-        values = {**initial_defaults(name), **(usual.initial_parameters if chosen else {})}
+    for name in initial_names(made):
+        chosen = name == made.initial_condition
+        values = initial_defaults(made, name)
         words = " ".join(
             f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
         )

@@ -21,7 +21,7 @@ from data_gen import journal, store
 from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check_count
 from data_gen.exact import exact_solution
 from data_gen.grid import spectral_tail
-from data_gen.random_fields import INITIAL_CONDITIONS
+from data_gen.initial import initial_fields
 from data_gen.schemes import SCHEMES
 from data_gen.solve import GROWTH_LIMIT, MIN_LIMIT, chunk_size, solve
 from data_gen.spec import DatasetSpec
@@ -126,7 +126,7 @@ def compute_block(spec: DatasetSpec, block: int) -> tuple[np.ndarray, ...]:
 
 def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Initial conditions (B, C, *N) and solutions (B, T, C, *N)."""
-    u0 = _initial_fields(spec, indices)
+    u0 = initial_fields(spec, indices)
     equation, times = spec.make_equation(), spec.times or (0.0,)
     if spec.method in SCHEMES:
         u = solve(
@@ -152,17 +152,11 @@ def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray
     return u0, u
 
 
-def _initial_fields(spec: DatasetSpec, indices: np.ndarray) -> np.ndarray:
-    draw = INITIAL_CONDITIONS[str(spec.initial_condition)][0]
-    channels = len(spec.header.inputs)
-    return draw(spec.grid, indices.tolist(), seed=spec.seed, channels=channels, **spec.initial_parameters)
-
-
 def _check_tail(spec: DatasetSpec, u: np.ndarray, indices: np.ndarray) -> None:
     tail = spectral_tail(u, spec.header.num_dims).max(axis=(1, 2))
     worst = int(np.argmax(tail)) if tail.size else 0
     if tail.size and tail[worst] > RESOLVED_TAIL:
-        u0 = _initial_fields(spec, indices[worst : worst + 1])
+        u0 = initial_fields(spec, indices[worst : worst + 1])
         raise _unresolved(spec, u0, RESOLVED_TAIL, f"{tail[worst]:.1e} of sample {indices[worst]} in its top modes")
 
 
@@ -190,7 +184,7 @@ def _check_resolved(spec: DatasetSpec) -> None:
     if equation.nonlinear is None or spec.allow_unresolved:
         return
     indices = np.arange(min(spec.header.block_samples, spec.samples))
-    u0 = _initial_fields(spec, indices)
+    u0 = initial_fields(spec, indices)
     largest = np.argsort(np.abs(u0).reshape(len(u0), -1).max(axis=1), kind="stable")
     hardest = np.sort(largest[-PROBE[spec.header.num_dims] :])
     width = equation.front_width(u0[hardest], spec.periodic_grid, (spec.times or (0.0,))[-1])

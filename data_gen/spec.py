@@ -15,7 +15,7 @@ from data_gen.equations import Equation, equation_named, equation_parameters
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.grid import PeriodicGrid
 from data_gen.header import Header
-from data_gen.random_fields import INITIAL_CONDITIONS, initial_defaults
+from data_gen.initial import check_initial, initial_defaults, initial_names
 from data_gen.schemes import SCHEMES, fastest_scheme
 from data_gen.solve import DEFAULT_TOLERANCE
 
@@ -80,8 +80,7 @@ class DatasetSpec:
             times=_resolved_times(equation, self.times), extent=float(self.extent or 0), tolerance=float(self.tolerance)
         )
         self._fill(initial_condition=self.initial_condition or equation.initial_condition)
-        usual = equation.initial_parameters if self.initial_condition == equation.initial_condition else {}
-        given = _initial_parameters(str(self.initial_condition), {**usual, **self.initial_parameters})
+        given = _initial_parameters(equation, str(self.initial_condition), self.initial_parameters)
         self._fill(initial_parameters=given)
         self._fill(method=_resolved_method(equation, self.method))
         for name in ("samples", "resolution", "seed"):
@@ -202,18 +201,18 @@ def _checked_times(times: Any) -> tuple[float, ...]:
     return tuple(float(v) for v in values)
 
 
-def _initial_parameters(name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    if name not in INITIAL_CONDITIONS:
-        known = ", ".join(INITIAL_CONDITIONS)
+def _initial_parameters(equation: Equation, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    if name not in initial_names(equation):
+        known = ", ".join(initial_names(equation))
         raise ValueError(f"DatasetSpec: `initial_condition` must be one of {known}; got {name!r}.")
-    known = initial_defaults(name)
+    known = initial_defaults(equation, name)
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise ValueError(
             f"DatasetSpec: `initial_parameters` of {name} must be among {', '.join(known)}; got {', '.join(unknown)}."
         )
     values = {key: _of_kind(given.get(key, default), default) for key, default in known.items()}
-    INITIAL_CONDITIONS[name][1](**values)
+    check_initial(equation, name, values)
     return MappingProxyType(dict(sorted(values.items())))
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from data_gen.grid import PeriodicGrid
+    from data_gen.known import KnownSolution
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class Equation:
         boundary: "periodic", or "wall" for a problem on cells with values given at the walls (see ``cells``).
         steady: the solution does not depend on time: ``exact`` takes the input to it, under ``exact_method``.
         extent, time: the usual domain length and final time.
-        initial_condition: the usual initial condition, a name of ``random_fields.INITIAL_CONDITIONS``.
+        initial_condition: the usual initial condition, a name of ``random_fields.INITIAL_CONDITIONS`` or of ``known``.
         initial_parameters: its usual parameters, where they are not that condition's own defaults.
+        known: initial conditions of this equation alone whose solution is known at every time, by name.
     """
 
     name: str
@@ -65,9 +67,10 @@ class Equation:
     time: float = 1.0
     initial_condition: str = "gaussian_random_field"
     initial_parameters: Mapping[str, Any] = field(default_factory=dict)
+    known: Mapping[str, KnownSolution] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("parameters", "initial_parameters"):
+        for name in ("parameters", "initial_parameters", "known"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
 

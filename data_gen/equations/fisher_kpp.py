@@ -9,6 +9,7 @@ import numpy as np
 from data_gen.equations import Equation
 from data_gen.errors import check_positive
 from data_gen.grid import PeriodicGrid
+from data_gen.known import front_solutions
 
 
 def fisher_kpp(
@@ -45,4 +46,5 @@ def fisher_kpp(
         formula="u_t = diffusivity * u_xx + rate * u (1 - u)",
         initial_condition="sines",
         initial_parameters={"bounds": "unit"},
+        known={"fronts": front_solutions(diffusivity=d, rate=r)},
     )

@@ -9,6 +9,7 @@ import numpy as np
 from data_gen.equations import Equation
 from data_gen.errors import check_finite
 from data_gen.grid import PeriodicGrid
+from data_gen.known import soliton_solutions
 
 
 def kdv(
@@ -48,4 +49,5 @@ def kdv(
         time=1.0,
         initial_condition="sines",
         initial_parameters={"max_mode": 3},
+        known={"solitons": soliton_solutions(nonlinearity=a, dispersion=d)} if a and d else {},
     )

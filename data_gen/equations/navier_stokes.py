@@ -10,6 +10,7 @@ import numpy as np
 from data_gen.equations import Equation
 from data_gen.errors import check_finite, check_positive
 from data_gen.grid import PeriodicGrid
+from data_gen.known import vortex_solutions
 
 
 def navier_stokes(
@@ -65,6 +66,7 @@ def navier_stokes(
         time=50.0,
         initial_condition="gaussian_random_field",
         initial_parameters={"gamma": 2.5, "tau": 7.0, "sigma": 7.0**1.5},
+        known={} if amplitude else {"vortices": vortex_solutions(viscosity=nu)},
     )
 
 

@@ -5,9 +5,7 @@ A new law is one module here with its function and the check of its parameters, 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from data_gen.random_fields.sums import check_sines, sines
 
 __all__ = [
     "INITIAL_CONDITIONS",
+    "ON_CELLS",
     "check_gaussian",
     "check_log_normal",
     "check_pieces",
@@ -29,7 +28,6 @@ __all__ = [
     "check_truncated",
     "check_two_valued",
     "gaussian_random_field",
-    "initial_defaults",
     "log_normal",
     "piecewise_constant",
     "sample_stream",
@@ -49,9 +47,5 @@ INITIAL_CONDITIONS: Mapping[str, tuple[Callable[..., np.ndarray], Callable[..., 
     "log_normal": (log_normal, check_log_normal),
     "two_valued": (two_valued, check_two_valued),
 }
-
-
-def initial_defaults(name: str) -> dict[str, Any]:
-    """The parameters of the initial condition called ``name``, with their defaults."""
-    parameters = inspect.signature(INITIAL_CONDITIONS[name][0]).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("seed", "channels")}
+#: Those of them that are drawn on cells between walls; the others are periodic.
+ON_CELLS = ("log_normal", "two_valued")
