@@ -66,19 +66,22 @@ def _factors(matrix: sparse.csc_array) -> SuperLU:
 
 
 def _matrix(a: np.ndarray) -> sparse.csc_array:
-    """(N^2, N^2), the flux out of each cell times h, by the u of all cells."""
-    n = a.shape[0]
-    along_y = 2 * a[1:] * a[:-1] / (a[1:] + a[:-1])
-    along_x = np.zeros((n, n))
-    along_x[:, :-1] = 2 * a[:, 1:] * a[:, :-1] / (a[:, 1:] + a[:, :-1])
-    total = along_x.copy()
-    total[:, 1:] += along_x[:, :-1]
-    total[1:] += along_y
-    total[:-1] += along_y
+    """(N^2, N^2), from u in all cells to the flux out of each."""
+    cells = np.arange(a.size).reshape(a.shape)
+    total = np.zeros(a.shape)
     for wall in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
         total[wall] += 2 * a[wall]
-    x, y = -along_x.ravel()[:-1], -along_y.ravel()
-    return sparse.csc_array(sparse.diags([y, x, total.ravel(), x, y], [-n, -1, 0, 1, n]))
+    rows, columns, values = [], [], []
+    for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        conductance = 2 / (1 / a[here] + 1 / a[there])
+        total[here] += conductance
+        total[there] += conductance
+        for row, column in ((here, there), (there, here)):
+            rows.append(cells[row].ravel())
+            columns.append(cells[column].ravel())
+            values.append(-conductance.ravel())
+    where = (np.concatenate([cells.ravel(), *rows]), np.concatenate([cells.ravel(), *columns]))
+    return sparse.csc_array((np.concatenate([total.ravel(), *values]), where))
 
 
 def _checked_coefficient(coefficient: np.ndarray, grid: CellGrid) -> np.ndarray:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_gen.equations import Equation
-from data_gen.random_fields import INITIAL_CONDITIONS, ON_CELLS
+from data_gen.random_fields import INITIAL_CONDITIONS, ON_CELLS, law_defaults
 
 if TYPE_CHECKING:
     from data_gen.spec import DatasetSpec
@@ -24,9 +23,7 @@ def initial_names(equation: Equation) -> tuple[str, ...]:
 def initial_defaults(equation: Equation, name: str) -> dict[str, Any]:
     """Parameters of an initial condition with their defaults; the equation's usual values where it is the usual one."""
     draw = equation.known[name].fields if name in equation.known else INITIAL_CONDITIONS[name][0]
-    parameters = inspect.signature(draw).parameters.values()
-    own = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("seed", "channels")}
-    return {**own, **(equation.initial_parameters if name == equation.initial_condition else {})}
+    return {**law_defaults(draw), **(equation.initial_parameters if name == equation.initial_condition else {})}
 
 
 def check_initial(equation: Equation, name: str, parameters: Mapping[str, Any]) -> None:

@@ -5,7 +5,9 @@ A new law is one module here with its function and the check of its parameters, 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,7 @@ __all__ = [
     "check_truncated",
     "check_two_valued",
     "gaussian_random_field",
+    "law_defaults",
     "log_normal",
     "piecewise_constant",
     "sample_stream",
@@ -49,3 +52,9 @@ INITIAL_CONDITIONS: Mapping[str, tuple[Callable[..., np.ndarray], Callable[..., 
 }
 #: Those of them that are drawn on cells between walls; the others are periodic.
 ON_CELLS = ("log_normal", "two_valued")
+
+
+def law_defaults(draw: Callable[..., np.ndarray]) -> dict[str, Any]:
+    """The parameters of a law with their defaults, from the signature of its function."""
+    parameters = inspect.signature(draw).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("seed", "channels")}

@@ -12,8 +12,8 @@ from data_gen.errors import UnresolvedError, check_count, check_positive
 from data_gen.grid import PeriodicGrid
 from data_gen.random_fields.streams import channel_streams, check_periodic
 
-#: Points a width needs: then the top modes of a field hold less than 1e-8 of it, also where a few spots overlap.
-POINTS_PER_WIDTH = 3.0
+#: Points a width needs: then the top eighth of the modes holds less than 1e-8 of ten spots.
+POINTS_PER_WIDTH = 4.0
 
 
 def spots(
@@ -23,19 +23,18 @@ def spots(
     seed: int,
     channels: int = 2,
     count: Annotated[int, "number of spots m"] = 10,
-    width: Annotated[float, "width w of a spot, a share of L"] = 0.04,
-    height: Annotated[float, "largest value of the second channel, at most 1/2"] = 0.25,
+    width: Annotated[float, "width w of a spot, a share of L"] = 0.032,
+    height: Annotated[float, "share h of the first that is replaced, at most 1"] = 0.5,
 ) -> np.ndarray:
     """Smooth spots at random places, in which a first substance is partly replaced by a second.
 
-        u = 1 - 2 h b,   v = h b,   b(x) = 1 - prod_{i=1}^{m} (1 - g(x / L - s_i)),   s_i ~ U(0, 1) along each axis
+        u = 1 - h b,   v = h b,   b(x) = 1 - prod_{i=1}^{m} (1 - g(x / L - s_i)),   s_i ~ U(0, 1) along each axis
         g(z) = prod over the axes of exp((cos(2 pi z) - 1) / (2 pi w)^2), about exp(-|z|^2 / (2 w^2))
 
-    So 0 <= b < 1, and where spots overlap they merge. With h = 1/4, (u, v) goes from (1, 0) outside to (1/2, 1/4) in
-    the middle of a spot, the two states of Pearson's start. All places come from the stream of the sample.
+    So 0 <= b <= 1, and where spots overlap they merge. All places come from the stream of the sample.
 
     Args:
-        grid: the grid, of one or two dimensions and at least 3 / w points along each.
+        grid: the grid, of one or two dimensions and at least 4 / w points along each.
         indices: the indices of the samples wanted, B of them.
         seed: non-negative integer shared by all samples.
         channels: 2.
@@ -46,7 +45,7 @@ def spots(
         ValueError: a parameter out of range, not two channels, or a grid of more than two dimensions.
         TypeError: a grid that is not periodic.
         UnresolvedError: the grid cannot hold a spot.
-    Source: Pearson (1993), Science 261, 189-192, with smooth spots in place of one square.
+    Source: Pearson (1993), Science 261, 189-192, who starts from one square without smooth edges.
     """
     check_spots(count=count, width=width, height=height)
     check_periodic("spots", grid, seed, channels)
@@ -66,7 +65,7 @@ def spots(
         empty = np.ones(grid.shape)
         for bump in bumps:
             empty *= 1 - (bump[0] if grid.num_dims == 1 else np.outer(bump[0], bump[1]))
-        fields[row, 0], fields[row, 1] = 1 - 2 * height * (1 - empty), height * (1 - empty)
+        fields[row, 0], fields[row, 1] = 1 - height * (1 - empty), height * (1 - empty)
     return fields
 
 
@@ -75,5 +74,5 @@ def check_spots(*, count: int, width: float, height: float) -> None:
     check_count("spots", "count", count)
     check_positive("spots", "width", width)
     check_positive("spots", "height", height)
-    if height > 0.5:
-        raise ValueError(f"spots: `height` must be at most 0.5; got {height!r}. Above, the first channel is negative.")
+    if height > 1:
+        raise ValueError(f"spots: `height` must be at most 1; got {height!r}. Above, the first channel is negative.")

@@ -193,7 +193,11 @@ def test_advection_diffusion_has_its_closed_form() -> None:
     np.testing.assert_allclose(exact_solution(equation, grid, u0, 0.7)[0, 0], truth, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", [name for name in equation_names() if equation_named(name)().num_dims == 1])
+#: Those of two dimensions are in test_equations_2d.
+ON_A_LINE = [name for name in equation_names() if equation_named(name)().num_dims == 1]
+
+
+@pytest.mark.parametrize("name", ON_A_LINE)
 def test_defaults_of_an_equation_give_samples(name: str) -> None:
     spec = DatasetSpec(equation=name, samples=2, resolution=256, tolerance=1e-4, method="etdrk4")
     equation: Equation = spec.make_equation()
