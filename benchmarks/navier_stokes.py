@@ -243,11 +243,8 @@ def race_question(config: Config, viscosity: float, end: float, tolerance: float
     if not has_exponax:
         return {**result, "exponax order 4": "not measured: it is not installed"}
     target = max(result[method]["max_error"] for method in costs)
-    tried = [
-        _tried(points, density, viscosity, end, w0, truth)
-        for points in config.race_points
-        for density in config.race_steps
-    ]
+    settings = itertools.product(config.race_points, config.race_steps)
+    tried = [_tried(points, density, viscosity, end, w0, truth) for points, density in settings]
     good = [row for row in tried if row["max_error"] <= target]
     result["exponax order 4, all settings tried"] = tried
     if not good:
