@@ -74,9 +74,21 @@ def etdrk4_step(
     Source: Cox and Matthews (2002), J. Comput. Phys. 176, Eq. (26)-(29).
     """
     half = c.half * modes
-    a = half + c.stage * slope
+    a = c.stage * slope
+    a += half
     slope_a = nonlinear(a)
-    slope_b = nonlinear(half + c.stage * slope_a)
-    slope_c = nonlinear(c.half * a + c.stage * (2 * slope_b - slope))
+    b = c.stage * slope_a
+    b += half
+    slope_b = nonlinear(b)
+    work = half  # from here on: new memory costs more than the arithmetic does
+    d = 2 * slope_b
+    d -= slope
+    d *= c.stage
+    d += np.multiply(c.half, a, out=work)
+    slope_c = nonlinear(d)
     slope_a += slope_b
-    return c.full * modes + c.first * slope + 2 * c.middle * slope_a + c.last * slope_c
+    new = c.full * modes
+    new += np.multiply(c.first, slope, out=work)
+    new += np.multiply(2 * c.middle, slope_a, out=work)
+    new += np.multiply(c.last, slope_c, out=work)
+    return new

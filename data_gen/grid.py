@@ -117,12 +117,12 @@ class PeriodicGrid:
             return np.fft.rfft(u)
         return _fft.rfftn(u, axes=tuple(range(-self.num_dims, 0)))
 
-    def to_points(self, modes: np.ndarray) -> np.ndarray:
-        """(..., *modes_shape) complex -> (..., *shape) real: the inverse of ``to_modes``."""
+    def to_points(self, modes: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
+        """(..., *modes_shape) complex -> (..., *shape) real: the inverse of ``to_modes``, which may use up ``modes``."""
         if self.num_dims == 1:
             return np.fft.irfft(modes, self.num_points)
         for axis in range(-self.num_dims, -1):  # one by one: irfftn takes almost twice as long where memory is new
-            modes = _fft.ifft(modes, axis=axis, overwrite_x=axis > -self.num_dims)
+            modes = _fft.ifft(modes, axis=axis, overwrite_x=overwrite or axis > -self.num_dims)
         return _fft.irfft(modes, self.num_points)
 
 

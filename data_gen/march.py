@@ -261,8 +261,8 @@ class March:
         rate, elapsed = self._leak_rate(), self.time - self.kept_time
         left = np.exp(self.fine_damping * elapsed)
         self.leak = self.leak * left + 0.5 * self._lasting(elapsed) * (self.rate + rate)
-        missed = self._missed(output)
-        if self._within(missed, GRID_SHARE):
+        missed, tail = self._missed(output), self._tail_at_landing(output)
+        if self._within(missed, GRID_SHARE) and self._within(tail, 1.0):
             smaller = self._points_enough() if self.may_shrink else self.grid.num_points
             if smaller < self.grid.num_points:
                 self._shrink(smaller)
@@ -270,7 +270,7 @@ class March:
                 self._look_again(rate)
             return
         self.may_shrink &= not self.shrunk
-        points, old = self._more_points(missed), self.grid
+        points, old = self._more_points(np.maximum(missed, tail)), self.grid
         self._use_grid(points)
         self._set(_resized(self.kept_modes, old, self.grid), self.kept_time)
         self.leak = np.zeros((*self.modes.shape[:-1], self.fine_damping.shape[-1]))
@@ -338,10 +338,23 @@ class March:
             f"data."
         )
 
+    def _tail(self, time: float) -> np.ndarray:
+        """The top eighth of the modes and what is left of those dropped at the start, relative to the field."""
+        top = self.grid.modes_from(tail_start(self.grid.num_points))
+        return self._sizes(self.modes)[..., top].sum(axis=-1) + self._dropped_left(time)
+
+    def _tail_at_landing(self, output: float) -> np.ndarray:
+        """The tail where it is to be small at once: to go back to the last look is enough, as the leak was small.
+
+        In one dimension to start again costs little, and is the more cautious.
+        """
+        if self.grid.num_dims == 1 or self.time < output:
+            return np.zeros(self.modes.shape[:-1])
+        return self._tail(output)
+
     def _check_tail(self, time: float) -> None:
         """Start again on a larger grid unless the top eighth of the modes is small at an output."""
-        top = self.grid.modes_from(tail_start(self.grid.num_points))
-        tail = self._sizes(self.modes)[..., top].sum(axis=-1) + self._dropped_left(time)
+        tail = self._tail(time)
         if not self._within(tail, 1.0):
             raise TailTooLarge(self._more_points(tail))
 

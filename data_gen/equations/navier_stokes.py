@@ -40,13 +40,13 @@ def navier_stokes(
 
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
         to_velocity, from_products = multipliers(grid)
-        flow = grid.to_points(modes * to_velocity)
+        flow = grid.to_points(modes * to_velocity, overwrite=True)
         u, v = flow[:, 0], flow[:, 1]
-        product = u * v
-        v_less_u = v - u
-        v += u
-        v *= v_less_u
-        u[...] = product
+        less = v - u
+        u *= v
+        v += v
+        v -= less
+        v *= less  # (v + u) (v - u)
         slopes = grid.to_modes(flow)
         slopes *= from_products
         slope = slopes[:, :1]
