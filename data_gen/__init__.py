@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from data_gen.exact import cole_hopf
     from data_gen.generate import generate
     from data_gen.grid import PeriodicGrid, resample
-    from data_gen.plot import plot_dataset
+    from data_gen.plot import plot_dataset as plot_dataset
     from data_gen.solve import solve
     from data_gen.spec import DatasetSpec
     from data_gen.store import open_dataset
