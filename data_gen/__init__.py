@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from data_gen.exact import cole_hopf
     from data_gen.generate import generate
     from data_gen.grid import PeriodicGrid, resample
+    from data_gen.plot import plot_dataset as plot_dataset
     from data_gen.solve import solve
     from data_gen.spec import DatasetSpec
     from data_gen.store import open_dataset
@@ -69,6 +70,7 @@ __all__ = [
     "validate",
 ]
 
+#: `plot_dataset` is public but not among __all__: `from data_gen import *` must not load matplotlib.
 _HOME = {
     "CellGrid": "cells",
     "DatasetSpec": "spec",
@@ -95,6 +97,7 @@ _HOME = {
     "kuramoto_sivashinsky": "equations.kuramoto_sivashinsky",
     "navier_stokes": "equations.navier_stokes",
     "open_dataset": "store",
+    "plot_dataset": "plot",
     "resample": "grid",
     "solve": "solve",
     "taylor_green": "truths",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from data_gen.equations import equation_named, equation_names, equation_parameters
 from data_gen.flags import UsageError, parse
+
+if TYPE_CHECKING:
+    from data_gen.validate import ValidationReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +57,34 @@ class GenerateFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class InfoFlags:
-    """Say what a dataset file holds.
+    """Say what a dataset file holds and how it was made.
 
     Args:
         file: dataset file.
+        json: print the same as JSON.
     """
 
     file: Any
+    json: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotFlags:
+    """Draw one figure of a dataset file: some samples, spectra, and a summary.
+
+    Args:
+        file: dataset file.
+        out: figure to write, by its ending png, pdf or svg; by default beside the file, under its name.
+        samples: samples to draw, 1 to 6, spread over the file; by default 4, fewer where there are many rows.
+        fields: components to draw, by name; all by default.
+        overwrite: replace the figure if it exists.
+    """
+
+    file: Any
+    out: Path | None = None
+    samples: int | None = None
+    fields: tuple[str, ...] = ()
+    overwrite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +93,15 @@ class ValidateFlags:
 
     Args:
         file: dataset file.
-        truth: also compare every sample with an exact solution.
+        truth: also compare every sample with an exact solution; where there is none, solve a few again by another
+            scheme, more accurately and on twice the points (self-convergence). An error above ten times the file's
+            tolerance is wrong.
+        truth_samples: samples to solve again.
     """
 
     file: Any
     truth: bool = False
+    truth_samples: int = 4
 
 
 def generate_command(argv: list[str]) -> str:
@@ -97,32 +125,23 @@ def generate_command(argv: list[str]) -> str:
 
 def info_command(argv: list[str]) -> str:
     """`sciml-cf info FILE`."""
-    from data_gen.store import open_dataset
+    import json
 
-    path = parse(_positional(InfoFlags), argv, prog="sciml-cf info").file
-    with open_dataset(path) as data:
-        header, spec, attributes = data.header, data.spec, data.attributes
-        points = " x ".join(map(str, header.shape))
-        lengths = " x ".join(f"{extent:.6g}" for extent in header.extents)
-        rows = {
-            "file": f"{data.path} ({data.path.stat().st_size / 1e6:.1f} MB)",
-            "equation": f"{header.name}: {header.formula}",
-            "parameters": ", ".join(f"{key} = {value:g}" for key, value in header.parameters.items()) or "none",
-            "samples": header.num_samples,
-            "resolution": f"{points} points on {lengths}, {header.boundary}",
-            "times": _listed(header.times),
-            "fields": f"{data.input_name} (input: {', '.join(header.inputs)}), {data.target_name} (target: "
-            f"{', '.join(header.channels)}), {data.dtype}",
-        }
-        if spec is None:
-            rows["source"] = attributes.get("source", "unknown")
-        else:
-            exact = spec.method == spec.make_equation().exact_method
-            rows["initial"] = f"{spec.initial_condition} {dict(spec.initial_parameters)}"
-            rows["method"] = spec.method + ("" if exact else f", tolerance {spec.tolerance:g}")
-            rows["seed"] = spec.seed
-        rows["checksum"] = data.checksum
-    return "\n".join(f"{key:<11} {value}" for key, value in rows.items())
+    from data_gen.info import dataset_facts, facts_text
+
+    flags = parse(_positional(InfoFlags), argv, prog="sciml-cf info")
+    facts = dataset_facts(flags.file)
+    return json.dumps(facts, indent=2) if flags.json else facts_text(facts)
+
+
+def plot_command(argv: list[str]) -> str:
+    """`sciml-cf plot FILE`."""
+    from data_gen.plot import plot_dataset
+
+    flags = parse(_positional(PlotFlags), argv, prog="sciml-cf plot")
+    return str(
+        plot_dataset(flags.file, flags.out, samples=flags.samples, channels=flags.fields, overwrite=flags.overwrite)
+    )
 
 
 def validate_command(argv: list[str]) -> str:
@@ -130,24 +149,47 @@ def validate_command(argv: list[str]) -> str:
     from tqdm import tqdm
 
     from data_gen.errors import DatasetError
-    from data_gen.store import open_dataset
     from data_gen.validate import validate
 
     flags = parse(_positional(ValidateFlags), argv, prog="sciml-cf validate")
     with tqdm(desc="validate", unit="sample", leave=False) as bar:
-        report = validate(flags.file, truth=flags.truth, progress=lambda done: bar.update(done - bar.n))
-    if report.problems:
-        raise DatasetError(f"validate: {flags.file} is not sound: {'; '.join(report.problems)}")
-    lines = [f"{flags.file}: {report.num_samples} samples; layout, checksums and values are sound"]
-    if flags.truth:
-        lines.append(
-            f"against the exact solution, all {report.num_samples} samples: largest error {report.max_error:.3g} "
-            f"(sample {report.worst_sample}), median {report.median_error:.3g}, relative to the sample's maximum"
+        report = validate(
+            flags.file,
+            truth=flags.truth,
+            truth_samples=flags.truth_samples,
+            progress=lambda done: bar.update(done - bar.n),
         )
-        with open_dataset(flags.file) as data:
-            if data.spec is not None and data.spec.method == data.spec.make_equation().exact_method:
-                lines.append("the file was made by that exact solution, so this checks the file, not the method")
-    return "\n".join(lines)
+    if report.problems:
+        found = "; ".join(word for word in (*report.problems, report.inaccurate) if word)
+        raise DatasetError(f"validate: {flags.file} is not sound: {found}")
+    if report.inaccurate:
+        raise DatasetError(f"validate: {flags.file} is sound but not accurate: {report.inaccurate}")
+    lines = [f"{flags.file}: {report.num_samples} samples; layout, checksums and values are sound"]
+    return "\n".join(lines + (_truth_lines(report) if flags.truth else []))
+
+
+def _truth_lines(report: ValidationReport) -> list[str]:
+    """What the comparison with a truth has shown, and what it has not."""
+    from data_gen.store import open_dataset
+
+    all_of_them = len(report.compared) == report.num_samples
+    which = f"all {report.num_samples} samples" if all_of_them else f"{len(report.compared)} samples"
+    lines = [
+        f"against {report.how}, {which}: largest error {report.max_error:.3g} (sample {report.worst_sample}), median "
+        f"{report.median_error:.3g}, relative to the sample's maximum"
+    ]
+    if report.allowed is None:
+        lines.append("the file tells no tolerance, so the error is measured, not judged")
+    else:
+        lines.append(f"allowed: {report.allowed:.3g}, ten times the file's tolerance and rounding")
+    if report.truth == "self-convergence":
+        others = "" if all_of_them else f"; of the other {report.num_samples - len(report.compared)} it says nothing"
+        listed = ", ".join(map(str, report.compared[:12])) + (", ..." if len(report.compared) > 12 else "")
+        lines.append(f"this is self-convergence, not an exact solution, of samples {listed}{others}")
+    with open_dataset(report.path) as data:
+        if data.spec is not None and data.spec.method == data.spec.make_equation().exact_method:
+            lines.append("the file was made by that exact solution, so this checks the file, not the method")
+    return lines
 
 
 def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
@@ -172,13 +214,6 @@ def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
     )
     path = generate(spec, flags.out, workers=flags.workers, resume=flags.resume, overwrite=flags.overwrite)
     return info_command([str(path)])
-
-
-def _listed(times: tuple[float, ...]) -> str:
-    shown = [f"{time:g}" for time in times]
-    if len(shown) > 12:
-        shown = [*shown[:3], "...", f"{shown[-1]} ({len(times)} times)"]
-    return ", ".join(shown)
 
 
 def _named_values(words: tuple[str, ...]) -> dict[str, Any]:

@@ -15,8 +15,9 @@ JOB_ERRORS = (CheckpointError, DatasetError, NotPositiveDefinite, SolverDiverged
 # name: (module, function of the words after the name, one-line summary)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "generate": ("data_gen.commands", "generate_command", "make a dataset file: sciml-cf generate burgers --out FILE"),
-    "info": ("data_gen.commands", "info_command", "say what a dataset file holds"),
-    "validate": ("data_gen.commands", "validate_command", "check a dataset file, with --truth against exact solutions"),
+    "info": ("data_gen.commands", "info_command", "say what a dataset file holds and how it was made"),
+    "plot": ("data_gen.commands", "plot_command", "draw one figure of a dataset file"),
+    "validate": ("data_gen.commands", "validate_command", "check a dataset file, with --truth against a truth"),
     "train": ("sciml_cf.commands", "train_command", "train a Fourier neural operator on a dataset file"),
     "evaluate": ("sciml_cf.commands", "evaluate_command", "measure a run at several resolutions"),
     "predict": ("sciml_cf.commands", "predict_command", "apply a run to fields in a .npy file"),

@@ -1,0 +1,179 @@
+"""What a dataset file holds, as plain facts: for a person, for JSON, and for the title of a figure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_gen.equations import Equation
+from data_gen.grid import spectral_tail
+from data_gen.schemes import SCHEMES
+from data_gen.spec import DatasetSpec
+from data_gen.store import Dataset, open_dataset
+
+#: Samples whose spectra are looked at, spread over the file.
+LOOKED_AT = 4
+
+
+def dataset_facts(path: str | Path) -> dict[str, Any]:
+    """What a file holds and how it was made, as plain values fit for JSON; reads its header and a few samples.
+
+    Returns:
+        A dictionary with the keys file, bytes, equation, samples, kind, axes, boundary, fields, times, initial,
+        method, truth, tail, seed, blocks, versions, config_hash, checksum and source; None where a fact is unknown.
+    Raises:
+        DatasetError: the file is missing, unreadable, unfinished, or of another layout.
+    """
+    with open_dataset(path) as data:
+        header, spec, attributes = data.header, data.spec, data.attributes
+        equation = data.equation
+        parts = zip(header.axes, header.shape, header.extents, header.offsets or (), strict=True)
+        return {
+            "file": str(data.path),
+            "bytes": data.path.stat().st_size,
+            "equation": {"name": header.name, "formula": header.formula, "parameters": dict(header.parameters)},
+            "samples": header.num_samples,
+            "kind": dataset_kind(data),
+            "axes": [{"name": n, "points": p, "extent": length, "first": first} for n, p, length, first in parts],
+            "boundary": header.boundary,
+            "fields": [_field_facts(data, name) for name in (header.input_name, header.target_name)],
+            "times": list(header.times),
+            "initial": None
+            if spec is None
+            else {"name": str(spec.initial_condition), "parameters": dict(spec.initial_parameters)},
+            "method": None if spec is None else _method_facts(spec),
+            "truth": truth_kind(equation),
+            "tail": _tails(data),
+            "seed": None if spec is None else spec.seed,
+            "blocks": {
+                "samples": header.block_samples,
+                "count": -(-header.num_samples // header.block_samples),
+            },
+            "versions": json.loads(attributes.get("versions", "{}")),
+            "config_hash": attributes.get("config_hash"),
+            "checksum": data.checksum,
+            "source": "generated" if spec is not None else attributes.get("source", "unknown"),
+        }
+
+
+def facts_text(facts: dict[str, Any]) -> str:
+    """The facts of ``dataset_facts`` in aligned lines for a terminal."""
+    law, size = facts["equation"], " x ".join(str(axis["points"]) for axis in facts["axes"])
+    lengths = " x ".join(f"{axis['extent']:.6g}" for axis in facts["axes"])
+    rows: dict[str, object] = {
+        "file": f"{facts['file']} ({facts['bytes'] / 1e6:.1f} MB)",
+        "equation": ": ".join(word for word in (law["name"], law["formula"]) if word),
+        "parameters": _assignments(law["parameters"]) or "none",
+        "samples": f"{facts['samples']}, {facts['kind']}",
+        "grid": f"{size} points on {lengths}, {facts['boundary']}",
+        "axes": ", ".join(_interval(axis) for axis in facts["axes"]),
+        "times": listed_times(facts["times"]),
+    }
+    for entry in facts["fields"]:
+        stored = "" if entry["stored"] else ", a view of the target's start"
+        axes = ", ".join(f"{name} {count}" for name, count in entry["dims"].items())
+        channels = ", ".join(entry["channels"])
+        rows[entry["role"]] = f"{entry['name']} ({channels}): {axes}; {entry['dtype']}{stored}"
+    if facts["initial"] is not None:
+        rows["initial"] = " ".join([facts["initial"]["name"], _assignments(facts["initial"]["parameters"])])
+    if facts["method"] is not None:
+        rows["method"] = f"{facts['method']['name']}, {facts['method']['error']}"
+    rows["to check"] = _TRUTHS[facts["truth"]]
+    if facts["tail"] is not None:
+        shares = ", ".join(f"{name} {share:.1e}" for name, share in facts["tail"]["share"].items())
+        rows["tail"] = f"{shares} of max |u| in the top eighth of the modes, most of {facts['tail']['samples']} samples"
+    if facts["seed"] is not None:
+        rows["seed"] = facts["seed"]
+    blocks = facts["blocks"]
+    rows["blocks"] = f"{blocks['count']} of up to {blocks['samples']} samples, each with a CRC-32 a field"
+    rows["versions"] = _assignments(facts["versions"])
+    rows["source"] = facts["source"]
+    rows["checksum"] = facts["checksum"]
+    return "\n".join(f"{key:<11} {value}" for key, value in rows.items())
+
+
+def dataset_kind(data: Dataset) -> str:
+    """ "steady", "pairs" or "trajectories"."""
+    return "steady" if data.header.steady else "trajectories" if data.header.trajectories else "pairs"
+
+
+def truth_kind(equation: Equation | None) -> str | None:
+    """How samples can be checked: "exact", "self-convergence", or None where the law is not known."""
+    if equation is None:
+        return None
+    return "exact" if equation.exact is not None else "self-convergence"
+
+
+def spread_rows(num_samples: int, count: int) -> list[int]:
+    """Up to ``count`` samples spread evenly over a file, the first and the last among them."""
+    return sorted(set(np.linspace(0, num_samples - 1, min(count, num_samples)).round().astype(int).tolist()))
+
+
+def listed_times(times: list[float] | tuple[float, ...]) -> str:
+    """The times in words; of many the first few and the last."""
+    shown = [f"{time:g}" for time in times]
+    if len(shown) > 12:
+        shown = [*shown[:3], "...", f"{shown[-1]} ({len(times)} times)"]
+    return ", ".join(shown)
+
+
+_TRUTHS = {
+    "exact": "validate --truth compares every sample with an exact solution",
+    "self-convergence": "validate --truth solves a few samples again, more accurately",
+    None: "the law is not known, so there is no truth",
+}
+
+
+def _field_facts(data: Dataset, name: str) -> dict[str, Any]:
+    header = data.header
+    given = name == header.input_name
+    shape = header.stored_shapes.get(name, header.stored_shapes[header.target_name][1:])
+    axes = [axis for axis in header.stored_axes(name) if axis != "time" or not given]
+    return {
+        "name": name,
+        "role": "input" if given else "target",
+        "channels": list(header.inputs if given else header.channels),
+        "dims": dict(zip(axes, (header.num_samples, *shape), strict=True)),
+        "dtype": header.dtype,
+        "stored": name in header.stored_shapes,
+    }
+
+
+def _method_facts(spec: DatasetSpec) -> dict[str, Any]:
+    """The way of solving, and what is known of its error: the tolerance binds only where time is stepped."""
+    linear = spec.make_equation().nonlinear is None
+    stepped = spec.method in SCHEMES and not linear
+    if stepped:
+        error = f"tolerance {spec.tolerance:g} relative to max |u|"
+    elif spec.method in SCHEMES:
+        error = "a linear law, exact in time mode by mode"
+    else:
+        error = "no time stepping"
+    return {"name": spec.method, "tolerance": spec.tolerance if stepped else None, "error": error}
+
+
+def _tails(data: Dataset) -> dict[str, Any] | None:
+    """The largest share in the top eighth of the modes of a few samples, of periodic fields in one dimension."""
+    if data.header.num_dims != 1 or data.header.boundary != "periodic":
+        return None
+    rows = np.array(spread_rows(data.num_samples, LOOKED_AT))
+    share = {}
+    for name in (data.input_name, data.target_name):
+        found = [spectral_tail(data.read(name, np.array([row]))) for row in rows]
+        share[name] = float(np.max(found))
+    finite = all(np.isfinite(value) for value in share.values())
+    return {"samples": len(rows), "share": share} if finite else None
+
+
+def _assignments(values: dict[str, Any]) -> str:
+    words = (f"{k} = {v:g}" if isinstance(v, float) else f"{k} = {v}" for k, v in values.items())
+    return ", ".join(words)
+
+
+def _interval(axis: dict[str, Any]) -> str:
+    step = axis["extent"] / axis["points"]
+    last = axis["first"] + axis["extent"] - step
+    return f"{axis['name']} from {axis['first']:.6g} to {last:.6g} in steps of {step:.4g}"
