@@ -13,8 +13,8 @@ import numpy as np
 from data_gen.equations import Equation
 from data_gen.errors import check_count
 from data_gen.exact import exact_solution
-from data_gen.generate import _initial_fields as initial_fields
 from data_gen.info import spread_rows, truth_kind
+from data_gen.initial import initial_fields
 from data_gen.recompute import recompute
 from data_gen.store import Dataset, open_dataset
 
