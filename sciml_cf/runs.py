@@ -12,13 +12,16 @@ The .pt files hold tensors and plain values only and load with ``torch.load(path
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import pickle
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -224,11 +227,27 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
     """torch.save to a temporary file, flush to disk, then rename: the old file stays until the new one is whole."""
     temporary = path.with_suffix(path.suffix + ".part")
-    with temporary.open("wb") as file:
+    with _interrupt_held(), temporary.open("wb") as file:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _interrupt_held() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: within torch.save it would come out as a RuntimeError."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught:
+        signal.raise_signal(signal.SIGINT)
 
 
 def read_tensors(path: Path) -> dict[str, Any]:

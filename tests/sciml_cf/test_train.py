@@ -400,3 +400,22 @@ def test_empty_dataset_is_refused(tmp_path):
 def test_model_is_deep_copied_with_its_head(tmp_path):
     model, _ = train(tmp_path / "run", epochs=1)
     assert_same_weights(model, copy.deepcopy(model))
+
+
+def test_interrupt_while_saving_waits_for_the_whole_file(tmp_path, monkeypatch):
+    import signal
+
+    from sciml_cf import runs
+
+    save = torch.save
+
+    def interrupted(content, file):
+        signal.raise_signal(signal.SIGINT)
+        save(content, file)
+
+    monkeypatch.setattr(runs.torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runs.save_tensors(tmp_path / "last.pt", {"w": torch.ones(3)})
+    assert torch.equal(runs.read_tensors(tmp_path / "last.pt")["w"], torch.ones(3))
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
