@@ -31,7 +31,7 @@ def equation_table() -> str:
         domain = " x ".join([_number(equation.extent)] * equation.num_dims)
         time = "steady" if equation.steady else f"{equation.time:g}"
         start = _words(equation.initial_condition, equation.initial_parameters)
-        law = equation.formula.replace("|", "\\|")
+        law = f"`{equation.formula}`"
         rows.append((f"`{name}`", law, _words("", equation.parameters), domain, time, start, _truth(equation)))
     columns = ("equation", "law", "parameters", "domain", "time", "starts from", "truth")
     return _table(columns, rows)
@@ -46,7 +46,7 @@ def initial_table() -> str:
     for name in equation_names():
         for known, solution in equation_named(name)().known.items():
             rows.append(
-                (f"`{known}`", f"of {name} alone; the solution is known", _words("", law_defaults(solution.fields)))
+                (f"`{known}`", f"Of {name} alone; the solution is known.", _words("", law_defaults(solution.fields)))
             )
     return _table(("initial condition", "what it is", "parameters"), rows)
 

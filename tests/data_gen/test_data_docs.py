@@ -28,6 +28,7 @@ def example(name: str) -> str:
 def test_tables_show_what_the_code_holds() -> None:
     assert filled(TEXT) == TEXT, "run python -m benchmarks.data_docs"
     assert all(f"| `{name}` |" in TEXT for name in (*equations.equation_names(), *INITIAL_CONDITIONS))
+    assert "vortices" in equations.equation_named("navier_stokes")(forcing=0.0).known
 
 
 def test_commands_and_their_flags_exist(capsys: pytest.CaptureFixture[str]) -> None:
