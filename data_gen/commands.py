@@ -93,9 +93,9 @@ class ValidateFlags:
 
     Args:
         file: dataset file.
-        truth: also compare every sample with an exact solution; where there is none, solve a few again by another
-            scheme, more accurately and on twice the points (self-convergence). An error above ten times the file's
-            tolerance is wrong.
+        truth: also compare every sample with an exact or known solution; where there is none, solve a few again by
+            another scheme, more accurately and on twice the points (self-convergence). An error above ten times the
+            file's tolerance is wrong.
         truth_samples: samples to solve again.
     """
 

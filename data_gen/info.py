@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from data_gen.equations import Equation
 from data_gen.grid import spectral_tail
+from data_gen.initial import known_solution
 from data_gen.schemes import SCHEMES
 from data_gen.spec import DatasetSpec
 from data_gen.store import Dataset, open_dataset
 
+Truth = Literal["exact", "known", "self-convergence"]
 #: Samples whose spectra are looked at, spread over the file.
 LOOKED_AT = 4
 
@@ -29,7 +31,6 @@ def dataset_facts(path: str | Path) -> dict[str, Any]:
     """
     with open_dataset(path) as data:
         header, spec, attributes = data.header, data.spec, data.attributes
-        equation = data.equation
         parts = zip(header.axes, header.shape, header.extents, header.offsets or (), strict=True)
         return {
             "file": str(data.path),
@@ -45,7 +46,7 @@ def dataset_facts(path: str | Path) -> dict[str, Any]:
             if spec is None
             else {"name": str(spec.initial_condition), "parameters": dict(spec.initial_parameters)},
             "method": None if spec is None else _method_facts(spec),
-            "truth": truth_kind(equation),
+            "truth": truth_kind(data),
             "tail": _tails(data),
             "seed": None if spec is None else spec.seed,
             "blocks": {
@@ -100,11 +101,20 @@ def dataset_kind(data: Dataset) -> str:
     return "steady" if data.header.steady else "trajectories" if data.header.trajectories else "pairs"
 
 
-def truth_kind(equation: Equation | None) -> str | None:
-    """How samples can be checked: "exact", "self-convergence", or None where the law is not known."""
+def truth_kind(data: Dataset) -> Truth | None:
+    """How samples can be checked: against the equation's exact solution, against the known solution for where they
+    start, by solving them again, or not at all where the law is not known.
+    """
+    equation, spec = data.equation, data.spec
     if equation is None:
         return None
-    return "exact" if equation.exact is not None else "self-convergence"
+    if equation.exact is not None:
+        return "exact"
+    if spec is not None and spec.initial_condition in equation.known:
+        with contextlib.suppress(ValueError):  # not on this box, or not for so long
+            known_solution(spec, np.array([0]), data.times[-1])
+            return "known"
+    return "self-convergence"
 
 
 def spread_rows(num_samples: int, count: int) -> list[int]:
@@ -122,6 +132,7 @@ def listed_times(times: list[float] | tuple[float, ...]) -> str:
 
 _TRUTHS = {
     "exact": "validate --truth compares every sample with an exact solution",
+    "known": "validate --truth compares every sample with the known solution for its initial condition",
     "self-convergence": "validate --truth solves a few samples again, more accurately",
     None: "the law is not known, so there is no truth",
 }
@@ -156,13 +167,14 @@ def _method_facts(spec: DatasetSpec) -> dict[str, Any]:
 
 
 def _tails(data: Dataset) -> dict[str, Any] | None:
-    """The largest share in the top eighth of the modes of a few samples, of periodic fields in one dimension."""
-    if data.header.num_dims != 1 or data.header.boundary != "periodic":
+    """The largest share in the top eighth of the modes of a few samples, of periodic fields on equal axes."""
+    dims = data.header.num_dims
+    if dims > 2 or data.header.boundary != "periodic" or len(set(data.header.shape)) > 1:
         return None
     rows = np.array(spread_rows(data.num_samples, LOOKED_AT))
     share = {}
     for name in (data.input_name, data.target_name):
-        found = [spectral_tail(data.read(name, np.array([row]))) for row in rows]
+        found = [spectral_tail(data.read(name, np.array([row])), dims) for row in rows]
         share[name] = float(np.max(found))
     finite = all(np.isfinite(value) for value in share.values())
     return {"samples": len(rows), "share": share} if finite else None

@@ -51,7 +51,7 @@ def recompute(data: Dataset, equation: Equation, start: np.ndarray, times: tuple
     method = "etdrk4" if own != "etdrk4" else fastest_scheme(equation)
     tolerance = data.spec.tolerance if data.spec is not None else DEFAULT_TOLERANCE
     fine = PeriodicGrid(2 * grid.num_points, grid.extent, grid.num_dims)
-    finer_start = _refined(start, fine.num_points, grid.num_dims)
+    finer_start = resample(start, fine.num_points, grid.num_dims)
     asked = sorted({max(share * tolerance, min(FLOOR, tolerance)) for share in SHARPER})
     for sharper in asked:
         try:
@@ -70,10 +70,3 @@ def recompute(data: Dataset, equation: Equation, start: np.ndarray, times: tuple
             continue
         return Recomputed(found[(..., *(slice(None, None, 2),) * grid.num_dims)], method, sharper, fine.num_points)
     raise AssertionError("unreachable: the last tolerance returns or raises")
-
-
-def _refined(fields: np.ndarray, num_points: int, num_dims: int) -> np.ndarray:
-    """Periodic fields on more points, by Fourier interpolation along each of the last axes."""
-    for axis in range(-num_dims, 0):
-        fields = np.moveaxis(resample(np.moveaxis(fields, axis, -1), num_points), -1, axis)
-    return np.ascontiguousarray(fields)

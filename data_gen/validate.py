@@ -13,8 +13,8 @@ import numpy as np
 from data_gen.equations import Equation
 from data_gen.errors import check_count
 from data_gen.exact import exact_solution
-from data_gen.info import spread_rows, truth_kind
-from data_gen.initial import initial_fields
+from data_gen.info import Truth, spread_rows, truth_kind
+from data_gen.initial import initial_fields, known_solution
 from data_gen.recompute import recompute
 from data_gen.store import Dataset, open_dataset
 
@@ -49,7 +49,7 @@ class ValidationReport:
     max_error: float | None = None
     median_error: float | None = None
     worst_sample: int | None = None
-    truth: Literal["", "exact", "self-convergence"] = ""
+    truth: Truth | Literal[""] = ""
     compared: tuple[int, ...] = ()
     allowed: float | None = None
     inaccurate: str = ""
@@ -70,10 +70,10 @@ def validate(
 ) -> ValidationReport:
     """Check a dataset file, reading it block by block.
 
-    With ``truth``, every sample is compared with the exact solution for its initial condition. Where the equation has
-    none, a few samples are solved again by other means (see ``recompute``): that is self-convergence, and says nothing
-    of the samples left out. Errors above ``ALLOWED_FACTOR`` times the tolerance that the file records, plus the
-    rounding of what is stored, are reported as inaccurate.
+    With ``truth``, every sample is compared with the exact solution for its initial condition, or with the known one
+    if it starts from a soliton or the like. Where there is neither, a few samples are solved again by other means (see
+    ``recompute``): that is self-convergence, and says nothing of the samples left out. Errors above ``ALLOWED_FACTOR``
+    times the tolerance that the file records, plus the rounding of what is stored, are reported as inaccurate.
 
     Args:
         path: the file.
@@ -93,12 +93,9 @@ def validate(
     errors: list[np.ndarray] = []
     amplitudes: list[np.ndarray] = []
     with open_dataset(path) as data:
-        equation = data.equation
-        if truth and equation is None:
-            raise ValueError(
-                f"validate: `truth` must be False for {data.header.name}; the file does not name a law known here."
-            )
-        exact = truth and equation is not None and equation.exact is not None
+        if truth:
+            _equation_of(data)
+        kind = truth_kind(data) if truth else None
         size = data.header.block_samples
         stored = {name: data.block_checksums(name) for name in data.stored_names}
         for block, start in enumerate(range(0, data.num_samples, size)):
@@ -106,21 +103,23 @@ def validate(
             fields = {name: data.read_stored(name, rows) for name in stored}
             for name, field in fields.items():
                 problems += _field_problems(name, field, start, int(stored[name][block]))
-            if exact and equation is not None:
-                errors.append(_exact_errors(data, equation, rows, problems))
-            elif truth:
+            if kind in ("exact", "known"):
+                errors.append(_exact_errors(data, kind, rows, problems))
+            elif kind is not None:
                 amplitudes.append(_amplitudes(fields[data.stored_names[0]]))
             if progress is not None:
                 progress(rows.stop)
-        compared, how = np.arange(data.num_samples), "the exact solution"
-        if truth and not exact and equation is not None:
+        compared, how = np.arange(data.num_samples), f"the {kind} solution"
+        if kind == "self-convergence":
             compared = _chosen_rows(np.concatenate(amplitudes), truth_samples)
-            found, how = _recomputed_errors(data, equation, compared, problems)
+            found, how = _recomputed_errors(data, compared, problems)
             errors.append(found)
-        return _report(data, problems, np.concatenate(errors or [np.empty(0)]), compared, how)
+        return _report(data, problems, np.concatenate(errors or [np.empty(0)]), compared, kind, how)
 
 
-def _report(data: Dataset, problems: list[str], errors: np.ndarray, compared: np.ndarray, how: str) -> ValidationReport:
+def _report(
+    data: Dataset, problems: list[str], errors: np.ndarray, compared: np.ndarray, kind: Truth | None, how: str
+) -> ValidationReport:
     if not errors.size:
         return ValidationReport(data.path, tuple(problems), data.num_samples)
     worst = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
@@ -141,7 +140,7 @@ def _report(data: Dataset, problems: list[str], errors: np.ndarray, compared: np
         float(errors[worst]),
         float(np.median(known)) if known.size else float("nan"),
         int(compared[worst]),
-        "exact" if truth_kind(data.equation) == "exact" else "self-convergence",
+        kind or "",
         tuple(compared.tolist()),
         allowed,
         inaccurate,
@@ -206,29 +205,38 @@ def _samples(
     return start, solution.astype(np.float64), times, finite
 
 
-def _exact_errors(data: Dataset, equation: Equation, rows: slice, problems: list[str]) -> np.ndarray:
+def _exact_errors(data: Dataset, kind: Truth, rows: slice, problems: list[str]) -> np.ndarray:
     """(rows,), the largest error of each sample over the times; NaN where a field is not finite."""
     start, solution, times, finite = _samples(data, rows, problems)
     errors = np.zeros(len(start))
     for i, time in enumerate(times):
-        exact = exact_solution(equation, data.grid, start, time)
+        if kind == "known" and data.spec is not None:
+            exact = known_solution(data.spec, np.arange(data.num_samples)[rows], time)
+        else:
+            exact = exact_solution(_equation_of(data), data.grid, start, time)
         errors = np.maximum(errors, _relative(solution[:, i], exact))
     return np.where(finite, errors, np.nan)
 
 
-def _recomputed_errors(
-    data: Dataset, equation: Equation, rows: np.ndarray, problems: list[str]
-) -> tuple[np.ndarray, str]:
+def _recomputed_errors(data: Dataset, rows: np.ndarray, problems: list[str]) -> tuple[np.ndarray, str]:
     """(rows,), as ``_exact_errors``, against samples solved again; and how they were, in words."""
     start, solution, times, finite = _samples(data, rows, problems)
     if not finite.any():
         return np.full(len(rows), np.nan), "nothing"
-    again = recompute(data, equation, start[finite], times)
+    again = recompute(data, _equation_of(data), start[finite], times)
     errors = np.full(len(rows), np.nan)
     found = [_relative(solution[finite][:, i], again.fields[:, i]) for i in range(len(times))]
     errors[finite] = np.max(found, axis=0)
     how = f"what {again.method} gives at tolerance {again.tolerance:.3g} on {again.num_points} points an axis"
     return errors, how
+
+
+def _equation_of(data: Dataset) -> Equation:
+    if data.equation is None:
+        raise ValueError(
+            f"validate: `truth` must be False for {data.header.name}; the file does not name a law known here."
+        )
+    return data.equation
 
 
 def _relative(u: np.ndarray, truth: np.ndarray) -> np.ndarray:

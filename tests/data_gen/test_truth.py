@@ -80,6 +80,30 @@ def test_a_tolerance_that_cannot_be_reached_is_loosened(tmp_path: Path, monkeypa
         validate(path, truth=True)
 
 
+def test_a_known_solution_checks_every_sample_as_long_as_it_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = DatasetSpec(equation="kdv", samples=3, resolution=256, times=(0.2, 0.4), initial_condition="solitons")
+    path = generate(spec, tmp_path / "file.h5", progress=False)
+    report = validate(path, truth=True)
+    assert report.ok and report.truth == "known" and report.compared == (0, 1, 2) and report.max_error < 1e-9
+    with h5py.File(path, "r+") as file:
+        file["u"][1, 2] *= 1 + 1e-6
+    assert "sample 1 differs by 1e-06 of its maximum from the known solution" in validate(path, truth=True).inaccurate
+
+    def unknown(*words: object) -> None:
+        raise ValueError("known_solution: not for so long")
+
+    monkeypatch.setattr(import_module("data_gen.info"), "known_solution", unknown)
+    assert validate(path, truth=True, truth_samples=1).truth == "self-convergence"
+
+
+def test_flows_in_the_plane_are_solved_again(tmp_path: Path) -> None:
+    spec = DatasetSpec(equation="navier_stokes", samples=2, resolution=32, times=(0.5,), tolerance=1e-6)
+    report = validate(generate(spec, tmp_path / "file.h5", progress=False), truth=True, truth_samples=2)
+    assert report.ok and report.truth == "self-convergence" and "on 64 points an axis" in report.how
+
+
 def test_largest_samples_are_among_those_solved_again() -> None:
     amplitudes = np.ones(100)
     amplitudes[[41, 77]] = 2, 3
