@@ -227,11 +227,12 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
     """torch.save to a temporary file, flush to disk, then rename: the old file stays until the new one is whole."""
     temporary = path.with_suffix(path.suffix + ".part")
-    with _interrupt_held(), temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with _interrupt_held():
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
 
 
 @contextlib.contextmanager
