@@ -127,7 +127,7 @@ class PeriodicGrid:
         return _fft.rfftn(u, axes=tuple(range(-self.num_dims, 0)))
 
     def to_points(self, modes: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
-        """(..., *modes_shape) complex -> (..., *shape) real: inverse of ``to_modes``; may use up ``modes``."""
+        """(..., *modes_shape) complex -> (..., *shape) real: inverse of ``to_modes``, which may use up ``modes``."""
         if self.num_dims == 1:
             return np.fft.irfft(modes, self.num_points)
         for axis in range(-self.num_dims, -1):  # one by one: irfftn takes almost twice as long where memory is new
