@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_gen.device import namespace
+
 CONTOUR_POINTS = 32
 
 
@@ -73,7 +75,7 @@ def etdrk4_step(
         u after the step, a new array.
     Source: Cox and Matthews (2002), J. Comput. Phys. 176, Eq. (26)-(29).
     """
-    half = c.half * modes
+    multiply, half = namespace(modes).multiply, c.half * modes
     a = c.stage * slope
     a += half
     slope_a = nonlinear(a)
@@ -84,11 +86,11 @@ def etdrk4_step(
     d = 2 * slope_b
     d -= slope
     d *= c.stage
-    d += np.multiply(c.half, a, out=work)
+    d += multiply(c.half, a, out=work)
     slope_c = nonlinear(d)
     slope_a += slope_b
     new = c.full * modes
-    new += np.multiply(c.first, slope, out=work)
-    new += np.multiply(2 * c.middle, slope_a, out=work)
-    new += np.multiply(c.last, slope_c, out=work)
+    new += multiply(c.first, slope, out=work)
+    new += multiply(2 * c.middle, slope_a, out=work)
+    new += multiply(c.last, slope_c, out=work)
     return new

@@ -107,6 +107,15 @@ class PeriodicGrid:
         weights[..., 0] /= 2
         return weights
 
+    @property
+    def host(self) -> PeriodicGrid:
+        """The same grid with numpy's arrays: this one, unless it is on a device (see ``device.TorchGrid``)."""
+        return self
+
+    def asarray(self, values: np.ndarray) -> np.ndarray:
+        """``values`` as the arrays that the transforms take."""
+        return values
+
     def modes_from(self, shell: int) -> np.ndarray | slice:
         """Index of the modes of this shell and above, over the mode axes flattened into one."""
         return slice(shell, None) if self.num_dims == 1 else np.flatnonzero(self.shells >= shell)
@@ -140,9 +149,9 @@ def resize_modes(modes: np.ndarray, num_points: int, new_points: int, num_dims: 
         (..., *K'), complex, scaled by (new_points / num_points)^num_dims.
     """
     if new_points == num_points:
-        return modes.copy()
+        return 1 * modes
     kept = min(num_points, new_points) // 2 + 1
-    resized = np.zeros((*modes.shape[:-1], new_points // 2 + 1), dtype=modes.dtype)
+    resized = _zeros_like(modes, (*modes.shape[:-1], new_points // 2 + 1))
     resized[..., :kept] = modes[..., :kept] * (new_points / num_points)
     if min(num_points, new_points) % 2 == 0:
         pair = resized[..., kept - 1] + _mirrored(resized[..., kept - 1], num_dims - 1)
@@ -152,19 +161,26 @@ def resize_modes(modes: np.ndarray, num_points: int, new_points: int, num_dims: 
     return resized
 
 
-def _mirrored(modes: np.ndarray, num_dims: int) -> np.ndarray:
+def _zeros_like(modes: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros of the kind of ``modes``, which may be a tensor on a device."""
+    return np.zeros(shape, dtype=modes.dtype) if isinstance(modes, np.ndarray) else modes.new_zeros(shape)
+
+
+def _mirrored(modes: Any, num_dims: int) -> Any:
     """conj c(-k) at k, over the last ``num_dims`` axes, all of them signed."""
     for axis in range(-num_dims, 0):
-        modes = np.take(modes, -np.arange(modes.shape[axis]), axis=axis)
-    return np.conj(modes)
+        modes = modes[(..., -np.arange(modes.shape[axis]), *[slice(None)] * (-axis - 1))]
+    return modes.conj()
 
 
-def _resize_signed(modes: np.ndarray, num_points: int, new_points: int, axis: int) -> np.ndarray:
+def _resize_signed(modes: Any, num_points: int, new_points: int, axis: int) -> Any:
     """``resize_modes`` along one axis that holds both signs."""
-    kept = min(num_points, new_points)
-    old = np.moveaxis(modes, axis, 0)
-    new = np.zeros((new_points, *old.shape[1:]), dtype=modes.dtype)
-    nyquist, scale = kept // 2, new_points / num_points
+    shape = list(modes.shape)
+    shape[axis] = new_points
+    resized = _zeros_like(modes, tuple(shape))
+    old, new = modes.swapaxes(axis, 0), resized.swapaxes(axis, 0)
+    kept, scale = min(num_points, new_points), new_points / num_points
+    nyquist = kept // 2
     new[: kept - nyquist] = old[: kept - nyquist] * scale
     new[new_points - nyquist :] = old[num_points - nyquist :] * scale
     if kept % 2 == 0 and new_points > num_points:
@@ -172,7 +188,7 @@ def _resize_signed(modes: np.ndarray, num_points: int, new_points: int, axis: in
         new[nyquist] = new[-nyquist]
     elif kept % 2 == 0:
         new[nyquist] += old[nyquist] * scale
-    return np.ascontiguousarray(np.moveaxis(new, 0, axis))
+    return resized
 
 
 def resample(u: np.ndarray, num_points: int, num_dims: int = 1) -> np.ndarray:

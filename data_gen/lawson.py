@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_gen.device import combined, empty_rows, namespace, real_rows
+
 #: |h L| is cut here, so that e^(-hL) stays far from overflow: what is left of such a mode after a step, e^-200, is zero
 #: in float64 either way.
 LARGEST_DAMPING = 200.0
@@ -134,21 +136,16 @@ def lawson_step(
     Source: Lawson (1967), SIAM J. Numer. Anal. 4, 372-380; Verner (2010), Numer. Algorithms 53, 383-396, the "most
         efficient" pair 7(6).
     """
-    values = np.empty((STAGES + 1, *modes.shape), dtype=np.complex128)
+    multiply, values = namespace(modes).multiply, empty_rows(modes, STAGES + 1)
     values[0] = modes
-    np.multiply(slope, f.source[0], out=values[1])
-    flat = values.reshape(STAGES + 1, -1).view(np.float64)
+    multiply(slope, f.source[0], out=values[1])
+    rows = real_rows(values)
     for i in range(1, STAGES):
-        stage = _combined(_ROWS[i], flat, modes.shape)
+        stage = combined(_ROWS[i], rows, modes.shape)
         stage *= f.forward[i]
-        np.multiply(nonlinear(stage), f.source[i], out=values[i + 1])
-    new = _combined(_LAST_ROW, flat, modes.shape)
+        multiply(nonlinear(stage), f.source[i], out=values[i + 1])
+    new = combined(_LAST_ROW, rows, modes.shape)
     new *= f.full
-    error = _combined(ERROR_WEIGHTS, flat[1:], modes.shape)
+    error = combined(ERROR_WEIGHTS, rows[1:], modes.shape)
     error *= f.full
     return new, error
-
-
-def _combined(weights: np.ndarray, flat: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """sum_j weights_j flat_j as complex modes; not by BLAS, whose threads would change the last bit."""
-    return np.einsum("j,jm->m", weights, flat[: len(weights)]).view(np.complex128).reshape(shape)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data_gen.device import namespace, to_host
 from data_gen.equations import Equation
 from data_gen.errors import SolverDiverged, UnresolvedError
 from data_gen.grid import PeriodicGrid, resize_modes, tail_start
@@ -84,7 +85,8 @@ class March:
             raise ValueError("March: `equation` must have a nonlinear term; a linear one needs no time stepping.")
         self.equation, self.nonlinear, self.settings, self.names = equation, equation.nonlinear, settings, names
         self.data_grid, self.habits = grid, HABITS[grid.num_dims]
-        self.given = grid.to_modes(u0).reshape(*u0.shape[:2], -1)
+        self.xp = namespace(grid.asarray(np.zeros(1)))
+        self.given = grid.to_modes(grid.asarray(u0)).reshape(*u0.shape[:2], -1)
         self.given_slope = self._slope_on(self.given, grid)
         self.outputs = [t for t in times if t > 0]
         self.last = times[-1]
@@ -133,23 +135,21 @@ class March:
         return _unflattened(self.modes, self.grid)
 
     def _use_grid(self, points: int) -> None:
-        self.grid, self.fine = (
-            PeriodicGrid(n, self.data_grid.extent, self.data_grid.num_dims) for n in (points, 2 * points)
-        )
+        self.grid, self.fine = (replace(self.data_grid, num_points=n) for n in (points, 2 * points))
         self.symbol = self._symbol_on(self.grid)
-        self.damping = np.minimum(np.real(self.symbol), 0)
-        self.weights = self.grid.mode_weights.reshape(-1)
-        self.fine_damping = np.minimum(np.real(self._symbol_on(self.fine)), 0)
+        self.damping = self.grid.asarray(np.minimum(np.real(self.symbol), 0))
+        self.weights = self.grid.asarray(self.grid.mode_weights.reshape(-1))
+        self.fine_damping = self.grid.asarray(np.minimum(np.real(self._symbol_on(self.fine)), 0))
 
     def _set(self, modes: np.ndarray, time: float) -> None:
         self.modes, self.time = modes, time
         self.slope = self._slope_of(modes)
-        power = (np.abs(modes * self.weights) ** 2).sum(axis=(-2, -1), keepdims=True) / 2
-        self.scale = np.sqrt(power) + np.finfo(float).tiny
+        power = (abs(modes * self.weights) ** 2).sum(axis=(-2, -1), keepdims=True) / 2
+        self.scale = power**0.5 + np.finfo(float).tiny
 
     def _symbol_on(self, grid: PeriodicGrid) -> np.ndarray:
-        """(M,), or (C, M) if the components differ."""
-        symbol = np.asarray(self.equation.symbol(*grid.wavevector))
+        """(M,), or (C, M) if the components differ; on the host, where the coefficients of steps are made from it."""
+        symbol = np.asarray(self.equation.symbol(*grid.host.wavevector))
         components = symbol.shape[: max(0, symbol.ndim - grid.num_dims)]
         return np.ascontiguousarray(np.broadcast_to(symbol, components + grid.modes_shape)).reshape(*components, -1)
 
@@ -163,7 +163,7 @@ class March:
 
     def _sizes(self, modes: np.ndarray) -> np.ndarray:
         """Amplitude of each mode relative to the sample's root mean square, so that their sum bounds max |u|."""
-        sizes = np.abs(modes)
+        sizes = abs(modes)
         sizes *= self.weights
         sizes /= self.scale
         return sizes
@@ -175,7 +175,7 @@ class March:
 
     def _first_level(self) -> int:
         """Level of a step over which the nonlinear term changes u by about a thousandth."""
-        rate = self._sizes(self.slope).sum(axis=-1).max()
+        rate = float(self._sizes(self.slope).sum(axis=-1).max())
         rate = rate + 1 / self.last if np.isfinite(rate) else 1 / self.last
         return max(self._lowest_level(), self._level_of(1e-3 / (self.last * rate)))
 
@@ -190,7 +190,7 @@ class March:
         A mode damped at the rate d forgets: an error r in each step adds up to r / (1 - e^(-d step)) and not to
         r * last / step, so each mode counts with 1 / (1 + (1 - e^(-d step)) last / step).
         """
-        forgotten = -np.expm1(self.damping * step) * (self.last / step)
+        forgotten = -self.xp.expm1(self.damping * step) * (self.last / step)
         size = (self._sizes(error) / (1 + forgotten)).sum(axis=-1).max()
         return float(size / (self.settings.scheme.allowance(self.settings.tolerance) * step / self.last))
 
@@ -200,7 +200,7 @@ class March:
         shrink = 8 if not np.isfinite(ratio) else int(np.ceil(np.log(ratio / 0.5) / order / np.log(STEP_RATIO)))
         level += min(max(1, shrink), 16)
         if STEP_RATIO**-level < SMALLEST_STEP:
-            sizes = np.abs(self.modes).max(axis=(-2, -1))
+            sizes = to_host(abs(self.modes)).max(axis=(-2, -1))
             raise SolverDiverged(
                 f"solve: {self.equation.name} diverged at t = {self.time:.6g} near sample "
                 f"{self.names[np.argmax(sizes)]}: no step is small enough for `tolerance` "
@@ -227,23 +227,27 @@ class March:
         others is the difference of the nonlinear terms now, for as long as the slowest of them lives.
         """
         data, above = self.data_grid, self.data_grid.modes_from(self.grid.num_points // 2)
-        self.leak = np.zeros((*self.modes.shape[:-1], self.fine_damping.shape[-1]))
-        self.dropped, self.dropped_growth = np.zeros((*self.modes.shape[:-1], 0)), np.zeros(0)
-        if data.num_points <= self.grid.num_points or not np.abs(self.given[..., above]).any():
+        self.leak = self._no_leak()
+        self.dropped, self.dropped_growth = abs(self.modes[..., :0]), self.damping[..., :0]
+        if data.num_points <= self.grid.num_points or not abs(self.given[..., above]).any():
             return
-        self.dropped = np.abs(self.given[..., above]) * (2 / data.num_points**data.num_dims)
-        self.dropped_growth = np.real(self._symbol_on(data))[..., above]
-        life = min(self.last, 0.5 / max(-float(self.dropped_growth.max()), 0.5 / self.last))
-        self.leak = np.abs(_resized(self.given_slope, data, self.fine) - self._on_fine(self.slope)) * life
+        self.dropped = abs(self.given[..., above]) * (2 / data.num_points**data.num_dims)
+        growth = np.real(self._symbol_on(data))[..., above]
+        self.dropped_growth = self.grid.asarray(growth)
+        life = min(self.last, 0.5 / max(-float(growth.max()), 0.5 / self.last))
+        self.leak = abs(_resized(self.given_slope, data, self.fine) - self._on_fine(self.slope)) * life
 
     def _dropped_left(self, time: float) -> np.ndarray:
         """What the linear part leaves of the initial condition's dropped modes at ``time``, relative to the field."""
-        return (self.dropped * np.exp(self.dropped_growth * time) / self.scale).sum(axis=-1)
+        return to_host((self.dropped * self.xp.exp(self.dropped_growth * time) / self.scale).sum(axis=-1))
 
     def _missed(self, output: float) -> np.ndarray:
         """What the linear part leaves at ``output`` of all that has leaked so far, relative to the field."""
-        left = self.leak * np.exp(self.fine_damping * (output - self.time))
-        return (left / (self.scale * (0.5 * self.fine.num_points**self.fine.num_dims))).sum(axis=-1)
+        left = self.leak * self.xp.exp(self.fine_damping * (output - self.time))
+        return to_host((left / (self.scale * (0.5 * self.fine.num_points**self.fine.num_dims))).sum(axis=-1))
+
+    def _no_leak(self) -> np.ndarray:
+        return self.xp.zeros_like(self.scale * self.fine_damping)
 
     def _on_fine(self, modes: np.ndarray) -> np.ndarray:
         """The same field's modes on the grid of twice as many points."""
@@ -254,12 +258,12 @@ class March:
 
         It holds the modes that this grid cannot take, and what they do to the others here by aliasing.
         """
-        return np.abs(self._slope_on(self._on_fine(self.modes), self.fine) - self._on_fine(self.slope))
+        return abs(self._slope_on(self._on_fine(self.modes), self.fine) - self._on_fine(self.slope))
 
     def _look(self, output: float) -> None:
         """Add up the leak since the last look, damped as the linear part damps it; go back and grow if it matters."""
         rate, elapsed = self._leak_rate(), self.time - self.kept_time
-        left = np.exp(self.fine_damping * elapsed)
+        left = self.xp.exp(self.fine_damping * elapsed)
         self.leak = self.leak * left + 0.5 * self._lasting(elapsed) * (self.rate + rate)
         missed, tail = self._missed(output), self._tail_at_landing(output)
         if self._within(missed, GRID_SHARE) and self._within(tail, 1.0):
@@ -273,7 +277,7 @@ class March:
         points, old = self._more_points(np.maximum(missed, tail)), self.grid
         self._use_grid(points)
         self._set(_resized(self.kept_modes, old, self.grid), self.kept_time)
-        self.leak = np.zeros((*self.modes.shape[:-1], self.fine_damping.shape[-1]))
+        self.leak = self._no_leak()
         self._look_again()
 
     def _lasting(self, elapsed: float) -> np.ndarray | float:
@@ -284,12 +288,12 @@ class March:
         """
         if self.grid.num_dims == 1:
             return elapsed
-        decay = np.maximum(-self.fine_damping * elapsed, 1e-8)
-        return -np.expm1(-decay) / decay * elapsed
+        decay = (-self.fine_damping * elapsed).clip(1e-8)
+        return -self.xp.expm1(-decay) / decay * elapsed
 
     def _points_enough(self) -> int:
         """Points of the smallest grid whose top eighth of modes, and all above it, are negligible now."""
-        shells = _by_shell(self._sizes(self.modes), self.grid)
+        shells = _by_shell(to_host(self._sizes(self.modes)), self.grid)
         above = np.cumsum(shells[..., ::-1], axis=-1).max(axis=(0, 1))[::-1]
         points = self.smallest
         while points < self.grid.num_points and not above[tail_start(points)] <= NEGLIGIBLE * self.budget:
@@ -300,9 +304,9 @@ class March:
         """Drop the modes above a smaller grid; they and the leak above its finer grid count as leaked."""
         old, old_fine, modes = self.grid, self.fine, self.modes
         above = old.modes_from(points // 2)
-        lost = np.zeros_like(modes)
+        lost = self.xp.zeros_like(modes)
         lost[..., above] = modes[..., above]
-        leak = self.leak + np.abs(self._on_fine(lost))
+        leak = self.leak + abs(self._on_fine(lost))
         beyond = leak[..., old_fine.modes_from(points + 1)].sum(axis=-1) * (points / old.num_points) ** old.num_dims
         self._use_grid(points)
         self.leak = _resized(leak, old_fine, self.fine)
@@ -341,7 +345,7 @@ class March:
     def _tail(self, time: float) -> np.ndarray:
         """The top eighth of the modes and what is left of those dropped at the start, relative to the field."""
         top = self.grid.modes_from(tail_start(self.grid.num_points))
-        return self._sizes(self.modes)[..., top].sum(axis=-1) + self._dropped_left(time)
+        return to_host(self._sizes(self.modes)[..., top].sum(axis=-1)) + self._dropped_left(time)
 
     def _tail_at_landing(self, output: float) -> np.ndarray:
         """The tail where it is to be small at once: to go back to the last look is enough, as the leak was small.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from threading import Lock
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
 import numpy as np
 
+from data_gen.device import device_of, namespace, place
 from data_gen.equations import Equation
 from data_gen.etdrk import Coefficients, coefficients, etdrk4_step
 from data_gen.grid import PeriodicGrid
@@ -17,6 +18,7 @@ from data_gen.lawson import Factors, factors, lawson_step
 
 Nonlinear = Callable[[np.ndarray], np.ndarray]
 T = TypeVar("T")
+P = TypeVar("P", Coefficients, Factors)
 #: Bytes that the coefficients of one scheme's steps may take: 20 steps of ETDRK4 on 256 x 256 points.
 CACHE_BYTES = 2**26
 
@@ -62,11 +64,11 @@ def _attempt_etdrk4(
     symbol: np.ndarray, step: float, modes: np.ndarray, slope: np.ndarray, nonlinear: Nonlinear
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two half steps improved by Richardson's extrapolation with a whole one."""
-    whole, half = _step_pairs(symbol, step)
+    whole, half = _step_pairs(symbol, step, device_of(modes))
     once = etdrk4_step(modes, slope, nonlinear, whole)
     twice = etdrk4_step(modes, slope, nonlinear, half)
     twice = etdrk4_step(twice, nonlinear(twice), nonlinear, half)
-    error = np.subtract(twice, once, out=once)
+    error = namespace(modes).subtract(twice, once, out=once)
     error /= 15
     twice += error
     return twice, error
@@ -75,7 +77,7 @@ def _attempt_etdrk4(
 def _attempt_lawson(
     symbol: np.ndarray, step: float, modes: np.ndarray, slope: np.ndarray, nonlinear: Nonlinear
 ) -> tuple[np.ndarray, np.ndarray]:
-    return lawson_step(modes, slope, nonlinear, _step_factors(symbol, step))
+    return lawson_step(modes, slope, nonlinear, _step_factors(symbol, step, device_of(modes)))
 
 
 class StepCache(Generic[T]):
@@ -102,22 +104,30 @@ class StepCache(Generic[T]):
 
 def _array_bytes(value: object) -> int:
     parts = value if isinstance(value, tuple) else (value,)
-    return sum(array.nbytes for part in parts for array in vars(part).values() if isinstance(array, np.ndarray))
+    return sum(getattr(array, "nbytes", 0) for part in parts for array in vars(part).values())
 
 
-def _make_pair(symbol: np.ndarray, step: float) -> tuple[Coefficients, Coefficients]:
+def _placed(found: P, device: str) -> P:
+    """The same coefficients on a device."""
+    if not device:
+        return found
+    arrays = {name: place(array, device) for name, array in vars(found).items() if isinstance(array, np.ndarray)}
+    return replace(found, **arrays)
+
+
+def _make_pair(symbol: np.ndarray, step: float, device: str) -> tuple[Coefficients, Coefficients]:
     """Coefficients of a step and of half of it; in two dimensions most values of a symbol occur several times."""
     values, places = np.unique(symbol, return_inverse=True)
     pair = []
     for size in (step, step / 2):
         found = coefficients(values, size)
         arrays = {f.name: getattr(found, f.name)[places].reshape(symbol.shape) for f in fields(found)[1:]}
-        pair.append(Coefficients(size, **arrays))
+        pair.append(_placed(Coefficients(size, **arrays), device))
     return pair[0], pair[1]
 
 
 _step_pairs = StepCache(_make_pair)
-_step_factors: StepCache[Factors] = StepCache(factors)
+_step_factors = StepCache(lambda symbol, step, device: _placed(factors(symbol, step), device))
 
 
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(

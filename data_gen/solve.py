@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from data_gen.device import grid_on, to_host
 from data_gen.equations import Equation
 from data_gen.errors import check_positive
 from data_gen.grid import PeriodicGrid, resize_modes
@@ -20,12 +22,13 @@ DEFAULT_TOLERANCE = 1e-10
 MIN_LIMIT = HABITS[1].min_limit
 
 
-def chunk_size(num_dims: int) -> int:
+def chunk_size(num_dims: int, device: str | None = None) -> int:
     """Samples that ``solve`` marches together: the bits of a sample depend on those beside it in a chunk.
 
-    In two dimensions each is marched alone, with a step and a grid of its own.
+    In two dimensions each is marched alone, with a step and a grid of its own; but for a device, which wants more work
+    at a time.
     """
-    return HABITS[num_dims].chunk
+    return HABITS[1 if device not in (None, "cpu") else num_dims].chunk
 
 
 def solve(
@@ -39,6 +42,7 @@ def solve(
     max_step: float | None = None,
     allow_unresolved: bool = False,
     first_sample: int = 0,
+    device: str | None = None,
 ) -> np.ndarray:
     """Solution of an equation at the times asked for.
 
@@ -63,10 +67,13 @@ def solve(
         max_step: upper bound of the time step; none if None.
         allow_unresolved: march on the largest grid allowed even if it does not hold the solution.
         first_sample: number of ``u0[0]`` in messages.
+        device: where a nonlinear equation is marched: "cpu" (or None) by numpy, else by torch, on "cuda" for example,
+            or "torch" for the processor; results agree to rounding. The equation's ``nonlinear`` must then need no
+            more than the grid's methods and operators on arrays.
     Returns:
         (B, T, C, *N), float64.
     Raises:
-        ValueError: shapes, times, tolerance or values are unusable.
+        ValueError: shapes, times, tolerance, values or the device are unusable.
         UnresolvedError: the largest grid allowed does not hold the solution at the tolerance.
         SolverDiverged: the step fell to nothing or the solution lost finiteness.
     Source: Cox and Matthews (2002), J. Comput. Phys. 176; Lawson (1967), SIAM J. Numer. Anal. 4; Hairer, Norsett and
@@ -91,7 +98,7 @@ def solve(
         return result
     settings = Settings(SCHEMES[method], tolerance, max_step, allow_unresolved)
     by_size = np.argsort(np.abs(u0).reshape(u0.shape[0], -1).max(axis=-1), kind="stable")
-    chunk = chunk_size(grid.num_dims)
+    chunk, grid = chunk_size(grid.num_dims, device), grid_on(grid, device)
     for start in range(0, u0.shape[0], chunk):
         rows = by_size[start : start + chunk]
         result[rows] = _solve_chunk(equation, grid, u0[rows], times, settings, first_sample + rows)
@@ -144,5 +151,5 @@ def _solve_chunk(
 def _sampled(modes: np.ndarray, points: int, grid: PeriodicGrid) -> np.ndarray:
     """The field of coarse ``modes`` at the grid's points: padded with zeros, or sampled where they are finer."""
     finer = grid.num_points * -(-points // grid.num_points)
-    u = PeriodicGrid(finer, grid.extent, grid.num_dims).to_points(resize_modes(modes, points, finer, grid.num_dims))
-    return u[(..., *[slice(None, None, finer // grid.num_points)] * grid.num_dims)]
+    u = replace(grid, num_points=finer).to_points(resize_modes(modes, points, finer, grid.num_dims))
+    return to_host(u)[(..., *[slice(None, None, finer // grid.num_points)] * grid.num_dims)]

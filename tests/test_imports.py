@@ -58,7 +58,7 @@ CONFINED = {
     "matplotlib": ("sciml_cf/report/", "data_gen/plot.py"),
     "lightning_fabric": ("sciml_cf/train.py",),
     "tyro": ("sciml_cf/commands.py", "data_gen/flags.py", "data_gen/commands.py"),
-    "torch": ("sciml_cf/",),
+    "torch": ("sciml_cf/", "data_gen/device.py"),
     "sciml_cf": ("sciml_cf/",),
     "wandb": (),
 }

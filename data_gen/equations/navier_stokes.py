@@ -77,9 +77,9 @@ def multipliers(grid: PeriodicGrid) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Two complex arrays (2, *K): i (k_y, -k_x) / k^2, and (k_x^2 - k_y^2, k_x k_y). A derivative's Nyquist mode is 0.
     """
-    ky, kx = (np.imag(d) for d in grid.derivative)
-    square = np.add(*(k**2 for k in grid.wavevector))
+    ky, kx = (np.imag(d) for d in grid.host.derivative)
+    square = np.add(*(k**2 for k in grid.host.wavevector))
     square[0, 0] = 1.0  # the mean: both numerators vanish there
     to_velocity = np.stack(np.broadcast_arrays(1j * ky / square, -1j * kx / square))
     from_products = np.stack(np.broadcast_arrays(kx**2 - ky**2, kx * ky)).astype(np.complex128)
-    return to_velocity, from_products
+    return grid.asarray(to_velocity), grid.asarray(from_products)
