@@ -9,7 +9,7 @@ import numpy as np
 from data_gen.equations import Equation
 from data_gen.errors import SolverDiverged, UnresolvedError
 from data_gen.grid import PeriodicGrid, resize_modes, tail_start
-from data_gen.schemes import Scheme
+from data_gen.schemes import SCHEMES, Scheme
 
 #: Coarse grids are tried from this many points.
 FIRST_POINTS = 128
@@ -25,8 +25,6 @@ TAIL_SHARE = 0.1
 GRID_SHARE = 0.25
 #: Share of it for the modes that a smaller grid would drop, so that it need not grow again at once.
 NEGLIGIBLE = 0.05
-#: Steps between two looks at what the coarse grid misses.
-LOOK_EVERY = 4
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class March:
         The grid never shrinks below ``points`` again: a march started anew on more points must not end on fewer.
         """
         self.smallest = points
-        self.time, self.level = 0.0, None
+        self.time, self.level, self.past = 0.0, None, ()
         self.may_shrink, self.shrunk = True, False
         while True:
             self._use_grid(min(points, self.limit))
@@ -90,24 +88,34 @@ class March:
     @np.errstate(over="ignore", invalid="ignore")  # a step that overflows is refused
     def advance(self, time: float) -> np.ndarray:
         """Modes at ``time``, on ``self.grid``, which may have grown."""
-        scheme = self.settings.scheme
         while self.time < time:
             level = self._first_level() if self.level is None else self.level
             remaining = time - self.time
             landing = self._step_of(level) >= remaining * (1 - 1e-12)
             step = remaining if landing else self._step_of(level)
-            new, error = scheme.attempt(self.symbol, step, self.modes, self.slope, self._slope_of)
+            new, error = self._attempt(step)
             ratio = self._error_ratio(error, step)
             if not ratio <= 1:
                 self.level = self._refined(self._level_of(step / self.last) if landing else level, ratio)
                 continue
+            self.past = ((step, self.modes, self.slope), *self.past)[: self.settings.scheme.memory]
             self._set(new, time if landing else self.time + step)
             self.level = level if landing else self._coarsened(level, ratio)
             self.steps += 1
-            if landing or self.steps >= LOOK_EVERY:
+            if landing or self.steps >= self.settings.scheme.look_every:
                 self._look(time)
         self._check_tail(time)
         return self.modes
+
+    @property
+    def _scheme(self) -> Scheme:
+        """The scheme of the next step: the starter's until there is as much past as the one asked for needs."""
+        scheme = self.settings.scheme
+        return scheme if len(self.past) >= scheme.memory else SCHEMES[scheme.starter]
+
+    def _attempt(self, step: float) -> tuple[np.ndarray, np.ndarray]:
+        past = ([(taken, slope) for taken, _, slope in self.past],) if self._scheme.memory else ()
+        return self._scheme.attempt(self.symbol, step, self.modes, self.slope, self._slope_of, *past)
 
     def _use_grid(self, points: int) -> None:
         self.grid = PeriodicGrid(points, self.data_grid.extent)
@@ -158,11 +166,11 @@ class March:
         """
         forgotten = -np.expm1(self.damping * step) * (self.last / step)
         size = (self._sizes(error) / (1 + forgotten)).sum(axis=-1).max()
-        return float(size / (self.settings.scheme.allowance(self.settings.tolerance) * step / self.last))
+        return float(size / (self._scheme.allowance(self.settings.tolerance) * step / self.last))
 
     def _refined(self, level: int, ratio: float) -> int:
         """Level of a smaller step after a step refused."""
-        order = self.settings.scheme.order
+        order = self._scheme.order
         shrink = 8 if not np.isfinite(ratio) else int(np.ceil(np.log(ratio / 0.5) / order / np.log(STEP_RATIO)))
         level += min(max(1, shrink), 16)
         if STEP_RATIO**-level < SMALLEST_STEP:
@@ -176,7 +184,7 @@ class March:
 
     def _coarsened(self, level: int, ratio: float) -> int:
         """Level of the step that should follow one accepted, within a factor of two."""
-        order = self.settings.scheme.order
+        order = self._scheme.order
         grow = int(np.floor(np.log(0.7 / max(ratio, 1e-8)) / order / np.log(STEP_RATIO)))
         return max(self._lowest_level(), level - min(max(grow, -4), 4))
 
@@ -239,6 +247,8 @@ class March:
         points, old = self._more_points(missed), self.grid.num_points
         self._use_grid(points)
         self._set(resize_modes(self.kept_modes, old, points), self.kept_time)
+        earlier = [(step, resize_modes(modes, old, points)) for step, modes, _ in self.kept_past]
+        self.past = tuple((step, modes, self._slope_of(modes)) for step, modes in earlier)
         self.leak = np.zeros((*self.modes.shape[:-1], points + 1))
         self._look_again()
 
@@ -258,13 +268,14 @@ class March:
         leak[..., points] += leak[..., points + 1 :].sum(axis=-1)
         self.leak = leak[..., : points + 1] * (points / old)
         modes, self.shrunk = resize_modes(self.modes, old, points), True
+        self.past = tuple((h, resize_modes(m, old, points), resize_modes(n, old, points)) for h, m, n in self.past)
         self._use_grid(points)
         self._set(modes, self.time)
         self._look_again()
 
     def _look_again(self, rate: np.ndarray | None = None) -> None:
         """Keep the state as the one to go back to."""
-        self.kept_modes, self.kept_time, self.steps = self.modes, self.time, 0
+        self.kept_modes, self.kept_time, self.kept_past, self.steps = self.modes, self.time, self.past, 0
         self.rate = self._leak_rate() if rate is None else rate
 
     def _within(self, missed: np.ndarray, share: float) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
 import numpy as np
 
+from data_gen.adams import POINTS, Weights, adams_step, phi_functions, weights
 from data_gen.equations import Equation
 from data_gen.etdrk import Coefficients, coefficients, etdrk4_step
 from data_gen.grid import PeriodicGrid
@@ -16,22 +17,32 @@ from data_gen.lawson import Factors, factors, lawson_step
 
 Nonlinear = Callable[[np.ndarray], np.ndarray]
 
+#: Slopes of a multistep scheme closer than this part of a step are one: their difference is mostly rounding.
+CLOSEST = 0.05
+
 
 @dataclass(frozen=True)
 class Scheme:
-    """A one-step scheme with an error estimate.
+    """A scheme with an error estimate; one of several steps starts with another.
 
     Args:
         name: its name as a ``method``.
-        attempt: (symbol, step, modes, slope, nonlinear) -> modes after the step and the estimated error of them.
+        attempt: (symbol, step, modes, slope, nonlinear) -> modes after the step and the estimated error of them; a
+            scheme with a memory is handed the past as well, (step taken from there, slope there), newest first.
         order: the estimate divided by the step falls as step^order; what is kept is better by one order.
         share: factor of the allowance below; measured, so that every sample of the tests keeps to the tolerance.
+        memory: past points that it needs; until there are so many, ``starter`` steps.
+        starter: name of the scheme without memory that makes the first steps.
+        look_every: steps between two looks at what the coarse grid misses.
     """
 
     name: str
-    attempt: Callable[[np.ndarray, float, np.ndarray, np.ndarray, Nonlinear], tuple[np.ndarray, np.ndarray]]
+    attempt: Callable[..., tuple[np.ndarray, np.ndarray]]
     order: int
     share: float
+    memory: int = 0
+    starter: str = ""
+    look_every: int = 4
 
     def allowance(self, tolerance: float) -> float:
         """What the estimates of a march may add up to: share * tolerance^(order / (order + 1)).
@@ -74,6 +85,35 @@ def _attempt_lawson(
     return lawson_step(modes, slope, nonlinear, _step_factors(symbol.tobytes(), symbol.dtype.str, step))
 
 
+def _attempt_adams(
+    symbol: np.ndarray,
+    step: float,
+    modes: np.ndarray,
+    slope: np.ndarray,
+    nonlinear: Nonlinear,
+    past: Sequence[tuple[float, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """A step through the last slopes; one too close to the next to tell them apart is left out."""
+    nodes, slopes, place = [0.0], [slope], 0.0
+    for taken, old in past:
+        place -= taken / step
+        if nodes[-1] - place >= CLOSEST:
+            nodes.append(place)
+            slopes.append(old)
+    w = _step_weights(symbol.tobytes(), symbol.dtype.str, step, tuple(nodes))
+    return adams_step(modes, slopes, nonlinear, w)
+
+
+@lru_cache(maxsize=256)
+def _step_weights(symbol: bytes, dtype: str, step: float, nodes: tuple[float, ...]) -> Weights:
+    return weights(_step_phi(symbol, dtype, step), step, nodes)
+
+
+@lru_cache(maxsize=64)
+def _step_phi(symbol: bytes, dtype: str, step: float) -> np.ndarray:
+    return phi_functions(step * np.frombuffer(symbol, dtype=dtype), POINTS + 1)
+
+
 @lru_cache(maxsize=256)
 def _step_pair(symbol: bytes, dtype: str, step: float) -> tuple[Coefficients, Coefficients]:
     values = np.frombuffer(symbol, dtype=dtype)
@@ -89,5 +129,8 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     {
         "lawson7": Scheme("lawson7", _attempt_lawson, order=6, share=2.8),
         "etdrk4": Scheme("etdrk4", _attempt_etdrk4, order=4, share=0.2),
+        "adams6": Scheme(
+            "adams6", _attempt_adams, order=POINTS, share=1.0, memory=POINTS - 1, starter="etdrk4", look_every=16
+        ),
     }
 )

@@ -1,0 +1,123 @@
+"""An exponential Adams pair: a multistep scheme that integrates the linear part exactly; knows no equation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Slopes that the predictor runs through: of the present and of so many less one past points.
+POINTS = 5
+#: phi_k is summed as a power series below this |z|, and found from phi_(k-1) above, where that loses no digits.
+SERIES_RADIUS = 2.0
+SERIES_TERMS = 28
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of one step: e^(hL), those of the slopes (points, modes), of the new one, and of its extrapolation."""
+
+    full: np.ndarray
+    predictor: np.ndarray
+    corrector: np.ndarray
+    extrapolation: np.ndarray
+
+
+def phi_functions(z: np.ndarray, count: int) -> np.ndarray:
+    """phi_0 .. phi_count at z.
+
+        phi_0(z) = e^z,   phi_k(z) = (phi_{k-1}(z) - 1 / (k-1)!) / z = sum_n z^n / (n + k)!
+
+    Args:
+        z: (modes,), real or complex.
+        count: the last k.
+    Returns:
+        (count + 1, modes), of the kind of ``z``.
+    Source: Hochbruck and Ostermann (2010), Acta Numerica 19, Eq. (2.10)-(2.11).
+    """
+    found = np.empty((count + 1, *z.shape), dtype=np.result_type(z, np.float64))
+    found[0] = np.exp(z)
+    small = np.abs(z) < SERIES_RADIUS
+    far = np.where(small, 1, z)
+    near = np.where(small, z, 0)
+    series = np.zeros_like(found[0])
+    for n in range(SERIES_TERMS, -1, -1):
+        series = series * near + 1 / math.factorial(n + count)
+    for k in range(1, count + 1):
+        found[k] = (found[k - 1] - 1 / math.factorial(k - 1)) / far
+    for k in range(count, 0, -1):
+        found[k] = np.where(small, series, found[k])
+        series = series * near + 1 / math.factorial(k - 1)
+    return found
+
+
+def lagrange(nodes: Sequence[float]) -> np.ndarray:
+    """(n, n): row j holds the coefficients, lowest power first, of the polynomial that is 1 at node j, 0 at the others."""
+    rows = []
+    for j, node in enumerate(nodes):
+        others = [other for i, other in enumerate(nodes) if i != j]
+        row = np.ones(1)
+        for other in others:
+            row = np.convolve(row, np.array([-other, 1.0]) / (node - other))
+        rows.append(row)
+    return np.array(rows)
+
+
+def weights(phi: np.ndarray, step: float, nodes: Sequence[float]) -> Weights:
+    """Weights of a step for u_t = L u + N(u), from slopes N at ``nodes``.
+
+        int_0^1 e^((1-s) hL) l_j(s) ds,   l_j Lagrange's polynomials,   int_0^1 e^((1-s) z) s^i ds = i! phi_{i+1}(z)
+
+    Args:
+        phi: ``phi_functions`` of h L, at least as many as there are nodes beyond the first two.
+        step: h > 0.
+        nodes: places of the slopes in units of h, decreasing from 0 (now) into the past.
+    Returns:
+        Weights, real for a real symbol.
+    """
+    moments = np.array([math.factorial(i) * phi[i + 1] for i in range(len(nodes) + 1)])
+    known = lagrange(nodes)
+    new = lagrange([1.0, *nodes])[0]
+    return Weights(
+        full=phi[0],
+        predictor=step * np.tensordot(known, moments[:-1], axes=1),
+        corrector=step * np.tensordot(new, moments, axes=1),
+        extrapolation=known.sum(axis=1),
+    )
+
+
+def adams_step(
+    modes: np.ndarray,
+    slopes: Sequence[np.ndarray],
+    nonlinear: Callable[[np.ndarray], np.ndarray],
+    w: Weights,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One step: predict through the q slopes known, correct with the slope predicted.
+
+        p = e^(hL) u + sum_j a_j N_j          new = p + b (N(p) - sum_j c_j N_j)
+
+    which is the exponential Adams-Moulton step through q + 1 slopes: the prediction is of order q, the result of order
+    q + 1, and their difference the estimate. Two evaluations a step, with that at the result.
+
+    Args:
+        modes: u, (B, C, modes), complex.
+        slopes: N(u) now and at past points, as many as the weights are for, newest first.
+        nonlinear: N, from modes to modes.
+        w: the weights of the step.
+    Returns:
+        u after the step, and its estimated error; both new arrays.
+    Source: Hochbruck and Ostermann (2011), BIT Numer. Math. 51, 889-908, section 2; Beylkin, Keiser and Vozovoi (1998),
+        J. Comput. Phys. 147, 362-387.
+    """
+    predicted = modes * w.full
+    term = np.empty_like(predicted)
+    for slope, weight in zip(slopes, w.predictor, strict=True):
+        predicted += np.multiply(slope, weight, out=term)
+    error = nonlinear(predicted)
+    for slope, weight in zip(slopes, w.extrapolation, strict=True):
+        error -= np.multiply(slope, weight, out=term)
+    error *= w.corrector
+    predicted += error
+    return predicted, error
