@@ -106,7 +106,7 @@ def _attempt_adams(
 
 @lru_cache(maxsize=256)
 def _step_weights(symbol: bytes, dtype: str, step: float, nodes: tuple[float, ...]) -> Weights:
-    return weights(_step_phi(symbol, dtype, step), step, nodes)
+    return weights(step * np.frombuffer(symbol, dtype=dtype), _step_phi(symbol, dtype, step), step, nodes)
 
 
 @lru_cache(maxsize=64)
@@ -130,7 +130,7 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
         "lawson7": Scheme("lawson7", _attempt_lawson, order=6, share=2.8),
         "etdrk4": Scheme("etdrk4", _attempt_etdrk4, order=4, share=0.2),
         "adams6": Scheme(
-            "adams6", _attempt_adams, order=POINTS, share=1.0, memory=POINTS - 1, starter="etdrk4", look_every=16
+            "adams6", _attempt_adams, order=POINTS, share=3.0, memory=POINTS - 1, starter="etdrk4", look_every=16
         ),
     }
 )
