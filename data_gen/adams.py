@@ -19,7 +19,7 @@ FAST = 1.5
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of one step, each (modes,) or (points, modes), real for a real symbol.
+    """Weights of one step, each (modes,) or (points, modes); real ones stand twice, for real and imaginary part.
 
     Args:
         full: e^(hL).
@@ -90,6 +90,8 @@ def weights(z: np.ndarray, phi: np.ndarray, step: float, nodes: Sequence[float])
     Returns:
         Weights.
     """
+    if not np.iscomplexobj(phi):
+        phi = np.repeat(phi, 2, axis=-1)
     found = _weights(phi, step, nodes)
     if np.iscomplexobj(z) and len(nodes) > 2:
         fewer, fast = _weights(phi, step, nodes[:-1]), np.abs(z.imag) > FAST
@@ -131,13 +133,12 @@ def adams_step(
     Source: Hochbruck and Ostermann (2011), BIT Numer. Math. 51, 889-908, section 2; Beylkin, Keiser and Vozovoi (1998),
         J. Comput. Phys. 147, 362-387.
     """
-    predicted = modes * w.full
-    term = np.empty_like(predicted)
-    for slope, weight in zip(slopes, w.predictor, strict=True):
-        predicted += np.multiply(slope, weight, out=term)
-    error = nonlinear(predicted)
+    kind = w.full.dtype
+    known = np.array(slopes).reshape(len(slopes), -1, modes.shape[-1]).view(kind)
+    predicted = modes.view(kind) * w.full
+    predicted += np.einsum("jm,jbm->bm", w.predictor, known).reshape(predicted.shape)
+    error = nonlinear(predicted.view(np.complex128)).view(kind)
     error *= w.corrector
-    for slope, weight in zip(slopes, w.known, strict=True):
-        error -= np.multiply(slope, weight, out=term)
+    error -= np.einsum("jm,jbm->bm", w.known, known).reshape(predicted.shape)
     predicted += error
-    return predicted, error
+    return predicted.view(np.complex128), error.view(np.complex128)
