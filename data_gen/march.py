@@ -23,6 +23,8 @@ SMALLEST_STEP = 2.0**-30
 TAIL_SHARE = 0.1
 #: Share of that for each grid of a march: they add up, and the field they are relative to may decay later.
 GRID_SHARE = 0.25
+#: So many times what rounding u by half a unit does to the nonlinear term is taken for rounding, not for a leak.
+ROUNDING_MARGIN = 16
 #: Share of it for the modes that a smaller grid would drop, so that it need not grow again at once.
 NEGLIGIBLE = 0.05
 
@@ -75,6 +77,7 @@ class March:
         self.smallest = points
         self.time, self.level, self.past = 0.0, None, ()
         self.may_shrink, self.shrunk = True, False
+        self._check_given()
         while True:
             self._use_grid(min(points, self.limit))
             self._set(resize_modes(self.given, self.data_grid.num_points, self.grid.num_points), 0.0)
@@ -119,6 +122,7 @@ class March:
 
     def _use_grid(self, points: int) -> None:
         self.grid = PeriodicGrid(points, self.data_grid.extent)
+        self.noise: np.ndarray | None = None
         self.symbol = np.ascontiguousarray(self.equation.symbol(*self.grid.wavevector))
         self.damping = np.minimum(np.real(self.symbol), 0)
         self.weights = np.full(points // 2 + 1, 2 / points)
@@ -194,6 +198,23 @@ class March:
 
     # ---- the grid -------------------------------------------------------------------------------------------------
 
+    def _check_given(self) -> None:
+        """Refuse an initial condition that its grid does not hold, where the linear part does not damp it either."""
+        first = tail_start(self.data_grid.num_points)
+        growth = np.minimum(np.real(self.equation.symbol(*self.data_grid.wavevector)), 0) * self.outputs[0]
+        sizes = np.abs(self.given)
+        sizes[..., 1:] *= 2
+        total = np.sqrt((sizes**2).sum(axis=(-2, -1)) / 2) + np.finfo(float).tiny
+        left = (sizes * np.exp(growth))[..., first:].sum(axis=(-2, -1)) / total
+        sample = int(np.argmax(left))
+        if left[sample] > self.settings.tolerance and not self.settings.allow_unresolved:
+            raise UnresolvedError(
+                f"solve: `u0` must be resolved by its grid, as {self.equation.name} does not damp its top modes; got "
+                f"{self.data_grid.num_points} points, and the top eighth of the modes of sample {self.names[sample]} "
+                f"holds {left[sample]:.1e} of it (tolerance {self.settings.tolerance:.1e}). Use a smoother initial "
+                f"condition, more points, a larger tolerance, or allow unresolved data."
+            )
+
     def _drop(self) -> None:
         """Account for what the initial condition has above this grid.
 
@@ -227,9 +248,35 @@ class March:
     def _leak_rate(self) -> np.ndarray:
         """|what the nonlinear term is on twice as many points, less what it is here|, for each of the finer modes.
 
-        It holds the modes that this grid cannot take, and what they do to the others here by aliasing.
+        It holds the modes that this grid cannot take, and what they do to the others here by aliasing. Rounding, which
+        no grid makes smaller, is taken off: nothing may damp it, and it grows as the grids do.
         """
-        return np.abs(self.nonlinear(self._on_fine(self.modes), self.fine) - self._on_fine(self.slope))
+        fine = self._on_fine(self.modes)
+        slope = self.nonlinear(fine, self.fine)
+        rate = np.abs(slope - self._on_fine(self.slope))
+        if self.noise is None:
+            rounded = self.fine.to_modes(self.fine.to_points(fine) * (1 + ROUNDING_MARGIN * self._half_units()))
+            noise = np.abs(self.nonlinear(rounded, self.fine) - slope)
+            self._check_rounding(noise / ROUNDING_MARGIN)
+            self.noise = noise.sum(axis=-1, keepdims=True)
+        total = rate.sum(axis=-1, keepdims=True)
+        return rate * np.maximum(0, 1 - self.noise / np.maximum(total, np.finfo(float).tiny))
+
+    def _check_rounding(self, noise: np.ndarray) -> None:
+        """Refuse a tolerance that rounding, adding up in this grid's modes for as long as they live, does not leave."""
+        damping, kept = -self.fine_damping, self.grid.num_points // 2
+        life = -np.expm1(-damping * self.last) / np.where(damping > 0, damping, 1)
+        life = np.where(damping > 0, life, self.last)
+        total = float(((noise * life)[..., :kept] / (self.scale * self.grid.num_points)).sum(axis=-1).max())
+        if total > self.settings.tolerance and not self.settings.allow_unresolved:
+            raise ValueError(
+                f"solve: `tolerance` must be at least {2 * total:.0e} for {self.equation.name} up to t = "
+                f"{self.last:.3g}: so far rounding adds up there; got {self.settings.tolerance:.1e}."
+            )
+
+    def _half_units(self) -> np.ndarray:
+        """(*fine points), half a unit in the last place of 1, of random sign."""
+        return np.finfo(float).eps / 2 * np.random.default_rng(0).choice([-1.0, 1.0], self.fine.shape)
 
     def _look(self, output: float) -> None:
         """Add up the leak since the last look, damped as the linear part damps it; go back and grow if it matters."""
