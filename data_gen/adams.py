@@ -13,8 +13,8 @@ POINTS = 5
 #: phi_k is summed as a power series below this |z|, and found from phi_(k-1) above, where that loses no digits.
 SERIES_RADIUS = 2.0
 SERIES_TERMS = 28
-#: Turn |Im(h L)| in a step above which a mode is extrapolated through one slope less; measured on KdV.
-FAST = 1.5
+#: Turns |Im(h L)| in a step above which a mode is extrapolated through one, two, ... slopes less; measured on KdV.
+FAST = (1.5, 8.0, 24.0)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def weights(z: np.ndarray, phi: np.ndarray, step: float, nodes: Sequence[float])
 
         int_0^1 e^((1-s) hL) l_j(s) ds,   l_j Lagrange's polynomials,   int_0^1 e^((1-s) z) s^i ds = i! phi_{i+1}(z)
 
-    Modes that turn by more than FAST in a step do without the oldest slope: extrapolation through n points multiplies
+    Modes that turn by more than FAST in a step do without the oldest slopes: extrapolation through n points multiplies
     what alternates from one to the next by 2^n, and nothing damps those modes.
 
     Args:
@@ -93,11 +93,13 @@ def weights(z: np.ndarray, phi: np.ndarray, step: float, nodes: Sequence[float])
     if not np.iscomplexobj(phi):
         phi = np.repeat(phi, 2, axis=-1)
     found = _weights(phi, step, nodes)
-    if np.iscomplexobj(z) and len(nodes) > 2:
-        fewer, fast = _weights(phi, step, nodes[:-1]), np.abs(z.imag) > FAST
-        padded = (np.concatenate([w, np.zeros_like(w[:1])]) for w in (fewer.predictor, fewer.known))
-        predictor, known = (np.where(fast, w, v) for w, v in zip(padded, (found.predictor, found.known), strict=True))
-        found = Weights(phi[0], predictor, np.where(fast, fewer.corrector, found.corrector), known)
+    if not np.iscomplexobj(z):
+        return found
+    for count, limit in zip(range(len(nodes) - 1, 1, -1), FAST, strict=False):
+        fewer, fast = _weights(phi, step, nodes[:count]), np.abs(z.imag) > limit
+        for new, old in ((fewer.predictor, found.predictor), (fewer.known, found.known)):
+            old[:count, fast], old[count:, fast] = new[:, fast], 0
+        found.corrector[fast] = fewer.corrector[fast]
     return found
 
 
