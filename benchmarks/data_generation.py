@@ -1,9 +1,9 @@
 """What does a sample cost, and how wrong is it? Time stepping by us, by a textbook, and by exponax, in one run.
 
-For Burgers' equation every contestant gets the same initial conditions on 8192 points and is compared, sample by sample, with the Cole-Hopf
-solution; the contestants take turns, and times are of the process, not of the clock. The slow ones march a few samples
-only (the file says how many). Then whole datasets are written to disk, each in a process of its own, and every sample
-of them is compared with the truth.
+For Burgers' equation every contestant gets the same initial conditions on 8192 points and is compared, sample by
+sample, with the Cole-Hopf solution; the contestants take turns, and times are of the process, not of the clock. The
+slow ones march a few samples only (the file says how many). Then whole datasets are written to disk, each in a process
+of its own, and every sample of them is compared with the truth.
 
 The other problems are in ``data_generation_1d``.
 
@@ -44,7 +44,7 @@ class Config:
     """Settings of the benchmark.
 
     Args:
-        problems: what to measure; those other than burgers (see ``data_generation_1d``) have a result file of their own.
+        problems: what to measure; all but burgers (see ``data_generation_1d``) share a result file of their own.
         resolution: grid points of the data.
         rounds: turns of every contestant.
         samples: samples a turn for our methods, by viscosity.

@@ -63,7 +63,7 @@ def phi_functions(z: np.ndarray, count: int) -> np.ndarray:
 
 
 def lagrange(nodes: Sequence[float]) -> np.ndarray:
-    """(n, n): row j holds the coefficients, lowest power first, of the polynomial that is 1 at node j, 0 at the others."""
+    """(n, n): row j holds the coefficients, lowest power first, of the polynomial that is 1 at node j only."""
     rows = []
     for j, node in enumerate(nodes):
         others = [other for i, other in enumerate(nodes) if i != j]

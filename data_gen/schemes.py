@@ -132,7 +132,7 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
         "lawson7": Scheme("lawson7", _attempt_lawson, order=6, share=2.8),
         "etdrk4": Scheme("etdrk4", _attempt_etdrk4, order=4, share=0.2),
         "adams6": Scheme(
-            "adams6", _attempt_adams, order=POINTS, share=3.0, memory=POINTS - 1, starter="etdrk4", look_every=16
+            "adams6", _attempt_adams, order=POINTS, share=2.0, memory=POINTS - 1, starter="etdrk4", look_every=16
         ),
     }
 )
