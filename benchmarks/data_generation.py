@@ -1,9 +1,11 @@
-"""What does a sample cost, and how wrong is it? Burgers' equation by us, by a textbook, and by exponax, in one run.
+"""What does a sample cost, and how wrong is it? Time stepping by us, by a textbook, and by exponax, in one run.
 
-Every contestant gets the same initial conditions on 8192 points and is compared, sample by sample, with the Cole-Hopf
-solution; the contestants take turns, and times are of the process, not of the clock. The slow ones march a few samples
-only (the file says how many). Then whole datasets are written to disk, each in a process of its own, and every sample
-of them is compared with the truth.
+For Burgers' equation every contestant gets the same initial conditions on 8192 points and is compared, sample by
+sample, with the Cole-Hopf solution; the contestants take turns, and times are of the process, not of the clock. The
+slow ones march a few samples only (the file says how many). Then whole datasets are written to disk, each in a process
+of its own, and every sample of them is compared with the truth.
+
+The other problems are in ``data_generation_1d``.
 
     OMP_NUM_THREADS=1 python -m benchmarks.data_generation          # exponax: pip install 'sciml-cf[bench]'
 """
@@ -22,11 +24,12 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
 
+from benchmarks import data_generation_1d
 from benchmarks.common import write_result
 from data_gen import PeriodicGrid, burgers, cole_hopf, resample, solve
 from data_gen.errors import UnresolvedError
@@ -41,6 +44,7 @@ class Config:
     """Settings of the benchmark.
 
     Args:
+        problems: what to measure; all but burgers (see ``data_generation_1d``) share a result file of their own.
         resolution: grid points of the data.
         rounds: turns of every contestant.
         samples: samples a turn for our methods, by viscosity.
@@ -53,6 +57,7 @@ class Config:
         seed: seed of the initial conditions.
     """
 
+    problems: tuple[Literal["burgers", "ks", "kdv", "kdv-solitons"], ...] = ("burgers", "ks", "kdv", "kdv-solitons")
     resolution: int = 8192
     rounds: int = 3
     samples: tuple[tuple[float, int], ...] = ((0.1, 128), (0.01, 16), (0.001, 8))
@@ -257,8 +262,31 @@ def ratios(rows: dict[str, Any]) -> dict[str, float]:
     return {f"{other} / {m}": cost[other] / cost[m] for m in mine for other in cost if other not in mine}
 
 
-def main(config: Config) -> Path:
-    """Run everything and write the result file."""
+def main(config: Config) -> list[Path]:
+    """Run what is asked for and write the result files."""
+    others = [name for name in config.problems if name != "burgers"]
+    written = [main_burgers(config)] if "burgers" in config.problems else []
+    if others:
+        load = os.getloadavg()[0]
+        figures: dict[str, Any] = {name: data_generation_1d.race(name, config.seed) for name in others}
+        figures |= surroundings(load)
+        written.append(write_result("data_generation_1d", config=config, seeds=[config.seed], figures=figures))
+    return written
+
+
+def surroundings(load: float) -> dict[str, Any]:
+    """Versions of the peers, and how busy the machine was."""
+    return {
+        "exponax": {name: _version(name) for name in ("exponax", "jax", "jaxlib")},
+        "machine_shared": (
+            f"load of the machine before and after: {load:.1f} and {os.getloadavg()[0]:.1f}; above 1 other programs "
+            "shared it. Times are process times; read the ratios."
+        ),
+    }
+
+
+def main_burgers(config: Config) -> Path:
+    """Race and datasets of Burgers' equation, and their result file."""
     load = os.getloadavg()[0]
     figures: dict[str, Any] = {"burgers": {}, "ratios": {}, "datasets": {}}
     for viscosity, _ in config.samples:
@@ -272,11 +300,7 @@ def main(config: Config) -> Path:
                 row = dataset(method, samples, Path(folder), config.seed)
                 figures["datasets"][f"{method}, {samples} samples"] = row
                 print(method, samples, row)
-    figures["exponax"] = {name: _version(name) for name in ("exponax", "jax", "jaxlib")}
-    figures["machine_shared"] = (
-        f"load of the machine before and after: {load:.1f} and {os.getloadavg()[0]:.1f}; above 1 other programs shared "
-        "it. Times are process times; read the ratios."
-    )
+    figures |= surroundings(load)
     return write_result("data_generation", config=config, seeds=[config.seed], figures=figures)
 
 
@@ -290,4 +314,4 @@ def _version(name: str) -> str:
 if __name__ == "__main__":
     for flag in ("--xla_cpu_multi_thread_eigen=false", "intra_op_parallelism_threads=1"):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
-    print(main(tyro.cli(Config)))
+    print(*main(tyro.cli(Config)))

@@ -27,8 +27,9 @@ class GenerateFlags:
             usual one.
         initial_parameters: its parameters, as NAME=VALUE; those left out take their defaults.
         seed: sample i depends on it and on i alone.
-        method: "cole-hopf" is exact (Burgers only), "direct" solves Darcy's problem; "lawson7" and "etdrk4" march in
-            time; "auto" takes the exact way where there is one, else the fastest scheme proven for the equation.
+        method: "cole-hopf" is exact (Burgers only), "direct" solves Darcy's problem; "lawson7", "adams6" and "etdrk4"
+            march in time; "auto" takes the exact way where there is one, else the fastest scheme proven for the
+            equation.
         tolerance: largest relative error that time stepping may make.
         dtype: precision on disk; computing is in float64.
         out: file to write.
@@ -45,7 +46,7 @@ class GenerateFlags:
     initial_condition: str | None = None
     initial_parameters: tuple[str, ...] = ()
     seed: int = 0
-    method: Literal["auto", "lawson7", "etdrk4", "cole-hopf", "direct"] = "auto"
+    method: Literal["auto", "lawson7", "adams6", "etdrk4", "cole-hopf", "direct"] = "auto"
     tolerance: float | None = None
     dtype: Literal["float32", "float64"] = "float64"
     out: Path

@@ -10,7 +10,7 @@ from data_gen.device import namespace, to_host
 from data_gen.equations import Equation
 from data_gen.errors import SolverDiverged, UnresolvedError
 from data_gen.grid import PeriodicGrid, resize_modes, tail_start
-from data_gen.schemes import Scheme
+from data_gen.schemes import SCHEMES, Scheme
 
 #: The coarse grid may outgrow the data's own up to this factor.
 GROWTH_LIMIT = 2
@@ -21,6 +21,8 @@ SMALLEST_STEP = 2.0**-30
 TAIL_SHARE = 0.1
 #: Share of that for each grid of a march: they add up, and the field they are relative to may decay later.
 GRID_SHARE = 0.25
+#: So many times what rounding u by half a unit does to the nonlinear term is taken for rounding, not for a leak.
+ROUNDING_MARGIN = 16
 #: Share of it for the modes that a smaller grid would drop, so that it need not grow again at once.
 NEGLIGIBLE = 0.05
 
@@ -100,8 +102,9 @@ class March:
         The grid never shrinks below ``points`` again: a march started anew on more points must not end on fewer.
         """
         self.smallest = points
-        self.time, self.level = 0.0, None
+        self.time, self.level, self.past = 0.0, None, ()
         self.may_shrink, self.shrunk = True, False
+        self._check_given()
         while True:
             self._use_grid(min(points, self.limit))
             self._set(_resized(self.given, self.data_grid, self.grid), 0.0)
@@ -115,27 +118,38 @@ class March:
     @np.errstate(over="ignore", invalid="ignore")  # a step that overflows is refused
     def advance(self, time: float) -> np.ndarray:
         """(b, C, *K), modes at ``time`` on ``self.grid``, which may have grown."""
-        scheme = self.settings.scheme
         while self.time < time:
             level = self._first_level() if self.level is None else self.level
             remaining = time - self.time
             landing = self._step_of(level) >= remaining * (1 - 1e-12)
             step = remaining if landing else self._step_of(level)
-            new, error = scheme.attempt(self.symbol, step, self.modes, self.slope, self._slope_of)
+            new, error = self._attempt(step)
             ratio = self._error_ratio(error, step)
             if not ratio <= 1:
                 self.level = self._refined(self._level_of(step / self.last) if landing else level, ratio)
                 continue
+            self.past = ((step, self.modes, self.slope), *self.past)[: self.settings.scheme.memory]
             self._set(new, time if landing else self.time + step)
             self.level = level if landing else self._coarsened(level, ratio)
             self.steps += 1
-            if landing or self.steps >= self.habits.look_every:
+            if landing or self.steps >= max(self.habits.look_every, self.settings.scheme.look_every):
                 self._look(time)
         self._check_tail(time)
         return _unflattened(self.modes, self.grid)
 
+    @property
+    def _scheme(self) -> Scheme:
+        """The scheme of the next step: the starter's until there is as much past as the one asked for needs."""
+        scheme = self.settings.scheme
+        return scheme if len(self.past) >= scheme.memory else SCHEMES[scheme.starter]
+
+    def _attempt(self, step: float) -> tuple[np.ndarray, np.ndarray]:
+        past = ([(taken, slope) for taken, _, slope in self.past],) if self._scheme.memory else ()
+        return self._scheme.attempt(self.symbol, step, self.modes, self.slope, self._slope_of, *past)
+
     def _use_grid(self, points: int) -> None:
         self.grid, self.fine = (replace(self.data_grid, num_points=n) for n in (points, 2 * points))
+        self.noise: np.ndarray | None = None
         self.symbol = self._symbol_on(self.grid)
         self.damping = self.grid.asarray(np.minimum(np.real(self.symbol), 0))
         self.weights = self.grid.asarray(self.grid.mode_weights.reshape(-1))
@@ -192,11 +206,11 @@ class March:
         """
         forgotten = -self.xp.expm1(self.damping * step) * (self.last / step)
         size = (self._sizes(error) / (1 + forgotten)).sum(axis=-1).max()
-        return float(size / (self.settings.scheme.allowance(self.settings.tolerance) * step / self.last))
+        return float(size / (self._scheme.allowance(self.settings.tolerance) * step / self.last))
 
     def _refined(self, level: int, ratio: float) -> int:
         """Level of a smaller step after a step refused."""
-        order = self.settings.scheme.order
+        order = self._scheme.order
         shrink = 8 if not np.isfinite(ratio) else int(np.ceil(np.log(ratio / 0.5) / order / np.log(STEP_RATIO)))
         level += min(max(1, shrink), 16)
         if STEP_RATIO**-level < SMALLEST_STEP:
@@ -210,7 +224,7 @@ class March:
 
     def _coarsened(self, level: int, ratio: float) -> int:
         """Level of the step that should follow one accepted, within a factor of two."""
-        order = self.settings.scheme.order
+        order = self._scheme.order
         grow = int(np.floor(np.log(0.7 / max(ratio, 1e-8)) / order / np.log(STEP_RATIO)))
         return max(self._lowest_level(), level - min(max(grow, -4), 4))
 
@@ -219,6 +233,23 @@ class March:
         return 0 if self.settings.max_step is None else self._level_of(self.settings.max_step / self.last)
 
     # ---- the grid -------------------------------------------------------------------------------------------------
+
+    def _check_given(self) -> None:
+        """Refuse an initial condition that its grid does not hold where the linear part does not damp its top modes."""
+        data, top = self.data_grid, self.data_grid.modes_from(tail_start(self.data_grid.num_points))
+        if float((np.real(self._symbol_on(data))[..., top] * self.last).min()) < -1:
+            return  # what is not resolved at the start is damped, and the tail at the outputs is what counts
+        sizes = np.abs(to_host(self.given)) * data.mode_weights.reshape(-1)
+        total = np.sqrt((sizes**2).sum(axis=(-2, -1)) / 2) + np.finfo(float).tiny
+        left = sizes[..., top].sum(axis=(-2, -1)) / total
+        sample = int(np.argmax(left))
+        if left[sample] > self.settings.tolerance and not self.settings.allow_unresolved:
+            raise UnresolvedError(
+                f"solve: `u0` must be resolved by its grid, as {self.equation.name} does not damp its top modes; got "
+                f"{self.data_grid.num_points} points, and the top eighth of the modes of sample {self.names[sample]} "
+                f"holds {left[sample]:.1e} of it (tolerance {self.settings.tolerance:.1e}). Use a smoother initial "
+                f"condition, more points, a larger tolerance, or allow unresolved data."
+            )
 
     def _drop(self) -> None:
         """Account for what the initial condition has above this grid.
@@ -256,9 +287,38 @@ class March:
     def _leak_rate(self) -> np.ndarray:
         """|what the nonlinear term is on twice as many points, less what it is here|, for each of the finer modes.
 
-        It holds the modes that this grid cannot take, and what they do to the others here by aliasing.
+        It holds the modes that this grid cannot take, and what they do to the others here by aliasing. Rounding, which
+        no grid makes smaller, is taken off: nothing may damp it, and it grows as the grids do.
         """
-        return abs(self._slope_on(self._on_fine(self.modes), self.fine) - self._on_fine(self.slope))
+        fine = self._on_fine(self.modes)
+        slope = self._slope_on(fine, self.fine)
+        rate = abs(slope - self._on_fine(self.slope))
+        if self.noise is None:
+            noise = abs(self._slope_on(self._rounded(fine), self.fine) - slope)
+            self._check_rounding(to_host(noise) / ROUNDING_MARGIN)
+            self.noise = noise.sum(axis=-1, keepdims=True)
+        total = rate.sum(axis=-1, keepdims=True) + np.finfo(float).tiny
+        return rate * (1 - self.noise / total).clip(0)
+
+    def _rounded(self, fine: np.ndarray) -> np.ndarray:
+        """Modes of the same field on the finer grid, each value off by a margin times half a unit in its last place."""
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], self.fine.shape)
+        factors = self.grid.asarray(1 + ROUNDING_MARGIN * np.finfo(float).eps / 2 * signs)
+        return self.fine.to_modes(self.fine.to_points(_unflattened(fine, self.fine)) * factors).reshape(fine.shape)
+
+    def _check_rounding(self, noise: np.ndarray) -> None:
+        """Refuse a tolerance that rounding, adding up in this grid's modes for as long as they live, does not leave."""
+        damping = -to_host(self.fine_damping)
+        life = -np.expm1(-damping * self.last) / np.where(damping > 0, damping, 1)
+        life = np.where(damping > 0, life, self.last)
+        sizes = noise * life / to_host(self.scale) / (0.5 * self.fine.num_points**self.fine.num_dims)
+        sizes[..., self.fine.modes_from(self.grid.num_points // 2)] = 0
+        total = float(sizes.sum(axis=-1).max())
+        if total > self.settings.tolerance and not self.settings.allow_unresolved:
+            raise ValueError(
+                f"solve: `tolerance` must be at least {2 * total:.0e} for {self.equation.name} up to t = "
+                f"{self.last:.3g}: so far rounding adds up there; got {self.settings.tolerance:.1e}."
+            )
 
     def _look(self, output: float) -> None:
         """Add up the leak since the last look, damped as the linear part damps it; go back and grow if it matters."""
@@ -277,6 +337,8 @@ class March:
         points, old = self._more_points(np.maximum(missed, tail)), self.grid
         self._use_grid(points)
         self._set(_resized(self.kept_modes, old, self.grid), self.kept_time)
+        earlier = [(step, _resized(modes, old, self.grid)) for step, modes, _ in self.kept_past]
+        self.past = tuple((step, modes, self._slope_of(modes)) for step, modes in earlier)
         self.leak = self._no_leak()
         self._look_again()
 
@@ -309,6 +371,7 @@ class March:
         leak = self.leak + abs(self._on_fine(lost))
         beyond = leak[..., old_fine.modes_from(points + 1)].sum(axis=-1) * (points / old.num_points) ** old.num_dims
         self._use_grid(points)
+        self.past = tuple((h, _resized(m, old, self.grid), _resized(n, old, self.grid)) for h, m, n in self.past)
         self.leak = _resized(leak, old_fine, self.fine)
         self.leak[..., points] += beyond  # of all modes of the top shell, those along an axis are damped least
         self.shrunk = True
@@ -317,7 +380,7 @@ class March:
 
     def _look_again(self, rate: np.ndarray | None = None) -> None:
         """Keep the state as the one to go back to."""
-        self.kept_modes, self.kept_time, self.steps = self.modes, self.time, 0
+        self.kept_modes, self.kept_time, self.kept_past, self.steps = self.modes, self.time, self.past, 0
         self.rate = self._leak_rate() if rate is None else rate
 
     def _within(self, missed: np.ndarray, share: float) -> bool:

@@ -47,12 +47,14 @@ def solve(
     """Solution of an equation at the times asked for.
 
     A linear equation is solved exactly, mode by mode, in one step. Otherwise an exponential scheme marches chunks of
-    ``chunk_size`` samples, sorted by amplitude, on a coarse Fourier grid; both integrate the linear part exactly:
+    ``chunk_size`` samples, sorted by amplitude, on a coarse Fourier grid; all integrate the linear part exactly:
 
         "etdrk4"   each step of ETDRK4 is compared with two of half its size; the difference controls the step and, by
                    Richardson's extrapolation, improves the result
         "lawson7"  an integrating factor and Verner's pair of orders 7 and 6; a third of the cost at 1e-10, for
                    equations whose symbol is real
+        "adams6"   an exponential Adams pair, predicting through five slopes and correcting through six: two evaluations
+                   a step; for dispersion and for damping of high order. By numpy only
 
     The coarse grid grows until neither the top eighth of the modes at the output times nor what the missing ones have
     fed to the others matters at the tolerance. Modes above it are zero in the result.
@@ -62,7 +64,7 @@ def solve(
         grid: the grid of ``u0``.
         u0: (B, C, *N), real, at time 0; all its modes are used as far as they matter.
         times: T increasing times, 0 or later, in the equation's units.
-        method: "etdrk4", "lawson7", or "auto" for the faster one proven for the equation.
+        method: "etdrk4", "lawson7", "adams6", or "auto" for the fastest one proven for the equation.
         tolerance: largest allowed error relative to max |u|, about; 1e-10 if None.
         max_step: upper bound of the time step; none if None.
         allow_unresolved: march on the largest grid allowed even if it does not hold the solution.
@@ -76,16 +78,20 @@ def solve(
         ValueError: shapes, times, tolerance, values or the device are unusable.
         UnresolvedError: the largest grid allowed does not hold the solution at the tolerance.
         SolverDiverged: the step fell to nothing or the solution lost finiteness.
-    Source: Cox and Matthews (2002), J. Comput. Phys. 176; Lawson (1967), SIAM J. Numer. Anal. 4; Hairer, Norsett and
-        Wanner (1993), Solving ODEs I, II.4.
+    Source: Cox and Matthews (2002), J. Comput. Phys. 176; Lawson (1967), SIAM J. Numer. Anal. 4; Hochbruck and
+        Ostermann (2011), BIT Numer. Math. 51; Hairer, Norsett and Wanner (1993), Solving ODEs I, II.4.
     """
     u0 = _checked_fields(equation, grid, u0)
     times = _checked_times(times)
     if equation.nonlinear is not None and grid.num_dims not in HABITS:
         raise ValueError(f"solve: `grid` must have at most {max(HABITS)} dimensions; got {grid.num_dims}.")
-    method = fastest_scheme(equation) if method == "auto" else method
-    if method not in SCHEMES:
-        raise ValueError(f"solve: `method` must be auto or one of {', '.join(SCHEMES)}; got {method!r}.")
+    schemes = [name for name in SCHEMES if device in (None, "cpu") or not SCHEMES[name].memory]
+    if method == "auto":
+        fastest = fastest_scheme(equation)
+        method = fastest if fastest in schemes else "etdrk4"
+    if method not in schemes:
+        where = "" if method not in SCHEMES else f" on {device}"
+        raise ValueError(f"solve: `method` must be auto or one of {', '.join(schemes)}{where}; got {method!r}.")
     tolerance = DEFAULT_TOLERANCE if tolerance is None else tolerance
     check_positive("solve", "tolerance", tolerance)
     if max_step is not None:

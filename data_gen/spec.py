@@ -19,7 +19,7 @@ from data_gen.initial import check_initial, initial_defaults, initial_names
 from data_gen.schemes import SCHEMES, fastest_scheme
 from data_gen.solve import DEFAULT_TOLERANCE
 
-Method = Literal["auto", "lawson7", "etdrk4", "cole-hopf", "direct"]
+Method = Literal["auto", "lawson7", "adams6", "etdrk4", "cole-hopf", "direct"]
 DType = Literal["float32", "float64"]
 #: Points along each axis if none are given, by the number of dimensions.
 USUAL_RESOLUTION = {1: 8192, 2: 256}
@@ -41,8 +41,8 @@ class DatasetSpec:
         initial_parameters: its parameters by name; those left out take the equation's usual values for its usual
             initial condition, else their defaults.
         seed: non-negative integer; sample i depends on it and on i alone.
-        method: "lawson7" or "etdrk4" (see ``solve``), "cole-hopf" (Burgers), "direct" (Darcy), or "auto": the exact
-            way where there is one, else the fastest scheme proven for the equation. Stored resolved.
+        method: "lawson7", "adams6" or "etdrk4" (see ``solve``), "cole-hopf" (Burgers), "direct" (Darcy), or "auto": the
+            exact way where there is one, else the fastest scheme proven for the equation. Stored resolved.
         tolerance: largest relative error that time stepping may make.
         dtype: precision on disk; computing is in float64.
         allow_unresolved: store fields that the grid cannot hold.

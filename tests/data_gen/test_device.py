@@ -27,12 +27,15 @@ def test_solve_by_torch_equals_numpy_for_navier_stokes(method: str) -> None:
     np.testing.assert_allclose(there, here, atol=1e-12 * np.abs(here).max())
 
 
-@pytest.mark.parametrize("equation", [burgers(viscosity=0.05), allen_cahn(), kdv()], ids=lambda e: e.name)
-def test_solve_by_torch_equals_numpy_on_a_line(equation) -> None:
+@pytest.mark.parametrize(
+    ("equation", "method"), [(burgers(viscosity=0.05), "auto"), (allen_cahn(), "auto"), (kdv(), "etdrk4")]
+)
+def test_solve_by_torch_equals_numpy_on_a_line(equation, method) -> None:
     grid = PeriodicGrid(128, equation.extent)
     angle = 2 * np.pi / grid.extent * grid.points
     u0 = np.stack([np.sin(angle), 0.5 * np.cos(2 * angle) + 0.2])[:, None]
-    here, there = (solve(equation, grid, u0, [0.3], tolerance=1e-7, device=d) for d in ("cpu", "torch:cpu"))
+    settings = {"tolerance": 1e-7, "method": method}
+    here, there = (solve(equation, grid, u0, [0.3], device=d, **settings) for d in ("cpu", "torch:cpu"))
     np.testing.assert_allclose(there, here, atol=1e-11)
 
 
@@ -44,6 +47,15 @@ def test_samples_by_torch_march_together_and_keep_the_tolerance() -> None:
     )
     assert chunk_size(2, "torch") == chunk_size(2, "cuda") == 16 and chunk_size(2, "cpu") == 1
     np.testing.assert_allclose(there, here, atol=1e-8 * np.abs(here).max())
+
+
+def test_a_scheme_with_a_memory_is_for_numpy_alone() -> None:
+    u0 = np.sin(2 * np.pi / 32 * PeriodicGrid(64, 32.0).points)[None, None]
+    grid, times = PeriodicGrid(64, 32.0), [0.1]
+    there = solve(kdv(), grid, u0, times, tolerance=1e-7, device="torch")
+    np.testing.assert_allclose(there, solve(kdv(), grid, u0, times, tolerance=1e-7), atol=1e-7)
+    with pytest.raises(ValueError, match="`method` must be auto or one of lawson7, etdrk4 on torch; got 'adams6'"):
+        solve(kdv(), grid, u0, times, method="adams6", device="torch")
 
 
 def test_a_torch_grid_transforms_resizes_and_differentiates_as_its_host_does() -> None:

@@ -17,7 +17,7 @@ def relative_errors(u: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.abs(u - truth).max(axis=-1) / np.abs(truth).max(axis=-1)
 
 
-@pytest.mark.parametrize("method", ["lawson7", "etdrk4"])
+@pytest.mark.parametrize("method", ["lawson7", "etdrk4", "adams6"])
 @pytest.mark.parametrize("tolerance", [1e-6, 1e-8, 1e-10])
 @pytest.mark.parametrize(("viscosity", "samples"), [(0.5, 32), (0.1, 320), (0.01, 16)])
 def test_solve_burgers_meets_the_tolerance_for_every_sample(
@@ -29,7 +29,7 @@ def test_solve_burgers_meets_the_tolerance_for_every_sample(
     assert relative_errors(u, truth).max() < tolerance
 
 
-@pytest.mark.parametrize("method", ["lawson7", "etdrk4"])
+@pytest.mark.parametrize("method", ["lawson7", "etdrk4", "adams6"])
 def test_solve_burgers_with_a_mean_at_several_times(method: str) -> None:
     u0 = gaussian_random_field(GRID, range(2), seed=1) + 0.8
     u = solve(burgers(viscosity=0.1), GRID, u0, [0.0, 1e-3, 0.3, 1.0], method=method, tolerance=1e-9)
@@ -93,7 +93,7 @@ def test_solve_kdv_soliton_keeps_its_shape() -> None:
     kdv = Equation("kdv", {}, lambda k: 1j * k**3, nonlinear)
     soliton = [0.5 / np.cosh(0.5 * (grid.points - 15 - t)) ** 2 for t in (0.0, 5.0)]
     assert ik.shape == (129,)
-    u = solve(kdv, grid, soliton[0][None, None], [5.0], tolerance=1e-7)[0, 0, 0]
+    u = solve(kdv, grid, soliton[0][None, None], [5.0], tolerance=5e-7)[0, 0, 0]
     np.testing.assert_allclose(u, soliton[1], atol=5e-7)
 
 
@@ -109,7 +109,7 @@ def test_solve_advection_moves_by_whole_points() -> None:
     np.testing.assert_allclose(u, np.roll(u0, -6, axis=-1), atol=1e-12)
 
 
-@pytest.mark.parametrize("method", ["lawson7", "etdrk4"])
+@pytest.mark.parametrize("method", ["lawson7", "etdrk4", "adams6"])
 def test_solve_names_the_sample_that_blows_up(method: str) -> None:
     grid = PeriodicGrid(32, 1.0)
     blow_up = Equation("blow_up", {}, lambda k: 0.0 * k, lambda m, on: on.to_modes(on.to_points(m) ** 2))
@@ -118,7 +118,7 @@ def test_solve_names_the_sample_that_blows_up(method: str) -> None:
         solve(blow_up, grid, u0, [2.0], method=method, tolerance=1e-6, first_sample=40)
 
 
-@pytest.mark.parametrize("method", ["lawson7", "etdrk4"])
+@pytest.mark.parametrize("method", ["lawson7", "etdrk4", "adams6"])
 def test_solve_never_accepts_nan(method: str) -> None:
     broken = Equation("broken", {}, lambda k: -(k**2), lambda m, on: np.full_like(m, np.nan))
     with pytest.raises(SolverDiverged, match="broken diverged at t = 0 near sample 0"):
@@ -144,7 +144,7 @@ def test_solve_refuses_a_front_that_no_allowed_grid_holds() -> None:
         ({"times": [1.0, 0.5]}, "`times` must be increasing"),
         ({"times": [-1.0]}, "`times` must be increasing"),
         ({"times": [float("nan")]}, "`times` must be increasing"),
-        ({"method": "euler"}, "`method` must be auto or one of lawson7, etdrk4; got 'euler'"),
+        ({"method": "euler"}, "`method` must be auto or one of lawson7, etdrk4, adams6; got 'euler'"),
         ({"tolerance": 0.0}, "`tolerance` must be a finite number above 0"),
         ({"max_step": -1.0}, "`max_step` must be a finite number above 0"),
         ({"grid": PeriodicGrid(64, 1.0, 2)}, "`grid` must have 1 dimensions; got 2"),

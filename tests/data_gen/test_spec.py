@@ -105,10 +105,10 @@ def test_preset_is_the_dataset_of_the_papers() -> None:
             {"initial_condition": "sines", "initial_parameters": {"max_mode": 2.5}},
             "sines: `max_mode` must be an integer of at least 1; got 2.5",
         ),
-        ({"method": "euler"}, "`method` must be one of auto, lawson7, etdrk4, cole-hopf, direct; got 'euler'"),
+        ({"method": "euler"}, "`method` must be one of auto, lawson7, adams6, etdrk4, cole-hopf, direct; got 'euler'"),
         (
             {"equation": "heat", "method": "cole-hopf"},
-            "`method` of heat must be auto or lawson7 or etdrk4; got 'cole-hopf'",
+            "`method` of heat must be auto or lawson7 or etdrk4 or adams6; got 'cole-hopf'",
         ),
         ({"dtype": "float16"}, "`dtype` must be one of float32, float64; got 'float16'"),
     ],
