@@ -21,6 +21,8 @@ DIGITS = 42.0
 #: Range of the exponents that is summed without rescaling; exp of it and of its negative are far from overflow.
 SAFE_RANGE = 300.0
 MAX_QUADRATURE = 2**20
+#: Largest part of a solution that the rounding of its quadrature may be.
+LARGEST_ROUNDING = 1e-8
 #: Samples summed together: fits the cache.
 CHUNK = 16
 
@@ -78,7 +80,7 @@ def cole_hopf(u0: np.ndarray, *, viscosity: float, time: float, extent: float) -
     Returns:
         (..., N), float64, u(x_j, t). Its rows depend on the others at the level of rounding only.
     Raises:
-        ValueError: a parameter is not a positive number, or ``u0`` is not finite.
+        ValueError: a parameter is not a positive number, ``u0`` is not finite, or the solution has decayed to rounding.
         SolverDiverged: the quadrature did not settle with a million nodes.
     Source: Hopf (1950), Comm. Pure Appl. Math. 3, Eq. (12); Cole (1951), Quart. Appl. Math. 9, 225-236.
     """
@@ -97,6 +99,9 @@ def cole_hopf(u0: np.ndarray, *, viscosity: float, time: float, extent: float) -
     if speed == 0:
         return np.broadcast_to(mean, batch.shape).reshape(u0.shape).copy()
     numbers = (speed, float(viscosity), float(time), float(extent))
+    decay = viscosity * time * (2 * np.pi / extent) ** 2
+    if decay > DIGITS:
+        raise ValueError(_decayed(viscosity, time, f"exp(-{decay:.3g}) of its waves"))
     nodes, tiled = _first_nodes(modes, num_points, numbers)
     while True:
         result = _solve_on(modes, num_points, nodes, tiled, numbers)
@@ -105,6 +110,7 @@ def cole_hopf(u0: np.ndarray, *, viscosity: float, time: float, extent: float) -
         spread = np.abs(modes).sum(axis=-1).max() * 2 / num_points / viscosity
         change = np.abs(finer - result[watched]).max() / speed
         if change <= 1e-14 + np.finfo(float).eps * spread:
+            _check_size((result + mean)[np.ptp(batch, axis=-1) > 0], viscosity, time)
             return (result + mean).reshape(u0.shape)
         nodes *= 2
         if not nodes <= MAX_QUADRATURE:
@@ -112,6 +118,20 @@ def cole_hopf(u0: np.ndarray, *, viscosity: float, time: float, extent: float) -
                 f"cole_hopf: the quadrature still changes by {change:.1e} at {nodes // 2} nodes; `viscosity` "
                 f"{viscosity:g} at `time` {time:g} needs a finer one."
             )
+
+
+def _check_size(u: np.ndarray, viscosity: float, time: float) -> None:
+    """The result is a mean of (x - Y) / t, whose rounding is of the size of its spread sqrt(2 nu / t), not of u."""
+    left = float(np.abs(u).max(axis=-1).min(initial=np.inf))
+    if np.finfo(float).eps * np.sqrt(2 * viscosity / time) > LARGEST_ROUNDING * left:
+        raise ValueError(_decayed(viscosity, time, f"values up to {left:.1e}"))
+
+
+def _decayed(viscosity: float, time: float, what: str) -> str:
+    return (
+        f"cole_hopf: `viscosity` must leave more of `u0` than rounding; got {viscosity:g}, which at `time` {time:g} "
+        f"leaves {what}. Use a smaller viscosity, a shorter time, or time stepping (method lawson7)."
+    )
 
 
 def _potential_modes(batch: np.ndarray, mean: np.ndarray, time: float, extent: float) -> tuple[np.ndarray, float]:

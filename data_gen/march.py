@@ -17,6 +17,8 @@ GROWTH_LIMIT = 2
 #: Steps are STEP_RATIO^-j of the whole time, so that their coefficients can be shared by chunks.
 STEP_RATIO = 2**0.25
 SMALLEST_STEP = 2.0**-30
+#: An estimate below this is of rounding; the step to an output may be too short to have less.
+ROUNDING = 16 * float(np.finfo(float).eps)
 #: Share of the tolerance that the modes dropped may take.
 TAIL_SHARE = 0.1
 #: Share of that for each grid of a march: they add up, and the field they are relative to may decay later.
@@ -125,6 +127,8 @@ class March:
             step = remaining if landing else self._step_of(level)
             new, error = self._attempt(step)
             ratio = self._error_ratio(error, step)
+            if landing and ratio * self._allowed(step) < ROUNDING:
+                ratio = 0.0
             if not ratio <= 1:
                 self.level = self._refined(self._level_of(step / self.last) if landing else level, ratio)
                 continue
@@ -206,7 +210,10 @@ class March:
         """
         forgotten = -self.xp.expm1(self.damping * step) * (self.last / step)
         size = (self._sizes(error) / (1 + forgotten)).sum(axis=-1).max()
-        return float(size / (self._scheme.allowance(self.settings.tolerance) * step / self.last))
+        return float(size / self._allowed(step))
+
+    def _allowed(self, step: float) -> float:
+        return self._scheme.allowance(self.settings.tolerance) * step / self.last
 
     def _refined(self, level: int, ratio: float) -> int:
         """Level of a smaller step after a step refused."""

@@ -13,9 +13,13 @@ from data_gen import (
     burgers,
     fisher_kpp,
     kdv,
+    kdv_solitons,
     kuramoto_sivashinsky,
+    solve,
 )
 from data_gen.adams import adams_step, lagrange, phi_functions, weights
+from data_gen.errors import UnresolvedError
+from data_gen.random_fields import piecewise_constant
 from data_gen.schemes import SCHEMES, fastest_scheme
 
 
@@ -118,3 +122,34 @@ def test_scheme_names_are_their_keys_and_starters_need_no_past() -> None:
         assert scheme.name == name
         assert not scheme.memory or SCHEMES[scheme.starter].memory == 0
     assert fastest_scheme(kuramoto_sivashinsky()) == "adams6"
+
+
+def test_kdv_keeps_to_tight_tolerances_and_names_the_one_attainable() -> None:
+    """Rounding in modes that nothing damps was once taken for a grid too coarse, on any grid."""
+    grid, solitons = PeriodicGrid(512, 32.0), {"speeds": [4.0, 8.0], "centres": [14.0, 12.0]}
+    u0, truth = (
+        sum(kdv_solitons(grid.points + m * grid.extent, t, **solitons) for m in (-1, 0, 1)) for t in (0.0, 0.5)
+    )
+    for tolerance in (1e-10, 2e-12):
+        u = solve(kdv(), grid, u0[None, None], [0.5], tolerance=tolerance)[0, 0, 0]
+        assert np.abs(u - truth).max() < tolerance * truth.max()
+    with pytest.raises(ValueError, match=r"`tolerance` must be at least \d+e-1\d for kdv up to t = 0.5: .*got 2.0e-14"):
+        solve(kdv(), grid, u0[None, None], [0.5], tolerance=2e-14)
+
+
+def test_kdv_is_refused_from_jumps_that_nothing_smooths() -> None:
+    grid = PeriodicGrid(1024, 32.0)
+    u0 = piecewise_constant(grid, range(2), seed=0)
+    with pytest.raises(UnresolvedError, match="`u0` must be resolved by its grid, as kdv does not damp its top modes"):
+        solve(kdv(), grid, u0, [0.1], tolerance=1e-4)
+    smoothed = solve(kuramoto_sivashinsky(), grid, u0, [1.0], tolerance=1e-4)
+    assert np.isfinite(smoothed).all()
+
+
+def test_adams_and_runge_kutta_agree_through_outputs_at_odd_times() -> None:
+    """Short steps to the outputs, past points close together, and a grid that grows while there is a past."""
+    grid = PeriodicGrid(256, 22.0)
+    x = 2 * np.pi / grid.extent * grid.points
+    u0, times = (0.3 * np.cos(x) + 2 * np.sin(2 * x))[None, None], [1e-5, 0.7, 0.7 + 1e-9, 0.701, 3.0]
+    found = [solve(kuramoto_sivashinsky(), grid, u0, times, method=m, tolerance=1e-9) for m in ("adams6", "etdrk4")]
+    np.testing.assert_allclose(found[0], found[1], atol=3e-9)

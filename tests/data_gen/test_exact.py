@@ -117,3 +117,13 @@ def test_heat_kernel_damps_each_mode() -> None:
 def test_translate_moves_to_the_right() -> None:
     u = translate(wave(GRID.points), distance=0.3, extent=2 * np.pi)
     np.testing.assert_allclose(u, wave(GRID.points - 0.3), atol=1e-14)
+
+
+@pytest.mark.parametrize(("viscosity", "left"), [(25.0, "values up to "), (50.0, r"exp\(-50\)"), (1e300, "exp")])
+def test_cole_hopf_refuses_what_decays_to_rounding(viscosity: float, left: str) -> None:
+    """Of sin(x) exp(-25) is left, 1e-11, from sums of a size of 7."""
+    u0 = np.sin(2 * np.pi * np.arange(64) / 64)
+    with pytest.raises(ValueError, match=f"`viscosity` must leave more of `u0` than rounding; got .* leaves {left}"):
+        cole_hopf(u0, viscosity=viscosity, time=1.0, extent=2 * np.pi)
+    kept = cole_hopf(u0, viscosity=8.0, time=1.0, extent=2 * np.pi)
+    np.testing.assert_allclose(kept, np.exp(-8) * u0, rtol=1e-3, atol=1e-12)
