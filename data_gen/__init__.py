@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from data_gen.exact import cole_hopf
     from data_gen.generate import generate
     from data_gen.grid import PeriodicGrid, resample
+    from data_gen.repack import repack
     from data_gen.solve import solve
     from data_gen.spec import DatasetSpec
     from data_gen.store import open_dataset
@@ -46,6 +47,7 @@ __all__ = [
     "kdv_solitons",
     "kuramoto_sivashinsky",
     "open_dataset",
+    "repack",
     "resample",
     "solve",
     "validate",
@@ -68,6 +70,7 @@ _HOME = {
     "kdv_solitons": "truths",
     "kuramoto_sivashinsky": "equations.kuramoto_sivashinsky",
     "open_dataset": "store",
+    "repack": "repack",
     "resample": "grid",
     "solve": "solve",
     "validate": "validate",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from data_gen.errors import DatasetError
@@ -47,25 +49,34 @@ def dask_cluster(address: str, workers: int) -> Iterator[Runner]:
             )
             stack.enter_context(cluster)
         else:
+            _check_address(address)
             cluster = address
-        client = stack.enter_context(_connect(cluster))
+        client = stack.enter_context(distributed.Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False))
         yield lambda work, lanes: _run(client, work, lanes)
 
 
-def _connect(cluster: Any) -> Any:
-    import distributed
+def _check_address(address: str) -> None:
+    """Say hello to a scheduler; a ``Client`` that finds none would linger and complain when it is collected."""
+    from distributed import Security
+    from distributed.comm import connect
+
+    async def greet() -> None:
+        settings = Security().get_connection_args("client")
+        comm = await connect(address, timeout=CONNECT_SECONDS, **settings)
+        await comm.close()
 
     try:
-        return distributed.Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (TimeoutError, OSError) as error:
-        reason = str(error) or "no answer in time"
+        with ThreadPoolExecutor(1) as thread:  # as a notebook has a loop running in this one
+            thread.submit(lambda: asyncio.run(greet())).result()
+    except (TimeoutError, OSError, MemoryError) as error:  # of memory where something else answers, with any length
+        reason = " ".join(str(error).split()) or "no answer in time"
         raise DatasetError(
-            f"generate: no Dask scheduler can be reached at {cluster} ({reason}). Check the address, or use "
+            f"generate: no Dask scheduler can be reached at {address} ({reason}). Check the address, or use "
             f"dask='local' (--dask local)."
         ) from None
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"generate: `dask` must be 'local' or a scheduler's address such as tcp://host:8786; got {cluster!r} "
+            f"generate: `dask` must be 'local' or a scheduler's address such as tcp://host:8786; got {address!r} "
             f"({error})."
         ) from None
 

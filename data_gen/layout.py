@@ -90,8 +90,20 @@ def write_all_but_fields(file: h5py.File, header: Header, facts: Mapping[str, An
 
 
 def _write_attributes(file: h5py.File, header: Header, facts: Mapping[str, Any]) -> None:
+    first, last = _attributes(header)
+    file.attrs.update({**first, **facts, **last})
+
+
+def further_facts(header: Header, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a file's root attributes that do not follow from its header: the ``facts`` that it was made with."""
+    first, last = _attributes(header)
+    return {k: v for k, v in attributes.items() if k == "versions" or k not in {**first, **last}}
+
+
+def _attributes(header: Header) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Root attributes that come before the further facts of a file, and those after."""
     points = " x ".join(map(str, header.shape))
-    usual = {
+    first = {
         "layout": LAYOUT,
         "layout_version": LAYOUT_VERSION,
         "title": f"{header.name}: {header.num_samples} samples on {points} points",
@@ -106,14 +118,14 @@ def _write_attributes(file: h5py.File, header: Header, facts: Mapping[str, Any])
         "n_spatial_dims": header.num_dims,
         "n_trajectories": header.num_samples,
     }
-    file.attrs.update({**usual, **facts})
+    last: dict[str, Any] = {}
     if header.trajectories:
-        file.attrs.update(input_time=header.times[0], target_time=header.times[-1])
-    file.attrs["simulation_parameters"] = np.array(list(header.parameters), dtype=h5py.string_dtype())
-    for name, value in header.parameters.items():
-        file.attrs[name] = value
+        last.update(input_time=header.times[0], target_time=header.times[-1])
+    last["simulation_parameters"] = np.array(list(header.parameters), dtype=h5py.string_dtype())
+    last.update(header.parameters)
     if "viscosity" in header.parameters and header.num_dims == 1:
-        file.attrs["Nu"] = header.parameters["viscosity"] * math.pi  # PDEBench solves with viscosity Nu / pi
+        last["Nu"] = header.parameters["viscosity"] * math.pi  # PDEBench solves with viscosity Nu / pi
+    return first, last
 
 
 def _versions() -> dict[str, str]:

@@ -19,7 +19,7 @@ from data_gen.errors import DatasetError
 from data_gen.header import Header
 from data_gen.journal import Checksums, FileMap, journal_path, partial_path
 from data_gen.layout import spec_facts
-from data_gen.shards import MAX_SHARDS, Shard, checksum_of, create_master, is_shard_name, shard_paths
+from data_gen.shards import MAX_SHARDS, Shard, checksum_of, create_master, is_shard_name, shard_paths, shards_of
 from data_gen.spec import DatasetSpec
 
 
@@ -221,7 +221,7 @@ class Output:
 
     def finish(self, done: dict[int, Checksums]) -> None:
         """Write the checksums into the files and give them their names; the journal and replaced shards go."""
-        replaced = self._shards_there()
+        replaced = set(shards_of(self.path))
         for part in self.parts:
             journal.write_checksums(part.partial, part.layout, {b - part.first_block: done[b] for b in part.blocks})
         for part in self.parts:
@@ -229,8 +229,8 @@ class Output:
         if self.shards > 1:
             self._write_master(done)
         self.journal.unlink(missing_ok=True)
-        for name in replaced - {part.path.name for part in self.parts}:
-            self.path.with_name(name).unlink(missing_ok=True)
+        for old in replaced - {part.path for part in self.parts}:
+            old.unlink(missing_ok=True)
 
     def _write_master(self, done: dict[int, Checksums]) -> None:
         names, shards, size = list(self.header.stored_shapes), [], self.header.block_samples
@@ -242,16 +242,6 @@ class Output:
         partial = partial_path(self.path)
         create_master(partial, self.header, spec_facts(self.spec), shards, dict(zip(names, table, strict=True)))
         os.replace(partial, self.path)
-
-    def _shards_there(self) -> set[str]:
-        """Shards of the dataset that is about to be replaced."""
-        if not self.path.exists():
-            return set()
-        try:
-            with store.open_dataset(self.path) as data:
-                return {shard.name for shard in data.shards if is_shard_name(self.path, shard.name)}
-        except DatasetError:
-            return set()
 
 
 def failed_write(path: Path, error: OSError, done: int, num_blocks: int) -> DatasetError:

@@ -15,7 +15,7 @@ import numpy as np
 
 from data_gen.errors import DatasetError
 from data_gen.header import Header
-from data_gen.layout import write_all_but_fields
+from data_gen.layout import read_header, write_all_but_fields
 from data_gen.views import dataset_in
 
 #: Most files of a dataset: all are open while it is read.
@@ -115,6 +115,16 @@ def _is_plain(name: object) -> bool:
     if not isinstance(name, str) or name in ("", ".", ".."):
         return False
     return not any(c in name for c in "/\\\0%")
+
+
+def shards_of(path: Path) -> list[Path]:
+    """Shards of the dataset at ``path`` that go when it is replaced: those it lists by names that we give."""
+    try:
+        with h5py.File(path, "r") as file:
+            shards = listed_shards(file, read_header(file))
+    except (OSError, DatasetError, KeyError, ValueError, TypeError):
+        return []
+    return [path.with_name(shard.name) for shard in shards if is_shard_name(path, shard.name)]
 
 
 def refuse_other_files(file: h5py.File, header: Header, shards: Sequence[Shard]) -> None:

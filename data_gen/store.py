@@ -131,6 +131,11 @@ class Dataset:
         return {k: v.tolist() if hasattr(v, "tolist") else v for k, v in self._file.attrs.items()}
 
     @property
+    def raw_attributes(self) -> dict[str, Any]:
+        """All root attributes, as HDF5 holds them."""
+        return dict(self._file.attrs)
+
+    @property
     def checksum(self) -> str:
         """SHA-256 over the block checksums of the stored fields: equal for equal stored bytes."""
         return checksum_of(self.block_checksums(name) for name in self.stored_names)
