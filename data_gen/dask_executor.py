@@ -43,7 +43,7 @@ def dask_cluster(address: str, workers: int) -> Iterator[Runner]:
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # else a port of note, which may be taken
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
             )

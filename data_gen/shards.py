@@ -94,6 +94,8 @@ def listed_shards(file: h5py.File, header: Header) -> tuple[Shard, ...]:
         return ()
     try:
         shards = tuple(Shard(**entry) for entry in json.loads(str(file.attrs["shards"])))
+        if any(not isinstance(bound, int) for shard in shards for bound in (shard.start, shard.stop)):
+            raise TypeError
         bounds = [0, *(shard.stop for shard in shards)]
         whole = all(s.start == b and s.start < s.stop for s, b in zip(shards, bounds[:-1], strict=True))
         even = not any(b % header.block_samples for b in bounds[:-1])
