@@ -64,7 +64,7 @@ def _with_config(argv: list[str], config_type: type[Any], prog: str) -> list[str
         if kind is not None and isinstance(entry, bool) and not _takes_bool(kind):
             raise UsageError(f"{prog}: `--config` must hold a value for {key}, not true or false; got {entry!r}.")
         if flag not in given:
-            filled += _words(flag, entry, prog)
+            filled += _words(flag, entry, prog) if kind is not None else [flag]  # unknown: tyro says so
     return rest + filled
 
 
