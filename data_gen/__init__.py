@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from data_gen.generate import generate
     from data_gen.grid import PeriodicGrid, resample
     from data_gen.plot import plot_dataset as plot_dataset
+    from data_gen.repack import repack
     from data_gen.solve import solve
     from data_gen.spec import DatasetSpec
     from data_gen.store import open_dataset
@@ -64,6 +65,7 @@ __all__ = [
     "kuramoto_sivashinsky",
     "navier_stokes",
     "open_dataset",
+    "repack",
     "resample",
     "solve",
     "taylor_green",
@@ -98,6 +100,7 @@ _HOME = {
     "navier_stokes": "equations.navier_stokes",
     "open_dataset": "store",
     "plot_dataset": "plot",
+    "repack": "repack",
     "resample": "grid",
     "solve": "solve",
     "taylor_green": "truths",

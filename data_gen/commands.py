@@ -34,6 +34,10 @@ class GenerateFlags:
         dtype: precision on disk; computing is in float64.
         out: file to write.
         workers: processes; the file is the same for any number.
+        dask: address of a Dask scheduler whose workers compute (tcp://host:8786); "local" starts one with as many
+            processes as --workers. Needs pip install 'sciml-cf[dask]'.
+        shards: files to put the samples into, beside a small one that lists them; for filesystems that cannot let
+            several processes write into one file.
         allow_unresolved: write the file even though the grid cannot hold the solution.
         resume: continue a file whose generation was interrupted.
         overwrite: replace the file once the new one is whole.
@@ -51,8 +55,31 @@ class GenerateFlags:
     dtype: Literal["float32", "float64"] = "float64"
     out: Path
     workers: int = 1
+    dask: str | None = None
+    shards: int = 1
     allow_unresolved: bool = False
     resume: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepackFlags:
+    """Copy a dataset into one compressed file, or back into a plain one.
+
+    Args:
+        file: dataset file.
+        out: file to write.
+        compression: "none" gives the plain layout, the fastest to read.
+        level: effort of gzip, 1 to 9.
+        chunk_rows: samples compressed together, a power of two; by default as many as make 64 KiB.
+        overwrite: replace the output once the new one is whole.
+    """
+
+    file: Any
+    out: Path
+    compression: Literal["gzip", "none"] = "gzip"
+    level: int = 4
+    chunk_rows: int | None = None
     overwrite: bool = False
 
 
@@ -117,6 +144,10 @@ def generate_command(argv: list[str]) -> str:
             return text
         raise UsageError(f"sciml-cf generate: the equation is missing; choose one of {', '.join(names)}.")
     name = argv[0]
+    if name.startswith("-"):
+        raise UsageError(
+            f"sciml-cf generate: the equation must come first, before {name}; choose one of {', '.join(names)}."
+        )
     if name not in names:
         raise UsageError(f"sciml-cf generate: unknown equation {name!r}; choose one of {', '.join(names)}.")
     parameters = equation_parameters(name)
@@ -193,6 +224,24 @@ def _truth_lines(report: ValidationReport) -> list[str]:
     return lines
 
 
+def repack_command(argv: list[str]) -> str:
+    """`sciml-cf repack FILE --out FILE2`."""
+    from data_gen.repack import repack
+
+    flags = parse(_positional(RepackFlags), argv, prog="sciml-cf repack")
+    report = repack(
+        flags.file,
+        flags.out,
+        compression=flags.compression,
+        level=flags.level,
+        chunk_rows=flags.chunk_rows,
+        overwrite=flags.overwrite,
+    )
+    share = report.bytes_after / report.bytes_before
+    sizes = f"{report.bytes_before / 1e6:.1f} MB to {report.bytes_after / 1e6:.1f} MB ({share:.1%})"
+    return f"{report.path}: {sizes}, every checksum the same"
+
+
 def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
     from data_gen.generate import generate
     from data_gen.spec import DatasetSpec
@@ -213,7 +262,15 @@ def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
         allow_unresolved=flags.allow_unresolved,
         **optional,
     )
-    path = generate(spec, flags.out, workers=flags.workers, resume=flags.resume, overwrite=flags.overwrite)
+    path = generate(
+        spec,
+        flags.out,
+        workers=flags.workers,
+        dask=flags.dask,
+        shards=flags.shards,
+        resume=flags.resume,
+        overwrite=flags.overwrite,
+    )
     return info_command([str(path)])
 
 

@@ -8,7 +8,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 Config = TypeVar("Config")
 _CONFIG_HELP = "--config FILE.toml fills any of these flags (epochs = 20); flags given here win over the file."
@@ -30,7 +30,7 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Confi
     """
     import tyro
 
-    words = _with_config(list(argv), prog)
+    words = _with_config(list(argv), config_type, prog)
     description = f"{(config_type.__doc__ or '').split('Args:')[0].strip()}\n\n{_CONFIG_HELP}"
     messages = io.StringIO()
     try:
@@ -44,7 +44,7 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Confi
         raise UsageError(f"{prog}: {_one_line(messages.getvalue())}") from None
 
 
-def _with_config(argv: list[str], prog: str) -> list[str]:
+def _with_config(argv: list[str], config_type: type[Any], prog: str) -> list[str]:
     """``argv`` with the values of its --config file written out in front, except those that flags give."""
     places = [i for i, word in enumerate(argv) if word == "--config" or word.startswith("--config=")]
     if not places:
@@ -55,11 +55,28 @@ def _with_config(argv: list[str], prog: str) -> list[str]:
     rest = argv[:index] + argv[index + (1 if inline else 2) :]
     given = {word.partition("=")[0].replace("_", "-") for word in rest if word.startswith("--")}
     filled: list[str] = []
+    kinds = get_type_hints(config_type, include_extras=True)
     for key, entry in _read_toml(value, prog).items():
         flag = "--" + key.replace("_", "-")
+        kind = kinds.get(flag[2:].replace("-", "_"))
+        if _is_positional(kind):
+            raise UsageError(f"{prog}: `--config` must not hold {key}; give it as a word of the command.")
+        if kind is not None and isinstance(entry, bool) and not _takes_bool(kind):
+            raise UsageError(f"{prog}: `--config` must hold a value for {key}, not true or false; got {entry!r}.")
         if flag not in given:
-            filled += _words(flag, entry, prog)
+            filled += _words(flag, entry, prog) if kind is not None else [flag]  # unknown: tyro says so
     return rest + filled
+
+
+def _is_positional(kind: Any) -> bool:
+    from tyro.conf import Positional
+
+    mark = get_args(Positional[str])[1]
+    return get_origin(kind) is Annotated and mark in get_args(kind)[1:]
+
+
+def _takes_bool(kind: Any) -> bool:
+    return kind is bool or any(_takes_bool(part) for part in get_args(kind))
 
 
 def _read_toml(path: str, prog: str) -> dict[str, Any]:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import multiprocessing
-import os
-import shutil
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing.connection import wait
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from data_gen import journal, store
+from data_gen import journal
 from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check_count
 from data_gen.exact import exact_solution
+from data_gen.executors import Runner, WorkerLost, processes, this_process
 from data_gen.grid import spectral_tail
 from data_gen.initial import initial_fields
+from data_gen.journal import Checksums
+from data_gen.output import Output, Part, failed_write
 from data_gen.schemes import SCHEMES
 from data_gen.solve import GROWTH_LIMIT, MIN_LIMIT, chunk_size, solve
 from data_gen.spec import DatasetSpec
@@ -32,7 +28,6 @@ logger = logging.getLogger(__name__)
 RESOLVED_TAIL = 1e-2
 #: Samples tried before anything is written, by the number of dimensions.
 PROBE = {1: 4, 2: 1}
-_THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def generate(
@@ -40,6 +35,8 @@ def generate(
     path: str | Path,
     *,
     workers: int = 1,
+    dask: str | None = None,
+    shards: int = 1,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -49,14 +46,18 @@ def generate(
     The file is written as ``PATH.partial``, in blocks of up to 128 samples, each listed with its checksum in
     ``PATH.journal`` once it is on the disk; it takes its name when it is whole. So an interrupted run can be resumed,
     a reader never sees half a file, and an existing file is kept until the new one is ready. The bytes do not depend
-    on the number of workers nor on interruptions. With several workers, a script must call this under
-    ``if __name__ == "__main__":``.
+    on the number of workers, nor on where they run, nor on interruptions. With several workers or a local Dask
+    cluster, a script must call this under ``if __name__ == "__main__":``.
 
     Args:
         spec: what to write.
         path: the file to write; its folder must exist.
         workers: processes; 1 computes in this one.
-        resume: continue an unfinished file of the same spec, or start if there is none.
+        dask: address of a Dask scheduler, whose workers compute; "local" starts a cluster of ``workers`` processes.
+            A worker that sees this run's journal, at the same path, writes its blocks itself; any other sends them.
+        shards: files for the samples, beside a small master file at ``path`` that lists them. No two processes write
+            into one shard at a time, so at most as many work as there are shards.
+        resume: continue an unfinished file of the same spec and shards, or start if there is none.
         overwrite: replace an existing file, drop an unfinished one.
         progress: show a bar on stderr.
     Returns:
@@ -64,48 +65,114 @@ def generate(
     Raises:
         FileNotFoundError: the folder is missing.
         FileExistsError: the file or an unfinished one exists, and neither ``resume`` nor ``overwrite`` is set.
-        DatasetError: the unfinished file is of another spec, or the disk is too small.
+        DatasetError: the unfinished file is of another spec, the disk is too small or refuses, or workers are lost.
         UnresolvedError: the grid cannot hold the solution (see ``spec.allow_unresolved``).
         SolverDiverged: a sample could not be solved.
     """
-    path = Path(path)
-    check_count("generate", "workers", workers)
+    _check_arguments(spec, workers, dask, shards)
     if resume and overwrite:
         raise ValueError("generate: `resume` must not be combined with `overwrite`; got both. Choose one.")
-    if _check_output(path, spec, resume=resume, overwrite=overwrite):
-        return path
-    partial, log = journal.partial_path(path), journal.journal_path(path)
-    layout, done = _resumable_state(path, spec) if resume else (None, {})
-    if layout is None:
-        _check_resolved(spec)
-        _check_space(path, spec)
-        log.unlink(missing_ok=True)
-        layout = store.create_file(partial, spec)
-    journal.start_journal(log, spec.config_hash, done)
-    missing = [block for block in range(layout.num_blocks) if block not in done]
-    with tqdm(total=spec.samples, unit="sample", disable=not progress, desc=path.name) as bar:
-        bar.update(sum(_rows(layout, block) for block in done))
+    output = Output(Path(path), spec, shards)
+    if output.is_whole(resume=resume, overwrite=overwrite):
+        return output.path
+    done = output.resume() if resume else None
+    if done is None:
+        output.check_space()
+    with _executor(workers, dask, output.num_blocks - len(done or {})) as run:
+        if done is None:
+            _check_resolved(spec)
+            output.create()
+            done = {}
         try:
-            for block, checksums in _write_blocks(spec, partial, layout, missing, workers):
-                journal.append_journal(log, block, checksums)
-                done[block] = checksums
-                bar.update(_rows(layout, block))
+            _write_blocks(output, done, run, in_place=dask is None, progress=progress)
+            output.finish(done)
         except KeyboardInterrupt:
-            logger.warning(
-                "generate: interrupted with %d of %d blocks of %s written; resume to finish it (--resume).",
-                len(done),
-                layout.num_blocks,
-                path,
-            )
+            logger.warning("generate: interrupted with %s (--resume).", _state(output, done))
             raise
         except (UnresolvedError, SolverDiverged):
-            partial.unlink(missing_ok=True)  # the same samples would fail again
-            log.unlink(missing_ok=True)
+            output.drop()  # the same samples would fail again
             raise
-    journal.write_checksums(partial, layout, done)
-    os.replace(partial, path)
-    log.unlink(missing_ok=True)
-    return path
+        except MemoryError:
+            if not done:
+                output.drop()
+            raise
+        except WorkerLost as error:
+            raise DatasetError(f"generate: {error}, with {_state(output, done)} (--resume).") from None
+        except OSError as error:
+            raise failed_write(output.path, error, len(done), output.num_blocks) from None
+    return output.path
+
+
+def _check_arguments(spec: DatasetSpec, workers: int, dask: str | None, shards: int) -> None:
+    check_count("generate", "workers", workers)
+    check_count("generate", "shards", shards)
+    if dask is not None and (not isinstance(dask, str) or not dask):
+        raise ValueError(f"generate: `dask` must be 'local' or a scheduler's address; got {dask!r}.")
+    if dask not in (None, "local") and workers != 1:
+        raise ValueError(
+            f"generate: `workers` must be left out with the address of a Dask cluster, which has its own; got "
+            f"{workers}."
+        )
+    if spec.seed >= 2**63:
+        raise ValueError(f"generate: `seed` must be below 2**63; got {spec.seed}.")
+    if spec.samples * spec.header.row_bytes >= 2**63:
+        raise ValueError(
+            f"generate: `resolution` and `samples` must make a file of less than 2**63 bytes; got {spec.resolution} "
+            f"and {spec.samples}."
+        )
+
+
+def _executor(workers: int, dask: str | None, blocks: int) -> AbstractContextManager[Runner]:
+    if dask is not None:
+        from data_gen.dask_executor import dask_cluster
+
+        return dask_cluster(dask, workers)
+    workers = min(workers, blocks)
+    return processes(workers) if workers > 1 else this_process()
+
+
+def _state(output: Output, done: dict[int, Checksums]) -> str:
+    return f"{len(done)} of {output.num_blocks} blocks of {output.path} written; resume to finish it"
+
+
+def _write_blocks(output: Output, done: dict[int, Checksums], run: Runner, *, in_place: bool, progress: bool) -> None:
+    """Compute and write the blocks that are not done, listing each in the journal once it is on the disk."""
+    output.start_journal(done)
+    parts = {block: part for part in output.parts for block in part.blocks}
+    sight = None if in_place else (output.journal.absolute(), output.token)
+    with tqdm(total=output.spec.samples, unit="sample", disable=not progress, desc=output.path.name) as bar:
+        bar.update(sum(parts[block].rows(block) for block in done))
+        for block, checksums, fields in run(_make_block, _lanes(output, done, sight)):
+            if checksums is None:
+                checksums = parts[block].write(block, fields)
+            journal.append_journal(output.journal, block, checksums)
+            done[block] = checksums
+            bar.update(parts[block].rows(block))
+
+
+def _lanes(
+    output: Output, done: dict[int, Checksums], sight: tuple[Path, str] | None
+) -> Iterator[list[tuple[DatasetSpec, Part, int, tuple[Path, str] | None]]]:
+    """The tasks: one lane for each shard, or where there are none for each block."""
+    for part in output.parts:
+        tasks = [(output.spec, part, block, sight) for block in part.blocks if block not in done]
+        if output.shards > 1:
+            yield tasks
+        else:
+            yield from ([task] for task in tasks)
+
+
+def _make_block(
+    spec: DatasetSpec, part: Part, block: int, sight: tuple[Path, str] | None
+) -> tuple[int, Checksums | None, tuple[np.ndarray, ...]]:
+    """Compute a block and write it, giving its checksums; or if the file cannot be seen from here, give the fields.
+
+    ``sight`` is a journal and the token of its run; None if this is the machine that wrote it.
+    """
+    fields = tuple(field[: part.rows(block)] for field in compute_block(spec, block))
+    if sight is None or journal.read_start(sight[0]).get("token") == sight[1]:
+        return block, part.write(block, fields), ()
+    return block, None, fields
 
 
 def compute_block(spec: DatasetSpec, block: int) -> tuple[np.ndarray, ...]:
@@ -196,117 +263,3 @@ def _check_resolved(spec: DatasetSpec) -> None:
         raise _unresolved(spec, u0[hardest], spec.tolerance, f"{finding} and a tolerance of {spec.tolerance:.1e}")
     for index in hardest:
         _compute_samples(spec, indices[index : index + 1])
-
-
-def _check_output(path: Path, spec: DatasetSpec, *, resume: bool, overwrite: bool) -> bool:
-    """Refuse an unusable output before any work; True if it is there already, whole."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"generate: `path` must lie in an existing folder; got {path}. Create it first.")
-    if path.is_dir():
-        raise IsADirectoryError(f"generate: `path` must be a file; got the folder {path}.")
-    if not os.access(path.parent, os.W_OK):
-        raise PermissionError(f"generate: `path` must lie in a folder that can be written; got {path}.")
-    if overwrite:
-        return False
-    if path.exists():
-        if not resume:
-            raise FileExistsError(f"generate: `path` must not exist; got {path}. Pass overwrite=True (--overwrite).")
-        with store.open_dataset(path) as data:
-            made_from = data.spec
-        if made_from is None:
-            raise DatasetError(f"generate: {path} was converted, not generated, so it cannot be resumed. Move it away.")
-        if made_from.config_hash == spec.config_hash:
-            return True
-        difference = _difference(made_from, spec)
-        raise DatasetError(f"generate: {path} is a whole dataset of another configuration: {difference}.")
-    if journal.partial_path(path).exists() and not resume:
-        raise FileExistsError(
-            f"generate: `path` must not be unfinished; got {path} with {journal.partial_path(path).name} beside it. "
-            f"Finish it with resume=True (--resume), or drop it with overwrite=True (--overwrite)."
-        )
-    return False
-
-
-def _difference(old: DatasetSpec, new: DatasetSpec) -> str:
-    before, after = old.to_dict(), new.to_dict()
-    return "; ".join(f"{k} is {before[k]!r}, asked for {after[k]!r}" for k in before if before[k] != after[k])
-
-
-def _resumable_state(path: Path, spec: DatasetSpec) -> tuple[journal.FileMap | None, dict[int, journal.Checksums]]:
-    """The map of the unfinished file and its sound blocks; (None, {}) if there is nothing to resume."""
-    partial = journal.partial_path(path)
-    config_hash, listed = journal.read_journal(journal.journal_path(path))
-    if not config_hash or not partial.exists():
-        return None, {}
-    if config_hash != spec.config_hash:
-        raise DatasetError(
-            f"generate: {partial} is of another configuration than the one asked for, so it cannot be resumed. Ask for "
-            f"the same, or start again with overwrite=True (--overwrite)."
-        )
-    try:
-        layout = store.read_map(partial)
-    except (OSError, DatasetError) as error:
-        raise DatasetError(
-            f"generate: {partial} is damaged ({error}). Start again with overwrite=True (--overwrite)."
-        ) from None
-    sound = {b: c for b, c in listed.items() if 0 <= b < layout.num_blocks}
-    return layout, {b: c for b, c in sound.items() if journal.read_checksums(partial, layout, b) == c}
-
-
-def _check_space(path: Path, spec: DatasetSpec) -> None:
-    free, needed = shutil.disk_usage(path.parent).free, spec.samples * spec.header.row_bytes
-    if needed > free:
-        raise DatasetError(f"generate: {path} needs {needed / 1e6:.0f} MB and its disk has {free / 1e6:.0f} MB free.")
-
-
-def _rows(layout: journal.FileMap, block: int) -> int:
-    start, stop = layout.block_rows(block)
-    return stop - start
-
-
-def _make_block(spec: DatasetSpec, partial: Path, layout: journal.FileMap, block: int) -> tuple[int, journal.Checksums]:
-    rows = _rows(layout, block)
-    fields = tuple(field[:rows] for field in compute_block(spec, block))
-    return block, journal.write_block(partial, layout, block, fields)
-
-
-def _write_blocks(
-    spec: DatasetSpec, partial: Path, layout: journal.FileMap, blocks: list[int], workers: int
-) -> Iterator[tuple[int, journal.Checksums]]:
-    """Compute and write blocks, giving each one's checksums once it is on the disk."""
-    if workers == 1 or len(blocks) <= 1:
-        for block in blocks:
-            yield _make_block(spec, partial, layout, block)
-        return
-    context = multiprocessing.get_context("spawn")
-    with _single_threaded_children(), ProcessPoolExecutor(workers, context, _start_worker) as pool:
-        futures = [pool.submit(_make_block, spec, partial, layout, block) for block in blocks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            for future in futures:
-                future.cancel()
-
-
-@contextlib.contextmanager
-def _single_threaded_children() -> Iterator[None]:
-    """Processes started within compute with one thread each; workers are meant to be the only parallelism."""
-    before: Mapping[str, str | None] = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
-    os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()

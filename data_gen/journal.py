@@ -7,6 +7,7 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -99,9 +100,14 @@ def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
         data, offset = data[written:], offset + written
 
 
-def start_journal(path: Path, config_hash: str, checksums: dict[int, Checksums]) -> None:
-    """Write a journal with the blocks already there, atomically."""
-    lines = [json.dumps({"config_hash": config_hash})]
+def start_journal(
+    path: Path, config_hash: str, checksums: dict[int, Checksums], *, shards: int = 1, token: str = ""
+) -> None:
+    """Write a journal with the blocks already there, atomically.
+
+    ``token`` tells one run from all others: who reads it here sees the folder in which that run writes.
+    """
+    lines = [json.dumps({"config_hash": config_hash, "shards": shards, "token": token})]
     lines += [_line(block, pair) for block, pair in sorted(checksums.items())]
     temporary = path.with_name(path.name + ".new")
     with open(temporary, "w", encoding="ascii") as file:
@@ -117,6 +123,16 @@ def append_journal(path: Path, block: int, checksums: Checksums) -> None:
         file.write(_line(block, checksums) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def read_start(path: Path) -> dict[str, Any]:
+    """The first line of a journal; empty if there is none, or none that can be read."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            start = json.loads(file.readline())
+    except (OSError, ValueError):
+        return {}
+    return start if isinstance(start, dict) else {}
 
 
 def read_journal(path: Path) -> tuple[str, dict[int, Checksums]]:

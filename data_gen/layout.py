@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,20 @@ from data_gen.views import create_view, dataset_in, write_other_views
 
 LAYOUT = "sciml_cf dataset"
 LAYOUT_VERSION = 1
+#: Makes a field of a name, a shape and a precision in a file.
+CreateField = Callable[[h5py.File, str, tuple[int, ...], str], None]
 #: Value of a checksum whose block has not been written.
 UNWRITTEN = -1
 
 
 def create_file(path: Path, spec: DatasetSpec) -> FileMap:
     """Create the file of a description; see ``create_empty``."""
-    facts = {
+    return create_empty(path, spec.header, spec_facts(spec))
+
+
+def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
+    """What the attributes of a generated file say beside its header."""
+    return {
         "spec": spec.to_json(),
         "config_hash": spec.config_hash,
         "scheme": spec.method,
@@ -35,7 +42,6 @@ def create_file(path: Path, spec: DatasetSpec) -> FileMap:
         "seed": spec.seed,
         "initial_condition": str(spec.initial_condition),
     }
-    return create_empty(path, spec.header, facts)
 
 
 def create_empty(path: Path, header: Header, facts: Mapping[str, Any]) -> FileMap:
@@ -52,50 +58,74 @@ def create_empty(path: Path, header: Header, facts: Mapping[str, Any]) -> FileMa
         Where its blocks lie, for ``journal.write_block`` and, once all are written, ``journal.write_checksums``.
     """
     with h5py.File(path, "w") as file:
-        _write_attributes(file, header, facts)
-        _write_scales(file, header)
-        for name, shape in header.stored_shapes.items():
-            _create_field(file, name, (header.num_samples, *shape), header.dtype)
-            _label(file, header, name, _long_name(name, header))
-        if header.trajectories:
-            _create_start(file, header)
-        write_other_views(file, header)
-        integrity = file.create_group("integrity")
-        integrity.attrs["block_samples"] = header.block_samples
-        block = integrity.create_dataset("block", data=np.arange(-(-header.num_samples // header.block_samples)))
-        block.make_scale("block")
-        for name in header.stored_shapes:
-            data = integrity.create_dataset(name, data=np.full(block.shape, UNWRITTEN, dtype=np.int64))
-            data.attrs["long_name"] = f"CRC-32 of each {header.block_samples} samples of {name}"
-            data.dims[0].attach_scale(block)
+        write_all_but_fields(file, header, facts, _create_field)
     return read_map(path)
 
 
-def _write_attributes(file: h5py.File, header: Header, facts: Mapping[str, Any]) -> None:
-    points = " x ".join(map(str, header.shape))
-    file.attrs.update(
-        layout=LAYOUT,
-        layout_version=LAYOUT_VERSION,
-        title=f"{header.name}: {header.num_samples} samples on {points} points",
-        equation=header.formula,
-        header=header.to_json(),
-        extent=header.extents[0] if len(set(header.extents)) == 1 else np.array(header.extents),
-        input=header.input_name,
-        target=header.target_name,
-        versions=json.dumps(_versions(), sort_keys=True),
-        dataset_name=header.name,
-        grid_type="cartesian",
-        n_spatial_dims=header.num_dims,
-        n_trajectories=header.num_samples,
-        **facts,
-    )
+def write_all_but_fields(file: h5py.File, header: Header, facts: Mapping[str, Any], create_field: CreateField) -> None:
+    """Write everything of a dataset file but its fields' values and checksums.
+
+    Args:
+        file: an empty file, open for writing.
+        header: what it is going to hold.
+        facts: further root attributes; one of the usual ones replaces it.
+        create_field: makes one field, of a name, a shape and a precision.
+    """
+    _write_attributes(file, header, facts)
+    _write_scales(file, header)
+    for name, shape in header.stored_shapes.items():
+        create_field(file, name, (header.num_samples, *shape), header.dtype)
+        _label(file, header, name, _long_name(name, header))
     if header.trajectories:
-        file.attrs.update(input_time=header.times[0], target_time=header.times[-1])
-    file.attrs["simulation_parameters"] = np.array(list(header.parameters), dtype=h5py.string_dtype())
-    for name, value in header.parameters.items():
-        file.attrs[name] = value
+        _create_start(file, header)
+    write_other_views(file, header)
+    integrity = file.create_group("integrity")
+    integrity.attrs["block_samples"] = header.block_samples
+    block = integrity.create_dataset("block", data=np.arange(-(-header.num_samples // header.block_samples)))
+    block.make_scale("block")
+    for name in header.stored_shapes:
+        data = integrity.create_dataset(name, data=np.full(block.shape, UNWRITTEN, dtype=np.int64))
+        data.attrs["long_name"] = f"CRC-32 of each {header.block_samples} samples of {name}"
+        data.dims[0].attach_scale(block)
+
+
+def _write_attributes(file: h5py.File, header: Header, facts: Mapping[str, Any]) -> None:
+    first, last = _attributes(header)
+    file.attrs.update({**first, **facts, **last})
+
+
+def further_facts(header: Header, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a file's root attributes that do not follow from its header: the ``facts`` that it was made with."""
+    first, last = _attributes(header)
+    return {k: v for k, v in attributes.items() if k == "versions" or k not in {**first, **last}}
+
+
+def _attributes(header: Header) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Root attributes that come before the further facts of a file, and those after."""
+    points = " x ".join(map(str, header.shape))
+    first = {
+        "layout": LAYOUT,
+        "layout_version": LAYOUT_VERSION,
+        "title": f"{header.name}: {header.num_samples} samples on {points} points",
+        "equation": header.formula,
+        "header": header.to_json(),
+        "extent": header.extents[0] if len(set(header.extents)) == 1 else np.array(header.extents),
+        "input": header.input_name,
+        "target": header.target_name,
+        "versions": json.dumps(_versions(), sort_keys=True),
+        "dataset_name": header.name,
+        "grid_type": "cartesian",
+        "n_spatial_dims": header.num_dims,
+        "n_trajectories": header.num_samples,
+    }
+    last: dict[str, Any] = {}
+    if header.trajectories:
+        last.update(input_time=header.times[0], target_time=header.times[-1])
+    last["simulation_parameters"] = np.array(list(header.parameters), dtype=h5py.string_dtype())
+    last.update(header.parameters)
     if "viscosity" in header.parameters and header.num_dims == 1:
-        file.attrs["Nu"] = header.parameters["viscosity"] * math.pi  # PDEBench solves with viscosity Nu / pi
+        last["Nu"] = header.parameters["viscosity"] * math.pi  # PDEBench solves with viscosity Nu / pi
+    return first, last
 
 
 def _versions() -> dict[str, str]:

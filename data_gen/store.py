@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,8 +16,9 @@ from data_gen.equations import Equation
 from data_gen.errors import DatasetError
 from data_gen.grid import PeriodicGrid
 from data_gen.header import Header
-from data_gen.journal import partial_path
+from data_gen.journal import journal_path, partial_path
 from data_gen.layout import UNWRITTEN, create_empty, create_file, read_header, read_map
+from data_gen.shards import Shard, ShardedField, checksum_of, listed_shards, refuse_other_files
 from data_gen.spec import DatasetSpec
 from data_gen.views import dataset_in
 
@@ -34,13 +35,17 @@ def open_dataset(path: str | Path) -> Dataset:
 
 
 class Dataset:
-    """A dataset file open for reading."""
+    """A dataset file open for reading, and with the master of a dataset in shards, those too."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, is_shard: bool = False) -> None:
         self.path = Path(path)
+        self._parts: list[Dataset] = []
         self._file = _open_file(self.path)
         try:
             self._read_header()
+            if is_shard and self.shards:
+                raise DatasetError(f"open_dataset: {self.path} is listed as a shard but lists shards; that is refused.")
+            self._open_shards()
         except DatasetError:
             self.close()
             raise
@@ -58,16 +63,37 @@ class Dataset:
                 raise DatasetError(f"open_dataset: {self.path} has a description that does not match its hash.")
         self.num_samples, self.resolution = self.header.num_samples, self.header.shape[-1]
         self.input_name, self.target_name = self.header.input_name, self.header.target_name
+        self.shards: tuple[Shard, ...] = listed_shards(self._file, self.header)
+        refuse_other_files(self._file, self.header, self.shards)
         for name, shape in self.header.stored_shapes.items():
             field = dataset_in(self._file, name)
             if field.shape != (self.num_samples, *shape) or field.dtype != self.header.dtype:
                 raise DatasetError(f"open_dataset: {self.path} has {name} of shape {field.shape}, not as described.")
-            if field.is_virtual or field.external:
-                raise DatasetError(f"open_dataset: {self.path} keeps {name} in another file, which is refused.")
         if any((self.block_checksums(name) == UNWRITTEN).any() for name in self.stored_names):
             raise DatasetError(
                 f"open_dataset: {self.path} is incomplete: generation was interrupted. Resume it (--resume)."
             )
+
+    def _open_shards(self) -> None:
+        """Open the shards, each a sound dataset of its rows with the checksums that this file lists."""
+        size = self.header.block_samples
+        for shard in self.shards:
+            path = self.path.resolve().parent / shard.name
+            if not path.is_file():
+                raise DatasetError(
+                    f"open_dataset: {self.path} needs its shard {shard.name}, which is not beside it. Copy the whole "
+                    f"folder again, or generate it again (--overwrite)."
+                )
+            part = Dataset(path, is_shard=True)
+            self._parts.append(part)
+            blocks = slice(shard.start // size, -(-shard.stop // size))
+            tables = [self.block_checksums(name)[blocks] for name in self.stored_names]
+            same = part.header == replace(self.header, num_samples=shard.stop - shard.start)
+            if not same or not part.checksum == shard.checksum == checksum_of(tables):
+                raise DatasetError(
+                    f"open_dataset: {path} is not the shard that {self.path.name} lists: its samples or checksums "
+                    f"differ. Copy the whole folder again, or generate it again (--overwrite)."
+                )
 
     @property
     def stored_names(self) -> tuple[str, ...]:
@@ -105,10 +131,19 @@ class Dataset:
         return {k: v.tolist() if hasattr(v, "tolist") else v for k, v in self._file.attrs.items()}
 
     @property
+    def raw_attributes(self) -> dict[str, Any]:
+        """All root attributes, as HDF5 holds them."""
+        return dict(self._file.attrs)
+
+    @property
     def checksum(self) -> str:
         """SHA-256 over the block checksums of the stored fields: equal for equal stored bytes."""
-        tables = [self.block_checksums(name).astype("<i8").tobytes() for name in self.stored_names]
-        return hashlib.sha256(b"".join(tables)).hexdigest()
+        return checksum_of(self.block_checksums(name) for name in self.stored_names)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size on the disk, shards included."""
+        return self.path.stat().st_size + sum(part.num_bytes for part in self._parts)
 
     def block_checksums(self, name: str) -> np.ndarray:
         """(blocks,), the stored CRC-32 of each block of a stored field."""
@@ -174,7 +209,7 @@ class Dataset:
         if isinstance(stride, bool) or not divides:
             points = " x ".join(map(str, self.header.shape))
             raise ValueError(f"read: `stride` must divide the resolution {points}; got {stride!r}.")
-        field, done, wanted = dataset_in(self._file, name), 0, self._row_indices(rows)
+        field, done, wanted = self._field(name), 0, self._row_indices(rows)
         dims, block_samples = self.header.num_dims, self.header.block_samples
         kept = field.shape[1 + len(at) : -dims]
         result = np.empty((len(wanted), *kept, *(n // stride for n in self.header.shape)), dtype=self.dtype)
@@ -192,6 +227,11 @@ class Dataset:
         names = self.header.inputs if name == self.input_name else self.header.channels
         return result if len(names) > 1 else np.expand_dims(result, -1 - dims)
 
+    def _field(self, name: str) -> h5py.Dataset | ShardedField:
+        if not self.shards:
+            return dataset_in(self._file, name)
+        return ShardedField(self.shards, [dataset_in(part._file, name) for part in self._parts])
+
     def _row_indices(self, rows: slice | np.ndarray | None) -> np.ndarray:
         if rows is None or isinstance(rows, slice):
             indices = np.arange(self.num_samples)[rows if rows is not None else slice(None)]
@@ -206,6 +246,8 @@ class Dataset:
 
     def close(self) -> None:
         """Close the file."""
+        for part in self._parts:
+            part.close()
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -221,7 +263,7 @@ def _open_file(path: Path) -> h5py.File:
     if path.is_dir():
         raise DatasetError(f"open_dataset: {path} is a folder. Give the dataset file itself.")
     if not path.exists():
-        unfinished = partial_path(path).exists()
+        unfinished = partial_path(path).exists() or journal_path(path).exists()
         hint = "An unfinished one is there: resume it (--resume)." if unfinished else "Check the path, or generate it."
         raise DatasetError(f"open_dataset: {path} does not exist. {hint}")
     try:

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "info": ("data_gen.commands", "info_command", "say what a dataset file holds and how it was made"),
     "plot": ("data_gen.commands", "plot_command", "draw one figure of a dataset file"),
     "validate": ("data_gen.commands", "validate_command", "check a dataset file, with --truth against a truth"),
+    "repack": ("data_gen.commands", "repack_command", "copy a dataset into a compressed file, or back"),
     "train": ("sciml_cf.commands", "train_command", "train a Fourier neural operator on a dataset file"),
     "evaluate": ("sciml_cf.commands", "evaluate_command", "measure a run at several resolutions"),
     "predict": ("sciml_cf.commands", "predict_command", "apply a run to fields in a .npy file"),

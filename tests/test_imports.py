@@ -54,7 +54,16 @@ ARROWS = {
 # A library that only these files may import.
 CONFINED = {
     "neuralop": ("sciml_cf/models/", "sciml_cf/adapters/"),
-    "h5py": ("data_gen/store.py", "data_gen/layout.py", "data_gen/views.py", "data_gen/formats/"),
+    "h5py": (
+        "data_gen/store.py",
+        "data_gen/layout.py",
+        "data_gen/views.py",
+        "data_gen/shards.py",
+        "data_gen/repack.py",
+        "data_gen/formats/",
+    ),
+    "dask": ("data_gen/dask_executor.py",),
+    "distributed": ("data_gen/dask_executor.py",),
     "matplotlib": ("sciml_cf/report/", "data_gen/plot.py"),
     "lightning_fabric": ("sciml_cf/train.py",),
     "tyro": ("sciml_cf/commands.py", "data_gen/flags.py", "data_gen/commands.py"),

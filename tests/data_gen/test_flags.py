@@ -1,0 +1,61 @@
+"""Flags from a TOML file: what a flag cannot be is refused, in one line that names the key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from data_gen.commands import generate_command, info_command, repack_command
+from data_gen.flags import UsageError, parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """A few flags.
+
+    Args:
+        samples: a number.
+        times: numbers.
+        overwrite: a switch.
+        maybe: a switch or nothing.
+    """
+
+    samples: int = 1
+    times: tuple[float, ...] | None = None
+    overwrite: bool = False
+    maybe: bool | None = None
+
+
+def config(folder: Path, text: str) -> list[str]:
+    path = folder / "flags.toml"
+    path.write_text(text)
+    return ["--config", str(path)]
+
+
+def test_file_sets_switches_and_values(tmp_path: Path) -> None:
+    words = config(tmp_path, "samples = 3\ntimes = [0.5, 1.0]\noverwrite = true")
+    assert parse(Flags, words, prog="test") == Flags(samples=3, times=(0.5, 1.0), overwrite=True)
+    assert parse(Flags, config(tmp_path, "overwrite = false"), prog="test") == Flags()
+
+
+@pytest.mark.parametrize("entry", ["samples = false", "samples = true", "times = false"])
+def test_true_or_false_for_a_value_is_refused(tmp_path: Path, entry: str) -> None:
+    key = entry.split()[0]
+    with pytest.raises(UsageError, match=f"test: `--config` must hold a value for {key}, not true or false; got"):
+        parse(Flags, config(tmp_path, entry), prog="test")
+
+
+def test_unknown_key_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--sample"):
+        parse(Flags, config(tmp_path, "sample = false"), prog="test")
+
+
+def test_positional_word_cannot_come_from_a_file(tmp_path: Path) -> None:
+    words = config(tmp_path, 'file = "data.h5"')
+    for command, name in ((info_command, "info"), (repack_command, "repack")):
+        with pytest.raises(UsageError, match=f"sciml-cf {name}: `--config` must not hold file; give it as a word"):
+            command(words)
+    with pytest.raises(UsageError, match="the equation must come first, before --config; choose one of"):
+        generate_command(config(tmp_path, 'equation = "burgers"'))
