@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "generate": ("data_gen.commands", "generate_command", "make a dataset file: sciml-cf generate burgers --out FILE"),
     "info": ("data_gen.commands", "info_command", "say what a dataset file holds"),
     "validate": ("data_gen.commands", "validate_command", "check a dataset file, with --truth against exact solutions"),
+    "convert": ("data_gen.convert_command", "convert_command", "bring a data file into another format, or from one"),
     "train": ("sciml_cf.commands", "train_command", "train a Fourier neural operator on a dataset file"),
     "evaluate": ("sciml_cf.commands", "evaluate_command", "measure a run at several resolutions"),
     "predict": ("sciml_cf.commands", "predict_command", "apply a run to fields in a .npy file"),
