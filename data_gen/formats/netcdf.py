@@ -95,7 +95,7 @@ def _open(path: Path, data: Any, facts: Facts) -> Source:
         input_name=names[0] if len(names) == 2 else "a",
         target_name=names[-1],
         name=text_in(data.attrs, "equation_name"),
-        parameters=numbers_in(data.attrs),
+        parameters={key: value for key, value in numbers_in(data.attrs).items() if key != "times"},
         boundary=_ENDS.get(str(data.attrs.get("boundary")), "periodic"),
         probe=lambda: target[:2].values,
     )

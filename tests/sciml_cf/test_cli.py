@@ -178,7 +178,7 @@ GENERATE = "generate burgers --out {tmp}/x.h5"
         ("train --data {data} --out {tmp}/run --method newton", 2, "invalid choice 'newton'"),
         ("evaluate {tmp} --data {data}", 1, "must be a folder made by training"),
         ("evaluate {run} --data {data} --resolutions 96", 2, "`resolutions` must divide"),
-        ("predict {run} --input {text} --output {tmp}/o.npy", 1, "must be a whole .npy file"),
+        ("predict {run} --input {text} --output {tmp}/o.npy", 1, "not an HDF5 file, nor of another known format"),
         ("predict {run} --input {tmp}/no.npy --output {tmp}/o.npy", 1, "which does not exist"),
         ("compare", 2, "`runs` must name at least one"),
         ("compare {tmp}", 1, "evaluation.nc"),
