@@ -92,9 +92,6 @@ def test_train_evaluate_and_predict_on_a_matlab_file(capsys, burgers_file, tmp_p
     assert status == 1 and "has no grid: give --extent, the length of the domain" in error
     said = ("--extent", 6.283185307179586, "--times", 0, 1, "--equation", "burgers", "--parameters", "viscosity=0.1")
     assert call(capsys, *words, *said)[0] == 0
-    assert (
-        call(capsys, *[w if w != tmp_path / "R10.mat" else burgers_file for w in words[:-1]], 8, "--overwrite")[0] == 0
-    )
     evaluate = ("evaluate", tmp_path / "run", "--resolutions", 64, "--data")
     status, out, error = call(capsys, *evaluate, tmp_path / "R10.mat", *said)
     assert status == 0 and "linear part" in out, error
