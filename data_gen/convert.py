@@ -14,7 +14,9 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.formats import FORMATS, Facts, Source, format_of_name, format_of_output, open_source
 from data_gen.header import Header
-from data_gen.journal import partial_path
+
+#: Ending of a new file until it is whole.
+ASIDE = ".part"
 
 
 def convert(
@@ -59,7 +61,7 @@ def convert(
     options: dict[str, Any] = {"version": mat_version} if chosen.module == "fno_mat" else {}
     targets = [Path(part) for part in str(out).split(",")]
     _check_targets(path, targets, overwrite)
-    temporary = [partial_path(target) for target in targets]
+    temporary = [target.with_name(target.name + ASIDE) for target in targets]
     with open_source(path, format=source_format, facts=facts) as source:
         checked = _Checked(source, allow_nan, progress)
         try:
@@ -67,7 +69,7 @@ def convert(
                 _remove(leftover)
             module.write(checked, Path(",".join(map(str, temporary))), **options)
             for partial, target in zip(temporary, targets, strict=True):
-                if overwrite and target.is_dir():
+                if target.is_dir() or partial.is_dir():
                     _remove(target)
                 os.replace(partial, target)
         finally:
@@ -105,7 +107,7 @@ def _check_targets(path: str | Path, targets: list[Path], overwrite: bool) -> No
             raise FileNotFoundError(f"convert: `out` must lie in an existing folder; got {target}.")
         if target.exists() and not overwrite:
             raise FileExistsError(f"convert: `out` must not exist yet; got {target}. Use --overwrite.")
-        if overwrite and target.is_dir() and not (target / "stats.yaml").is_file():
+        if target.is_dir() and not {"stats.yaml"} <= {item.name for item in target.iterdir()} <= {"data", "stats.yaml"}:
             raise FileExistsError(f"convert: `out` must be a file, or a folder of The Well to replace; got {target}.")
 
 

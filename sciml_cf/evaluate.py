@@ -65,6 +65,7 @@ def evaluate_transfer(
     if not resolutions:
         raise ValueError("evaluate_transfer: `resolutions` must name at least one; got none. For instance 256 8192.")
     truth = FieldDataset(path, split, resolution=reference, split_seed=split_seed, facts=facts, format=format)
+    _check_grid(truth)
     for resolution in resolutions:
         _check_divides(resolution, truth.resolution)
     _check_channels(model, truth)
@@ -99,6 +100,15 @@ def evaluate_transfer(
     )
     result["band"].attrs["long_name"] = "lowest wavenumber of the band; the next entry bounds it"
     return result.merge(_baselines(truth, split_seed)).merge(_examples(model, truth))
+
+
+def _check_grid(truth: FieldDataset) -> None:
+    if truth.x.ndim != 3 or not truth.periodic:
+        ends = "periodic" if truth.periodic else "other than periodic"
+        raise ValueError(
+            f"evaluate_transfer: `path` must hold fields on a periodic grid of one dimension, as outputs are "
+            f"interpolated by Fourier; got {truth.x.ndim - 2} dimensions and ends {ends}."
+        )
 
 
 def _check_divides(resolution: int, reference: int) -> None:

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from data_gen.equations import equation_named, equation_names, equation_parameters
-from data_gen.errors import DatasetError, check_positive
+from data_gen.errors import DatasetError, check_finite, check_positive
 from data_gen.header import Boundary, Header
 
 _LOG = logging.getLogger(__name__)
@@ -21,6 +21,10 @@ RightEnd = Literal["excluded", "included"]
 # Names that our own layout keeps for itself.
 _RESERVED = {"sample", "time", "x", "y", "z", "channel", "input_channel", "tensor", "nu", "block", "integrity"}
 _RESERVED |= {"dimensions", "boundary_conditions", "scalars", "t0_fields", "t1_fields", "t2_fields"}
+# And the attributes that it keeps, which no parameter may be called.
+_TAKEN = {"layout", "layout_version", "title", "equation", "header", "extent", "input", "target", "versions", "spec"}
+_TAKEN |= {"dataset_name", "grid_type", "n_spatial_dims", "n_trajectories", "simulation_parameters", "source"}
+_TAKEN |= {"input_time", "target_time", "config_hash"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,10 @@ class Facts:
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise ValueError(f"Facts: `{name}` must be one of {', '.join(known)}; got {value!r}.")
+        for name, value in self.parameters.items():
+            check_finite("Facts", f"parameters {name}", value)
+            if name in _TAKEN:
+                raise ValueError(f"Facts: `parameters` must have names that dataset files do not use; got {name!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +127,7 @@ def make_header(path: Path, found: Found, facts: Facts) -> tuple[Header, tuple[b
     boundary = facts.boundary or found.boundary
     axes = _axes(path, found, facts, boundary)
     name = facts.equation or found.name or "unknown"
-    parameters = {**found.parameters, **facts.parameters}
+    parameters = {**{k: v for k, v in found.parameters.items() if k not in _TAKEN}, **facts.parameters}
     times = _times(path, found, facts)
     inputs = found.inputs
     if len(times) == 1 and inputs is None:

@@ -141,7 +141,7 @@ def _parameters(variables: Mapping[str, Any], names: tuple[str, str]) -> dict[st
     return {
         name: float(np.ravel(value[()])[0])
         for name, value in variables.items()
-        if name not in skipped and value.size == 1 and value.dtype.kind in "fiu"
+        if name not in skipped and value.size == 1 and value.dtype.kind in "fiu" and np.isfinite(value[()]).all()
     }
 
 

@@ -244,7 +244,7 @@ def write(source: Readable, path: Path) -> None:
     (path / "data" / "train").mkdir(parents=True)
     names = (*header.channels, *(header.inputs if header.steady else ()))
     statistics = {name: _Statistics() for name in names}
-    with h5py.File(path / "data" / "train" / f"{path.name.removesuffix('.partial')}.hdf5", "w") as file:
+    with h5py.File(path / "data" / "train" / f"{path.name.removesuffix('.part')}.hdf5", "w") as file:
         _write_description(file, header)
         fields = file.create_group("t0_fields")
         fields.attrs["field_names"] = words(names)

@@ -120,7 +120,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
             ValueError: it is not periodic with axes that are alike.
         """
         header = self._header
-        if not self._periodic:
+        if not self.periodic:
             raise ValueError(
                 f"FieldDataset: `grid` must be periodic with axes that are alike; got {header.boundary} ends and "
                 f"{header.shape} points on {header.extents}."
@@ -133,7 +133,8 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         return self.coordinates[-1]
 
     @property
-    def _periodic(self) -> bool:
+    def periodic(self) -> bool:
+        """Whether the grid is periodic, with axes that are alike."""
         header = self._header
         return header.boundary == "periodic" and len(set(zip(header.shape, header.extents, strict=True))) == 1
 
@@ -143,7 +144,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
 
             y_k = exp(L(k) t) x_k
         """
-        if self.x.shape != self.y.shape or self._equation is None or self._equation.steady or not self._periodic:
+        if self.x.shape != self.y.shape or self._equation is None or self._equation.steady or not self.periodic:
             return None
         if self._equation.num_dims != self._header.num_dims:
             return None
@@ -153,7 +154,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         return torch.from_numpy(np.concatenate(blocks)).to(self.y.dtype)
 
     def _read(self, data: Source, names: tuple[str, ...], sampling: Sampling, time: float | None) -> Tensor:
-        if sampling == "fourier" and not self._periodic:
+        if sampling == "fourier" and not self.periodic:
             raise ValueError(
                 f"FieldDataset: `sampling` must be 'strided' for {data.header.boundary} ends and "
                 f"{' x '.join(map(str, data.header.shape))} points; got 'fourier', which needs periodic, equal axes."

@@ -38,6 +38,11 @@ def train_on_file(
     """
     train = FieldDataset(data, "train", resolution=resolution, sampling=sampling, facts=facts)
     validation = FieldDataset(data, "validation", resolution=resolution, sampling=sampling, facts=facts)
+    if train.x.ndim != 3:
+        raise ValueError(
+            f"train: `data` must hold fields of one dimension in space; got {train.x.ndim - 2} in {data}. Use fit with "
+            f"a model of your own for others."
+        )
     builder = FNOConfig(in_channels=train.x.shape[1], out_channels=train.y.shape[1], **(model or {}))
     description = {
         "model": describe(builder),

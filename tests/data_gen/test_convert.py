@@ -152,3 +152,35 @@ def test_every_format_is_named_and_recognised_by_its_content(tmp_path: Path) -> 
             assert data.num_samples == 5
         found = [known for known in FORMATS if FORMATS[known].load().recognises(Path(there))]
         assert found[0] == name
+
+
+def test_an_unfinished_file_of_generate_is_left_alone(tmp_path: Path) -> None:
+    write(tmp_path / "ours.h5", HEADERS["pairs"])
+    (tmp_path / "out.h5.partial").write_text("to be resumed")
+    convert(tmp_path / "ours.h5", tmp_path / "out.h5")
+    assert (tmp_path / "out.h5.partial").read_text() == "to be resumed"
+
+
+def test_folders_of_the_well_are_replaced_by_folders_and_files(tmp_path: Path) -> None:
+    write(tmp_path / "ours.h5", HEADERS["pairs"])
+    for out, to in [("place", "the_well"), ("place", "the_well"), ("place", "netcdf"), ("place", "the_well")]:
+        convert(tmp_path / "ours.h5", tmp_path / out, to=to, overwrite=True)
+        with open_source(tmp_path / out) as data:
+            assert data.num_samples == 5
+    (tmp_path / "place" / "notes.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match="a folder of The Well to replace"):
+        convert(tmp_path / "ours.h5", tmp_path / "place", overwrite=True)
+
+
+def test_a_parameter_cannot_take_the_place_of_our_attributes(tmp_path: Path) -> None:
+    import xarray as xr
+
+    values = np.random.default_rng(0).standard_normal((3, 4, 16))
+    coords = {"x": np.arange(16) / 16, "time": np.arange(4.0)}
+    attributes = {"layout_version": 99, "extent": 7.0, "viscosity": 0.1}
+    xr.Dataset({"u": (("sample", "time", "x"), values)}, coords, attributes).to_netcdf(tmp_path / "file.nc")
+    convert(tmp_path / "file.nc", tmp_path / "out.h5")
+    with open_source(tmp_path / "out.h5") as data:
+        assert dict(data.header.parameters) == {"viscosity": 0.1} and data.header.extents == (1.0,)
+    with pytest.raises(ValueError, match="`parameters` must have names that dataset files do not use; got 'layout'"):
+        Facts(parameters={"layout": 1.0})

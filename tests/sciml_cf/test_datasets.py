@@ -10,6 +10,9 @@ from data_gen.formats import Facts
 from data_gen.header import Header
 from sciml_cf.datasets import FieldDataset, split_indices
 from sciml_cf.errors import DatasetError
+from sciml_cf.evaluate import evaluate_transfer
+from sciml_cf.experiments.steps import train_on_file
+from sciml_cf.fit_config import FitConfig
 from tests.data_gen.test_layout import write
 
 
@@ -162,3 +165,12 @@ def test_facts_pick_a_pair_of_times(trajectories):
     assert torch.equal(picked.linear_solution(), same.linear_solution())
     with pytest.raises(DatasetError, match="is a file of ours and says itself what it holds"):
         FieldDataset(trajectories, "all", facts=Facts(extent=(1.0,)))
+
+
+def test_what_cannot_be_trained_or_measured_yet_is_said(tmp_path):
+    write(tmp_path / "data.h5", Header("any", 12, (8, 8), (1.0, 1.0), (0.0, 1.0)))
+    with pytest.raises(ValueError, match="`data` must hold fields of one dimension in space; got 2"):
+        train_on_file(tmp_path / "data.h5", tmp_path / "run", FitConfig(), resolution=8)
+    write(tmp_path / "wall.h5", Header("any", 12, (8,), (1.0,), (0.0, 1.0), boundary="wall"))
+    with pytest.raises(ValueError, match="periodic grid of one dimension.*; got 1 dimensions and ends other than"):
+        evaluate_transfer(torch.nn.Identity(), tmp_path / "wall.h5", resolutions=[8])
