@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from data_gen.convert import convert
     from data_gen.equations import Equation
     from data_gen.equations.advection import advection
     from data_gen.equations.advection_diffusion import advection_diffusion
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from data_gen.equations.kdv import kdv
     from data_gen.equations.kuramoto_sivashinsky import kuramoto_sivashinsky
     from data_gen.exact import cole_hopf
+    from data_gen.formats import Facts, open_source
     from data_gen.generate import generate
     from data_gen.grid import PeriodicGrid, resample
     from data_gen.solve import solve
@@ -32,12 +34,14 @@ __project__ = "sciml_cf"
 __all__ = [
     "DatasetSpec",
     "Equation",
+    "Facts",
     "PeriodicGrid",
     "advection",
     "advection_diffusion",
     "allen_cahn",
     "burgers",
     "cole_hopf",
+    "convert",
     "fisher_front",
     "fisher_kpp",
     "generate",
@@ -46,6 +50,7 @@ __all__ = [
     "kdv_solitons",
     "kuramoto_sivashinsky",
     "open_dataset",
+    "open_source",
     "resample",
     "solve",
     "validate",
@@ -54,12 +59,14 @@ __all__ = [
 _HOME = {
     "DatasetSpec": "spec",
     "Equation": "equations",
+    "Facts": "formats",
     "PeriodicGrid": "grid",
     "advection": "equations.advection",
     "advection_diffusion": "equations.advection_diffusion",
     "allen_cahn": "equations.allen_cahn",
     "burgers": "equations.burgers",
     "cole_hopf": "exact",
+    "convert": "convert",
     "fisher_front": "truths",
     "fisher_kpp": "equations.fisher_kpp",
     "generate": "generate",
@@ -68,6 +75,7 @@ _HOME = {
     "kdv_solitons": "truths",
     "kuramoto_sivashinsky": "equations.kuramoto_sivashinsky",
     "open_dataset": "store",
+    "open_source": "formats",
     "resample": "grid",
     "solve": "solve",
     "validate": "validate",

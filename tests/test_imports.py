@@ -119,7 +119,8 @@ def loaded_after(code):
 
 
 @pytest.mark.parametrize(
-    "words", [["generate", "--help"], ["generate", "burgers", "--help"], ["info", "--help"], ["convert", "--help"], ["--help"]]
+    "words",
+    [["generate", "--help"], ["generate", "burgers", "--help"], ["info", "--help"], ["convert", "--help"], ["--help"]],
 )
 def test_data_commands_load_no_torch(words):
     modules = loaded_after(f"from sciml_cf.cli import main; main({words!r})")
