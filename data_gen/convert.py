@@ -82,7 +82,8 @@ class _Checked:
     """A source whose values are looked at while they pass."""
 
     def __init__(self, source: Source, allow_nan: bool, progress: Callable[[int], object] | None) -> None:
-        self.header, self._source, self._allow, self._progress = source.header, source, allow_nan, progress
+        self.header, self.path = source.header, source.path
+        self._source, self._allow, self._progress = source, allow_nan, progress
 
     def read_stored(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
         fields = self._source.read_stored(name, rows)

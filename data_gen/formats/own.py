@@ -34,7 +34,7 @@ def open_file(path: Path, facts: Facts) -> Source:
 
 def write(source: Readable, path: Path) -> None:
     """A dataset file of ours with the fields of a source."""
-    layout = create_empty(path, source.header, {"source": "converted"})
+    layout = create_empty(path, source.header, {"source": f"converted from {source.path.name}"})
     checksums = {}
     for block, (_, fields) in enumerate(blocks(source)):
         checksums[block] = journal.write_block(path, layout, block, tuple(fields.values()))

@@ -255,10 +255,12 @@ def pair_of_times(source: Source, input_time: float | None, target_time: float |
 
 
 class Readable(Protocol):
-    """What a writer needs of a source: its header and the rows of its stored fields."""
+    """What a writer needs of a source: its header, the rows of its stored fields, and where they come from."""
 
     @property
     def header(self) -> Header: ...
+    @property
+    def path(self) -> Path: ...
     def read_stored(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray: ...
 
 

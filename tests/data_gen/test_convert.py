@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,8 +125,21 @@ def test_outputs_are_written_whole_and_never_over_others(tmp_path: Path) -> None
     assert not list(tmp_path.glob("*.partial"))
 
 
+def watch(source: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The rows that are loaded from a foreign file from now on."""
+    asked: list[tuple[int, int]] = []
+    load = source._load
+
+    def watched(name: str, start: int, stop: int, at: slice) -> np.ndarray:
+        asked.append((start, stop))
+        return load(name, start, stop, at)
+
+    monkeypatch.setattr(source, "_load", watched)
+    return asked
+
+
 def test_large_files_pass_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each row is read once, and no more rows than a block's at a time."""
+    """Each row is read once, in blocks, on the way and of a foreign file that is read at once."""
     monkeypatch.setattr("data_gen.header.BLOCK", 4)
     header = replace(HEADERS["pairs"], num_samples=10)
     write(tmp_path / "ours.h5", header)
@@ -135,7 +149,11 @@ def test_large_files_pass_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert done == [4, 8, 10]
         convert(tmp_path / out, tmp_path / "back.h5", overwrite=True)
         with open_source(tmp_path / "ours.h5") as ours, open_source(tmp_path / "back.h5") as back:
-            assert ours.checksum == back.checksum
+            assert ours.checksum == back.checksum and back.attributes["source"] == f"converted from {out}"
+        with open_source(tmp_path / out) as foreign:
+            asked = watch(foreign, monkeypatch)
+            foreign.read("u")
+            assert asked == [(0, 4), (4, 8), (8, 10)]
 
 
 def test_every_format_is_named_and_recognised_by_its_content(tmp_path: Path) -> None:
