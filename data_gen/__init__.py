@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from data_gen.cells import CellGrid
+    from data_gen.convert import convert
     from data_gen.darcy import darcy_manufactured, darcy_solve
     from data_gen.equations import Equation
     from data_gen.equations.advection import advection
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from data_gen.equations.kuramoto_sivashinsky import kuramoto_sivashinsky
     from data_gen.equations.navier_stokes import navier_stokes
     from data_gen.exact import cole_hopf
+    from data_gen.formats import Facts, open_source
     from data_gen.generate import generate
     from data_gen.grid import PeriodicGrid, resample
     from data_gen.plot import plot_dataset as plot_dataset
@@ -43,6 +45,7 @@ __all__ = [
     "CellGrid",
     "DatasetSpec",
     "Equation",
+    "Facts",
     "PeriodicGrid",
     "advection",
     "advection_diffusion",
@@ -51,6 +54,7 @@ __all__ = [
     "burgers",
     "burgers_2d",
     "cole_hopf",
+    "convert",
     "darcy",
     "darcy_manufactured",
     "darcy_solve",
@@ -65,6 +69,7 @@ __all__ = [
     "kuramoto_sivashinsky",
     "navier_stokes",
     "open_dataset",
+    "open_source",
     "repack",
     "resample",
     "solve",
@@ -77,6 +82,7 @@ _HOME = {
     "CellGrid": "cells",
     "DatasetSpec": "spec",
     "Equation": "equations",
+    "Facts": "formats",
     "PeriodicGrid": "grid",
     "advection": "equations.advection",
     "advection_diffusion": "equations.advection_diffusion",
@@ -88,6 +94,7 @@ _HOME = {
     "darcy": "equations.darcy",
     "darcy_manufactured": "darcy",
     "darcy_solve": "darcy",
+    "convert": "convert",
     "fisher_front": "truths",
     "fisher_kpp": "equations.fisher_kpp",
     "generate": "generate",
@@ -101,6 +108,7 @@ _HOME = {
     "open_dataset": "store",
     "plot_dataset": "plot",
     "repack": "repack",
+    "open_source": "formats",
     "resample": "grid",
     "solve": "solve",
     "taylor_green": "truths",

@@ -58,7 +58,7 @@ def dask_cluster(address: str, workers: int) -> Iterator[Runner]:
 def _check_address(address: str) -> None:
     """Say hello to a scheduler; a ``Client`` that finds none would linger and complain when it is collected."""
     from distributed import Security
-    from distributed.comm import connect
+    from distributed.comm.core import connect
 
     async def greet() -> None:
         settings = Security().get_connection_args("client")
@@ -83,7 +83,7 @@ def _check_address(address: str) -> None:
 
 def _run(client: Any, work: Callable[..., Any], lanes: Iterable[Lane]) -> Iterator[Any]:
     from distributed import CancelledError, KilledWorker
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     queue, running = Queue(lanes), dict[Any, Iterator[tuple[Any, ...]]]()
     try:

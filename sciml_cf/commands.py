@@ -10,6 +10,8 @@ import numpy as np
 from tyro.conf import Positional
 
 from data_gen.flags import UsageError, parse
+from data_gen.formats import open_source
+from data_gen.formats.flags import FactFlags
 from sciml_cf.datasets import Split
 from sciml_cf.errors import DatasetError
 from sciml_cf.experiments import STUDIES
@@ -20,11 +22,11 @@ from sciml_cf.runs import EVALUATION_FILE, Which, load, predict
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainFlags(FitConfig):
-    """Train a Fourier neural operator on a dataset file and write a run folder.
+class TrainFlags(FactFlags, FitConfig):
+    """Train a Fourier neural operator on a data file and write a run folder.
 
     Args:
-        data: dataset file, as `sciml-cf generate` writes it.
+        data: dataset file, as `sciml-cf generate` writes it, or one of another format (see `sciml-cf convert --help`).
         out: run folder to write.
         resolution: grid points to train at; must divide the stored resolution.
         sampling: how the coarser grid is taken: every k-th point, or by cutting the spectrum.
@@ -47,12 +49,12 @@ class TrainFlags(FitConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateFlags:
+class EvaluateFlags(FactFlags):
     """Measure a trained run at several resolutions; writes RUN/evaluation.nc and prints its tables.
 
     Args:
         run: run folder.
-        data: dataset file.
+        data: dataset file, or one of another format.
         resolutions: grid points to run the model at; each must divide the stored resolution.
         split: which samples of the file.
         which: weights with the lowest validation error, or those of the last epoch.
@@ -66,12 +68,13 @@ class EvaluateFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictFlags:
+class PredictFlags(FactFlags):
     """Apply a trained run to input fields.
 
     Args:
         run: run folder.
-        input: .npy file with fields (samples, points) or (samples, channels, points) on a periodic grid.
+        input: .npy file with fields (samples, points) or (samples, channels, points) on a periodic grid, or a data
+            file, whose inputs are taken.
         output: .npy file to write, float32, shaped like the input.
         resolution: grid points to run the model at (inputs are Fourier-interpolated); by default those of the input.
         which: weights with the lowest validation error, or those of the last epoch.
@@ -123,6 +126,7 @@ def train_command(argv: list[str]) -> str:
         model={"width": flags.width, "modes": flags.modes, "layers": flags.layers},
         resume=flags.resume,
         overwrite=flags.overwrite,
+        facts=flags.facts(),
     )
     best, last = history.best, history.rows[-1]
     return (
@@ -134,7 +138,9 @@ def train_command(argv: list[str]) -> str:
 def evaluate_command(argv: list[str]) -> str:
     """`sciml-cf evaluate`."""
     flags = parse(EvaluateFlags, argv, prog="sciml-cf evaluate")
-    result = evaluate_run(flags.run, flags.data, flags.resolutions, split=flags.split, which=flags.which)
+    result = evaluate_run(
+        flags.run, flags.data, flags.resolutions, split=flags.split, which=flags.which, facts=flags.facts()
+    )
     return "\n\n".join([transfer_table(result).text(), baseline_table(result).text(), str(flags.run / EVALUATION_FILE)])
 
 
@@ -148,7 +154,7 @@ def predict_command(argv: list[str]) -> str:
     if flags.output.is_dir():
         raise FileExistsError(f"predict: `output` must be a file; got the folder {flags.output}.")
     model = load(flags.run, which=flags.which)
-    result = predict(model, _read_npy(flags.input), resolution=flags.resolution)
+    result = predict(model, _read_fields(flags), resolution=flags.resolution)
     temporary = flags.output.with_name(flags.output.name + ".part")
     with temporary.open("wb") as file:
         np.save(file, result)
@@ -179,6 +185,15 @@ def run_command(argv: list[str]) -> str:
         raise UsageError(f"sciml-cf run: unknown study {argv[0]!r}; choose one of {', '.join(STUDIES)}.")
     study = STUDIES[argv[0]]
     return study.run(parse(study.config, argv[1:], prog=f"sciml-cf run {argv[0]}"))
+
+
+def _read_fields(flags: PredictFlags) -> np.ndarray:
+    """Input fields from a .npy file, or the inputs of a data file of any format."""
+    path = flags.input
+    if (path.suffix == ".npy" and "," not in str(path)) or not path.exists():
+        return _read_npy(path)
+    with open_source(path, facts=flags.facts()) as source:
+        return source.read(source.input_name)
 
 
 def _read_npy(path: Path) -> np.ndarray:

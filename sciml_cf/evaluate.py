@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from data_gen.formats import Facts
 from data_gen.grid import resample
 from sciml_cf.datasets import FieldDataset, Split
 from sciml_cf.errors import check_count
@@ -31,6 +32,8 @@ def evaluate_transfer(
     reference: int | None = None,
     split: Split = "test",
     split_seed: int = 0,
+    facts: Facts | None = None,
+    format: str | None = None,
 ) -> xr.Dataset:
     """Errors of a model over (resolution, output), beside trivial baselines.
 
@@ -40,10 +43,11 @@ def evaluate_transfer(
 
     Args:
         model: (B, C, n) -> (B, C', n), for any n.
-        path: a dataset file.
+        path: a data file, see FieldDataset.
         resolutions: each a divisor of the reference resolution.
         reference: the grid that "fourier" is measured on; None takes the file's own.
         split, split_seed: which samples, see FieldDataset.
+        facts, format: what a file of another format does not say about itself, and its format; see FieldDataset.
     Returns:
         Dataset with
             mse, relative_l2, relative_l2_std, nmse, max_error  (resolution, output): mean over samples of the metric
@@ -60,7 +64,8 @@ def evaluate_transfer(
     """
     if not resolutions:
         raise ValueError("evaluate_transfer: `resolutions` must name at least one; got none. For instance 256 8192.")
-    truth = FieldDataset(path, split, resolution=reference, split_seed=split_seed)
+    truth = FieldDataset(path, split, resolution=reference, split_seed=split_seed, facts=facts, format=format)
+    _check_grid(truth)
     for resolution in resolutions:
         _check_divides(resolution, truth.resolution)
     _check_channels(model, truth)
@@ -95,6 +100,15 @@ def evaluate_transfer(
     )
     result["band"].attrs["long_name"] = "lowest wavenumber of the band; the next entry bounds it"
     return result.merge(_baselines(truth, split_seed)).merge(_examples(model, truth))
+
+
+def _check_grid(truth: FieldDataset) -> None:
+    if truth.x.ndim != 3 or not truth.periodic:
+        ends = "periodic" if truth.periodic else "other than periodic"
+        raise ValueError(
+            f"evaluate_transfer: `path` must hold fields on a periodic grid of one dimension, as outputs are "
+            f"interpolated by Fourier; got {truth.x.ndim - 2} dimensions and ends {ends}."
+        )
 
 
 def _check_divides(resolution: int, reference: int) -> None:
@@ -148,7 +162,8 @@ def _in_float64(metric: Any, prediction: Tensor, target: Tensor) -> np.ndarray:
 
 
 def _baselines(truth: FieldDataset, split_seed: int) -> xr.Dataset:
-    train = FieldDataset(truth.path, "train", resolution=truth.resolution, split_seed=split_seed)
+    same: dict[str, Any] = {"split_seed": split_seed, "facts": truth.facts, "format": truth.format}
+    train = FieldDataset(truth.path, "train", resolution=truth.resolution, **same)
     guesses = {"zero": torch.zeros_like(truth.y), "training_mean": train.y.mean(0).expand_as(truth.y)}
     linear = truth.linear_solution()
     if linear is not None:

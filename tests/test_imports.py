@@ -14,11 +14,12 @@ ARROWS = {
     "sciml_cf.head": {"sciml_cf.errors"},
     "sciml_cf.models": {"sciml_cf.errors"},
     "sciml_cf.metrics": set(),
-    "sciml_cf.datasets": {"data_gen.grid", "data_gen.store", "sciml_cf.errors"},
+    "sciml_cf.datasets": {"data_gen.formats", "data_gen.grid", "sciml_cf.errors"},
     "sciml_cf.runs": {"data_gen.grid", "sciml_cf.models", "sciml_cf.datasets", "sciml_cf.head", "sciml_cf.errors"},
     "sciml_cf.fit_config": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.train": {"sciml_cf.fit_config", "sciml_cf.head", "sciml_cf.metrics", "sciml_cf.runs", "sciml_cf.errors"},
     "sciml_cf.evaluate": {
+        "data_gen.formats",
         "data_gen.grid",
         "sciml_cf.datasets",
         "sciml_cf.metrics",
@@ -28,6 +29,7 @@ ARROWS = {
     "sciml_cf.report": {"sciml_cf.runs"},
     "sciml_cf.experiments": {
         "data_gen",
+        "data_gen.formats",
         "data_gen.generate",
         "sciml_cf.datasets",
         "sciml_cf.errors",
@@ -41,6 +43,7 @@ ARROWS = {
     },
     "sciml_cf.commands": {
         "data_gen.flags",
+        "data_gen.formats",
         "sciml_cf.datasets",
         "sciml_cf.errors",
         "sciml_cf.experiments",
@@ -66,8 +69,8 @@ CONFINED = {
     "distributed": ("data_gen/dask_executor.py",),
     "matplotlib": ("sciml_cf/report/", "data_gen/plot.py"),
     "lightning_fabric": ("sciml_cf/train.py",),
-    "tyro": ("sciml_cf/commands.py", "data_gen/flags.py", "data_gen/commands.py"),
-    "torch": ("sciml_cf/", "data_gen/device.py"),
+    "tyro": ("sciml_cf/commands.py", "data_gen/flags.py", "data_gen/commands.py", "data_gen/convert_command.py"),
+    "torch": ("sciml_cf/", "data_gen/device.py", "data_gen/formats/neuralop_pt.py"),
     "sciml_cf": ("sciml_cf/",),
     "wandb": (),
 }
@@ -125,7 +128,8 @@ def loaded_after(code):
 
 
 @pytest.mark.parametrize(
-    "words", [["generate", "--help"], ["generate", "burgers", "--help"], ["info", "--help"], ["--help"]]
+    "words",
+    [["generate", "--help"], ["generate", "burgers", "--help"], ["info", "--help"], ["convert", "--help"], ["--help"]],
 )
 def test_data_commands_load_no_torch(words):
     modules = loaded_after(f"from sciml_cf.cli import main; main({words!r})")

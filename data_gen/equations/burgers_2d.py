@@ -29,14 +29,19 @@ def burgers_2d(*, viscosity: Annotated[float, "viscosity nu, above 0"] = 0.1) ->
 
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
         by_y, by_x = grid.derivative
-        velocity = grid.to_points(modes)
-        across = np.stack([by_y * modes[..., 0, :, :], by_x * modes[..., 1, :, :]], axis=-3)
-        rate = grid.to_modes(velocity[..., ::-1, :, :] * grid.to_points(across))
+        velocity, across = grid.to_points(modes), 1 * modes
+        across[..., 0, :, :] *= by_y
+        across[..., 1, :, :] *= by_x
+        carried = grid.to_points(across)
+        carried[..., 0, :, :] *= velocity[..., 1, :, :]
+        carried[..., 1, :, :] *= velocity[..., 0, :, :]
+        rate = grid.to_modes(carried)
         velocity *= velocity
         energy = grid.to_modes(velocity)
         rate[..., 0, :, :] += 0.5 * by_x * energy[..., 0, :, :]
         rate[..., 1, :, :] += 0.5 * by_y * energy[..., 1, :, :]
-        return np.negative(rate, out=rate)
+        rate *= -1
+        return rate
 
     def front_width(u0: np.ndarray, grid: PeriodicGrid, time: float) -> float:
         """Width 2 nu / A of the front of half-height A, if there is time for it to form, as in one dimension."""

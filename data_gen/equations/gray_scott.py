@@ -47,8 +47,9 @@ def gray_scott(
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
         fields = grid.to_points(modes)
         u, v = fields[..., 0, :, :], fields[..., 1, :, :]
-        turned = grid.to_modes(u * v * v)
-        rate = np.stack([-turned, turned], axis=-3)
+        turned, rate = grid.to_modes(u * v * v), 1 * modes
+        rate[..., 0, :, :] = -turned
+        rate[..., 1, :, :] = turned
         rate[..., 0, 0, 0] += f * grid.num_points**2
         return rate
 

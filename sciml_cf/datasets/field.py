@@ -1,4 +1,4 @@
-"""A generated dataset file as a torch dataset of input and output fields, at any dividing resolution."""
+"""A data file, ours or of a foreign format, as a torch dataset of input and output fields, at a dividing resolution."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data_gen.formats import Facts, Source, open_source
 from data_gen.grid import PeriodicGrid, resample
-from data_gen.store import open_dataset
 from sciml_cf.errors import DatasetError, check_choice, check_count
 
 Split = Literal["train", "validation", "test", "all"]
@@ -40,25 +40,30 @@ def split_indices(num_samples: int, *, seed: int = _SPLIT_SEED) -> dict[str, np.
 
 
 class FieldDataset(Dataset[dict[str, Tensor]]):
-    """Items {"x": (C, N), "y": (C', N)} of one split, held in memory at the resolution asked for.
+    """Items {"x": (C, *N), "y": (C', *N)} of one split, held in memory at the resolution asked for.
 
     Args:
-        path: a dataset file written by ``data_gen.generate``.
+        path: a dataset file written by ``data_gen.generate``, or any that ``data_gen.formats.open_source`` opens.
         split: "train", "validation", "test" or "all".
-        resolution: grid points N, a divisor of the stored resolution; None keeps the stored one.
+        resolution: grid points along the last axis, a divisor of the stored resolution; the other axes are taken
+            coarser by the same factor. None keeps the stored one.
         sampling: "strided" takes every k-th point, as the paper does; "fourier" cuts the spectrum.
         inputs, targets: names of stored fields, joined along the channel axis; by default the file's own.
         input_time, target_time: stored times of the inputs and of the targets; by default the file's own, 0 and the
             last one.
         split_seed: seed of the permutation that splits the samples.
+        facts: what a file of another format does not say about itself.
+        format: its format, by default recognised from its content.
     Raises:
-        DatasetError: the file is missing, unreadable or holds values that are not finite.
+        DatasetError: the file is missing, unreadable, lacks something that ``facts`` must give, or holds values that
+            are not finite.
         ValueError: the resolution does not divide the stored one; a name or time is unknown.
 
     Attributes:
-        x, y: (S, C, N) and (S, C', N), all items, in the default dtype.
+        x, y: (S, C, *N) and (S, C', *N), all items, in the default dtype.
         indices: (S,) the samples' row numbers in the file.
-        stored_resolution: points of the file's own grid.
+        stored_resolution: points along the last axis of the file's own grid.
+        coordinates: points along each axis of the items' grid.
     """
 
     def __init__(
@@ -73,20 +78,31 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         input_time: float | None = None,
         target_time: float | None = None,
         split_seed: int = _SPLIT_SEED,
+        facts: Facts | None = None,
+        format: str | None = None,
     ) -> None:
         check_choice("FieldDataset", "split", split, ("train", "validation", "test", "all"))
         check_choice("FieldDataset", "sampling", sampling, ("strided", "fourier"))
         self.path, self.split, self.split_seed = Path(path), split, split_seed
-        with open_dataset(self.path) as data:
+        self.facts, self.format = facts, format
+        with open_source(self.path, format=format, facts=facts) as data:
             self.stored_resolution, self.checksum = data.resolution, data.checksum
             self.resolution = data.resolution if resolution is None else resolution
             check_resolution("FieldDataset", self.resolution, data.resolution)
+            self._equation, self._header = data.equation, data.header
+            self._stride = data.resolution // self.resolution
+            if any(points % self._stride for points in data.header.shape):
+                shape = " x ".join(map(str, data.header.shape))
+                raise ValueError(
+                    f"FieldDataset: `resolution` must make all axes of {shape} points coarser by one factor; got "
+                    f"{resolution}."
+                )
             parts = {"all": np.arange(data.num_samples)}
             self.indices = parts[split] if split in parts else split_indices(data.num_samples, seed=split_seed)[split]
             default = data.input_name if input_time is None else data.target_name  # the input's name has one time
             self.x = self._read(data, tuple(inputs or (default,)), sampling, input_time)
             self.y = self._read(data, tuple(targets or (data.target_name,)), sampling, target_time)
-            self._equation, self._extent = data.equation, data.grid.extent
+            self.coordinates = tuple(points[:: self._stride] for points in data.header.coordinates)
             last = data.times[-1] if target_time is None else target_time
             self._duration = last - (data.times[0] if input_time is None else input_time)
 
@@ -98,38 +114,60 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
 
     @property
     def grid(self) -> PeriodicGrid:
-        """The grid of the items."""
-        return PeriodicGrid(self.resolution, extent=self._extent)
+        """The grid of the items.
+
+        Raises:
+            ValueError: it is not periodic with axes that are alike.
+        """
+        header = self._header
+        if not self.periodic:
+            raise ValueError(
+                f"FieldDataset: `grid` must be periodic with axes that are alike; got {header.boundary} ends and "
+                f"{header.shape} points on {header.extents}."
+            )
+        return PeriodicGrid(self.resolution, header.extents[0], header.num_dims)
 
     @property
     def points(self) -> np.ndarray:
-        """(N,), coordinates of the items' grid points."""
-        return self.grid.points
+        """(N,), coordinates of the items' grid points along the last axis."""
+        return self.coordinates[-1]
+
+    @property
+    def periodic(self) -> bool:
+        """Whether the grid is periodic, with axes that are alike."""
+        header = self._header
+        return header.boundary == "periodic" and len(set(zip(header.shape, header.extents, strict=True))) == 1
 
     def linear_solution(self) -> Tensor | None:
         """What the linear part of the equation alone makes of the inputs (for Burgers the heat kernel); None if x
-        is not one field of the shape of y.
+        is not one field of the shape of y, or the equation or its grid is unknown.
 
             y_k = exp(L(k) t) x_k
         """
-        if self.x.shape != self.y.shape or self._equation is None or self._equation.steady:
+        if self.x.shape != self.y.shape or self._equation is None or self._equation.steady or not self.periodic:
+            return None
+        if self._equation.num_dims != self._header.num_dims:
             return None
         grid = self.grid
         factor = np.exp(self._equation.symbol(*grid.wavevector) * self._duration)
         blocks = [grid.to_points(factor * grid.to_modes(block.double().numpy())) for block in self.x.split(_BLOCK_ROWS)]
         return torch.from_numpy(np.concatenate(blocks)).to(self.y.dtype)
 
-    def _read(self, data, names: tuple[str, ...], sampling: Sampling, time: float | None) -> Tensor:  # type: ignore[no-untyped-def]
-        stride = self.stored_resolution // self.resolution
+    def _read(self, data: Source, names: tuple[str, ...], sampling: Sampling, time: float | None) -> Tensor:
+        if sampling == "fourier" and not self.periodic:
+            raise ValueError(
+                f"FieldDataset: `sampling` must be 'strided' for {data.header.boundary} ends and "
+                f"{' x '.join(map(str, data.header.shape))} points; got 'fourier', which needs periodic, equal axes."
+            )
         fields = []
         for name in names:
             blocks = []
             for start in range(0, len(self.indices), _BLOCK_ROWS):
                 rows = self.indices[start : start + _BLOCK_ROWS]
                 if sampling == "strided":
-                    block = data.read(name, rows=rows, stride=stride, time=time)
+                    block = data.read(name, rows=rows, stride=self._stride, time=time)
                 else:
-                    block = resample(data.read(name, rows=rows, time=time), self.resolution)
+                    block = _resampled(data.read(name, rows=rows, time=time), self.resolution, data.header.num_dims)
                 if not np.isfinite(block).all():
                     bad = rows[np.argwhere(~np.isfinite(block))[0][0]]
                     raise DatasetError(
@@ -139,6 +177,12 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
                 blocks.append(np.asarray(block, dtype=_numpy_dtype()))
             fields.append(np.concatenate(blocks))
         return torch.from_numpy(np.concatenate(fields, axis=1))
+
+
+def _resampled(block: np.ndarray, resolution: int, num_dims: int) -> np.ndarray:
+    if num_dims == 1:
+        return resample(block, resolution)
+    return resample(block, resolution, num_dims=num_dims)  # type: ignore[call-arg]
 
 
 def check_resolution(function: str, resolution: int, stored: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from data_gen import DatasetSpec, generate, open_dataset
+from data_gen.formats import open_source
 from sciml_cf.datasets.field import check_resolution
 from sciml_cf.experiments.steps import evaluate_run, train_on_file
 from sciml_cf.fit_config import FitConfig, Method
@@ -26,7 +27,7 @@ class BurgersFNO:
 
     Args:
         out: folder for the data, the runs and their comparison.
-        data: an existing dataset file; by default OUT/burgers.h5 is generated.
+        data: an existing data file; by default OUT/burgers.h5 is generated.
         samples: initial conditions to generate.
         stored_resolution: grid points of the generated file.
         viscosity: viscosity of the generated data.
@@ -78,7 +79,7 @@ def run(config: BurgersFNO) -> str:
         raise FileNotFoundError(f"burgers-fno: `out` must be a folder, or a new one in a folder; got {config.out}.")
     stored = config.stored_resolution
     if config.data is not None:
-        with open_dataset(config.data) as existing:
+        with open_source(config.data) as existing:
             stored = existing.resolution
     for resolution in (config.resolution, *config.resolutions):
         check_resolution("burgers-fno", resolution, stored)

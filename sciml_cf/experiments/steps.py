@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import xarray as xr
+
+from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset, Split
 from sciml_cf.evaluate import evaluate_transfer
 from sciml_cf.fit_config import FitConfig
@@ -27,10 +30,19 @@ def train_on_file(
     model: dict[str, Any] | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    facts: Facts | None = None,
 ) -> History:
-    """Train a Fourier neural operator on a dataset file; channels follow from the file, ``model`` sets the rest."""
-    train = FieldDataset(data, "train", resolution=resolution, sampling=sampling)
-    validation = FieldDataset(data, "validation", resolution=resolution, sampling=sampling)
+    """Train a Fourier neural operator on a data file; channels follow from the file, ``model`` sets the rest.
+
+    ``facts`` say what a file of another format does not, and which of its times are used.
+    """
+    train = FieldDataset(data, "train", resolution=resolution, sampling=sampling, facts=facts)
+    validation = FieldDataset(data, "validation", resolution=resolution, sampling=sampling, facts=facts)
+    if train.x.ndim != 3:
+        raise ValueError(
+            f"train: `data` must hold fields of one dimension in space; got {train.x.ndim - 2} in {data}. Use fit with "
+            f"a model of your own for others."
+        )
     builder = FNOConfig(in_channels=train.x.shape[1], out_channels=train.y.shape[1], **(model or {}))
     description = {
         "model": describe(builder),
@@ -54,11 +66,24 @@ def train_on_file(
     )
 
 
-def evaluate_run(run: Path, data: Path, resolutions: Sequence[int], *, split: Split = "test", which: Which = "best"):
-    """Measure a run on a dataset file and write RUN/evaluation.nc; returns the xarray.Dataset."""
+def evaluate_run(
+    run: Path,
+    data: Path,
+    resolutions: Sequence[int],
+    *,
+    split: Split = "test",
+    which: Which = "best",
+    facts: Facts | None = None,
+) -> xr.Dataset:
+    """Measure a run on a data file and write RUN/evaluation.nc; ``facts`` as in ``train_on_file``."""
     stored = read_settings(run).get("data") or {}
     result = evaluate_transfer(
-        load(run, which=which), data, resolutions=resolutions, split=split, split_seed=stored.get("split_seed", 0)
+        load(run, which=which),
+        data,
+        resolutions=resolutions,
+        split=split,
+        split_seed=stored.get("split_seed", 0),
+        facts=facts,
     )
     if split != "all" and stored and stored.get("checksum") != result.attrs["data_checksum"]:
         _LOG.warning(

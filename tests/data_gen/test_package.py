@@ -29,7 +29,7 @@ def test_generating_imports_no_torch(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("name", ["solve", "generate", "validate"])
+@pytest.mark.parametrize("name", ["solve", "generate", "validate", "convert"])
 def test_public_functions_are_not_hidden_by_their_modules(name: str) -> None:
     code = (
         f"import data_gen.{name}; from data_gen.{name} import {name} as direct\n"

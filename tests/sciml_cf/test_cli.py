@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.io import savemat
 
 from data_gen import open_dataset
 from sciml_cf.cli import main
@@ -81,6 +82,38 @@ def test_predict_writes_what_python_predicts(capsys, run_folder, tmp_path):
     assert status == 2 and "`output` must not exist yet" in error
 
 
+def test_train_evaluate_and_predict_on_a_matlab_file(capsys, burgers_file, tmp_path):
+    """From a file in the layout of FNO's, which has fields alone, without converting it first."""
+    with open_dataset(burgers_file) as data:
+        fields = {"a": data.read("a")[:, 0], "u": data.read("u")[:, 0]}
+    savemat(tmp_path / "R10.mat", fields)
+    words = ("train", "--data", tmp_path / "R10.mat", "--out", tmp_path / "run", "--epochs", 1, *SMALL)
+    status, _, error = call(capsys, *words)
+    assert status == 1 and "has no grid: give --extent, the length of the domain" in error
+    said = ("--extent", 6.283185307179586, "--times", 0, 1, "--equation", "burgers", "--parameters", "viscosity=0.1")
+    assert call(capsys, *words, *said)[0] == 0
+    evaluate = ("evaluate", tmp_path / "run", "--resolutions", 64, "--data")
+    status, out, error = call(capsys, *evaluate, tmp_path / "R10.mat", *said)
+    assert status == 0 and "linear part" in out, error
+    assert out == call(capsys, *evaluate, burgers_file)[1]
+    predicted = ("predict", tmp_path / "run", "--output", tmp_path / "p.npy", "--input", tmp_path / "R10.mat", *said)
+    assert call(capsys, *predicted)[0] == 0 and np.load(tmp_path / "p.npy").shape == (40, 1, 256)
+
+
+def test_convert_in_one_line(capsys, burgers_file, tmp_path):
+    status, out, error = call(capsys, "convert", burgers_file, tmp_path / "b.mat", "--mat-version", "7.3")
+    assert status == 0 and "40 samples on 256 points" in out, error
+    status, out, error = call(
+        capsys, "convert", tmp_path / "b.mat", tmp_path / "b.h5", "--from", "mat", "--to", "sciml_cf"
+    )
+    assert status == 0, error
+    assert call(capsys, "validate", tmp_path / "b.h5", "--truth")[0] == 0
+    status, _, error = call(capsys, "convert", tmp_path / "b.mat", tmp_path / "b.h5")
+    assert status == 2 and "`out` must not exist yet" in error
+    status, _, error = call(capsys, "convert", tmp_path / "b.mat", tmp_path / "c.h5", "--parameters", "nu")
+    assert status == 2 and "must be words NAME=VALUE; got 'nu'" in error
+
+
 def test_config_file_fills_flags_and_flags_win(capsys, burgers_file, tmp_path):
     config = tmp_path / "train.toml"
     config.write_text('epochs = 1\nlearning_rate = 0.002\noptimizer = "adam"\nwidth = 8\nmodes = 8\nlayers = 2\n')
@@ -98,7 +131,7 @@ def test_config_file_fills_flags_and_flags_win(capsys, burgers_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["generate", "info", "validate", "train", "evaluate", "predict", "compare", "report"]
+    "command", ["generate", "info", "validate", "convert", "train", "evaluate", "predict", "compare", "report"]
 )
 def test_help_reads_well(capsys, command):
     words = (command, "burgers", "--help") if command == "generate" else (command, "--help")
@@ -178,7 +211,7 @@ GENERATE = "generate burgers --out {tmp}/x.h5"
         ("train --data {data} --out {tmp}/run --method newton", 2, "invalid choice 'newton'"),
         ("evaluate {tmp} --data {data}", 1, "must be a folder made by training"),
         ("evaluate {run} --data {data} --resolutions 96", 2, "`resolutions` must divide"),
-        ("predict {run} --input {text} --output {tmp}/o.npy", 1, "must be a whole .npy file"),
+        ("predict {run} --input {text} --output {tmp}/o.npy", 1, "not an HDF5 file, nor of another known format"),
         ("predict {run} --input {tmp}/no.npy --output {tmp}/o.npy", 1, "which does not exist"),
         ("compare", 2, "`runs` must name at least one"),
         ("compare {tmp}", 1, "evaluation.nc"),

@@ -1,10 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from data_gen import DatasetSpec, generate, open_dataset, resample
+from data_gen.convert import convert
+from data_gen.formats import Facts
+from data_gen.header import Header
 from sciml_cf.datasets import FieldDataset, split_indices
 from sciml_cf.errors import DatasetError
+from sciml_cf.evaluate import evaluate_transfer
+from sciml_cf.experiments.steps import train_on_file
+from sciml_cf.fit_config import FitConfig
+from tests.data_gen.test_layout import write
 
 
 def test_paper_split_has_the_papers_sizes():
@@ -113,3 +122,55 @@ def test_trajectories_give_the_start_and_the_last_time(trajectories):
 def test_times_that_are_not_stored_are_refused(trajectories, setting):
     with pytest.raises(ValueError, match=r"`time` of u must be one of 0\.0, 0\.25, 0\.5, 1\.0; got"):
         FieldDataset(trajectories, "train", **setting)
+
+
+def test_a_foreign_file_gives_the_items_of_ours(burgers_file, tmp_path):
+    """Train and evaluate read other formats as they read ours, down to the checksum that ties a run to its data."""
+    ours = FieldDataset(burgers_file, "test", resolution=64)
+    facts = Facts(extent=(2 * np.pi,), times=(0.0, 1.0), equation="burgers", parameters={"viscosity": 0.1})
+    for name, said in [("data.hdf5", None), ("data.mat", None), ("data.pt", facts)]:
+        convert(burgers_file, tmp_path / name)
+        for sampling in ("strided", "fourier"):
+            kinds = {"resolution": 64, "sampling": sampling}
+            theirs = FieldDataset(tmp_path / name, "test", facts=said, **kinds)
+            mine = FieldDataset(burgers_file, "test", **kinds)
+            assert torch.equal(theirs.x, mine.x) and torch.equal(theirs.y, mine.y)
+        assert theirs.checksum == ours.checksum
+        np.testing.assert_allclose(theirs.points, ours.points, rtol=1e-14)
+        np.testing.assert_allclose(theirs.linear_solution(), mine.linear_solution(), rtol=1e-6)
+    assert FieldDataset(tmp_path / "data.pt", "test", facts=replace(facts, equation=None)).linear_solution() is None
+
+
+def test_two_dimensions_are_strided_along_both_axes(tmp_path):
+    header = Header("any", 6, (8, 16), (1.0, 2.0), (0.0, 1.0), channels=("p", "q"))
+    fields = write(tmp_path / "data.h5", header)
+    data = FieldDataset(tmp_path / "data.h5", "all", resolution=4)
+    np.testing.assert_array_equal(data.x, fields["a"][:, :, ::4, ::4].astype("float32"))
+    np.testing.assert_array_equal(data[2]["y"], fields["u"][2, :, ::4, ::4].astype("float32"))
+    np.testing.assert_array_equal(data.coordinates[0], [0.0, 0.5])
+    np.testing.assert_array_equal(data.points, [0.0, 0.5, 1.0, 1.5])
+    assert data.linear_solution() is None
+    with pytest.raises(ValueError, match="`resolution` must make all axes of 8 x 16 points coarser by one factor"):
+        FieldDataset(tmp_path / "data.h5", "all", resolution=1)
+    with pytest.raises(ValueError, match="`sampling` must be 'strided' for periodic ends and 8 x 16 points"):
+        FieldDataset(tmp_path / "data.h5", "all", resolution=4, sampling="fourier")
+    with pytest.raises(ValueError, match="`grid` must be periodic with axes that are alike"):
+        _ = data.grid
+
+
+def test_facts_pick_a_pair_of_times(trajectories):
+    picked = FieldDataset(trajectories, "all", facts=Facts(input_time=0.25, target_time=0.5))
+    same = FieldDataset(trajectories, "all", input_time=0.25, target_time=0.5)
+    assert torch.equal(picked.x, same.x) and torch.equal(picked.y, same.y)
+    assert torch.equal(picked.linear_solution(), same.linear_solution())
+    with pytest.raises(DatasetError, match="is a file of ours and says itself what it holds"):
+        FieldDataset(trajectories, "all", facts=Facts(extent=(1.0,)))
+
+
+def test_what_cannot_be_trained_or_measured_yet_is_said(tmp_path):
+    write(tmp_path / "data.h5", Header("any", 12, (8, 8), (1.0, 1.0), (0.0, 1.0)))
+    with pytest.raises(ValueError, match="`data` must hold fields of one dimension in space; got 2"):
+        train_on_file(tmp_path / "data.h5", tmp_path / "run", FitConfig(), resolution=8)
+    write(tmp_path / "wall.h5", Header("any", 12, (8,), (1.0,), (0.0, 1.0), boundary="wall"))
+    with pytest.raises(ValueError, match="periodic grid of one dimension.*; got 1 dimensions and ends other than"):
+        evaluate_transfer(torch.nn.Identity(), tmp_path / "wall.h5", resolutions=[8])

@@ -1,0 +1,120 @@
+"""Bring a file of any known format into another one, a block of samples at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from data_gen.errors import DatasetError
+from data_gen.formats import FORMATS, Facts, Source, format_of_name, format_of_output, open_source
+from data_gen.header import Header
+
+#: Ending of a new file until it is whole.
+ASIDE = ".part"
+
+
+def convert(
+    path: str | Path,
+    out: str | Path,
+    *,
+    to: str | None = None,
+    source_format: str | None = None,
+    facts: Facts | None = None,
+    overwrite: bool = False,
+    allow_nan: bool = False,
+    mat_version: Literal["5", "7.3"] = "5",
+    progress: Callable[[int], object] | None = None,
+) -> Header:
+    """Write the fields of a file, with their coordinates, times and parameters, in another format.
+
+    Fields keep their precision. What the other format has no place for is left out: .npy, .npz and .pt hold arrays
+    alone. The new file is written aside and renamed when it is whole.
+
+    Args:
+        path: the file, see ``formats.open_source``.
+        out: the file or folder to write; two files INPUT.npy,TARGET.npy for arrays.
+        to: a name of ``formats.FORMATS``; by default by the ending of ``out``.
+        source_format: the format of ``path``; by default it is recognised.
+        facts: what ``path`` does not say about itself.
+        overwrite: replace ``out``.
+        allow_nan: also take samples with values that are not finite.
+        mat_version: of a .mat file, "7.3" for variables of 2 GB and more.
+        progress: called with the number of samples done after each block.
+    Returns:
+        What was written.
+    Raises:
+        DatasetError: the file cannot be read, lacks something, or holds values that are not finite.
+        FileExistsError: ``out`` exists.
+        ValueError: an argument is unusable, or the other format cannot hold such fields.
+    """
+    chosen = format_of_name(to) if to is not None else format_of_output(out)
+    module = chosen.load()
+    if not hasattr(module, "write"):
+        known = ", ".join(name for name, known in FORMATS.items() if hasattr(known.load(), "write"))
+        raise ValueError(f"convert: `to` must be one of {known}; got {to or Path(out).suffix}, which is only read.")
+    options: dict[str, Any] = {"version": mat_version} if chosen.module == "fno_mat" else {}
+    targets = [Path(part) for part in str(out).split(",")]
+    _check_targets(path, targets, overwrite)
+    temporary = [target.with_name(target.name + ASIDE) for target in targets]
+    with open_source(path, format=source_format, facts=facts) as source:
+        checked = _Checked(source, allow_nan, progress)
+        try:
+            for leftover in temporary:
+                _remove(leftover)
+            module.write(checked, Path(",".join(map(str, temporary))), **options)
+            for partial, target in zip(temporary, targets, strict=True):
+                if target.is_dir() or partial.is_dir():
+                    _remove(target)
+                os.replace(partial, target)
+        finally:
+            for leftover in temporary:
+                _remove(leftover)
+        return source.header
+
+
+class _Checked:
+    """A source whose values are looked at while they pass."""
+
+    def __init__(self, source: Source, allow_nan: bool, progress: Callable[[int], object] | None) -> None:
+        self.header, self.path = source.header, source.path
+        self._source, self._allow, self._progress = source, allow_nan, progress
+
+    def read_stored(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
+        fields = self._source.read_stored(name, rows)
+        start, stop, _ = rows.indices(self.header.num_samples) if isinstance(rows, slice) else (0, len(fields), 1)
+        bad = np.flatnonzero(~np.isfinite(fields.reshape(len(fields), -1)).all(axis=1))
+        if bad.size and not self._allow:
+            raise DatasetError(
+                f"convert: {self._source.path} has NaN or infinity in {name} of sample {start + int(bad[0])}. Mend the "
+                f"data, or take them as they are with --allow-nan."
+            )
+        if self._progress is not None and name == next(reversed(self.header.stored_shapes)):
+            self._progress(stop)
+        return fields
+
+
+def _check_targets(path: str | Path, targets: list[Path], overwrite: bool) -> None:
+    sources = {Path(part).resolve() for part in str(path).split(",")}
+    for target in targets:
+        if target.resolve() in sources:
+            raise ValueError(f"convert: `out` must be another file than the one that is read; got {target}.")
+        if not target.parent.is_dir():
+            raise FileNotFoundError(f"convert: `out` must lie in an existing folder; got {target}.")
+        if target.exists() and not overwrite:
+            raise FileExistsError(f"convert: `out` must not exist yet; got {target}. Use --overwrite.")
+        if target.is_dir() and not {"stats.yaml"} <= {item.name for item in target.iterdir()} <= {"data", "stats.yaml"}:
+            raise FileExistsError(f"convert: `out` must be a file, or a folder of The Well to replace; got {target}.")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()

@@ -1,0 +1,125 @@
+"""The file formats that are read and written: ours, and those that people already have.
+
+A format is one module of this package, named in ``FORMATS``, with
+
+    recognises(path) -> bool                 whether a file is of it, by its content
+    open_file(path, facts) -> Source         the file open for reading; ``facts`` say what it does not
+    write(source, path)                      a new file with the fields of a source
+
+and is imported when it is looked for; a format that is only read has no ``write``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from data_gen.errors import DatasetError
+from data_gen.formats.facts import Facts
+from data_gen.formats.hdf5 import is_hdf5, variable_names
+from data_gen.formats.source import Source, pair_of_times
+
+__all__ = ["FORMATS", "Facts", "Format", "Source", "format_of_name", "format_of_output", "open_source", "recognise"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: its module, the endings of its usual file names, and one line about it."""
+
+    module: str
+    suffixes: tuple[str, ...]
+    summary: str
+
+    def load(self) -> Any:
+        """The module with ``recognises``, ``open_file`` and ``write``."""
+        return import_module(f"data_gen.formats.{self.module}")
+
+
+#: In the order of recognition.
+FORMATS: dict[str, Format] = {
+    "sciml_cf": Format("own", (".h5",), "our own dataset file"),
+    "mat": Format("fno_mat", (".mat",), "FNO's MATLAB files, version 5 or 7.3"),
+    "the_well": Format("the_well", ("",), "The Well: a file, or a folder with data/{train,valid,test}"),
+    "pdebench": Format("pdebench", (".hdf5",), "PDEBench: tensor, Darcy, or a group for each sample"),
+    "netcdf": Format("netcdf", (".nc", ".nc4", ".cdf"), "netCDF with dimensions sample, time, channel, y, x"),
+    "pt": Format("neuralop_pt", (".pt", ".pth"), "neuralop: tensors x and y"),
+    "npy": Format("arrays", (".npy",), "two files INPUT.npy,TARGET.npy"),
+    "npz": Format("archive", (".npz",), "one .npz file with two arrays"),
+}
+
+
+def open_source(path: str | Path, *, format: str | None = None, facts: Facts | None = None) -> Source:
+    """Open a file of any known format for reading; use it in a ``with`` statement.
+
+    Args:
+        path: the file; for The Well also its folder, for arrays two files INPUT.npy,TARGET.npy.
+        format: a name of ``FORMATS``; by default it is recognised from the content.
+        facts: what the file does not say about itself.
+    Raises:
+        DatasetError: missing, unreadable, of no known format, or something needed is neither in it nor in the facts.
+        ValueError: an argument is unusable.
+    """
+    found = format_of_name(format) if format is not None else recognise(path)
+    facts = facts or Facts()
+    source = found.load().open_file(Path(path), replace(facts, input_time=None, target_time=None))
+    if facts.input_time is None and facts.target_time is None:
+        return source
+    try:
+        return pair_of_times(source, facts.input_time, facts.target_time)
+    except ValueError:
+        source.close()
+        raise
+
+
+def format_of_name(name: str) -> Format:
+    """The format called ``name``.
+
+    Raises:
+        ValueError: there is none; the message lists the known ones.
+    """
+    if name not in FORMATS:
+        raise ValueError(f"open_source: `format` must be one of {', '.join(FORMATS)}; got {name!r}.")
+    return FORMATS[name]
+
+
+def recognise(path: str | Path) -> Format:
+    """The format of a file, by its content.
+
+    Raises:
+        DatasetError: the file is missing, unreadable, or of no known format.
+    """
+    path = Path(path)
+    for part in str(path).split(","):
+        if not Path(part).exists():
+            unfinished = Path(part + ".partial").exists()
+            hint = "An unfinished one is there: resume it (--resume)." if unfinished else "Check the path."
+            raise DatasetError(f"open_source: {part} does not exist. {hint}")
+    for known in FORMATS.values():
+        if known.load().recognises(path):
+            return known
+    if path.is_dir():
+        raise DatasetError(f"open_source: {path} is a folder. Give the dataset file itself.")
+    if path.is_file() and is_hdf5(path):
+        raise DatasetError(
+            f"open_source: {path} is HDF5 of no known layout; it holds {variable_names(path)}. Known: "
+            f"{', '.join(FORMATS)}; say --from if it is one of them."
+        )
+    raise DatasetError(
+        f"open_source: {path} is not an HDF5 file, nor of another known format. Known: {', '.join(FORMATS)}."
+    )
+
+
+def format_of_output(path: str | Path) -> Format:
+    """The format that a file to be written has by its name.
+
+    Raises:
+        ValueError: the ending is unknown.
+    """
+    suffix = Path(str(path).split(",")[0]).suffix.lower()
+    for known in FORMATS.values():
+        if suffix in known.suffixes:
+            return known
+    endings = ", ".join(suffix for known in FORMATS.values() for suffix in known.suffixes if suffix)
+    raise ValueError(f"convert: `out` must end in one of {endings}, or in none for The Well; got {path}. Or say --to.")

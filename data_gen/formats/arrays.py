@@ -1,0 +1,154 @@
+"""A pair of .npy files, INPUT.npy,TARGET.npy.
+
+    input     (samples, *points) or (samples, channels, *points), of one to three axes in space
+    target    the same, or trajectories (samples, times, *points) or (samples, times, channels, *points)
+
+The axes in space are told by the number of lengths in ``--extent``; with one length, the domain is taken to have the
+same length along each axis, and an array of three axes is one component in two dimensions unless its second axis is
+much shorter than the others, which is then that of the channels. The files are read as they are needed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from data_gen.errors import DatasetError
+from data_gen.formats.facts import Facts, Found, make_header
+from data_gen.formats.source import ForeignSource, Readable, Source, blocks
+from data_gen.header import Header
+
+_MAGIC = b"\x93NUMPY"
+_MOST_CHANNELS = 8
+
+
+def recognises(path: Path) -> bool:
+    """Whether both files, or the one there is, start as .npy files do."""
+    parts = [Path(part) for part in str(path).split(",")]
+    return all(part.is_file() and _starts(part) for part in parts)
+
+
+def _starts(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def open_file(path: Path, facts: Facts) -> Source:
+    """The two files open for reading.
+
+    Raises:
+        DatasetError: there are not two, they cannot be read, or do not fit together.
+    """
+    parts = str(path).split(",")
+    if len(parts) != 2:
+        raise DatasetError(
+            f"open_source: {path} is {len(parts)} array; an input and a target are needed: give INPUT.npy,TARGET.npy."
+        )
+    fields = []
+    for part in parts:
+        try:
+            fields.append(np.load(part, mmap_mode="r", allow_pickle=False))
+        except (ValueError, OSError, EOFError) as error:
+            raise DatasetError(f"open_source: {part} cannot be read ({error}). Is it damaged?") from None
+    return source_of_pair(path, fields[0], fields[1], facts)
+
+
+def source_of_pair(path: Path, given: np.ndarray, target: np.ndarray, facts: Facts) -> Source:
+    """An input and a target held as arrays, as a source.
+
+    Raises:
+        DatasetError: their shapes do not fit together.
+    """
+    dims = _num_dims(path, given.shape, facts)
+    channels, shape = _channels(given.shape, dims), given.shape[given.ndim - dims :]
+    trajectory = len(facts.times) > 2 or (not facts.times and target.ndim > given.ndim)
+    lead: list[int] = list(target.shape[1 : target.ndim - dims])
+    steps = lead.pop(0) if trajectory and lead else 0
+    targets = tuple(lead)
+    fits = target.shape[:1] == given.shape[:1] and target.shape[target.ndim - dims :] == shape and len(targets) <= 1
+    alike = (channels or (1,)) == (targets or (1,))
+    if not fits or (trajectory and not (steps and alike)):
+        raise DatasetError(
+            f"open_source: {path} must have an input (samples, [channels,] points) and a target (samples, [times,] "
+            f"[channels,] points) of the same samples and points; got {given.shape} and {target.shape}."
+        )
+    has_start = trajectory and len(facts.times) == steps
+    found = Found(
+        num_samples=given.shape[0],
+        shape=shape,
+        num_times=steps + (not has_start) if trajectory else 2,
+        dtypes=[given.dtype, target.dtype],
+        channels=_labels("u", targets),
+        inputs=None if alike and len(facts.times) != 1 else _labels("a", channels),
+        probe=lambda: target[:4],
+    )
+    header, dropped = make_header(path, found, facts)
+
+    def load(name: str, start: int, stop: int, at: slice) -> np.ndarray:
+        count = stop - start
+        x = np.asarray(given[start:stop]).reshape(count, *(channels or (1,)), *shape)
+        if not header.trajectories and name == header.input_name:
+            return x
+        y = np.asarray(target[start:stop]).reshape(count, *((steps,) if steps else ()), *(targets or (1,)), *shape)
+        if not header.trajectories:
+            return y[:, -1] if steps else y
+        return (y if has_start else np.concatenate([x[:, None], y], axis=1))[:, at]
+
+    return ForeignSource(path, header, load, dropped=dropped)
+
+
+def _labels(name: str, lengths: tuple[int, ...]) -> tuple[str, ...]:
+    count = lengths[0] if lengths else 1
+    return tuple(f"{name}{i}" for i in range(count)) if count > 1 else (name,)
+
+
+def _channels(shape: tuple[int, ...], dims: int) -> tuple[int, ...]:
+    return tuple(shape[1 : len(shape) - dims])
+
+
+def _num_dims(path: Path, shape: tuple[int, ...], facts: Facts) -> int:
+    """Axes in space of (samples, [channels,] *points)."""
+    if not 2 <= len(shape) <= 5:
+        raise DatasetError(f"open_source: {path} must have an input (samples, [channels,] points); got {shape}.")
+    if len(facts.extent) > 1 or len(shape) == 2:
+        dims = max(1, len(facts.extent))
+    else:
+        few = shape[1] <= _MOST_CHANNELS and shape[1] * 2 <= min(shape[2:])
+        dims = len(shape) - 2 if few else len(shape) - 1
+    if not 0 <= len(shape) - 1 - dims <= 1:
+        raise DatasetError(
+            f"open_source: {path} must have an input of {dims} axes in space, as --extent says; got shape {shape}."
+        )
+    return dims
+
+
+def pair_of(header: Header, fields: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Input and target of a block as they are written: of trajectories the target has all times after the first.
+
+    An axis of channels is there where there are several.
+    """
+    target = fields[header.target_name]
+    start = target[:, 0] if header.trajectories else fields[header.input_name]
+    rest = target[:, 1:] if header.trajectories else target
+    axis = -1 - header.num_dims
+    return tuple(part.squeeze(axis) if part.shape[axis] == 1 else part for part in (start, rest))  # type: ignore[return-value]
+
+
+def write(source: Readable, path: Path) -> None:
+    """INPUT.npy and TARGET.npy; of trajectories the target has all times after the first."""
+    header, names = source.header, str(path).split(",")
+    if len(names) != 2:
+        raise ValueError(f"convert: `out` must be two files INPUT.npy,TARGET.npy; got {path}.")
+    files: list[np.memmap] = []
+    for rows, fields in blocks(source):
+        pair = pair_of(header, fields)
+        if not files:
+            files = [
+                np.lib.format.open_memmap(name, "w+", part.dtype, (header.num_samples, *part.shape[1:]))
+                for name, part in zip(names, pair, strict=True)
+            ]
+        for file, part in zip(files, pair, strict=True):
+            file[rows] = part
+    for file in files:
+        file.flush()

@@ -1,0 +1,238 @@
+"""MATLAB files as the Fourier neural operator's authors publish them, of version 5 and 7.3.
+
+    Burgers          a, u (samples, x) and smoothed variants; no grid, times or viscosity
+    Darcy            coeff, sol (samples, y, x) and Kcoeff, ...: steady, points on the walls included
+    Navier-Stokes    a (samples, x, y), u (samples, x, y, times), t (1, times): a is at time 0
+
+Other variables of one number (viscosity) are taken as parameters, ``x``, ``y`` and ``t`` as coordinates and times.
+A file of version 7.3 is HDF5 with all axes reversed, and is read as it is needed; one of version 5 is read whole.
+Source: Li et al. (2021), Fourier Neural Operator for Parametric Partial Differential Equations, and its data files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+
+from data_gen.errors import DatasetError
+from data_gen.formats.facts import Facts, Found, make_header
+from data_gen.formats.hdf5 import dataset, is_hdf5, open_hdf5
+from data_gen.formats.source import ForeignSource, Readable, Source, blocks
+from data_gen.header import Header
+
+_PAIRS = (("a", "u"), ("coeff", "sol"))
+_CLASSES = {"float32": b"single", "float64": b"double"}
+_USERBLOCK = 512
+
+
+def recognises(path: Path) -> bool:
+    """Whether it starts as MATLAB's files of version 5 and later do."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        head = file.read(128)
+    return head.startswith(b"MATLAB 5.0 MAT-file") or (head.startswith(b"MATLAB 7.3 MAT-file") and is_hdf5(path))
+
+
+def open_file(path: Path, facts: Facts) -> Source:
+    """The file open for reading.
+
+    Raises:
+        DatasetError: it cannot be read, or its variables are not those of any known kind.
+    """
+    variables, close = _variables(path)
+    try:
+        return _open(path, variables, facts, close)
+    except (DatasetError, ValueError):
+        close()
+        raise
+
+
+def _open(path: Path, variables: Mapping[str, Any], facts: Facts, close: Any) -> Source:
+    names = _chosen(path, variables, facts)
+    given, target = (variables[name] for name in names)
+    steady = names == ("coeff", "sol")
+    extra = target.ndim - given.ndim
+    if given.ndim < 2 or extra not in (0, 1) or target.shape[: given.ndim] != given.shape:
+        raise DatasetError(
+            f"open_source: {path} must have {names[0]} (samples, points) and {names[1]} of the same shape, or with an "
+            f"axis of times after it; got {given.shape} and {target.shape}."
+        )
+    shape = given.shape[1:]
+    found = Found(
+        num_samples=given.shape[0],
+        shape=shape,
+        num_times=1 if steady else _num_times(variables, target) if extra else 2,
+        dtypes=[given.dtype, target.dtype],
+        coordinates=_coordinates(variables, shape),
+        times=_times(variables, steady, extra > 0, target),
+        inputs=("coefficient",) if steady else None,
+        input_name="coefficient" if steady else names[0],
+        target_name="u" if steady else names[1],
+        name=_text(variables, "equation"),
+        parameters=_parameters(variables, names),
+        boundary="wall" if steady else "periodic",
+        right_end="included" if steady else "excluded",
+        probe=lambda: _probe(target[:4], extra > 0),
+    )
+    header, dropped = make_header(path, found, facts)
+
+    def load(name: str, start: int, stop: int, at: slice) -> np.ndarray:
+        if not header.trajectories:
+            field = given if name == header.input_name else target
+            block = field[start:stop]
+            return (block[..., -1] if block.ndim > given.ndim else block)[:, None]
+        block = np.moveaxis(target[start:stop], -1, 1)
+        if found.num_times > target.shape[-1]:
+            block = np.concatenate([given[start:stop][:, None], block], axis=1)
+        return block[:, at, None]
+
+    return ForeignSource(path, header, load, close, dropped)
+
+
+def _probe(rows: np.ndarray, trajectory: bool) -> np.ndarray:
+    return np.moveaxis(rows, -1, 1) if trajectory else rows
+
+
+def _chosen(path: Path, variables: Mapping[str, Any], facts: Facts) -> tuple[str, str]:
+    """The two variables to take."""
+    usual = next((pair for pair in _PAIRS if all(name in variables for name in pair)), None)
+    names = (facts.input_name or (usual or _PAIRS[0])[0], facts.target_name or (usual or _PAIRS[0])[1])
+    missing = [name for name in names if name not in variables]
+    if missing:
+        raise DatasetError(
+            f"open_source: {path} has no variable {' or '.join(missing)}; it holds {', '.join(variables) or 'none'}. "
+            f"Give --input-name and --target-name."
+        )
+    return names
+
+
+def _num_times(variables: Mapping[str, Any], target: Any) -> int:
+    """Times of the trajectories: one more than the target's where the input is a time before them."""
+    steps = target.shape[-1]
+    times = np.ravel(variables["t"][()]) if "t" in variables else np.array([1.0])
+    return steps if len(times) == steps and times[0] == 0 else steps + 1
+
+
+def _times(variables: Mapping[str, Any], steady: bool, trajectory: bool, target: Any) -> tuple[float, ...]:
+    if steady:
+        return (0.0,)
+    if "t" not in variables:
+        return ()
+    times = tuple(map(float, np.ravel(variables["t"][()])))
+    starts_later = trajectory and len(times) == target.shape[-1] and times[0] > 0
+    return (0.0, *times) if starts_later else times
+
+
+def _coordinates(variables: Mapping[str, Any], shape: tuple[int, ...]) -> list[np.ndarray | None]:
+    return [
+        np.ravel(variables[axis][()]) if axis in variables and variables[axis].size == points else None
+        for axis, points in zip("zyx"[-len(shape) :], shape, strict=True)
+    ]
+
+
+def _parameters(variables: Mapping[str, Any], names: tuple[str, str]) -> dict[str, float]:
+    skipped = {*names, "t", "x", "y", "z", "equation"}
+    return {
+        name: float(np.ravel(value[()])[0])
+        for name, value in variables.items()
+        if name not in skipped and value.size == 1 and value.dtype.kind in "fiu" and np.isfinite(value[()]).all()
+    }
+
+
+def _text(variables: Mapping[str, Any], name: str) -> str:
+    value = np.ravel(variables[name][()]) if name in variables else np.array([])
+    if value.dtype.kind == "U" and value.size:
+        return str(value[0])
+    return "".join(map(chr, value.tolist())) if value.dtype.kind == "u" else ""
+
+
+class _Reversed:
+    """A variable of a version 7.3 file with the axes as MATLAB shows them."""
+
+    def __init__(self, stored: h5py.Dataset) -> None:
+        self.stored, self.shape = stored, stored.shape[::-1]
+        self.dtype, self.ndim, self.size = stored.dtype, stored.ndim, int(stored.size or 0)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self.stored[()].T if rows == () else self.stored[..., rows].T
+
+
+def _variables(path: Path) -> tuple[dict[str, Any], Any]:
+    """The numbers and texts of a file by name, and what closes it."""
+    if is_hdf5(path):
+        file = open_hdf5(path)
+        names = [str(name) for name in file if isinstance(file.get(str(name)), h5py.Dataset)]
+        return {name: _Reversed(dataset(file, name)) for name in names}, file.close
+    from scipy.io import loadmat
+
+    try:
+        found = loadmat(path)
+    except Exception as error:  # scipy raises a different kind for every way a file can be damaged
+        reason = " ".join(str(error).split())[:120]
+        raise DatasetError(f"open_source: {path} cannot be read as a MATLAB file ({reason}). Is it damaged?") from None
+    known = {name: value for name, value in found.items() if isinstance(value, np.ndarray) and name[:2] != "__"}
+    return known, lambda: None
+
+
+def write(source: Readable, path: Path, *, version: Literal["5", "7.3"] = "5") -> None:
+    """A MATLAB file with a, u or coeff, sol; with x (and y), t, the equation's name and its parameters beside them.
+
+    Raises:
+        ValueError: fields of several components, for which these files have no place.
+    """
+    header = source.header
+    if len(header.channels) > 1 or len(header.inputs) > 1:
+        raise ValueError(f"convert: `out` must hold several components ({', '.join(header.channels)}); .mat cannot.")
+    names = ("coeff", "sol") if header.steady else ("a", "u")
+    small: dict[str, Any] = dict(header.parameters)
+    small |= {axis: points[None] for axis, points in zip(header.axes, header.coordinates, strict=True)}
+    if not header.steady:
+        later = header.trajectories and header.times[0] == 0  # then t is of u alone, as in the published files
+        small["t"] = np.array(header.times[1:] if later else header.times)[None]
+    small["equation"] = header.name
+    (_write_version_7 if version == "7.3" else _write_version_5)(source, path, names, small)
+
+
+def _parts(header: Header, fields: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """A block as these files have it: (rows, *points), and (rows, *points) or (rows, *points, times)."""
+    if header.trajectories:
+        whole = fields[header.target_name][:, :, 0]
+        return whole[:, 0], np.moveaxis(whole[:, 1:], 1, -1)
+    return fields[header.input_name][:, 0], fields[header.target_name][:, 0]
+
+
+def _write_version_5(source: Readable, path: Path, names: tuple[str, str], small: dict[str, Any]) -> None:
+    from scipy.io import savemat
+
+    header = source.header
+    if header.num_samples * max(map(np.prod, header.stored_shapes.values())) * 8 >= 2**31:
+        raise ValueError("convert: `mat_version` must be 7.3 for variables of 2 GB and more; got 5.")
+    parts = [_parts(header, fields) for _, fields in blocks(source)]
+    variables = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+    with open(path, "wb") as file:
+        savemat(file, {**variables, **small})
+
+
+def _write_version_7(source: Readable, path: Path, names: tuple[str, str], small: dict[str, Any]) -> None:
+    header = source.header
+    shapes = [header.shape, (*header.shape, len(header.times) - 1) if header.trajectories else header.shape]
+    with h5py.File(path, "w", userblock_size=_USERBLOCK) as file:
+        for name, shape in zip(names, shapes, strict=True):
+            data = file.create_dataset(name, (header.num_samples, *shape)[::-1], header.dtype)
+            data.attrs["MATLAB_class"] = np.bytes_(_CLASSES[header.dtype])
+        for name, value in small.items():
+            text = isinstance(value, str)
+            stored = np.array([[ord(c)] for c in value], "uint16") if text else np.atleast_2d(np.float64(value)).T
+            file.create_dataset(name, data=stored).attrs["MATLAB_class"] = np.bytes_(b"char" if text else b"double")
+        for rows, fields in blocks(source):
+            for name, part in zip(names, _parts(header, fields), strict=True):
+                dataset(file, name)[..., rows] = part.T
+    words = f"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: {time.ctime()} HDF5 schema 1.00 ."
+    with open(path, "r+b") as file:
+        file.write(words.encode().ljust(116) + bytes(8) + b"\x00\x02IM")

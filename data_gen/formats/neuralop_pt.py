@@ -1,0 +1,64 @@
+"""neuralop's tensor files, {"x": inputs, "y": targets}; torch is imported when one is opened.
+
+Tensors are (samples, *points) for one component, as neuralop's own files have them, or (samples, channels, *points).
+They hold no grid, times or parameters. No code of the file is run.
+Source: Kossaifi et al. (2024), A Library for Learning Neural Operators; its datasets named NAME_{train,test}_RES.pt.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_gen.errors import DatasetError
+from data_gen.formats.arrays import pair_of, source_of_pair
+from data_gen.formats.facts import Facts
+from data_gen.formats.source import Readable, Source, blocks
+
+
+def recognises(path: Path) -> bool:
+    """Whether it is a zip file as torch writes them, or an older one with the usual ending."""
+    if not path.is_file():
+        return False
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("data.pkl") for name in archive.namelist())
+    return path.suffix in (".pt", ".pth")
+
+
+def open_file(path: Path, facts: Facts) -> Source:
+    """The file, read whole.
+
+    Raises:
+        DatasetError: it cannot be read, or has no such tensors.
+    """
+    import torch
+
+    try:
+        content: Any = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # the unpickler raises a different kind for every way a file can be damaged
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise DatasetError(f"open_source: {path} cannot be read as tensors ({reason}). Is it damaged?") from None
+    names = facts.input_name or "x", facts.target_name or "y"
+    known = {k: v for k, v in content.items() if torch.is_tensor(v)} if isinstance(content, dict) else {}
+    for name in names:
+        if name not in known:
+            raise DatasetError(
+                f"open_source: {path} has no tensor {name}; it holds {', '.join(map(str, known)) or 'none by name'}. "
+                f"Give --input-name and --target-name."
+            )
+    exact = [t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for t in (known[name] for name in names)]
+    return source_of_pair(path, exact[0].numpy(), exact[1].numpy(), facts)
+
+
+def write(source: Readable, path: Path) -> None:
+    """{"x", "y"}, shaped as ``arrays.pair_of`` says."""
+    import torch
+
+    pairs = [pair_of(source.header, fields) for _, fields in blocks(source)]
+    x, y = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*pairs, strict=True))
+    with open(path, "wb") as file:
+        torch.save({"x": x, "y": y}, file)
