@@ -53,7 +53,7 @@ def convert(
         FileExistsError: ``out`` exists.
         ValueError: an argument is unusable, or the other format cannot hold such fields.
     """
-    chosen = format_of_name(to) if to is not None else format_of_output(out)
+    chosen = format_of_name(to, "convert: `to`") if to is not None else format_of_output(out)
     module = chosen.load()
     if not hasattr(module, "write"):
         known = ", ".join(name for name, known in FORMATS.items() if hasattr(known.load(), "write"))

@@ -35,7 +35,7 @@ def convert_command(argv: list[str]) -> str:
     from data_gen.convert import convert
 
     flags = parse(_with_places(), argv, prog="sciml-cf convert")
-    with tqdm(desc="convert", unit="sample", leave=False) as bar:
+    with tqdm(desc="convert", unit="sample", leave=False, disable=None) as bar:
         header = convert(
             flags.file,
             flags.out,

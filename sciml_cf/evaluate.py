@@ -107,7 +107,8 @@ def _check_grid(truth: FieldDataset) -> None:
         ends = "periodic" if truth.periodic else "other than periodic"
         raise ValueError(
             f"evaluate_transfer: `path` must hold fields on a periodic grid of one dimension, as outputs are "
-            f"interpolated by Fourier; got {truth.x.ndim - 2} dimensions and ends {ends}."
+            f"interpolated by Fourier; got {truth.x.ndim - 2} dimensions and ends {ends}. "
+            "Say --boundary periodic if the file does not tell that it is."
         )
 
 

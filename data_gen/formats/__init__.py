@@ -73,14 +73,14 @@ def open_source(path: str | Path, *, format: str | None = None, facts: Facts | N
         raise
 
 
-def format_of_name(name: str) -> Format:
-    """The format called ``name``.
+def format_of_name(name: str, asker: str = "open_source: `format`") -> Format:
+    """The format called ``name``; ``asker`` is the function and argument that the message speaks of.
 
     Raises:
         ValueError: there is none; the message lists the known ones.
     """
     if name not in FORMATS:
-        raise ValueError(f"open_source: `format` must be one of {', '.join(FORMATS)}; got {name!r}.")
+        raise ValueError(f"{asker} must be one of {', '.join(FORMATS)}; got {name!r}.")
     return FORMATS[name]
 
 

@@ -6,7 +6,9 @@
     groups           0000/data (times, x, ..., components), 0000/grid/{x, y, t}; attribute config of each group
 
 Burgers is solved there with viscosity Nu / pi. The order of the axes in space is kept where they are alike; where they
-differ, the first is x, and the fields are turned to our order, y before x.
+differ, the first is x, and the fields are turned to our order, y before x. The files do not tell their boundaries: one
+tensor is periodic and Darcy flow between walls, as published, fluids are periodic unless their name says ``trans``, and
+groups are taken to have open ends.
 Source: Takamoto et al. (2022), PDEBench: An Extensive Benchmark for Scientific Machine Learning, and its data files.
 """
 
@@ -23,10 +25,11 @@ import numpy as np
 
 from data_gen.errors import DatasetError
 from data_gen.formats.facts import Facts, Found, make_header
-from data_gen.formats.hdf5 import dataset, is_hdf5, numbers_in, open_hdf5
+from data_gen.formats.hdf5 import dataset, is_hdf5, numbers_in, open_hdf5, text_in
 from data_gen.formats.source import ForeignSource, Load, Readable, Source, blocks, series, trajectory_of
-from data_gen.header import Header
+from data_gen.header import Boundary, Header
 
+_ENDS: dict[str, Boundary] = {"periodic": "periodic", "wall": "wall", "open": "open"}
 _FLUID = ("density", "pressure", "Vx", "Vy", "Vz")
 _NUMBER = re.compile(r"^ +([A-Za-z]\w*): *([-+]?\d[\d.]*(?:[eE][-+]?\d+)?) *$", re.MULTILINE)
 # Settings of PDEBench's solvers that are no parameters of an equation.
@@ -71,6 +74,11 @@ _MakeLoad = Callable[[Header], Load]
 
 def _groups(file: h5py.File) -> list[str]:
     return sorted(name for name in map(str, file) if name.isdigit() and f"{name}/data" in file)
+
+
+def _boundary(file: h5py.File, usual: Boundary) -> Boundary:
+    """What our own converted files say, or what is usual."""
+    return _ENDS.get(text_in(file.attrs, "boundary"), usual)
 
 
 def _coordinates(file: h5py.File, dims: int) -> list[np.ndarray | None]:
@@ -131,8 +139,9 @@ def _find_tensor(path: Path, file: h5py.File, facts: Facts) -> tuple[Found, _Mak
         dtypes=[field.dtype for field in fields],
         channels=channels,
         times=_exact_times(times),
-        name=str(file.attrs.get("equation_name", name)),
+        name=text_in(file.attrs, "equation_name", name),
         parameters=parameters,
+        boundary=_boundary(file, "open" if "tensor" not in file and "trans" in path.name.lower() else "periodic"),
         probe=lambda: read(0, 2, slice(0, 3)),
         **_space(coordinates, shape, turned),
     )
@@ -168,7 +177,7 @@ def _find_steady(path: Path, file: h5py.File, facts: Facts) -> tuple[Found, _Mak
         input_name="coefficient",
         name=str(file.attrs.get("equation_name", "")),
         parameters=parameters,
-        boundary="wall",
+        boundary=_boundary(file, "wall"),
         **_space(coordinates, shape, turned),
     )
     return found, make_load
@@ -203,7 +212,7 @@ def _find_groups(path: Path, file: h5py.File, groups: list[str]) -> tuple[Found,
         times=_exact_times(times.ravel()[:num_times]),
         name=str(file.attrs.get("equation_name", "")),
         parameters={**parameters, **numbers_in(file.attrs)},
-        boundary="periodic",
+        boundary=_boundary(file, "open"),
         probe=lambda: read(0, 2, slice(0, 3)),
         **_space(coordinates, shape, turned),
     )
@@ -242,7 +251,7 @@ def write(source: Readable, path: Path) -> None:
             f"convert: `out` must hold an input of other components ({', '.join(header.inputs)}); PDEBench cannot."
         )
     with h5py.File(path, "w") as file:
-        file.attrs.update(equation_name=header.name, **header.parameters)
+        file.attrs.update(equation_name=header.name, boundary=header.boundary, **header.parameters)
         for theirs, value in _their_numbers(header).items():
             file.attrs[theirs] = value
         if header.steady:

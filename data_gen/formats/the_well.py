@@ -43,11 +43,10 @@ class _Part:
 
 def recognises(path: Path) -> bool:
     """Whether it has the groups of The Well, or is a folder of such files."""
-    if path.is_dir():
-        return bool(_files(path))
-    if not is_hdf5(path):
+    first = next(iter(_files(path)), path)
+    if not is_hdf5(first):
         return False
-    with open_hdf5(path) as file:
+    with open_hdf5(first) as file:
         return "n_spatial_dims" in file.attrs and "t0_fields" in file and "dimensions" in file
 
 

@@ -172,7 +172,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
                     bad = rows[np.argwhere(~np.isfinite(block))[0][0]]
                     raise DatasetError(
                         f"FieldDataset: `{name}` must be finite; sample {bad} of {self.path} holds NaN or Inf. "
-                        "Run `sciml-cf validate` on the file and generate it again."
+                        "Run `sciml-cf validate` on a file of ours and generate it again, or mend the data."
                     )
                 blocks.append(np.asarray(block, dtype=_numpy_dtype()))
             fields.append(np.concatenate(blocks))

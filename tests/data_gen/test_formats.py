@@ -153,6 +153,7 @@ def test_groups_as_pdebench_publishes_them(tmp_path: Path) -> None:
             )
     with open_source(tmp_path / "groups.h5") as found:
         assert found.header.channels == ("u0", "u1") and found.header.extents == (2.0, 2.0)
+        assert found.header.boundary == "open"
         assert found.header.parameters == {"Du": 0.001, "Dv": 0.005, "k": 0.005}
         np.testing.assert_array_equal(found.read_trajectory(), data.transpose(0, 1, 4, 2, 3))
 
@@ -164,8 +165,12 @@ def test_fluids_of_pdebench_with_axes_of_different_length_are_turned(tmp_path: P
         file["x-coordinate"], file["y-coordinate"] = (np.arange(8) + 0.5) / 8, (np.arange(6) + 0.5) / 3
         file["t-coordinate"] = np.arange(4) * 0.1
     with open_source(tmp_path / "fluid.hdf5") as data:
+        assert data.header.boundary == "periodic"
         assert data.header.channels == names and data.header.shape == (6, 8) and data.header.extents == (2.0, 1.0)
         np.testing.assert_array_equal(data.read_trajectory(), stored.transpose(1, 2, 0, 4, 3))
+    (tmp_path / "fluid.hdf5").rename(tmp_path / "2D_CFD_Rand_trans_Train.hdf5")
+    with open_source(tmp_path / "2D_CFD_Rand_trans_Train.hdf5") as data:
+        assert data.header.boundary == "open"
 
 
 def well_file(path: Path, samples: int = 3, *, alpha: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -353,8 +358,10 @@ def broken(folder: Path, name: str) -> tuple[Path, Facts]:
                 file["x-coordinate"] = np.arange(4.0)
                 file["tensor"] = h5py.ExternalLink("other.h5", "tensor")
                 h5py.File(folder / "other.h5", "w")["tensor"] = np.zeros((2, 3, 4))
-    elif name == "empty":
+    elif name in ("empty", "folder"):
         path.mkdir()
+        if name == "folder":
+            (path / "some.h5").write_text("no data")
     return path, facts
 
 
@@ -363,6 +370,7 @@ def broken(folder: Path, name: str) -> tuple[Path, Facts]:
     [
         ("missing.mat", "does not exist. Check the path"),
         ("empty", "is a folder"),
+        ("folder", "is a folder"),
         ("text.h5", "is not an HDF5 file, nor of another known format"),
         ("text.mat", "nor of another known format"),
         ("text.nc", "nor of another known format"),
