@@ -30,7 +30,8 @@ class GenerateFlags:
         method: "cole-hopf" is exact (Burgers only), "direct" solves Darcy's problem; "lawson7", "adams6" and "etdrk4"
             march in time; "auto" takes the exact way where there is one, else the fastest scheme proven for the
             equation.
-        tolerance: largest relative error that time stepping may make.
+        tolerance: largest relative error that time stepping may make; by default the equation's usual one.
+        device: where time is stepped: "cuda" for a GPU, by torch; the same to rounding.
         dtype: precision on disk; computing is in float64.
         out: file to write.
         workers: processes; the file is the same for any number.
@@ -52,6 +53,7 @@ class GenerateFlags:
     seed: int = 0
     method: Literal["auto", "lawson7", "adams6", "etdrk4", "cole-hopf", "direct"] = "auto"
     tolerance: float | None = None
+    device: str = "cpu"
     dtype: Literal["float32", "float64"] = "float64"
     out: Path
     workers: int = 1
@@ -260,6 +262,7 @@ def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
         method=flags.method,
         dtype=flags.dtype,
         allow_unresolved=flags.allow_unresolved,
+        device=flags.device,
         **optional,
     )
     path = generate(

@@ -183,7 +183,7 @@ def compute_block(spec: DatasetSpec, block: int) -> tuple[np.ndarray, ...]:
     """
     header = spec.header
     first, stop = block * header.block_samples, (block + 1) * header.block_samples
-    if chunk_size(header.num_dims) == 1:
+    if chunk_size(header.num_dims, spec.device) == 1:
         stop = min(stop, spec.samples)
     u0, u = _compute_samples(spec, np.arange(first, stop))
     if header.trajectories:
@@ -205,6 +205,7 @@ def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray
             tolerance=spec.tolerance,
             allow_unresolved=spec.allow_unresolved,
             first_sample=int(indices[0]),
+            device=spec.device,
         )
     else:
         u = np.stack([exact_solution(equation, spec.grid, u0, time) for time in times], axis=1)

@@ -17,7 +17,6 @@ from data_gen.grid import PeriodicGrid
 from data_gen.header import Header
 from data_gen.initial import check_initial, initial_defaults, initial_names
 from data_gen.schemes import SCHEMES, fastest_scheme
-from data_gen.solve import DEFAULT_TOLERANCE
 
 Method = Literal["auto", "lawson7", "adams6", "etdrk4", "cole-hopf", "direct"]
 DType = Literal["float32", "float64"]
@@ -43,9 +42,10 @@ class DatasetSpec:
         seed: non-negative integer; sample i depends on it and on i alone.
         method: "lawson7", "adams6" or "etdrk4" (see ``solve``), "cole-hopf" (Burgers), "direct" (Darcy), or "auto": the
             exact way where there is one, else the fastest scheme proven for the equation. Stored resolved.
-        tolerance: largest relative error that time stepping may make.
+        tolerance: largest relative error that time stepping may make; the equation's usual one if None.
         dtype: precision on disk; computing is in float64.
         allow_unresolved: store fields that the grid cannot hold.
+        device: where time is stepped (see ``solve``); part of the description, as devices agree to rounding only.
     Raises:
         ValueError: any value is unusable or a name is unknown.
     """
@@ -60,20 +60,22 @@ class DatasetSpec:
     initial_parameters: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     method: Method = "auto"
-    tolerance: float = DEFAULT_TOLERANCE
+    tolerance: float = None  # type: ignore[assignment]  # a number as soon as it is filled in
     dtype: DType = "float64"
     allow_unresolved: bool = False
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         check_count("DatasetSpec", "samples", self.samples)
         check_count("DatasetSpec", "seed", self.seed, minimum=0)
-        check_positive("DatasetSpec", "tolerance", self.tolerance)
         _check_choice("dtype", self.dtype, get_args(DType))
         _check_choice("method", self.method, get_args(Method))
         equation = equation_named(self.equation)(**_known_parameters(self.equation, self.parameters))
         self._fill(parameters=MappingProxyType(dict(sorted(equation.parameters.items()))))
         self._fill(extent=equation.extent if self.extent is None else self.extent)
         check_positive("DatasetSpec", "extent", self.extent)
+        self._fill(tolerance=equation.tolerance if self.tolerance is None else self.tolerance)
+        check_positive("DatasetSpec", "tolerance", self.tolerance)
         self._fill(resolution=USUAL_RESOLUTION[equation.num_dims] if self.resolution is None else self.resolution)
         check_count("DatasetSpec", "resolution", self.resolution, minimum=4)
         self._fill(
@@ -83,6 +85,11 @@ class DatasetSpec:
         given = _initial_parameters(equation, str(self.initial_condition), self.initial_parameters)
         self._fill(initial_parameters=given)
         self._fill(method=_resolved_method(equation, self.method))
+        if self.device != "cpu" and (equation.nonlinear is None or self.method not in SCHEMES):
+            raise ValueError(
+                f'DatasetSpec: `device` must be "cpu" for {equation.name} by {self.method}, which steps no time; got '
+                f"{self.device!r}."
+            )
         for name in ("samples", "resolution", "seed"):
             self._fill(**{name: int(getattr(self, name))})
 

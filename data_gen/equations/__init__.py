@@ -43,7 +43,7 @@ class Equation:
         num_dims: dimensions in space.
         boundary: "periodic", or "wall" for a problem on cells with values given at the walls (see ``cells``).
         steady: the solution does not depend on time: ``exact`` takes the input to it, under ``exact_method``.
-        extent, time: the usual domain length and final time.
+        extent, time, tolerance: the usual domain length, final time, and error of time stepping relative to max |u|.
         initial_condition: the usual initial condition, a name of ``random_fields.INITIAL_CONDITIONS`` or of ``known``.
         initial_parameters: its usual parameters, where they are not that condition's own defaults.
         known: initial conditions of this equation alone whose solution is known at every time, by name.
@@ -65,6 +65,7 @@ class Equation:
     steady: bool = False
     extent: float = 2 * math.pi
     time: float = 1.0
+    tolerance: float = 1e-10
     initial_condition: str = "gaussian_random_field"
     initial_parameters: Mapping[str, Any] = field(default_factory=dict)
     known: Mapping[str, KnownSolution] = field(default_factory=dict)

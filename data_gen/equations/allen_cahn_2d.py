@@ -47,6 +47,7 @@ def allen_cahn_2d(
         formula="u_t = diffusivity * (u_xx + u_yy) + rate * (u - u^3)",
         front_width=front_width,
         num_dims=2,
+        tolerance=1e-8,
         time=5.0,
         initial_condition="truncated_fourier",
         initial_parameters={"max_mode": 8, "amplitude": 0.5},

@@ -58,6 +58,7 @@ def burgers_2d(*, viscosity: Annotated[float, "viscosity nu, above 0"] = 0.1) ->
         front_width=front_width,
         channels=("u", "v"),
         num_dims=2,
+        tolerance=1e-8,
         initial_condition="truncated_fourier",
         initial_parameters={"max_mode": 4, "amplitude": 0.5, "decay": 1.0},
     )

@@ -62,6 +62,7 @@ def gray_scott(
         "v_t = diffusivity_v * (v_xx + v_yy) + u v^2 - (feed + kill) * v",
         channels=("u", "v"),
         num_dims=2,
+        tolerance=1e-6,
         extent=1.25,
         time=500.0,
         initial_condition="spots",
