@@ -146,7 +146,8 @@ def _finished(client: Any, futures: list[Any]) -> set[Any]:
     while True:
         try:
             with client.as_current():
-                return wait(futures, timeout=IDLE_SECONDS, return_when="FIRST_COMPLETED").done
+                finished: Any = wait(futures, timeout=IDLE_SECONDS, return_when="FIRST_COMPLETED")
+                return finished.done
         except TimeoutError:
             if not client.nthreads():
                 raise WorkerLost(f"the Dask cluster had no worker for {IDLE_SECONDS} s") from None
