@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -37,22 +39,49 @@ def dask_cluster(address: str, workers: int) -> Iterator[Runner]:
             f"pip install 'sciml-cf[dask]'."
         ) from None
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_quiet())
         if address == "local":
             stack.enter_context(single_threaded_children())
-            cluster = distributed.LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",  # else a port of note, which may be taken
-                memory_limit=0,
-                silence_logs=logging.CRITICAL,
-            )
+            with _children_leave_ctrl_c():
+                cluster = distributed.LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address="127.0.0.1:0",  # else a port of note, which may be taken
+                    memory_limit=0,
+                    silence_logs=logging.CRITICAL,
+                )
             stack.enter_context(cluster)
         else:
             _check_address(address)
             cluster = address
         client = stack.enter_context(distributed.Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False))
         yield lambda work, lanes: _run(client, work, lanes)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Dask's loggers say errors only: what matters of them comes as an exception."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextlib.contextmanager
+def _children_leave_ctrl_c() -> Iterator[None]:
+    """Processes started within ignore Ctrl-C, which is this process's to handle: they inherit that it is ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _check_address(address: str) -> None:
@@ -117,7 +146,8 @@ def _finished(client: Any, futures: list[Any]) -> set[Any]:
     while True:
         try:
             with client.as_current():
-                return wait(futures, timeout=IDLE_SECONDS, return_when="FIRST_COMPLETED").done
+                finished: Any = wait(futures, timeout=IDLE_SECONDS, return_when="FIRST_COMPLETED")
+                return finished.done
         except TimeoutError:
             if not client.nthreads():
                 raise WorkerLost(f"the Dask cluster had no worker for {IDLE_SECONDS} s") from None

@@ -22,6 +22,9 @@ from data_gen.layout import spec_facts
 from data_gen.shards import MAX_SHARDS, Shard, checksum_of, create_master, is_shard_name, shard_paths, shards_of
 from data_gen.spec import DatasetSpec
 
+#: Memory that computing a block takes, in sizes of the block: measured 3 to 6.
+BLOCK_COPIES = 4
+
 
 @dataclass(frozen=True)
 class Part:
@@ -129,11 +132,22 @@ class Output:
         return left + [partial_path(self.path.with_name(name)) for name in names if is_shard_name(self.path, name)]
 
     def check_space(self) -> None:
-        """Refuse a disk that is too small, before any memory is asked for."""
+        """Refuse a disk or a memory that is too small, before either is asked for.
+
+        Raises:
+            DatasetError: the file does not fit on its disk.
+            MemoryError: a block cannot be computed in the machine's memory.
+        """
         free, needed = shutil.disk_usage(self.path.parent).free, self.spec.samples * self.header.row_bytes
         if needed > free:
             raise DatasetError(
                 f"generate: {self.path} needs {needed // 10**6} MB and its disk has {free // 10**6} MB free."
+            )
+        block = min(self.spec.samples, self.header.block_samples) * self.header.row_bytes
+        if BLOCK_COPIES * block > (memory := _memory()):
+            raise MemoryError(
+                f"a block of {self.header.block_samples} samples takes about {BLOCK_COPIES * block // 10**6} MB, and "
+                f"this machine has {memory // 10**6} MB"
             )
 
     def create(self) -> None:
@@ -242,6 +256,11 @@ class Output:
         partial = partial_path(self.path)
         create_master(partial, self.header, spec_facts(self.spec), shards, dict(zip(names, table, strict=True)))
         os.replace(partial, self.path)
+
+
+def _memory() -> int:
+    """Bytes of the machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def failed_write(path: Path, error: OSError, done: int, num_blocks: int) -> DatasetError:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import data_gen
-from data_gen import DatasetSpec, generate, journal, open_dataset, store
+from data_gen import DatasetSpec, generate, journal, open_dataset, output, store
 from data_gen import executors as executors_module
 from data_gen.errors import DatasetError
 from data_gen.executors import WorkerLost, processes
@@ -76,7 +76,9 @@ def test_twenty_kills_at_random_moments_each_resume_to_equal_bytes(tmp_path: Pat
     for i, way in enumerate(ways):
         begun = time.perf_counter()
         (tmp_path / f"timed {i}").mkdir()
-        assert start(tmp_path / f"timed {i}" / "data.h5", **way).wait() == 0
+        process = start(tmp_path / f"timed {i}" / "data.h5", **way)
+        process.communicate()
+        assert process.returncode == 0
         durations.append(time.perf_counter() - begun)
     written = []
     for kill in range(20):
@@ -88,6 +90,7 @@ def test_twenty_kills_at_random_moments_each_resume_to_equal_bytes(tmp_path: Pat
         time.sleep(draw.uniform(0.2, 1.0) * duration)
         if process.poll() is None:
             end(process, signal.SIGKILL)
+        process.communicate()
         written.append(len(journal.read_journal(journal_path(path))[1]))
         generate(SPEC, path, shards=shards, resume=True, progress=False)
         assert contents(folder) == whole[shards], f"kill {kill} after {written[-1]} blocks"
@@ -235,6 +238,16 @@ def test_numbers_beyond_any_machine_are_refused(
     with pytest.raises(error, match=message):
         generate(DatasetSpec(equation=equation, **{"samples": 2, **changes}), tmp_path / "data.h5", progress=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_blocks_beyond_the_memory_are_refused_at_once(
+    tmp_path: Path, small_spec: DatasetSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "_memory", lambda: 500_000)
+    with pytest.raises(MemoryError, match="a block of 128 samples takes about 0 MB, and this machine has 0 MB"):
+        generate(small_spec, tmp_path / "data.h5", progress=False)
+    monkeypatch.setattr(output, "_memory", lambda: 530_000)  # 4 blocks of 128 x 64 x 2 x 8 bytes are 524288
+    generate(small_spec, tmp_path / "data.h5", progress=False)
 
 
 @pytest.mark.parametrize("where", ["create_empty", "write_block"])

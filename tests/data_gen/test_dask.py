@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data_gen import DatasetSpec, dask_executor, generate
+import data_gen
+from data_gen import DatasetSpec, dask_executor, generate, journal, output
 from data_gen.dask_executor import dask_cluster
 from data_gen.errors import DatasetError
 from data_gen.executors import WorkerLost
 
 # Dask leaves the closing of its sockets and of its event loop to the collector.
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
+ROOT = Path(data_gen.__file__).parent.parent
 distributed = pytest.importorskip("distributed")
 
 
@@ -35,6 +42,20 @@ def test_a_local_cluster_of_two_gives_the_bytes_of_one_process(
     assert path.read_bytes() == small_file.read_bytes() and [p.name for p in tmp_path.iterdir()] == ["data.h5"]
 
 
+def test_ctrl_c_with_a_local_cluster_says_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "data.h5"
+    words = "burgers --samples 4000 --resolution 64 --method etdrk4 --tolerance 1e-6 --dask local --workers 2 --out"
+    command = [sys.executable, "-m", "sciml_cf.cli", "generate", *words.split(), str(path)]
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, text=True, stderr=-1, stdout=-1)
+    while process.poll() is None and len(journal.read_journal(journal.journal_path(path))[1]) < 2:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    lines = [line for line in said.replace("\r", "\n").splitlines() if line and "sample/s" not in line]
+    assert process.returncode == 1 and len(lines) == 2, said
+    assert "interrupted with" in lines[0] and "of 32 blocks" in lines[0] and lines[1].startswith("error: interrupted")
+
+
 @pytest.mark.parametrize("sighted", [True, False])
 def test_workers_write_what_they_see_and_send_what_they_do_not(
     tmp_path: Path,
@@ -44,14 +65,10 @@ def test_workers_write_what_they_see_and_send_what_they_do_not(
     cluster: Any,
     sighted: bool,
 ) -> None:
-    from data_gen import journal, output
-
     written = []
     whole = output.Part.write
 
     def write(part: output.Part, block: int, fields: tuple) -> journal.Checksums:
-        import threading
-
         written.append(threading.current_thread() is threading.main_thread())
         return whole(part, block, fields)
 
@@ -74,8 +91,6 @@ def test_shards_on_a_cluster(tmp_path: Path, small_spec: DatasetSpec, cluster: A
 def test_an_error_of_a_worker_comes_back_and_the_rest_is_kept(
     tmp_path: Path, small_file: Path, small_spec: DatasetSpec, monkeypatch: pytest.MonkeyPatch, cluster: Any
 ) -> None:
-    from data_gen import output
-
     whole = output.Part.write
 
     def full(part: output.Part, block: int, fields: tuple) -> Any:
