@@ -13,6 +13,8 @@ from typing import Any
 from benchmarks.readme import ROOT, _between
 from data_gen.equations import Equation, equation_named, equation_names, equation_parameters
 from data_gen.random_fields import INITIAL_CONDITIONS, law_defaults
+from data_gen.schemes import SCHEMES
+from data_gen.spec import DatasetSpec
 
 PAGE = ROOT / "docs" / "data.md"
 
@@ -32,8 +34,11 @@ def equation_table() -> str:
         time = "steady" if equation.steady else f"{equation.time:g}"
         start = _words(equation.initial_condition, equation.initial_parameters)
         law = f"`{equation.formula}`"
-        rows.append((f"`{name}`", law, _words("", equation.parameters), domain, time, start, _truth(equation)))
-    columns = ("equation", "law", "parameters", "domain", "time", "starts from", "truth")
+        method = DatasetSpec(equation=name, parameters=equation.parameters).method if equation.nonlinear else ""
+        way = f"`{method}` to {equation.tolerance:g}" if method in SCHEMES else "exact"
+        words = _words("", equation.parameters)
+        rows.append((f"`{name}`", law, words, domain, time, start, way, _truth(equation)))
+    columns = ("equation", "law", "parameters", "domain", "time", "starts from", "solved by", "truth")
     return _table(columns, rows)
 
 

@@ -34,7 +34,8 @@ def dataset_facts(path: str | Path) -> dict[str, Any]:
         parts = zip(header.axes, header.shape, header.extents, header.offsets or (), strict=True)
         return {
             "file": str(data.path),
-            "bytes": data.path.stat().st_size,
+            "bytes": data.num_bytes,
+            "shards": len(data.shards),
             "equation": {"name": header.name, "formula": header.formula, "parameters": dict(header.parameters)},
             "samples": header.num_samples,
             "kind": dataset_kind(data),
@@ -90,6 +91,8 @@ def facts_text(facts: dict[str, Any]) -> str:
         rows["seed"] = facts["seed"]
     blocks = facts["blocks"]
     rows["blocks"] = f"{blocks['count']} of up to {blocks['samples']} samples, each with a CRC-32 a field"
+    if facts["shards"]:
+        rows["shards"] = f"{facts['shards']} files beside this one"
     rows["versions"] = _assignments(facts["versions"])
     rows["source"] = facts["source"]
     rows["checksum"] = facts["checksum"]

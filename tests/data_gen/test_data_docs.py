@@ -33,7 +33,15 @@ def test_tables_show_what_the_code_holds() -> None:
 
 def test_commands_and_their_flags_exist(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [shlex.split(line) for line in re.findall(r"^    sciml-cf (.*)$", TEXT, re.MULTILINE)]
-    assert [words[0] for words in lines] == ["generate", "info", "plot", "validate"]
+    assert [words[0] for words in lines] == [
+        "generate",
+        "info",
+        "plot",
+        "validate",
+        *["generate"] * 4,
+        "repack",
+        "convert",
+    ]
     for words in lines:
         assert words[0] in COMMANDS
         with pytest.raises(SystemExit):
