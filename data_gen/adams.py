@@ -96,7 +96,7 @@ def weights(z: np.ndarray, phi: np.ndarray, step: float, nodes: Sequence[float])
     if not np.iscomplexobj(z):
         return found
     for count, limit in zip(range(len(nodes) - 1, 1, -1), FAST, strict=False):
-        fewer, fast = _weights(phi, step, nodes[:count]), np.abs(z.imag) > limit
+        fewer, fast = _weights(phi, step, nodes[:count]), np.abs(np.imag(z)) > limit
         for new, old in ((fewer.predictor, found.predictor), (fewer.known, found.known)):
             old[:count, fast], old[count:, fast] = new[:, fast], 0
         found.corrector[fast] = fewer.corrector[fast]
