@@ -19,7 +19,7 @@ MIN_LIMIT = 1024
 #: Steps are STEP_RATIO^-j of the whole time, so that their coefficients can be shared by chunks.
 STEP_RATIO = 2**0.25
 SMALLEST_STEP = 2.0**-30
-#: An estimate below this is of rounding; the step to an output may be too short to have less.
+#: Below this, relative to the field, an estimate or a mode of the initial condition is taken for rounding.
 ROUNDING = 16 * float(np.finfo(float).eps)
 #: Share of the tolerance that the modes dropped may take.
 TAIL_SHARE = 0.1
@@ -231,9 +231,13 @@ class March:
         kept, fine = self.grid.num_points // 2, self.data_grid
         self.leak = np.zeros((*self.modes.shape[:-1], self.grid.num_points + 1))
         self.dropped, self.dropped_growth = np.zeros((*self.modes.shape[:-1], 0)), np.zeros(0)
-        if fine.num_points <= self.grid.num_points or not np.abs(self.given[..., kept:]).any():
+        if fine.num_points <= self.grid.num_points:
             return
-        self.dropped = np.abs(self.given[..., kept:]) * (2 / fine.num_points)
+        dropped = np.abs(self.given[..., kept:]) * (2 / fine.num_points)
+        dropped[dropped < ROUNDING * self.scale] = 0
+        if not dropped.any():
+            return
+        self.dropped = dropped
         self.dropped_growth = np.real(self.equation.symbol(*fine.wavevector))[kept:]
         exact = resize_modes(self.given_slope, fine.num_points, self.fine.num_points)
         life = min(self.last, 0.5 / max(-float(self.dropped_growth.max()), 0.5 / self.last))
