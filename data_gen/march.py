@@ -17,7 +17,7 @@ GROWTH_LIMIT = 2
 #: Steps are STEP_RATIO^-j of the whole time, so that their coefficients can be shared by chunks.
 STEP_RATIO = 2**0.25
 SMALLEST_STEP = 2.0**-30
-#: An estimate below this is of rounding; the step to an output may be too short to have less.
+#: Below this, relative to the field, an estimate or a mode of the initial condition is taken for rounding.
 ROUNDING = 16 * float(np.finfo(float).eps)
 #: Share of the tolerance that the modes dropped may take.
 TAIL_SHARE = 0.1
@@ -267,10 +267,13 @@ class March:
         data, above = self.data_grid, self.data_grid.modes_from(self.grid.num_points // 2)
         self.leak = self._no_leak()
         self.dropped, self.dropped_growth = abs(self.modes[..., :0]), self.damping[..., :0]
-        if data.num_points <= self.grid.num_points or not abs(self.given[..., above]).any():
+        if data.num_points <= self.grid.num_points:
             return
-        self.dropped = abs(self.given[..., above]) * (2 / data.num_points**data.num_dims)
-        growth = np.real(self._symbol_on(data))[..., above]
+        dropped = abs(self.given[..., above]) * (2 / data.num_points**data.num_dims)
+        dropped[dropped < ROUNDING * self.scale] = 0
+        if not dropped.any():
+            return
+        self.dropped, growth = dropped, np.real(self._symbol_on(data))[..., above]
         self.dropped_growth = self.grid.asarray(growth)
         life = min(self.last, 0.5 / max(-float(growth.max()), 0.5 / self.last))
         self.leak = abs(_resized(self.given_slope, data, self.fine) - self._on_fine(self.slope)) * life

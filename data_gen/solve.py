@@ -52,9 +52,9 @@ def solve(
         "etdrk4"   each step of ETDRK4 is compared with two of half its size; the difference controls the step and, by
                    Richardson's extrapolation, improves the result
         "lawson7"  an integrating factor and Verner's pair of orders 7 and 6; a third of the cost at 1e-10, for
-                   equations whose symbol is real
-        "adams6"   an exponential Adams pair, predicting through five slopes and correcting through six: two evaluations
-                   a step; for dispersion and for damping of high order. By numpy only
+                   equations whose symbol is real and of second order
+        "adams6"   an exponential Adams pair of orders 5 and 6, begun with "etdrk4"; a fifth of the cost or less for
+                   all others, by numpy only
 
     The coarse grid grows until neither the top eighth of the modes at the output times nor what the missing ones have
     fed to the others matters at the tolerance. Modes above it are zero in the result.
@@ -75,8 +75,10 @@ def solve(
     Returns:
         (B, T, C, *N), float64.
     Raises:
-        ValueError: shapes, times, tolerance, values or the device are unusable.
-        UnresolvedError: the largest grid allowed does not hold the solution at the tolerance.
+        ValueError: shapes, times, tolerance, values or the device are unusable; or the tolerance is below the rounding
+            that adds up.
+        UnresolvedError: the largest grid allowed does not hold the solution at the tolerance, or the grid of ``u0`` not
+            ``u0``, where nothing damps its top modes.
         SolverDiverged: the step fell to nothing or the solution lost finiteness.
     Source: Cox and Matthews (2002), J. Comput. Phys. 176; Lawson (1967), SIAM J. Numer. Anal. 4; Hochbruck and
         Ostermann (2011), BIT Numer. Math. 51; Hairer, Norsett and Wanner (1993), Solving ODEs I, II.4.
