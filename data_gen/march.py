@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data_gen.coarse import GROWTH_LIMIT, HABITS, by_shell, next_points, resized, symbol_on, undamped_tail, unflattened
 from data_gen.device import namespace, to_host
 from data_gen.equations import Equation
 from data_gen.errors import SolverDiverged, UnresolvedError
-from data_gen.grid import PeriodicGrid, resize_modes, tail_start
+from data_gen.grid import PeriodicGrid, tail_start
 from data_gen.schemes import SCHEMES, Scheme
 
-#: The coarse grid may outgrow the data's own up to this factor.
-GROWTH_LIMIT = 2
 #: Steps are STEP_RATIO^-j of the whole time, so that their coefficients can be shared by chunks.
 STEP_RATIO = 2**0.25
 SMALLEST_STEP = 2.0**-30
@@ -27,30 +26,6 @@ GRID_SHARE = 0.25
 ROUNDING_MARGIN = 16
 #: Share of it for the modes that a smaller grid would drop, so that it need not grow again at once.
 NEGLIGIBLE = 0.05
-
-
-@dataclass(frozen=True)
-class Habits:
-    """What is best done in one way in one dimension and in another in two.
-
-    Args:
-        first_points: coarse grids are tried from this many points an axis.
-        min_limit: a coarse grid may have as many points an axis, however small the data's own.
-        look_every: steps between two looks at what the coarse grid misses.
-        chunk: samples marched together: a few small ones fit the cache, but all take the step and grid of the hardest.
-    """
-
-    first_points: int
-    min_limit: int
-    look_every: int
-    chunk: int
-
-
-#: By the number of dimensions. A look costs an evaluation on 2^d times as many points.
-HABITS = {
-    1: Habits(first_points=128, min_limit=1024, look_every=4, chunk=16),
-    2: Habits(first_points=32, min_limit=256, look_every=8, chunk=1),
-}
 
 
 @dataclass(frozen=True)
@@ -106,10 +81,11 @@ class March:
         self.smallest = points
         self.time, self.level, self.past = 0.0, None, ()
         self.may_shrink, self.shrunk = True, False
-        self._check_given()
+        if not self.settings.allow_unresolved:
+            self._check_given()
         while True:
             self._use_grid(min(points, self.limit))
-            self._set(_resized(self.given, self.data_grid, self.grid), 0.0)
+            self._set(resized(self.given, self.data_grid, self.grid), 0.0)
             self._drop()
             missed = self._missed(self.outputs[0]) + self._dropped_left(self.outputs[0])
             if self._within(missed, GRID_SHARE):
@@ -139,7 +115,7 @@ class March:
             if landing or self.steps >= max(self.habits.look_every, self.settings.scheme.look_every):
                 self._look(time)
         self._check_tail(time)
-        return _unflattened(self.modes, self.grid)
+        return unflattened(self.modes, self.grid)
 
     @property
     def _scheme(self) -> Scheme:
@@ -166,15 +142,12 @@ class March:
         self.scale = power**0.5 + np.finfo(float).tiny
 
     def _symbol_on(self, grid: PeriodicGrid) -> np.ndarray:
-        """(M,), or (C, M) if the components differ; on the host, where the coefficients of steps are made from it."""
-        symbol = np.asarray(self.equation.symbol(*grid.host.wavevector))
-        components = symbol.shape[: max(0, symbol.ndim - grid.num_dims)]
-        return np.ascontiguousarray(np.broadcast_to(symbol, components + grid.modes_shape)).reshape(*components, -1)
+        return symbol_on(self.equation, grid)
 
     def _slope_on(self, modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
         if grid.num_dims == 1:
             return self.nonlinear(modes, grid)
-        return self.nonlinear(_unflattened(modes, grid), grid).reshape(modes.shape)
+        return self.nonlinear(unflattened(modes, grid), grid).reshape(modes.shape)
 
     def _slope_of(self, modes: np.ndarray) -> np.ndarray:
         return self._slope_on(modes, self.grid)
@@ -243,14 +216,9 @@ class March:
 
     def _check_given(self) -> None:
         """Refuse an initial condition that its grid does not hold where the linear part does not damp its top modes."""
-        data, top = self.data_grid, self.data_grid.modes_from(tail_start(self.data_grid.num_points))
-        if float((np.real(self._symbol_on(data))[..., top] * self.last).min()) < -1:
-            return  # what is not resolved at the start is damped, and the tail at the outputs is what counts
-        sizes = np.abs(to_host(self.given)) * data.mode_weights.reshape(-1)
-        total = np.sqrt((sizes**2).sum(axis=(-2, -1)) / 2) + np.finfo(float).tiny
-        left = sizes[..., top].sum(axis=(-2, -1)) / total
+        left = undamped_tail(to_host(self.given), self._symbol_on(self.data_grid), self.data_grid, self.last)
         sample = int(np.argmax(left))
-        if left[sample] > self.settings.tolerance and not self.settings.allow_unresolved:
+        if left[sample] > self.settings.tolerance:
             raise UnresolvedError(
                 f"solve: `u0` must be resolved by its grid, as {self.equation.name} does not damp its top modes; got "
                 f"{self.data_grid.num_points} points, and the top eighth of the modes of sample {self.names[sample]} "
@@ -276,7 +244,7 @@ class March:
         self.dropped, growth = dropped, np.real(self._symbol_on(data))[..., above]
         self.dropped_growth = self.grid.asarray(growth)
         life = min(self.last, 0.5 / max(-float(growth.max()), 0.5 / self.last))
-        self.leak = abs(_resized(self.given_slope, data, self.fine) - self._on_fine(self.slope)) * life
+        self.leak = abs(resized(self.given_slope, data, self.fine) - self._on_fine(self.slope)) * life
 
     def _dropped_left(self, time: float) -> np.ndarray:
         """What the linear part leaves of the initial condition's dropped modes at ``time``, relative to the field."""
@@ -292,7 +260,7 @@ class March:
 
     def _on_fine(self, modes: np.ndarray) -> np.ndarray:
         """The same field's modes on the grid of twice as many points."""
-        return _resized(modes, self.grid, self.fine)
+        return resized(modes, self.grid, self.fine)
 
     def _leak_rate(self) -> np.ndarray:
         """|what the nonlinear term is on twice as many points, less what it is here|, for each of the finer modes.
@@ -314,7 +282,7 @@ class March:
         """Modes of the same field on the finer grid, each value off by a margin times half a unit in its last place."""
         signs = np.random.default_rng(0).choice([-1.0, 1.0], self.fine.shape)
         factors = self.grid.asarray(1 + ROUNDING_MARGIN * np.finfo(float).eps / 2 * signs)
-        return self.fine.to_modes(self.fine.to_points(_unflattened(fine, self.fine)) * factors).reshape(fine.shape)
+        return self.fine.to_modes(self.fine.to_points(unflattened(fine, self.fine)) * factors).reshape(fine.shape)
 
     def _check_rounding(self, noise: np.ndarray) -> None:
         """Refuse a tolerance that rounding, adding up in this grid's modes for as long as they live, does not leave."""
@@ -346,8 +314,8 @@ class March:
         self.may_shrink &= not self.shrunk
         points, old = self._more_points(np.maximum(missed, tail)), self.grid
         self._use_grid(points)
-        self._set(_resized(self.kept_modes, old, self.grid), self.kept_time)
-        earlier = [(step, _resized(modes, old, self.grid)) for step, modes, _ in self.kept_past]
+        self._set(resized(self.kept_modes, old, self.grid), self.kept_time)
+        earlier = [(step, resized(modes, old, self.grid)) for step, modes, _ in self.kept_past]
         self.past = tuple((step, modes, self._slope_of(modes)) for step, modes in earlier)
         self.leak = self._no_leak()
         self._look_again()
@@ -365,11 +333,11 @@ class March:
 
     def _points_enough(self) -> int:
         """Points of the smallest grid whose top eighth of modes, and all above it, are negligible now."""
-        shells = _by_shell(to_host(self._sizes(self.modes)), self.grid)
+        shells = by_shell(to_host(self._sizes(self.modes)), self.grid)
         above = np.cumsum(shells[..., ::-1], axis=-1).max(axis=(0, 1))[::-1]
         points = self.smallest
         while points < self.grid.num_points and not above[tail_start(points)] <= NEGLIGIBLE * self.budget:
-            points = _next_points(points)
+            points = next_points(points)
         return points
 
     def _shrink(self, points: int) -> None:
@@ -381,11 +349,11 @@ class March:
         leak = self.leak + abs(self._on_fine(lost))
         beyond = leak[..., old_fine.modes_from(points + 1)].sum(axis=-1) * (points / old.num_points) ** old.num_dims
         self._use_grid(points)
-        self.past = tuple((h, _resized(m, old, self.grid), _resized(n, old, self.grid)) for h, m, n in self.past)
-        self.leak = _resized(leak, old_fine, self.fine)
+        self.past = tuple((h, resized(m, old, self.grid), resized(n, old, self.grid)) for h, m, n in self.past)
+        self.leak = resized(leak, old_fine, self.fine)
         self.leak[..., points] += beyond  # of all modes of the top shell, those along an axis are damped least
         self.shrunk = True
-        self._set(_resized(modes, old, self.grid), self.time)
+        self._set(resized(modes, old, self.grid), self.time)
         self._look_again()
 
     def _look_again(self, rate: np.ndarray | None = None) -> None:
@@ -404,7 +372,7 @@ class March:
         """Points of the next larger grid."""
         points = self.grid.num_points
         if points < self.limit:
-            return min(self.limit, _next_points(points))
+            return min(self.limit, next_points(points))
         worst = missed.max(axis=-1)
         sample = int(np.argmax(np.where(np.isnan(worst), np.inf, worst)))
         raise UnresolvedError(
@@ -434,28 +402,3 @@ class March:
         tail = self._tail(time)
         if not self._within(tail, 1.0):
             raise TailTooLarge(self._more_points(tail))
-
-
-def _unflattened(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
-    """(b, C, M) -> (b, C, *K)."""
-    return modes.reshape(*modes.shape[:2], *grid.modes_shape)
-
-
-def _resized(modes: np.ndarray, old: PeriodicGrid, new: PeriodicGrid) -> np.ndarray:
-    """(b, C, M) on one grid -> (b, C, M') on another."""
-    resized = resize_modes(_unflattened(modes, old), old.num_points, new.num_points, old.num_dims)
-    return resized.reshape(*modes.shape[:2], -1)
-
-
-def _by_shell(sizes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
-    """(b, C, M) -> (b, C, num_points // 2 + 1), the sums over the modes of each shell."""
-    if grid.num_dims == 1:
-        return sizes
-    shells, rows = grid.shells.reshape(-1), sizes.reshape(-1, sizes.shape[-1])
-    return np.stack([np.bincount(shells, weights=row) for row in rows]).reshape(*sizes.shape[:2], -1)
-
-
-def _next_points(points: int) -> int:
-    """The next of the numbers of points 2^k, 5 2^(k-2), 3 2^(k-1)."""
-    odd = points // (points & -points)
-    return points * {1: 5, 5: 6, 3: 4}[odd] // {1: 4, 5: 5, 3: 3}[odd]

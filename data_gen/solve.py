@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from data_gen.coarse import GROWTH_LIMIT, HABITS
 from data_gen.device import grid_on, to_host
 from data_gen.equations import Equation
 from data_gen.errors import check_positive
 from data_gen.grid import PeriodicGrid, resize_modes
-from data_gen.march import GROWTH_LIMIT, HABITS, March, Settings, TailTooLarge
+from data_gen.march import March, Settings, TailTooLarge
 from data_gen.schemes import SCHEMES, fastest_scheme
 
 __all__ = ["DEFAULT_TOLERANCE", "GROWTH_LIMIT", "MIN_LIMIT", "chunk_size", "solve"]
