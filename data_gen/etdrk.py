@@ -47,14 +47,19 @@ def coefficients(symbol: np.ndarray, step: float) -> Coefficients:
     """
     z = step * symbol
     sums = [np.zeros(z.shape, dtype=np.complex128) for _ in range(4)]
-    for angle in 2 * np.pi * (np.arange(CONTOUR_POINTS) + 0.5) / CONTOUR_POINTS:
-        w = z + np.exp(1j * angle)
-        e, cube = np.exp(w), w**3
-        sums[0] += (np.exp(w / 2) - 1) / w
-        sums[1] += (-4 - w + e * (4 - 3 * w + w**2)) / cube
-        sums[2] += (2 + w + e * (w - 2)) / cube
-        sums[3] += (-4 - 3 * w - w**2 + e * (4 - w)) / cube
-    means = [step / CONTOUR_POINTS * (s if np.iscomplexobj(symbol) else s.real) for s in sums]
+    points = np.exp(2j * np.pi * (np.arange(CONTOUR_POINTS) + 0.5) / CONTOUR_POINTS)
+    if not np.iscomplexobj(symbol):
+        points = points[: CONTOUR_POINTS // 2]  # those below the axis give the conjugates
+    for point in points:
+        w = z + point
+        half = np.exp(0.5 * w)
+        e, square = half * half, w * w
+        inverse = 1 / (square * w)
+        sums[0] += (half - 1) / w
+        sums[1] += (e * (4 - 3 * w + square) - (4 + w)) * inverse
+        sums[2] += (e * (w - 2) + (2 + w)) * inverse
+        sums[3] += (e * (4 - w) - (4 + 3 * w + square)) * inverse
+    means = [step / len(points) * (s if np.iscomplexobj(symbol) else s.real) for s in sums]
     return Coefficients(step, np.exp(z), np.exp(z / 2), *means)
 
 

@@ -260,7 +260,7 @@ def _check_resolved(spec: DatasetSpec) -> None:
     if _modes_needed(width, spec, RESOLVED_TAIL) > 2 * spec.grid.num_points:
         raise _unresolved(spec, u0[hardest], RESOLVED_TAIL, finding)
     limit = max(GROWTH_LIMIT * spec.grid.num_points, MIN_LIMIT)
-    if spec.method == "etdrk4" and 2 * _modes_needed(width, spec, spec.tolerance) > 1.5 * limit:
+    if spec.method in SCHEMES and 2 * _modes_needed(width, spec, spec.tolerance) > 1.5 * limit:
         raise _unresolved(spec, u0[hardest], spec.tolerance, f"{finding} and a tolerance of {spec.tolerance:.1e}")
     for index in hardest:
         _compute_samples(spec, indices[index : index + 1])
