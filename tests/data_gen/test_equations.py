@@ -107,8 +107,8 @@ def test_kdv_soliton_returns_after_ten_periods() -> None:
     grid = PeriodicGrid(112, 32.0)
     u0 = periodic_solitons(grid, 0.0, speeds=[1.0], centres=[16.0])
     assert spectral_tail(u0) < 1e-10
-    u = solve(kdv(), grid, u0[None, None], [320.0], tolerance=1e-6)[0, 0, 0]
-    assert np.abs(u - u0).max() < 5e-8 * u0.max()
+    u = solve(kdv(), grid, u0[None, None], [320.0], tolerance=4e-7)[0, 0, 0]
+    assert np.abs(u - u0).max() < 1e-8 * u0.max()
 
 
 def test_kdv_solitons_pass_through_each_other() -> None:
