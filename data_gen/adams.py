@@ -62,16 +62,21 @@ def phi_functions(z: np.ndarray, count: int) -> np.ndarray:
     return found
 
 
-def lagrange(nodes: Sequence[float]) -> np.ndarray:
-    """(n, n): row j holds the coefficients, lowest power first, of the polynomial that is 1 at node j only."""
-    rows = []
-    for j, node in enumerate(nodes):
-        others = [other for i, other in enumerate(nodes) if i != j]
-        row = np.ones(1)
-        for other in others:
-            row = np.convolve(row, np.array([-other, 1.0]) / (node - other))
-        rows.append(row)
-    return np.array(rows)
+def lagrange(nodes: Sequence[float], which: Sequence[int] | None = None) -> np.ndarray:
+    """(n, n): row j holds the coefficients, lowest power first, of the polynomial that is 1 at node j only.
+
+    With ``which`` the rows of those nodes only. In plain numbers: there are too few of them for arrays to be faster.
+    """
+    return np.array([_basis(nodes, j) for j in (range(len(nodes)) if which is None else which)])
+
+
+def _basis(nodes: Sequence[float], j: int) -> list[float]:
+    row, scale = [1.0], 1.0
+    for i, other in enumerate(nodes):
+        if i != j:
+            row = [low - other * high for low, high in zip([0.0, *row], [*row, 0.0], strict=True)]
+            scale *= nodes[j] - other
+    return [c / scale for c in row]
 
 
 def weights(z: np.ndarray, phi: np.ndarray, step: float, nodes: Sequence[float]) -> Weights:
@@ -107,7 +112,7 @@ def _weights(phi: np.ndarray, step: float, nodes: Sequence[float]) -> Weights:
     """The weights of the same slopes for all modes."""
     moments = step * np.array([math.factorial(i) * phi[i + 1] for i in range(len(nodes) + 1)])
     known = lagrange(nodes)
-    corrector = np.tensordot(lagrange([1.0, *nodes])[0], moments, axes=1)
+    corrector = np.tensordot(lagrange([1.0, *nodes], [0])[0], moments, axes=1)
     predictor = np.tensordot(known, moments[:-1], axes=1)
     return Weights(phi[0], predictor, corrector, np.multiply.outer(known.sum(axis=1), corrector))
 
