@@ -1,7 +1,7 @@
-"""Put the tables of equations and initial conditions into docs/data.md, from the code itself.
+"""Put the tables of docs/data.md into it: equations and laws from the code, measurements from the result files.
 
 python -m benchmarks.data_docs            # fills the tables
-python -m benchmarks.data_docs --check    # says whether they show what the code holds
+python -m benchmarks.data_docs --check    # says whether they show what the code and the files hold
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import sys
 from typing import Any
 
+from benchmarks.data_measured import measured, table
 from benchmarks.readme import ROOT, _between
 from data_gen.equations import Equation, equation_named, equation_names, equation_parameters
 from data_gen.random_fields import INITIAL_CONDITIONS, law_defaults
@@ -20,8 +21,10 @@ PAGE = ROOT / "docs" / "data.md"
 
 
 def filled(text: str) -> str:
-    """The page with both tables made anew."""
-    return _between(_between(text, "equations", equation_table()), "initial conditions", initial_table())
+    """The page with its tables made anew."""
+    text = _between(text, "equations", equation_table())
+    text = _between(text, "initial conditions", initial_table())
+    return _between(text, "measured", measured())
 
 
 def equation_table() -> str:
@@ -39,7 +42,7 @@ def equation_table() -> str:
         words = _words("", equation.parameters)
         rows.append((f"`{name}`", law, words, domain, time, start, way, _truth(equation)))
     columns = ("equation", "law", "parameters", "domain", "time", "starts from", "solved by", "truth")
-    return _table(columns, rows)
+    return table(columns, rows)
 
 
 def initial_table() -> str:
@@ -53,7 +56,7 @@ def initial_table() -> str:
             rows.append(
                 (f"`{known}`", f"Of {name} alone; the solution is known.", _words("", law_defaults(solution.fields)))
             )
-    return _table(("initial condition", "what it is", "parameters"), rows)
+    return table(("initial condition", "what it is", "parameters"), rows)
 
 
 def _truth(equation: Equation) -> str:
@@ -73,11 +76,6 @@ def _number(value: float) -> str:
 def _words(name: str, values: Any) -> str:
     words = [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()]
     return " ".join(word for word in (name, *words) if word) or "-"
-
-
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [columns, ("---",) * len(columns), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def main() -> None:

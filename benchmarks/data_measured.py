@@ -1,0 +1,104 @@
+"""The measured part of docs/data.md: what a sample costs by us and by others, from the result files."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from benchmarks.common import RESULTS
+
+OURS = ("cole-hopf", "lawson7", "adams6", "etdrk4")
+
+
+def measured() -> str:
+    """Tables and sentences of figures, none typed by hand."""
+    burgers, line, plane, workers = (
+        json.loads((RESULTS / f"{name}.json").read_text())["figures"]
+        for name in ("data_generation", "data_generation_1d", "navier_stokes", "data_workers")
+    )
+    parts = [_burgers_table(burgers), _datasets(burgers), _race_table(line), _plane(plane), _workers(workers)]
+    return "\n\n".join(parts)
+
+
+def _burgers_table(figures: dict[str, Any]) -> str:
+    rows = []
+    for viscosity, found in figures["burgers"].items():
+        for name, row in found.items():
+            if isinstance(row, str):
+                rows.append((viscosity, name, "-", "-", row.split(":")[0]))
+            else:
+                cells = (f"{row['ms_per_sample']:.3g}", f"{row['max_error']:.1e}", row["settings"])
+                rows.append((viscosity, name, *cells))
+    return "Burgers, 8192 points, t = 1:\n\n" + table(("viscosity", "by", "ms a sample", "max error", "settings"), rows)
+
+
+def _datasets(figures: dict[str, Any]) -> str:
+    rows = [
+        (
+            name,
+            f"{row['process_seconds']:.2f}",
+            f"{row['max_error']:.1e}",
+            f"{row['peak_memory_mb']:.0f}",
+            f"{row['bytes_per_process_second'] / 1e6:.0f}",
+        )
+        for name, row in figures["datasets"].items()
+    ]
+    head = "Whole files of it at viscosity 0.1, every sample compared with the truth:"
+    return f"{head}\n\n" + table(("dataset", "process s", "max error", "peak MB", "MB a process s"), rows)
+
+
+def _race_table(figures: dict[str, Any]) -> str:
+    rows = []
+    for problem in ("ks", "kdv", "kdv-solitons"):
+        for name, row in figures[problem].items():
+            target, _, by = name.partition(": ")
+            if isinstance(row, dict) and "ms_per_sample" in row:
+                cells = (f"{row['ms_per_sample']:.3g}", f"{row['max_error']:.1e}", row["settings"])
+                rows.append((problem, target, by, *cells))
+            elif by and isinstance(row, str):
+                rows.append((problem, target, by, "-", "-", row))
+    head = (
+        "Kuramoto-Sivashinsky and KdV at equal error. Ours are asked for the error and find grid and step by "
+        "themselves; the others are handed the cheapest grid and number of steps that reach it, found beforehand:"
+    )
+    return f"{head}\n\n" + table(("problem", "error wanted", "by", "ms a sample", "max error", "settings"), rows)
+
+
+def _plane(figures: dict[str, Any]) -> str:
+    rows = []
+    for viscosity, found in figures["race"].items():
+        for name in ("lawson7", "etdrk4", "exponax order 4"):
+            row = found[name]
+            if isinstance(row, dict):
+                told = (
+                    f"handed {row['points']} points, {row['steps']} steps" if "points" in row else "asked for the error"
+                )
+                cells = (f"{row['seconds_per_trajectory'] * 1e3:.3g}", f"{row['max_error']:.1e}", told)
+                rows.append((viscosity, f"{found['time']:g}", name, *cells))
+    forced = figures["forced"]["lawson7"]
+    step = figures["step"]
+    ratios = ", ".join(f"{name} {value:.2f}" for name, value in step.get("ratios", {}).items())
+    words = (
+        f"One ETDRK4 step on 256 x 256 points costs, as a ratio: {ratios}. A forced trajectory of Li et al. (2021) to "
+        f"t = 50 on 256 x 256 points takes {forced['seconds_per_trajectory']:.2f} s with an error of "
+        f"{forced['max_error']:.1e}; Crank-Nicolson with Euler at their step costs {forced['split / ours']:.0f} times "
+        f"as much (scaled from {forced['split_steps_timed']} steps). On a GPU: {figures['device']}."
+    )
+    head = "Decaying Navier-Stokes flow, 256 x 256 points:"
+    columns = ("viscosity", "to t", "by", "ms a trajectory", "max error", "settings")
+    return f"{head}\n\n{table(columns, rows)}\n\n{words}"
+
+
+def _workers(figures: dict[str, Any]) -> str:
+    gains = ", ".join(
+        f"{name} {row['times_as_fast_as_one_worker']['two workers']:.2f}"
+        for name, row in figures.items()
+        if "load" in row
+    )
+    return f"Two workers on two cores are as many times as fast as one: {gains} (by the clock, start-up included)."
+
+
+def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
+    lines = [columns, ("---",) * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
