@@ -174,3 +174,20 @@ def test_what_cannot_be_trained_or_measured_yet_is_said(tmp_path):
     write(tmp_path / "wall.h5", Header("any", 12, (8,), (1.0,), (0.0, 1.0), boundary="wall"))
     with pytest.raises(ValueError, match="periodic grid of one dimension.*; got 1 dimensions and ends other than"):
         evaluate_transfer(torch.nn.Identity(), tmp_path / "wall.h5", resolutions=[8])
+
+
+def test_fourier_sampling_in_the_plane_keeps_a_band_limited_field(tmp_path):
+    spec = DatasetSpec(
+        equation="navier_stokes",
+        parameters={"forcing": 0.0, "viscosity": 0.01},
+        samples=4,
+        resolution=32,
+        times=(0.5,),
+        initial_condition="vortices",
+        initial_parameters={"max_mode": 3},
+    )
+    path = generate(spec, tmp_path / "flow.h5", progress=False)
+    strided, cut = (FieldDataset(path, "all", resolution=16, sampling=s) for s in ("strided", "fourier"))
+    assert strided.x.shape == (4, 1, 16, 16) and strided.y.abs().max() > 0.1
+    torch.testing.assert_close(cut.x, strided.x, atol=1e-5, rtol=0)
+    torch.testing.assert_close(cut.y, strided.y, atol=1e-5, rtol=0)
