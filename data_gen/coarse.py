@@ -32,7 +32,7 @@ class Habits:
 
 #: By the number of dimensions. A look costs an evaluation on 2^d times as many points.
 HABITS = {
-    1: Habits(first_points=128, min_limit=1024, look_every=4, chunk=16),
+    1: Habits(first_points=128, min_limit=1024, look_every=4, chunk=32),
     2: Habits(first_points=32, min_limit=256, look_every=8, chunk=1),
 }
 

@@ -45,7 +45,7 @@ def test_samples_by_torch_march_together_and_keep_the_tolerance() -> None:
     here, there = (
         solve(oblique_burgers(0.1), PLANE, w0, [0.1, 0.2], tolerance=1e-8, device=d) for d in (None, "torch")
     )
-    assert chunk_size(2, "torch") == chunk_size(2, "cuda") == 16 and chunk_size(2, "cpu") == 1
+    assert chunk_size(2, "torch") == chunk_size(2, "cuda") == 32 and chunk_size(2, "cpu") == 1
     np.testing.assert_allclose(there, here, atol=1e-8 * np.abs(here).max())
 
 

@@ -74,7 +74,7 @@ def test_a_sample_in_the_plane_does_not_depend_on_those_beside_it() -> None:
     together = solve(equation, grid, w0, [0.5, 1.0], tolerance=1e-6)
     for i in range(3):
         np.testing.assert_array_equal(solve(equation, grid, w0[i : i + 1], [0.5, 1.0], tolerance=1e-6)[0], together[i])
-    assert (chunk_size(1), chunk_size(2)) == (16, 1)
+    assert (chunk_size(1), chunk_size(2)) == (32, 1)
 
 
 def test_the_coarse_grid_follows_the_solution() -> None:
