@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import h5py
 import numpy as np
 
-from data_gen.cells import CellGrid
 from data_gen.equations import Equation
 from data_gen.errors import DatasetError
-from data_gen.grid import PeriodicGrid
+from data_gen.fields import FieldReader
 from data_gen.header import Header
 from data_gen.journal import journal_path, partial_path
 from data_gen.layout import UNWRITTEN, create_empty, create_file, read_header, read_map
@@ -34,7 +32,7 @@ def open_dataset(path: str | Path) -> Dataset:
     return Dataset(path)
 
 
-class Dataset:
+class Dataset(FieldReader):
     """A dataset file open for reading, and with the master of a dataset in shards, those too."""
 
     def __init__(self, path: str | Path, *, is_shard: bool = False) -> None:
@@ -61,8 +59,6 @@ class Dataset:
             self.spec = DatasetSpec.from_dict(json.loads(attributes["spec"]))
             if attributes["config_hash"] != self.spec.config_hash or self.spec.header != self.header:
                 raise DatasetError(f"open_dataset: {self.path} has a description that does not match its hash.")
-        self.num_samples, self.resolution = self.header.num_samples, self.header.shape[-1]
-        self.input_name, self.target_name = self.header.input_name, self.header.target_name
         self.shards: tuple[Shard, ...] = listed_shards(self._file, self.header)
         refuse_other_files(self._file, self.header, self.shards)
         for name, shape in self.header.stored_shapes.items():
@@ -96,34 +92,9 @@ class Dataset:
                 )
 
     @property
-    def stored_names(self) -> tuple[str, ...]:
-        """The fields that the file stores: input and target, or of trajectories the target alone."""
-        return tuple(self.header.stored_shapes)
-
-    @property
-    def grid(self) -> PeriodicGrid | CellGrid:
-        """The grid of the fields."""
-        return self.header.grid
-
-    @property
-    def times(self) -> tuple[float, ...]:
-        """Times of the stored fields, increasing; a steady dataset has one."""
-        return self.header.times
-
-    @property
     def equation(self) -> Equation | None:
         """The equation that the target solves, if it is one of ours."""
         return self.spec.make_equation() if self.spec else self.header.make_equation()
-
-    @property
-    def parameters(self) -> dict[str, float]:
-        """The equation's parameters."""
-        return dict(self.header.parameters)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Precision of the stored fields."""
-        return np.dtype(self.header.dtype)
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -149,114 +120,22 @@ class Dataset:
         """(blocks,), the stored CRC-32 of each block of a stored field."""
         return dataset_in(self._file, f"integrity/{name}")[()]
 
-    def read(
-        self, name: str, rows: slice | np.ndarray | None = None, stride: int = 1, *, time: float | None = None
-    ) -> np.ndarray:
-        """Fields at one time, at every ``stride``-th point of each axis.
-
-        Args:
-            name: the input's or the target's name.
-            rows: a slice, increasing indices, or None for all.
-            stride: divides the points of every axis.
-            time: which of ``times`` of the target; the last one if None. The input has the first.
-        Returns:
-            (rows, channels, *points), of the stored dtype.
-        Raises:
-            ValueError: unknown name or time, rows that do not increase or do not exist, a stride that does not divide.
-            DatasetError: the file cannot be read.
-        """
-        if name not in (self.input_name, self.target_name):
-            raise ValueError(f"read: `name` must be {self.input_name!r} or {self.target_name!r}; got {name!r}.")
-        if self.header.trajectories or (name == self.target_name and self._has_both):
-            known = self.times if name == self.target_name else self.times[:1]
-        else:
-            known = self.times[:1] if name == self.input_name else self.times[-1:]
-        if time is not None and time not in known:
-            raise ValueError(f"read: `time` of {name} must be one of {', '.join(map(str, known))}; got {time!r}.")
-        chosen = known[-1] if time is None else time
-        if self.header.trajectories:
-            return self._gather(self.target_name, rows, stride, (self.times.index(chosen),))
-        start = name == self.input_name or (self._has_both and chosen == self.times[0])
-        return self._gather(self.input_name if start else self.target_name, rows, stride)
-
-    def read_trajectory(self, rows: slice | np.ndarray | None = None, stride: int = 1) -> np.ndarray:
-        """Target fields at all of ``times``, at every ``stride``-th point; rows and stride as in ``read``.
-
-        Returns:
-            (rows, len(times), channels, *points), of the stored dtype. Where the input has other components than the
-            target, there is the target's own time only.
-        Raises:
-            ValueError: rows that do not increase or do not exist, a stride that does not divide.
-            DatasetError: the file cannot be read.
-        """
-        if self.header.trajectories:
-            return self._gather(self.target_name, rows, stride)
-        names = (self.input_name, self.target_name) if self._has_both else (self.target_name,)
-        return np.stack([self._gather(name, rows, stride) for name in names], axis=1)
-
-    def read_stored(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
-        """Rows of one of ``stored_names``, with an axis for its channels whether it has one or several."""
-        return self._gather(name, rows, 1)
-
-    @property
-    def _has_both(self) -> bool:
-        """Whether the input is the target at an earlier time."""
-        return not self.header.steady and self.header.inputs == self.header.channels
-
-    def _gather(self, name: str, rows: slice | np.ndarray | None, stride: int, at: tuple[int, ...] = ()) -> np.ndarray:
-        """Rows of a stored field with its channels, read block by block; ``at`` picks from its axes after the first."""
-        divides = hasattr(stride, "__index__") and stride >= 1 and not any(n % stride for n in self.header.shape)
-        if isinstance(stride, bool) or not divides:
-            points = " x ".join(map(str, self.header.shape))
-            raise ValueError(f"read: `stride` must divide the resolution {points}; got {stride!r}.")
-        field, done, wanted = self._field(name), 0, self._row_indices(rows)
-        dims, block_samples = self.header.num_dims, self.header.block_samples
-        kept = field.shape[1 + len(at) : -dims]
-        result = np.empty((len(wanted), *kept, *(n // stride for n in self.header.shape)), dtype=self.dtype)
-        picked_points = (..., *(slice(None, None, stride),) * dims)
-        while done < len(wanted):
-            first = int(wanted[done])
-            count = int(np.searchsorted(wanted[done:], first + block_samples))
-            picked = wanted[done : done + count] - first
-            try:
-                block = field[(slice(first, first + int(picked[-1]) + 1), *at)]
-            except OSError as error:
-                raise DatasetError(f"read: {self.path} cannot be read ({error}). Is it damaged?") from None
-            result[done : done + count] = block[picked][picked_points]
-            done += count
+    def _load(self, name: str, start: int, stop: int, times: slice) -> np.ndarray:
+        rows = slice(start, stop)
+        block = self._field(name)[(rows, times) if self.header.trajectories else (rows,)]
         names = self.header.inputs if name == self.input_name else self.header.channels
-        return result if len(names) > 1 else np.expand_dims(result, -1 - dims)
+        return block if len(names) > 1 else np.expand_dims(block, -1 - self.header.num_dims)
 
     def _field(self, name: str) -> h5py.Dataset | ShardedField:
         if not self.shards:
             return dataset_in(self._file, name)
         return ShardedField(self.shards, [dataset_in(part._file, name) for part in self._parts])
 
-    def _row_indices(self, rows: slice | np.ndarray | None) -> np.ndarray:
-        if rows is None or isinstance(rows, slice):
-            indices = np.arange(self.num_samples)[rows if rows is not None else slice(None)]
-        else:
-            indices = np.asarray(rows)
-            if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
-                raise ValueError(f"read: `rows` must be a slice or one axis of integers; got {indices.dtype} array.")
-            indices = indices.astype(np.int64)
-        if indices.size and (indices.min() < 0 or indices.max() >= self.num_samples or (np.diff(indices) <= 0).any()):
-            raise ValueError(f"read: `rows` must increase and lie in 0..{self.num_samples - 1}; got {rows!r}.")
-        return indices
-
     def close(self) -> None:
         """Close the file."""
         for part in self._parts:
             part.close()
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _open_file(path: Path) -> h5py.File:
