@@ -25,13 +25,23 @@ import tyro
 from torch import Tensor, nn
 
 from benchmarks.common import write_result
-from sciml_cf.head import ClosedFormLoss, Moments, Proximal
-from sciml_cf.head.rules import Every, Rule
+from benchmarks.head_steps import (
+    Step,
+    against,
+    closed_form_step,
+    convolutional,
+    l2_step,
+    peak_memory,
+    perceptron,
+    take_turns,
+    through_solve_step,
+)
+from sciml_cf.head import Moments, Proximal
+from sciml_cf.head.rules import Every
 from sciml_cf.head.solve import solve_head
 from sciml_cf.models import FNOConfig
 
 NOT_CUDA = "not measured: no CUDA device on this machine"
-Step = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -56,150 +66,14 @@ class Config:
     rounds: int = 25
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)
     rows: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
-    largest: float = 2e10
+    largest: float = 1.7e10
     every: int = 4
     inner_widths: tuple[int, ...] = (64, 128, 256)
-    inner_steps: int = 20_000
+    inner_steps: int = 3_000
     accuracy_widths: tuple[int, ...] = (64, 256, 1024)
     accuracy_steps: int = 250
     accuracy_rows: int = 256
     seeds: tuple[int, ...] = (0, 1)
-
-
-# Measuring.
-
-
-def take_turns(steps: dict[str, Step], rounds: int, device: str) -> dict[str, list[float]]:
-    """Seconds of every step in every round, the methods in turns; the first round is not counted."""
-    clock = time.process_time if device == "cpu" else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 1):
-        for name, step in steps.items():
-            _wait(device)
-            begun = clock()
-            step()
-            _wait(device)
-            if turn:
-                seconds[name].append(clock() - begun)
-    return seconds
-
-
-def against(seconds: dict[str, list[float]], name: str = "l2") -> dict[str, Any]:
-    """Medians, and each method's median over that of ``name``."""
-    medians = {method: statistics.median(values) for method, values in seconds.items()}
-    return {
-        "median_seconds": medians,
-        f"over_{name}": {method: value / medians[name] for method, value in medians.items() if method != name},
-    }
-
-
-def peak_memory(step: Step, device: str) -> int | None:
-    """Bytes that a step holds at most, above what was held before it; None where the system does not tell."""
-    if device != "cpu":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        return torch.cuda.max_memory_allocated() - before
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # forget the highest resident size so far
-    except OSError:
-        return None
-    before = _status("VmRSS")
-    step()
-    return max(0, _status("VmHWM") - before)
-
-
-def _status(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name + ":"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(name)
-
-
-def _wait(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize()
-
-
-# Models and steps.
-
-
-def convolutional(width: int = 64, features: int = 128) -> nn.Sequential:
-    """A convolutional network of about an FNO's cost; its last layer sees 128 features at each point."""
-    layers: list[nn.Module] = [nn.Conv1d(1, width, 1)]
-    for _ in range(4):
-        layers += [nn.Conv1d(width, width, 9, padding=4, padding_mode="circular"), nn.GELU()]
-    return nn.Sequential(*layers, nn.Conv1d(width, features, 1), nn.GELU(), nn.Conv1d(features, 1, 1))
-
-
-def perceptron(width: int, inputs: int = 8) -> nn.Sequential:
-    """Two hidden layers as wide as the features."""
-    return nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
-
-
-def l2_step(model: nn.Module, x: Tensor, y: Tensor, rate: float = 1e-3) -> Step:
-    """Adam on everything, the head included."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-
-    def step() -> Tensor:
-        optimizer.zero_grad()
-        loss = nn.functional.mse_loss(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    return step
-
-
-def closed_form_step(
-    model: nn.Module, layer: nn.Module, x: Tensor, y: Tensor, *, rule: Rule, algorithm: int = 2, rate: float = 1e-3
-) -> Step:
-    """Adam on the backbone, the head solved on the batch: Algorithm 1 or 2 of arXiv:2510.04606."""
-    loss_of = ClosedFormLoss(layer, rule).to(x.device)  # pyright: ignore[reportArgumentType]
-    optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=rate)
-
-    def first() -> Tensor:
-        optimizer.zero_grad()
-        prediction = model(x)
-        loss = nn.functional.mse_loss(prediction, y)
-        loss.backward()
-        optimizer.step()
-        with torch.no_grad():
-            loss_of.head.update(y, prediction=model(x))
-        return loss.detach()
-
-    def second() -> Tensor:
-        optimizer.zero_grad()
-        loss = loss_of(model(x), y)
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    return first if algorithm == 1 else second
-
-
-def through_solve_step(model: nn.Sequential, x: Tensor, y: Tensor, strength: float = 1e-2) -> Step:
-    """What Theorem 2 spares: the same proximal loss with automatic differentiation through torch.linalg.solve."""
-    backbone = model[:-1]
-    optimizer = torch.optim.Adam(backbone.parameters(), lr=1e-3)
-    previous = torch.zeros(model[-1].in_features + 1, 1, dtype=torch.float64, device=x.device)  # pyright: ignore
-
-    def step() -> None:
-        nonlocal previous
-        optimizer.zero_grad()
-        features = backbone(x)
-        rows = torch.cat([features, features.new_ones(len(features), 1)], 1).double()
-        gram, cross = rows.T @ rows / len(rows), rows.T @ y.double() / len(rows)
-        eye = torch.eye(len(gram), dtype=gram.dtype, device=x.device)
-        head = torch.linalg.solve(gram + strength * eye, cross + strength * previous)
-        (nn.functional.mse_loss(rows @ head, y.double()) + strength * (head - previous).square().sum()).backward()
-        optimizer.step()
-        previous = head.detach()
-
-    return step
-
-
-# The questions.
 
 
 def training_step(config: Config, device: str) -> dict[str, Any]:
@@ -220,7 +94,7 @@ def training_step(config: Config, device: str) -> dict[str, Any]:
             "algorithm 1": closed_form_step(models[1], layers[1], x, y, rule=Proximal(), algorithm=1),
             "algorithm 2": closed_form_step(models[2], layers[2], x, y, rule=Proximal()),
             f"algorithm 2, solved every {config.every} steps": closed_form_step(
-                models[3], layers[3], x, y, rule=Every(Proximal(), config.every)
+                models[3], layers[3], x, y, rule=Every(Proximal(), config.every, on="last")
             ),
         }
         figures[name] = against(take_turns(steps, config.rounds, device))
@@ -254,18 +128,19 @@ def _cell(config: Config, width: int, rows: int, device: str) -> dict[str, Any]:
         "l2": l2_step(models[0], x, y),
         "algorithm 2": closed_form_step(models[1], models[1][-1], x, y, rule=Proximal()),
         f"solved every {config.every} steps": closed_form_step(
-            models[2], models[2][-1], x, y, rule=Every(Proximal(), config.every)
+            models[2], models[2][-1], x, y, rule=Every(Proximal(), config.every, on="last")
         ),
-        "through the solve": through_solve_step(models[3], x, y),
     }
-    heavy = rows * width**2 > 1e9
     # Whole periods of `every`, so that the mean of its times counts one solve in so many steps.
-    seconds = take_turns(steps, config.every if heavy else 3 * config.every, device)
+    turns = config.every if rows * width**2 > 1e9 else 3 * config.every
+    slow = {"through the solve": through_solve_step(models[3], x, y)}
+    seconds = take_turns(steps, turns, device)
+    seconds |= take_turns(slow, 1 if turns == config.every else turns, device)
+    peaks = {name: peak_memory(step, device) for name, step in (steps | slow).items()}
     figures = against(seconds)
     means = {name: statistics.fmean(values) for name, values in seconds.items()}
     figures["mean_over_l2"] = {name: value / means["l2"] for name, value in means.items() if name != "l2"}
-    figures["peak_bytes"] = {name: peak_memory(step, device) for name, step in steps.items()}
-    return {"width": width, "rows": rows, **figures}
+    return {"width": width, "rows": rows, **figures, "peak_bytes": peaks}
 
 
 def inner_loop(config: Config) -> list[dict[str, Any]]:
@@ -278,11 +153,11 @@ def inner_loop(config: Config) -> list[dict[str, Any]]:
     for width in config.inner_widths:
         torch.manual_seed(0)
         x = torch.randn(config.batch_size * config.points, 8)
-        y = torch.sin(x.sum(1, keepdim=True))
+        y = torch.sin(x.mean(1, keepdim=True))
         with torch.no_grad():
             features = perceptron(width)[:-1](x)
             features = torch.cat([features, features.new_ones(len(features), 1)], 1)
-        for strength in (1e-2, 1e-4):
+        for strength in (1e-2, 1e-4, 1e-6):
             figures.append({"width": width, **_inner(features, y, strength, config.inner_steps)})
             print(figures[-1], flush=True)
     return figures
