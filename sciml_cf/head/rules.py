@@ -145,8 +145,8 @@ def check_solved(state: State) -> None:
     report = _REPORTS.pop(state["jitter"], None)
     if report is not None:
         check_jitter(report.value())
-    elif bool(torch.isinf(state["jitter"])):  # a state that was saved before it was checked
-        check_jitter(math.inf)
+    elif not math.isfinite(jitter := state["jitter"].item()):  # a state that was saved before it was checked
+        check_jitter(jitter)
 
 
 class _Report:

@@ -58,13 +58,14 @@ def solve_head_later(
     """The same solve, with no wait for a device: whether it succeeded stays there, as the jitter of the solution.
 
     Every rung of the ladder is factored at once and the first that holds is taken, on the device. A failed solve
-    returns ``keep`` and an infinite jitter, never a head that is not finite; ``check_jitter`` tells of it later.
+    returns ``keep`` and a jitter that is not finite, never such a head; ``check_jitter`` tells of it later.
 
     Args:
         moments, penalty, previous: as in solve_head.
         keep: (F, C), the head to stay with when the solve fails.
     Returns:
-        (head, jitter): the jitter is a tensor () on the moments' device, infinite where the solve failed.
+        (head, jitter): the jitter is a tensor () on the moments' device; infinite where no rung held, NaN where the
+        moments or the head were not finite.
     """
     system = _system(moments.gram, penalty)
     ladder = torch.tensor(JITTER_LADDER, dtype=system.dtype)
@@ -76,8 +77,10 @@ def solve_head_later(
     factors, info = torch.linalg.cholesky_ex(rungs)
     first = (info == 0).to(torch.int8).argmax().reshape(1)
     head = _shifted(factors.index_select(0, first)[0], moments, previous)
-    solved = (info == 0).any() & torch.isfinite(head).all()
-    jitter = torch.where(solved, ladder.index_select(0, first)[0], torch.inf)
+    held = (info == 0).any()
+    solved = held & torch.isfinite(head).all()
+    failure = torch.where(~held & torch.isfinite(system).all(), torch.inf, torch.nan)
+    jitter = torch.where(solved, ladder.index_select(0, first)[0], failure)
     return torch.where(solved, head, keep), jitter
 
 
@@ -85,13 +88,17 @@ def check_jitter(jitter: float) -> None:
     """Warn or raise for a solve that was not waited for, as solve_head does at once.
 
     Raises:
-        NotPositiveDefinite: the jitter is infinite: the solve failed, and the head before it was kept.
+        NotPositiveDefinite: the jitter is not finite: the solve failed, and the head before it was kept.
     """
-    if math.isinf(jitter):
+    if not math.isfinite(jitter):
+        reason = (
+            "features or targets hold NaN or Inf, or overflow when squared"
+            if math.isnan(jitter)
+            else "the features are linearly dependent; raise `strength`"
+        )
         raise NotPositiveDefinite(
-            f"solve_head: `moments` must give a positive definite system; an earlier solve failed with every jitter "
-            f"up to {JITTER_LADDER[-1]:g}, and the head before it was kept. Likely cause: the features are linearly "
-            "dependent (raise `strength`), or features or targets hold NaN or Inf."
+            "solve_head: `moments` must give a positive definite system; an earlier solve failed with every jitter up "
+            f"to {JITTER_LADDER[-1]:g}, and the head before it was kept. Likely cause: {reason}."
         )
     if jitter:
         _warn(jitter)
