@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# Rows converted to float64 at a time, so that the copy stays in cache and never holds the whole batch.
-_CHUNK_ROWS = 4096
+# Rows converted to float64 at a time: about 2 MB on a CPU, which stay in its cache and are not paged in anew at each
+# step. On a device few large products are faster than many small ones.
+_CHUNK_NUMBERS = {"cpu": 2**18, "other": 2**25}
+_CHUNK_ROWS = {"cpu": (512, 2048), "other": (512, 2**20)}
+# Columns of the symmetric product at a time; the rows below a block follow by symmetry, which saves up to half. The
+# width is a compromise: narrow blocks multiply less, wide ones multiply faster.
+_BLOCK = {"cpu": 32, "other": 1024}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +42,20 @@ class Moments:
     weight: Tensor
 
     @classmethod
-    def from_batch(cls, features: Tensor, targets: Tensor, weights: Tensor | None = None) -> Moments:
+    def from_batch(
+        cls, features: Tensor, targets: Tensor, weights: Tensor | None = None, *, constant: bool = False
+    ) -> Moments:
         """Moments of one batch, in float64, detached from the graph.
 
+        The batch is streamed: a few thousand rows at a time are in float64, never all of them. Rows may keep several
+        axes, and features any strides, so that the channels of a convolution need no copy: ``x.movedim(1, -1)``.
+
         Args:
-            features: (rows, F), any floating dtype.
-            targets: (rows, C), any floating dtype.
-            weights: (rows,) non-negative row weights, for instance quadrature weights; None counts each row once.
+            features: (rows, F) or (B, *N, F), any floating dtype.
+            targets: (rows, C) or (B, *N, C), any floating dtype.
+            weights: (rows,) or (B, *N), non-negative row weights, for instance quadrature weights; None counts each
+                row once.
+            constant: append a constant feature, whose weight is a bias; F then counts it in the moments.
         Returns:
             Moments on the features' device.
         Raises:
@@ -50,18 +63,11 @@ class Moments:
         """
         _check_rows(features, targets, weights)
         features, targets = features.detach(), targets.detach()
-        num_features = features.shape[1]
-        width = num_features + targets.shape[1]
-        products = torch.zeros(width, width, dtype=torch.float64, device=features.device)
-        for start in range(0, features.shape[0], _CHUNK_ROWS):
-            stop = min(start + _CHUNK_ROWS, features.shape[0])
-            rows = torch.empty(stop - start, width, dtype=torch.float64, device=features.device)
-            rows[:, :num_features] = features[start:stop]
-            rows[:, num_features:] = targets[start:stop]
-            weighted = rows if weights is None else rows * weights[start:stop, None].to(torch.float64)
-            products.addmm_(rows.T, weighted)
+        num_features = features.shape[-1] + constant
+        products = _products(features, targets, weights, constant)
         if weights is None:
-            total = torch.full((), float(features.shape[0]), dtype=torch.float64, device=features.device)
+            rows = features.shape[:-1].numel()
+            total = torch.full((), float(rows), dtype=torch.float64, device=features.device)
         else:
             total = weights.detach().to(torch.float64).sum()
         products /= total
@@ -114,18 +120,65 @@ class Moments:
         return Moments(gram.view_as(self.gram), cross.view(self.cross.shape), target_square, weight)
 
 
+def _products(
+    features: Tensor, targets: Tensor, weights: Tensor | None, constant: bool, chunk: int | None = None
+) -> Tensor:
+    """Sum over rows of weight * z z^T with z = (features, 1 if constant, targets), ``chunk`` rows in float64 a time."""
+    rows, num_features = features.shape[:-1].numel(), features.shape[-1]
+    first_target = num_features + constant
+    width = first_target + targets.shape[-1]
+    kind = "cpu" if features.device.type == "cpu" else "other"
+    least, most = _CHUNK_ROWS[kind]
+    chunk = min(rows, chunk or min(max(_CHUNK_NUMBERS[kind] // width, least), most))
+    block = _BLOCK[kind]
+    products = torch.zeros(width, width, dtype=torch.float64, device=features.device)
+    # Laid out as the features are, so that converting them is a plain pass over memory.
+    if features.stride(-1) == 1:
+        buffer = torch.empty(chunk, width, dtype=torch.float64, device=features.device)
+    else:
+        buffer = torch.empty(width, chunk, dtype=torch.float64, device=features.device).T
+    if constant:
+        buffer[:, num_features] = 1
+    for some_features, some_targets, some_weights in _parts(features, targets, weights, chunk):
+        shape = some_features.shape[:-1]
+        part = buffer[: shape.numel()]
+        part[:, :num_features].unflatten(0, shape).copy_(some_features)
+        part[:, first_target:].unflatten(0, shape).copy_(some_targets)
+        weighted = part if some_weights is None else part * some_weights.reshape(-1, 1).to(torch.float64)
+        for left in range(0, width, block):
+            products[left : left + block, left:].addmm_(part[:, left : left + block].T, weighted[:, left:])
+    for left in range(0, width, block):
+        right = min(left + block, width)
+        products[right:, left:right] = products[left:right, right:].T
+    return products
+
+
+def _parts(
+    features: Tensor, targets: Tensor, weights: Tensor | None, most: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Views of at most ``most`` rows each, cut along the first axis, and within one of its entries if that is long."""
+    entry = features.shape[1:-1].numel()
+    if entry > most:
+        for index in range(features.shape[0]):
+            yield from _parts(features[index], targets[index], None if weights is None else weights[index], most)
+        return
+    for start in range(0, features.shape[0], most // entry):
+        cut = slice(start, start + most // entry)
+        yield features[cut], targets[cut], None if weights is None else weights[cut]
+
+
 def _check_rows(features: Tensor, targets: Tensor, weights: Tensor | None) -> None:
     where = "Moments.from_batch"
-    if features.ndim != 2 or not features.is_floating_point():
+    shape = tuple(features.shape)
+    if features.ndim < 2 or not features.is_floating_point():
+        raise ValueError(f"{where}: `features` must be floating (rows, F) or (B, *N, F); got {features.dtype} {shape}.")
+    if features.shape[:-1].numel() == 0:
+        raise ValueError(f"{where}: `features` must have at least one row; got {shape}. Empty batch?")
+    rows = ", ".join(str(size) for size in shape[:-1])
+    if targets.ndim != features.ndim or targets.shape[:-1] != features.shape[:-1]:
         raise ValueError(
-            f"{where}: `features` must be floating (rows, F); got {features.dtype} {tuple(features.shape)}."
+            f"{where}: `targets` must be ({rows}, C), one row for each row of features; got {tuple(targets.shape)}."
         )
-    if features.shape[0] == 0:
-        raise ValueError(f"{where}: `features` must have at least one row; got {tuple(features.shape)}. Empty batch?")
-    if targets.ndim != 2 or targets.shape[0] != features.shape[0]:
-        raise ValueError(
-            f"{where}: `targets` must be ({features.shape[0]}, C), one row for each row of features; "
-            f"got {tuple(targets.shape)}."
-        )
-    if weights is not None and weights.shape != features.shape[:1]:
-        raise ValueError(f"{where}: `weights` must be ({features.shape[0]},); got {tuple(weights.shape)}.")
+    if weights is not None and weights.shape != features.shape[:-1]:
+        expected = tuple(features.shape[:-1])
+        raise ValueError(f"{where}: `weights` must be {expected}, one a row; got {tuple(weights.shape)}.")

@@ -14,6 +14,10 @@ from sciml_cf.head.moments import Moments
 
 # Diagonal shifts tried in turn, relative to the mean diagonal of the system.
 JITTER_LADDER = (0.0, 1e-14, 1e-12, 1e-10, 1e-8)
+_NOT_FINITE = (
+    "solve_head: `moments` must be finite; got a head with NaN or infinite entries. "
+    "The features or targets of this batch are not finite, or overflow when squared."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +45,69 @@ def solve_head(moments: Moments, *, penalty: float | Tensor, previous: Tensor | 
         NotPositiveDefinite: G + P fails Cholesky after the jitter ladder, or the moments are not finite.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2), (13) and appendix A.
     """
-    system = _system(moments.gram, penalty)
-    right = moments.cross if previous is None else moments.cross - moments.gram @ previous
-    factor, jitter = _cholesky(system)
-    head = torch.cholesky_solve(right, factor)
-    if previous is not None:
-        head = previous + head
+    factor, jitter = _cholesky(_system(moments.gram, penalty))
+    head = _shifted(factor, moments, previous)
     if not torch.isfinite(head).all():
-        raise NotPositiveDefinite(
-            "solve_head: `moments` must be finite; got a head with NaN or infinite entries. "
-            "The features or targets of this batch are not finite, or overflow when squared."
-        )
+        raise NotPositiveDefinite(_NOT_FINITE)
     return Solution(head, jitter)
+
+
+def solve_head_later(
+    moments: Moments, *, penalty: float | Tensor, previous: Tensor | None = None, keep: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same solve, with no wait for a device: whether it succeeded stays there, as the jitter of the solution.
+
+    Every rung of the ladder is factored at once and the first that holds is taken, on the device. A failed solve
+    returns ``keep`` and a jitter that is not finite, never such a head; ``check_jitter`` tells of it later.
+
+    Args:
+        moments, penalty, previous: as in solve_head.
+        keep: (F, C), the head to stay with when the solve fails.
+    Returns:
+        (head, jitter): the jitter is a tensor () on the moments' device; infinite where no rung held, NaN where the
+        moments or the head were not finite.
+    """
+    system = _system(moments.gram, penalty)
+    ladder = torch.tensor(JITTER_LADDER, dtype=system.dtype)
+    if system.is_cuda:
+        ladder = ladder.pin_memory()
+    ladder = ladder.to(system.device, non_blocking=True)
+    rungs = system.expand(len(JITTER_LADDER), -1, -1).clone()
+    rungs.diagonal(dim1=1, dim2=2).add_(ladder[:, None] * system.diagonal().mean())
+    factors, info = torch.linalg.cholesky_ex(rungs)
+    first = (info == 0).to(torch.int8).argmax().reshape(1)
+    head = _shifted(factors.index_select(0, first)[0], moments, previous)
+    held = (info == 0).any()
+    solved = held & torch.isfinite(head).all()
+    failure = torch.where(~held & torch.isfinite(system).all(), torch.inf, torch.nan)
+    jitter = torch.where(solved, ladder.index_select(0, first)[0], failure)
+    return torch.where(solved, head, keep), jitter
+
+
+def check_jitter(jitter: float) -> None:
+    """Warn or raise for a solve that was not waited for, as solve_head does at once.
+
+    Raises:
+        NotPositiveDefinite: the jitter is not finite: the solve failed, and the head before it was kept.
+    """
+    if not math.isfinite(jitter):
+        reason = (
+            "features or targets hold NaN or Inf, or overflow when squared"
+            if math.isnan(jitter)
+            else "the features are linearly dependent; raise `strength`"
+        )
+        raise NotPositiveDefinite(
+            "solve_head: `moments` must give a positive definite system; an earlier solve failed with every jitter up "
+            f"to {JITTER_LADDER[-1]:g}, and the head before it was kept. Likely cause: {reason}."
+        )
+    if jitter:
+        _warn(jitter)
+
+
+def _shifted(factor: Tensor, moments: Moments, previous: Tensor | None) -> Tensor:
+    if previous is None:
+        return torch.cholesky_solve(moments.cross, factor)
+    return previous + torch.cholesky_solve(moments.cross - moments.gram @ previous, factor)
 
 
 def ridge(moments: Moments, *, strength: float) -> Tensor:
@@ -138,12 +193,7 @@ def _cholesky(system: Tensor) -> tuple[Tensor, float]:
         factor, info = torch.linalg.cholesky_ex(shifted)
         if info.item() == 0:
             if jitter:
-                warnings.warn(
-                    f"solve_head: Cholesky needed a diagonal shift of {jitter:g} times the mean diagonal. "
-                    "Features are linearly dependent at this strength; raise `strength`.",
-                    JitterWarning,
-                    stacklevel=3,
-                )
+                _warn(jitter)
             return factor, jitter
     finite = bool(torch.isfinite(system).all())
     reason = (
@@ -152,4 +202,13 @@ def _cholesky(system: Tensor) -> tuple[Tensor, float]:
     raise NotPositiveDefinite(
         f"solve_head: `moments` must give a positive definite system of size {system.shape[0]}; "
         f"Cholesky failed with every jitter up to {JITTER_LADDER[-1]:g}. Likely cause: {reason}."
+    )
+
+
+def _warn(jitter: float) -> None:
+    warnings.warn(
+        f"solve_head: Cholesky needed a diagonal shift of {jitter:g} times the mean diagonal. "
+        "Features are linearly dependent at this strength; raise `strength`.",
+        JitterWarning,
+        stacklevel=4,
     )
