@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sciml_cf.errors import NotPositiveDefinite, check_choice
-from sciml_cf.head.arrangement import Arrangement, find_arrangement, find_places, is_arranged, rearrange
-from sciml_cf.head.capture import LIMIT, Capture, Hook, exactly, hooks_of, in_backward, remember
+from sciml_cf.head.capture import Capture, Captures, Hook, exactly, hooks_of, in_backward
 from sciml_cf.head.layout import (
     Layer,
     check_layer,
@@ -113,10 +112,8 @@ class ClosedFormHead(nn.Module):
         for key, value in state.items():
             self.register_buffer(_STATE_PREFIX + key, value.to(layer.weight.device))
         write_head(layer, state["head"])
-        self._captures: list[Capture] = []
+        self._captures = Captures()
         self._pending: Moments | None = None
-        self._arrangement: Arrangement | None = None  # set once it is proven that nothing follows the layer
-        self._places: Tensor | None = None  # the same for a prediction whose numbers were put into other places
         self._recording = False
         self._weighted = False  # whether weights were given since the last update
         self._bind()
@@ -199,31 +196,13 @@ class ClosedFormHead(nn.Module):
     def take(self, targets: Tensor, *, prediction: Tensor | None = None, weights: Tensor | None = None) -> Rows:
         """The captured features, still in their graph, beside their targets and weights; clears the captures."""
         self._check_free()
-        if not self._captures:
+        if not self._captures.passes:
             raise RuntimeError(
                 f"ClosedFormHead: layer {self._who()} must have seen a forward pass in training mode since the last "
                 "update; got none. Call model.train() and run the model on this batch first; a head that was copied "
                 "or loaded without its model belongs to a layer of its own."
             )
-        captures, self._captures = self._captures, []
-        if targets.numel() == 0:
-            raise ValueError(
-                f"ClosedFormHead: `targets` must hold at least one row; got {tuple(targets.shape)}. Empty batch?"
-            )
-        if prediction is not None and targets.shape != prediction.shape:
-            raise ValueError(
-                f"ClosedFormHead: `targets` must be shaped like the prediction {tuple(prediction.shape)}; "
-                f"got {tuple(targets.shape)}."
-            )
-        if prediction is None:
-            (*others, capture) = captures
-            self._check_intact(capture)
-            used, aligned = [capture], [_like_output(targets, capture.output)]
-        else:
-            used, aligned = self._match(targets, prediction, captures)
-            others = [capture for capture in captures if capture not in used]
-        # Passes that belong to no solved prediction yet may belong to the next: two forward passes, then two losses.
-        self._captures = [capture for capture in others if capture.recorded]
+        used, aligned = self._captures.take(targets, prediction, self._who())
         features = _joined([to_rows(capture.features, self.layer) for capture in used])
         rows = Rows(features, _joined([to_rows(part, self.layer) for part in aligned]), None)
         if weights is None:
@@ -241,8 +220,8 @@ class ClosedFormHead(nn.Module):
         Raises:
             ValueError: the prediction is changed after the layer.
         """
-        if self._arrangement is None and self._captures:
-            self._match(prediction, prediction, self._captures)
+        if self._captures.passes and self._captures.arrangement is None:
+            self._captures.match(prediction, prediction, self._who())
 
     def moments(self, rows: Rows) -> Moments:
         """Moments of what ``take`` returned, the constant feature of a bias included; of weight 0 without rows."""
@@ -265,7 +244,7 @@ class ClosedFormHead(nn.Module):
 
     def clear(self) -> None:
         """Forget captured features and accumulated moments (they hold memory until the next update)."""
-        self._captures = []
+        self._captures.passes = []
         self._pending = None
 
     # State.
@@ -305,7 +284,7 @@ class ClosedFormHead(nn.Module):
         return f"layer={self._who()}, rule={self.rule}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_captures": [], "_hook": None}
+        return {**self.__dict__, "_hook": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -324,7 +303,7 @@ class ClosedFormHead(nn.Module):
 
     def _capture(self, module: nn.Module, features: Tensor, output: Tensor) -> None:
         if (module.training or self._recording) and not self.frozen and not in_backward():
-            self._captures = remember(self._captures, Capture(features, output))
+            self._captures.add(Capture(features, output))
 
     def _next(self, state: State, moments: Moments) -> State:
         """The rule's next state; a free bias is eliminated before and put back after."""
@@ -340,48 +319,9 @@ class ClosedFormHead(nn.Module):
         head, state = self.rule.update({**state, "head": state["head"][:-1]}, centred)
         return {**state, "head": torch.cat([head, (target_mean - mean @ head)[None]])}
 
-    def _match(
-        self, targets: Tensor, prediction: Tensor, captures: list[Capture]
-    ) -> tuple[list[Capture], list[Tensor]]:
-        """The captures that the prediction was made from, and the targets in the layout of each of their outputs."""
-        for capture in reversed(captures):
-            if not capture.intact:
-                continue
-            arrangement, proven = self._arrangement, True
-            if arrangement is None:
-                arrangement, proven = find_arrangement(prediction, capture.output)
-            elif not is_arranged(prediction, arrangement, capture.output):
-                continue
-            if arrangement is not None:
-                self._arrangement = arrangement if proven else None
-                return [capture], [rearrange(targets, arrangement, capture.output.shape)]
-        recorded = [capture for capture in captures if capture.recorded and capture.intact]
-        places = find_places(prediction, [capture.output for capture in recorded])
-        if places is not None:
-            used = [(capture, place) for capture, place in zip(recorded, places, strict=True) if place is not None]
-            self._places = used[0][1] if len(used) == 1 else None
-            flat = targets.flatten()
-            return [capture for capture, _ in used], [flat[place] for _, place in used]
-        last = captures[-1]
-        if self._places is not None and last.intact and self._places.shape == last.output.shape:
-            there = prediction.detach().flatten()[self._places] if prediction.numel() == last.output.numel() else None
-            if there is not None and torch.allclose(there, last.output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True):
-                return [last], [targets.flatten()[self._places]]
-        passes = f"the last of {len(captures)} passes" if len(captures) > 1 else "the last pass"
-        raise ValueError(
-            "ClosedFormHead: the prediction must be the layer's own output; got a prediction "
-            f"{tuple(prediction.shape)} that differs from the output {tuple(last.output.shape)} of {passes} through "
-            f"{self._who()}. Something after the head changes it (a residual, mask, activation or de-normaliser; move "
-            f"it to the targets), or the model ran again since (call the loss at once; {LIMIT} passes with a graph, "
-            "or one without, are remembered)."
-        )
-
     def in_layout(self, values: Tensor) -> Tensor:
         """Values shaped like a prediction, in the layout of the layer's output, as far as the training showed it."""
-        if self._places is not None and self._places.numel() == values.numel():
-            return values.flatten()[self._places]
-        values = rearrange(values, self._arrangement or "same")
-        return split_channel(values, self.layer)
+        return split_channel(self._captures.in_layout(values), self.layer)
 
     def weigh(self, rows: Rows, weights: Tensor, output: Tensor) -> Rows:
         """The rows of positive weight; a masked row is gone, whatever it holds."""
@@ -400,13 +340,6 @@ class ClosedFormHead(nn.Module):
                 "Use one ClosedFormLoss for each layer."
             )
 
-    def _check_intact(self, capture: Capture) -> None:
-        if not capture.intact:
-            raise ValueError(
-                f"ClosedFormHead: the input and output of layer {self._who()} must stay as they are until the solve; "
-                "got one changed in place. Use the out-of-place operation after the head."
-            )
-
     def _who(self) -> str:
         return describe(self.layer, self.name)
 
@@ -421,16 +354,3 @@ class ClosedFormHead(nn.Module):
 
 def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _like_output(targets: Tensor, output: Tensor) -> Tensor:
-    """Targets whose shape equals the layer's output up to axes of length one."""
-    if targets.shape == output.shape:
-        return targets
-    squeezed = [tuple(n for n in shape if n != 1) for shape in (targets.shape, output.shape)]
-    if squeezed[0] != squeezed[1]:
-        raise ValueError(
-            f"ClosedFormHead: `targets` must be shaped like the layer's output {tuple(output.shape)}; "
-            f"got {tuple(targets.shape)}. Pass prediction=... as well if the model moves axes after its last layer."
-        )
-    return targets.reshape(output.shape)

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Moments, Proximal, Ridge, find_head, proximal
+from sciml_cf.head.capture import LIMIT
 from sciml_cf.head.layout import read_head
 from tests.problems import mlp
 
@@ -143,6 +144,26 @@ def test_a_second_pass_under_the_same_loss_leaves_the_first_to_the_solve(initial
     torch.testing.assert_close(read_head(model[-1]), solved(model[:-1](x), y, before), rtol=1e-10, atol=1e-10)
 
 
+def test_passes_do_not_pile_up():
+    (x, y), model = batch(), mlp()
+    head = ClosedFormHead(model[-1], RULE, initial="keep")
+    for _ in range(3):  # Algorithm 1: the first pass of a step is older than the one that is solved on
+        prediction = model(x)
+        (prediction - y).square().mean().backward()
+        with torch.no_grad():
+            head.update(y, prediction=model(x))
+        assert head._captures.passes == []
+    for _ in range(2 * LIMIT):
+        model(x)
+    assert len(head._captures.passes) == LIMIT
+    with pytest.raises(ValueError, match="the model ran again since"):
+        head.update(y, prediction=prediction)
+    assert head._captures.passes == []
+    with torch.no_grad():
+        model(x), model(x)
+    assert len(head._captures.passes) == 1
+
+
 @pytest.mark.parametrize("initial", ["zeros", "keep"])
 def test_a_loss_on_joined_predictions_solves_on_all_their_features(initial):
     (x, y), model, whole = batch(), mlp(), mlp()
@@ -189,7 +210,7 @@ def test_autocast_features_are_bfloat16_and_the_solve_is_not():
     loss_of = ClosedFormLoss(model[-1], RULE)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         prediction = model(x)
-        features = loss_of.head._captures[-1].features
+        features = loss_of.head._captures.passes[-1].features
         loss = loss_of(prediction, y)
     assert (prediction.dtype, features.dtype, loss.dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
     expected = solved(features, y, torch.zeros(9, 2, dtype=torch.float64))
@@ -259,7 +280,7 @@ def test_a_checkpointed_model_trains_the_same(with_head, reentrant):
     model = Checkpointed(with_head=with_head, reentrant=reentrant)
     loss_of = ClosedFormLoss(model.net[-1], RULE)
     kept: list[int] = []
-    result = trained(model, loss_of, each=lambda: kept.append(len(loss_of.head._captures)))
+    result = trained(model, loss_of, each=lambda: kept.append(len(loss_of.head._captures.passes)))
     torch.testing.assert_close(result, plainly_trained(), rtol=1e-10, atol=1e-10)
     assert kept == [0, 0, 0, 0]
 
@@ -294,7 +315,7 @@ def test_an_average_of_weights_hears_nothing_and_changes_nothing():
     def each():
         average.update_parameters(model)
         average(batch(seed=9)[0])
-        seen.append(len(loss_of.head._captures))
+        seen.append(len(loss_of.head._captures.passes))
 
     torch.testing.assert_close(trained(model, loss_of, each=each), plainly_trained(), rtol=0, atol=0)
     assert seen == [0, 0, 0, 0]
@@ -320,7 +341,7 @@ def test_a_copy_of_model_and_loss_trains_on_its_own(way, order):
     loss_of.head.clear()
     before = read_head(model[-1])
     end = trained(other, other_loss)
-    assert torch.equal(read_head(model[-1]), before) and not loss_of.head._captures
+    assert torch.equal(read_head(model[-1]), before) and not loss_of.head._captures.passes
     torch.testing.assert_close(trained(model, loss_of), end, rtol=0, atol=0)
 
 
@@ -339,7 +360,7 @@ def test_a_model_is_saved_whole_without_its_head():
     file.seek(0)
     other = torch.load(file, weights_only=False)
     other(batch()[0])
-    assert torch.equal(read_head(other[-1]), read_head(model[-1])) and not loss_of.head._captures
+    assert torch.equal(read_head(other[-1]), read_head(model[-1])) and not loss_of.head._captures.passes
 
 
 def test_a_layer_does_not_keep_a_forgotten_head_alive():
