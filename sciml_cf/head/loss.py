@@ -25,8 +25,24 @@ class ClosedFormLoss(nn.Module):
     Args:
         layer: the model's last linear layer (nn.Linear or a 1x1 convolution).
         rule: Proximal(...), Ridge(...), or another rule.
-        initial: "zeros" or "keep", see ClosedFormHead.
+        initial, penalise_bias, name: see ClosedFormHead.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), Theorem 2.
+
+    With gradient accumulation each micro-batch makes its own update. To solve once on all of them, exactly as on the
+    large batch, gather the moments first and hold the head in the backward passes::
+
+        with torch.no_grad():
+            for x, y in micro_batches:
+                loss_of.head.accumulate(y, prediction=model(x))
+        loss_of.head.update()
+        loss_of.head.frozen = True
+        for x, y in micro_batches:
+            (loss_of(model(x), y) / len(micro_batches)).backward()
+        loss_of.head.frozen = False
+
+    Several forward passes may come before their losses, taken in the same order; a prediction may also join or stack
+    the outputs of several passes. Under activation checkpointing the head belongs outside of the checkpointed block
+    if the prediction enters another loss as well: a recomputed head is already the new one.
 
     Example::
 

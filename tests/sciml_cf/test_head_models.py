@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Proximal
+from sciml_cf.head.arrangement import find_places
 
 STRENGTH = 1e-3
 
@@ -173,3 +174,15 @@ def test_patches_that_overlap_are_refused():
     x, y = images(torch.Generator().manual_seed(1))
     with pytest.raises(ValueError, match="Something after the head changes it"):
         ClosedFormLoss(model.head, Proximal())(model(x), y)
+
+
+@pytest.mark.parametrize("values", [0.0, 1.0])
+@pytest.mark.parametrize("size", [1, 300])
+def test_places_are_those_of_a_permutation_and_nothing_else(size, values):
+    base = torch.zeros(size, requires_grad=True)
+    output = base + values * torch.arange(1.0, size + 1)
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(find_places(output[order], [output])[0], order.argsort())
+    assert find_places(output[order], [output, base + 1])[1] is None
+    changed = [2 * output, -output, output + 1, output * (torch.arange(size) > 0), output.detach() + base * 0]
+    assert all(find_places(prediction[order], [output]) is None for prediction in changed)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Moments, Proximal, Ridge, find_head, proximal
 from sciml_cf.head.capture import LIMIT
@@ -215,6 +215,8 @@ def test_autocast_features_are_bfloat16_and_the_solve_is_not():
     assert (prediction.dtype, features.dtype, loss.dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
     expected = solved(features, y, torch.zeros(9, 2, dtype=torch.float64))
     torch.testing.assert_close(read_head(model[-1]), expected, rtol=1e-6, atol=1e-7)
+    phi = torch.cat([features, features.new_ones(len(features), 1)], dim=1).detach().double()
+    assert loss.item() == pytest.approx((phi @ expected - y).square().mean().item(), rel=1e-5)
     loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in model[:-1].parameters())
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -271,7 +273,8 @@ class Checkpointed(nn.Module):
     def forward(self, x):
         x = x.clone().requires_grad_()
         if self.with_head:
-            return checkpoint(self.net, x, use_reentrant=self.reentrant)
+            with set_checkpoint_early_stop(False):  # so that the head itself runs once more, too
+                return checkpoint(self.net, x, use_reentrant=self.reentrant)
         return self.net[-1](checkpoint(self.net[:-1], x, use_reentrant=self.reentrant))
 
 
