@@ -1,7 +1,8 @@
-"""Prove that a model's prediction is its last layer's output, at most with axes moved."""
+"""Prove that a model's prediction is its last layer's output, at most with its numbers in other places."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -14,12 +15,14 @@ _MOVES: dict[Arrangement, tuple[int, int] | None] = {
     "channels_to_end": (1, -1),
     "channels_to_second": (-1, 1),
 }
+_BASE = 256  # whole numbers below it are exact in every floating dtype, bfloat16 included
 
 
-def rearrange(values: Tensor, arrangement: Arrangement, shape: torch.Size) -> Tensor:
-    """``values``, shaped like the prediction, in the layout of a layer output of this ``shape``."""
+def rearrange(values: Tensor, arrangement: Arrangement, shape: torch.Size | None = None) -> Tensor:
+    """``values``, shaped like the prediction, in the layout of a layer output (of this ``shape`` if given)."""
     move = _MOVES[arrangement]
-    return (values if move is None else values.movedim(*move)).reshape(shape)
+    values = values if move is None or values.ndim < 3 else values.movedim(*move)
+    return values if shape is None else values.reshape(shape)
 
 
 def find_arrangement(prediction: Tensor, output: Tensor) -> tuple[Arrangement | None, bool]:
@@ -56,10 +59,55 @@ def is_arranged(prediction: Tensor, arrangement: Arrangement, output: Tensor) ->
     """Whether the prediction's values are the output's, arranged so; needs no look at them if they share memory."""
     if prediction.data_ptr() == output.data_ptr() and prediction.numel() == output.numel():
         return True
-    if prediction.numel() != output.numel():
+    if not _fits(prediction.shape, _MOVES[arrangement], output.shape):
         return False
     back = rearrange(prediction.detach(), arrangement, output.shape)
     return torch.allclose(back, output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def find_places(prediction: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | None] | None:
+    """Where each number of several outputs stands in a prediction that only puts them into other places.
+
+    Stacked, joined, cut into patches or shuffled: such a prediction is ``P o`` with a permutation ``P``, and pulling
+    a probe back through the graph gives ``P^T probe``. A probe of ones proves that every number is used once and
+    unchanged, probes of the digits of 0, 1, 2, ... say where each one stands, and the values agree.
+
+    Args:
+        prediction: the model's output, any shape, with its graph.
+        outputs: outputs of the layer, from one or more passes through it.
+    Returns:
+        For each output its places in ``prediction.flatten()``, shaped like the output (int64), or None if the
+        prediction does not use it; None altogether if the prediction is no such rearrangement.
+    """
+    size = prediction.numel()
+    if not prediction.requires_grad or not outputs or not all(output.requires_grad for output in outputs):
+        return None
+
+    def pull_back(probe: Tensor) -> tuple[Tensor | None, ...]:
+        probe = probe.to(prediction.dtype).reshape(prediction.shape)
+        return torch.autograd.grad(prediction, list(outputs), probe, retain_graph=True, allow_unused=True)
+
+    counter = torch.arange(size, device=prediction.device)
+    used = pull_back(torch.ones_like(counter))
+    if sum(part.numel() for part in used if part is not None) != size:
+        return None
+    if not all(part is None or bool((part == 1).all()) for part in used):
+        return None
+    places = [None if part is None else torch.zeros(part.shape, dtype=torch.int64, device=part.device) for part in used]
+    scale = 1
+    while scale < size:
+        for place, digit in zip(places, pull_back(counter // scale % _BASE), strict=True):
+            if place is not None and digit is not None:
+                place += scale * digit.round().long()
+        scale *= _BASE
+    flat = prediction.detach().flatten()
+    together = torch.cat([place.flatten() for place in places if place is not None]).clamp(0, size - 1)
+    if not bool((torch.bincount(together, minlength=size) == 1).all()):
+        return None
+    for place, output in zip(places, outputs, strict=True):
+        if place is not None and not torch.allclose(flat[place], output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True):
+            return None
+    return places
 
 
 def _fits(given: torch.Size, move: tuple[int, int] | None, wanted: torch.Size) -> bool:

@@ -4,24 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from sciml_cf.errors import check_choice
-from sciml_cf.head.arrangement import Arrangement, find_arrangement, is_arranged, rearrange
-from sciml_cf.head.layout import Layer, check_layer, num_inputs, num_outputs, read_head, to_rows, with_bias, write_head
+from sciml_cf.errors import NotPositiveDefinite, check_choice
+from sciml_cf.head.capture import Capture, Captures, Hook, exactly, hooks_of, in_backward
+from sciml_cf.head.layout import (
+    Layer,
+    check_layer,
+    describe,
+    num_inputs,
+    num_outputs,
+    read_head,
+    row_shape,
+    row_weights,
+    split_channel,
+    to_rows,
+    with_bias,
+    write_head,
+)
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules import Rule, State
 
 _STATE_PREFIX = "rule_"
 
 
+class Rows(NamedTuple):
+    """One batch as rows: features (rows, F) in their graph, targets (rows, C), weights (rows,) or None."""
+
+    features: Tensor
+    targets: Tensor
+    weights: Tensor | None
+
+
 class ClosedFormHead(nn.Module):
     """Keeps one linear layer of a model solved in closed form.
 
-    A forward hook on the layer remembers its input (the features) and output of the last forward pass in training
+    A forward hook on the layer remembers its input (the features) and output of the last forward passes in training
     mode; ``update(targets)`` turns them into moments, asks the rule for a new head, and writes it into the layer.
     The layer's parameters stop requiring gradients and stay in the model's ``state_dict``; the rule's state is held
     in buffers of this module, so save its ``state_dict`` beside the model's to resume exactly.
@@ -35,17 +56,37 @@ class ClosedFormHead(nn.Module):
             with torch.no_grad():
                 head.update(y, prediction=model(x))                    # head, on the new features
 
+    With gradient accumulation: ``head.accumulate(y, prediction=model(x))`` for each micro-batch under ``no_grad``,
+    then ``head.update()``. This equals the update on all micro-batches at once.
+
+    ``head.frozen = True`` holds the head: nothing is captured or solved. A layer has one head; a new one on the same
+    layer replaces it. Copy or pickle a head together with its model, in one call (``copy.deepcopy((model, head))``):
+    the copy of the head belongs to the copy of the layer. A copy of the model alone has no head. A layer that shares
+    its weight with another one (a tied embedding) cannot be a head: the solve would change both.
+
     Args:
         layer: nn.Linear, or nn.Conv1d/2d/3d of kernel size 1, inside the model. A bias is solved too, as the weight
             of a constant feature.
         rule: how the head follows from the moments, for instance Proximal(strength=1e-2).
         initial: "zeros" (the paper's default) or "keep" (start from the layer's present weights).
+        penalise_bias: True pulls the bias like the other weights. False leaves it free: it is eliminated exactly by
+            centring, ``b = mean(y) - W^T mean(phi)``, for rules that use the moments of one batch.
+        name: what error messages call the layer, for instance "decoder.readout".
     Raises:
-        TypeError, ValueError: the layer is not linear at each grid point; `initial` is unknown.
+        TypeError, ValueError: the layer is not linear at each grid point, or its weight is not a plain parameter;
+            `initial` is unknown.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithms 1 and 2.
     """
 
-    def __init__(self, layer: Layer, rule: Rule, *, initial: Literal["zeros", "keep"] = "zeros") -> None:
+    def __init__(
+        self,
+        layer: Layer,
+        rule: Rule,
+        *,
+        initial: Literal["zeros", "keep"] = "zeros",
+        penalise_bias: bool = True,
+        name: str | None = None,
+    ) -> None:
         super().__init__()
         check_layer(layer)
         check_choice("ClosedFormHead", "initial", initial, ("zeros", "keep"))
@@ -55,80 +96,142 @@ class ClosedFormHead(nn.Module):
         object.__setattr__(self, "layer", layer)
         self.layer: Layer
         self.rule = rule
+        self.penalise_bias = penalise_bias
+        self.name = name
+        self.frozen = False
         layer.weight.requires_grad_(False)
         if layer.bias is not None:
             layer.bias.requires_grad_(False)
-        state = rule.init(num_inputs(layer) + (layer.bias is not None), num_outputs(layer))
+        self._free_bias = layer.bias is not None and not penalise_bias
+        has_constant = layer.bias is not None and penalise_bias
+        state = rule.init(num_inputs(layer) + has_constant, num_outputs(layer))
+        if self._free_bias:
+            state["head"] = torch.cat([state["head"], state["head"].new_zeros(1, num_outputs(layer))])
         if initial == "keep":
             state["head"] = read_head(layer)
-        for name, value in state.items():
-            self.register_buffer(_STATE_PREFIX + name, value.to(layer.weight.device))
+        for key, value in state.items():
+            self.register_buffer(_STATE_PREFIX + key, value.to(layer.weight.device))
         write_head(layer, state["head"])
-        self._captured: tuple[Tensor, Tensor] | None = None
+        self._captures = Captures()
         self._pending: Moments | None = None
-        self._arrangement: Arrangement | None = None  # set once it is proven that nothing follows the layer
         self._recording = False
-        self._hook = layer.register_forward_hook(self._capture)
+        self._weighted = False  # whether weights were given since the last update
+        self._bind()
 
-    def update(self, targets: Tensor | None = None, *, prediction: Tensor | None = None) -> Moments:
-        """Solve the head on the last forward pass and write it into the layer.
+    # Solving.
+
+    def update(
+        self, targets: Tensor | None = None, *, prediction: Tensor | None = None, weights: Tensor | None = None
+    ) -> Moments:
+        """Solve the head on a forward pass and write it into the layer.
 
         Args:
             targets: what the layer's output should have been, shaped like the model's output. None solves on what
                 ``accumulate`` has gathered.
             prediction: the model's output of that forward pass. With it, the first call proves that nothing comes
-                after the layer, and learns where the outputs' axis lies.
+                after the layer, and learns where the outputs' axis lies. Without it, the last pass is meant.
+            weights: of samples, grid points or both, as in ``ClosedFormLoss``; rows of weight zero (a mask's False)
+                are left out.
         Returns:
             The moments that were solved on.
         Raises:
-            RuntimeError: there was no forward pass in training mode since the last update.
-            ValueError: targets do not match the layer's output, or the prediction is changed after the layer.
+            RuntimeError: there was no forward pass in training mode since the last update, or the head is frozen.
+            ValueError: targets or weights do not match the layer's output, all weights are zero, or the prediction
+                is changed after the layer.
             NotPositiveDefinite: the system could not be solved; the layer keeps its weights.
         """
         if targets is not None:
-            self.accumulate(targets, prediction=prediction)
+            self.accumulate(targets, prediction=prediction, weights=weights)
         if self._pending is None:
             raise RuntimeError("ClosedFormHead.update: `targets` must be given, or gathered by accumulate() before.")
-        moments, self._pending = self._pending.all_reduce(), None
-        self.solve(moments)
+        pending, self._pending = self._pending, None
+        moments = pending.all_reduce()
+        weighted, self._weighted = self._weighted, False
+        self.solve(moments, weighted=weighted)
         return moments
 
-    def accumulate(self, targets: Tensor, *, prediction: Tensor | None = None) -> None:
-        """Add the last forward pass to the moments that the next ``update()`` solves on; the head stays as it is."""
-        features, targets = self.take(targets, prediction=prediction)
-        moments = self.moments(features, targets)
-        self._pending = moments if self._pending is None else self._pending + moments
+    def accumulate(self, targets: Tensor, *, prediction: Tensor | None = None, weights: Tensor | None = None) -> None:
+        """Add a forward pass to the moments that the next ``update()`` solves on; the head stays as it is."""
+        moments = self.moments(self.take(targets, prediction=prediction, weights=weights))
+        self._weighted = self._weighted or weights is not None
+        if self._pending is None or (self._weighted and float(self._pending.weight) == 0.0):
+            self._pending = moments
+        elif not self._weighted or float(moments.weight) > 0.0:
+            self._pending = self._pending + moments
 
-    def take(self, targets: Tensor, *, prediction: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The captured features, still in their graph, and the targets in the layer's layout; clears the capture."""
-        if self._captured is None:
+    def solve(self, moments: Moments, *, weighted: bool = False) -> None:
+        """Update the head on moments from anywhere, and write it into the layer.
+
+        Args:
+            moments: with as many features as the layer has inputs, and one for its bias, the last.
+            weighted: whether the rows had weights, whose sum then must not be zero.
+        Raises:
+            RuntimeError: the head is frozen, or was replaced by another one.
+            ValueError: the moments have weight zero.
+            NotPositiveDefinite: the system could not be solved; the layer keeps its weights.
+        """
+        self._check_free()
+        if weighted and float(moments.weight) == 0.0:
+            raise ValueError("ClosedFormHead: `weights` must not be zero everywhere; got no row to solve on.")
+        with exactly(moments.gram.device):
+            state = self.state()
+            # Weights that someone loaded into the layer win over the remembered head; equal ones keep float64 digits.
+            present = read_head(self.layer)
+            same = state["head"].to(self.layer.weight.dtype).to(torch.float64) == present
+            state["head"] = torch.where(same, state["head"], present)
+            try:
+                state = self._next(state, moments)
+            except NotPositiveDefinite as error:
+                raise NotPositiveDefinite(f"{error} {self._blame(moments)}") from error
+            narrow = self.layer.weight.dtype == torch.float16
+            if narrow and not bool(torch.isfinite(state["head"].to(torch.float16)).all()):
+                raise NotPositiveDefinite(
+                    f"ClosedFormHead: the head of layer {self._who()} must be finite in {self.layer.weight.dtype}; "
+                    f"got numbers up to {state['head'].abs().max():.1e}. {self._blame(moments)}"
+                )
+            self.restore(state)
+
+    # What the layer saw.
+
+    def take(self, targets: Tensor, *, prediction: Tensor | None = None, weights: Tensor | None = None) -> Rows:
+        """The captured features, still in their graph, beside their targets and weights; clears the captures."""
+        self._check_free()
+        if not self._captures.passes:
             raise RuntimeError(
-                "ClosedFormHead: the layer must have seen a forward pass in training mode since the last update; "
-                "got none. Call model.train() and run the model on this batch first."
+                f"ClosedFormHead: layer {self._who()} must have seen a forward pass in training mode since the last "
+                "update; got none. Call model.train() and run the model on this batch first; a head that was copied "
+                "or loaded without its model belongs to a layer of its own."
             )
-        (features, output), self._captured = self._captured, None
-        if prediction is None:
-            return features, _like_output(targets, output)
-        if targets.shape != prediction.shape:
+        used, aligned = self._captures.take(targets, prediction, self._who())
+        features = _joined([to_rows(capture.features, self.layer) for capture in used])
+        rows = Rows(features, _joined([to_rows(part, self.layer) for part in aligned]), None)
+        if weights is None:
+            return rows
+        if len(used) > 1:
             raise ValueError(
-                f"ClosedFormHead: `targets` must be shaped like the prediction {tuple(prediction.shape)}; "
-                f"got {tuple(targets.shape)}."
+                "ClosedFormLoss: `weights` must belong to one pass through the layer; got a prediction made of "
+                f"{len(used)}. Call the loss on each, or run the model once on all inputs."
             )
-        return features, self._align(targets, prediction, output)
+        return self.weigh(rows, weights, used[0].output)
 
     def prove(self, prediction: Tensor) -> None:
-        """Check, once, that the prediction of the last forward pass is the layer's output and nothing comes after it.
+        """Check, once, that the prediction is the layer's output and nothing comes after it; keeps the captures.
 
         Raises:
             ValueError: the prediction is changed after the layer.
         """
-        if self._arrangement is None and self._captured is not None:
-            self._align(prediction, prediction, self._captured[1])
+        if self._captures.passes and self._captures.arrangement is None:
+            self._captures.match(prediction, prediction, self._who())
 
-    def moments(self, features: Tensor, targets: Tensor) -> Moments:
-        """Moments of features and targets in the layer's layout, the constant feature of a bias included."""
-        rows = with_bias(to_rows(features.detach(), self.layer), self.layer)
-        return Moments.from_batch(rows, to_rows(targets.detach(), self.layer))
+    def moments(self, rows: Rows) -> Moments:
+        """Moments of what ``take`` returned, the constant feature of a bias included; of weight 0 without rows."""
+        with exactly(rows.features.device):
+            features = with_bias(rows.features.detach(), self.layer)
+            if rows.weights is not None and len(rows.weights) == 0:
+                zero = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64, device=features.device)
+                cross = zero.new_zeros(features.shape[1], rows.targets.shape[1])
+                return Moments(zero, cross, cross[0], cross.new_zeros(()))
+            return Moments.from_batch(features, rows.targets.detach(), rows.weights)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -141,8 +244,10 @@ class ClosedFormHead(nn.Module):
 
     def clear(self) -> None:
         """Forget captured features and accumulated moments (they hold memory until the next update)."""
-        self._captured = None
+        self._captures.passes = []
         self._pending = None
+
+    # State.
 
     def state(self) -> State:
         """The rule's state: named float64 tensors, among them ``head`` (F, C)."""
@@ -159,7 +264,10 @@ class ClosedFormHead(nn.Module):
         write_head(self.layer, state["head"])
 
     def detach(self) -> None:
-        """Remove the hook from the layer and let its parameters be trained again."""
+        """Remove the hook from the layer and let its parameters be trained again; the loss is then a plain one."""
+        if self.status != "bound":
+            return
+        self.status = "detached"
         self._hook.remove()
         self.clear()
         self.layer.weight.requires_grad_(True)
@@ -173,49 +281,76 @@ class ClosedFormHead(nn.Module):
         return result
 
     def extra_repr(self) -> str:
-        return f"layer={self.layer}, rule={self.rule}"
+        return f"layer={self._who()}, rule={self.rule}"
 
-    def solve(self, moments: Moments) -> None:
-        """Update the head on moments from anywhere, and write it into the layer."""
-        state = self.state()
-        # Weights that someone loaded into the layer win over the remembered head; equal ones keep float64 digits.
-        present = read_head(self.layer)
-        same = state["head"].to(self.layer.weight.dtype).to(torch.float64) == present
-        state["head"] = torch.where(same, state["head"], present)
-        _, state = self.rule.update(state, moments)
-        self.restore(state)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_hook": None}
 
-    def _capture(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if module.training or self._recording:
-            self._captured = (inputs[0], output)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self.status == "bound":
+            self._bind()
 
-    def _align(self, targets: Tensor, prediction: Tensor, output: Tensor) -> Tensor:
-        """Targets in the layout of the layer's output, given in that of the prediction made from it."""
-        arrangement, proven = self._arrangement, True
-        if arrangement is None:
-            arrangement, proven = find_arrangement(prediction, output)
-        elif not is_arranged(prediction, arrangement, output):
-            arrangement = None
-        if arrangement is None:
-            raise ValueError(
-                "ClosedFormHead: the prediction must be the layer's own output; got a prediction "
-                f"{tuple(prediction.shape)} that differs from the output {tuple(output.shape)} of "
-                f"{type(self.layer).__name__}. Something after the head changes it (a residual, mask, activation or "
-                "de-normaliser), or the model ran again since; move it to the targets, and call the loss at once."
-            )
-        if proven:
-            self._arrangement = arrangement
-        return rearrange(targets, arrangement, output.shape)
+    # Inside.
 
+    def _bind(self) -> None:
+        for hook in hooks_of(self.layer):
+            if isinstance(hook.owner, ClosedFormHead):
+                hook.owner.status = "replaced"
+                hook.owner._hook.remove()
+        self.status: Literal["bound", "detached", "replaced"] = "bound"
+        self._hook = self.layer.register_forward_hook(Hook(self._capture), with_kwargs=True)
 
-def _like_output(targets: Tensor, output: Tensor) -> Tensor:
-    """Targets whose shape equals the layer's output up to axes of length one."""
-    if targets.shape == output.shape:
-        return targets
-    squeezed = [tuple(n for n in shape if n != 1) for shape in (targets.shape, output.shape)]
-    if squeezed[0] != squeezed[1]:
-        raise ValueError(
-            f"ClosedFormHead: `targets` must be shaped like the layer's output {tuple(output.shape)}; "
-            f"got {tuple(targets.shape)}. Pass prediction=... as well if the model moves axes after its last layer."
+    def _capture(self, module: nn.Module, features: Tensor, output: Tensor) -> None:
+        if (module.training or self._recording) and not self.frozen and not in_backward():
+            self._captures.add(Capture(features, output))
+
+    def _next(self, state: State, moments: Moments) -> State:
+        """The rule's next state; a free bias is eliminated before and put back after."""
+        if not self._free_bias:
+            return self.rule.update(state, moments)[1]
+        mean, target_mean = moments.gram[:-1, -1], moments.cross[-1]
+        centred = Moments(
+            gram=moments.gram[:-1, :-1] - torch.outer(mean, mean),
+            cross=moments.cross[:-1] - torch.outer(mean, target_mean),
+            target_square=moments.target_square - target_mean.square(),
+            weight=moments.weight,
         )
-    return targets.reshape(output.shape)
+        head, state = self.rule.update({**state, "head": state["head"][:-1]}, centred)
+        return {**state, "head": torch.cat([head, (target_mean - mean @ head)[None]])}
+
+    def in_layout(self, values: Tensor) -> Tensor:
+        """Values shaped like a prediction, in the layout of the layer's output, as far as the training showed it."""
+        return split_channel(self._captures.in_layout(values), self.layer)
+
+    def weigh(self, rows: Rows, weights: Tensor, output: Tensor) -> Rows:
+        """The rows of positive weight; a masked row is gone, whatever it holds."""
+        given = row_weights(weights.to(output.device), row_shape(output, self.layer), self.layer)
+        keep = given > 0
+        if bool(keep.all()):
+            return rows._replace(weights=given)
+        return Rows(rows.features[keep], rows.targets[keep], given[keep])
+
+    def _check_free(self) -> None:
+        if self.frozen:
+            raise RuntimeError(f"ClosedFormHead: layer {self._who()} must not be frozen; got head.frozen = True.")
+        if self.status == "replaced":
+            raise RuntimeError(
+                f"ClosedFormHead: layer {self._who()} must have one head; got another one that was made after this. "
+                "Use one ClosedFormLoss for each layer."
+            )
+
+    def _who(self) -> str:
+        return describe(self.layer, self.name)
+
+    def _blame(self, moments: Moments) -> str:
+        """What the moments say about the cause of a failed solve."""
+        if not bool(torch.isfinite(moments.gram).all()):
+            return f"The features that enter layer {self._who()} are not finite, or overflow when squared."
+        if not bool(torch.isfinite(moments.cross).all()):
+            return f"The targets of layer {self._who()} are not finite, or overflow when squared."
+        return f"At layer {self._who()}."
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

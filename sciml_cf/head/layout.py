@@ -10,14 +10,32 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def check_layer(layer: object) -> None:
-    """Raise TypeError or ValueError unless ``layer`` is an nn.Linear or a plain 1x1 convolution."""
-    if isinstance(layer, nn.Linear):
-        return
-    if not isinstance(layer, _CONVOLUTIONS):
+    """Raise TypeError or ValueError unless ``layer`` is an nn.Linear or a plain 1x1 convolution.
+
+    Its weight must be a plain real parameter that exists: not lazy, and not computed from others (weight_norm,
+    spectral_norm, any parametrization), for a weight written there would be overwritten at the next forward pass.
+    """
+    if not isinstance(layer, (nn.Linear, *_CONVOLUTIONS)):
         raise TypeError(
             f"ClosedFormHead: `layer` must be nn.Linear or a 1x1 nn.Conv1d/2d/3d; got {type(layer).__name__}. "
             "Pass the model's own last linear layer, for instance model.projection.fcs[-1]."
         )
+    own = dict(layer.named_parameters(recurse=False))
+    if "weight" not in own or (layer.bias is not None and "bias" not in own):
+        raise ValueError(
+            f"ClosedFormHead: `layer` must hold its weight and bias as plain parameters; got a "
+            f"{type(layer).__name__} that computes them (weight_norm, spectral_norm or another parametrization). "
+            "Remove it from this layer, for instance with torch.nn.utils.parametrize.remove_parametrizations."
+        )
+    if isinstance(own["weight"], nn.parameter.UninitializedParameter):
+        raise ValueError(
+            f"ClosedFormHead: `layer` must have its shape; got a lazy {type(layer).__name__}. "
+            "Run the model once on a batch first."
+        )
+    if not own["weight"].is_floating_point():
+        raise TypeError(f"ClosedFormHead: `layer` must have real weights; got {own['weight'].dtype}.")
+    if isinstance(layer, nn.Linear):
+        return
     plain = set(layer.kernel_size) == {1} and set(layer.stride) == {1} and layer.groups == 1
     if not plain or layer.padding not in ((0,) * len(layer.kernel_size), "valid"):
         raise ValueError(
@@ -73,6 +91,77 @@ def with_bias(features: Tensor, layer: Layer) -> Tensor:
     if layer.bias is None:
         return features
     return torch.cat([features, features.new_ones(features.shape[0], 1)], dim=1)
+
+
+def row_shape(output: Tensor, layer: Layer) -> torch.Size:
+    """Shape of the layer's output without its channel axis, (B, *N): one row for each entry, in the order of to_rows.
+
+    An unbatched convolution has B = 1.
+    """
+    if isinstance(layer, nn.Linear):
+        return output.shape[:-1]
+    shape = output.shape if output.ndim == len(layer.kernel_size) + 2 else torch.Size([1, *output.shape])
+    return torch.Size([shape[0], *shape[2:]])
+
+
+def split_channel(values: Tensor, layer: Layer) -> Tensor:
+    """Values of a layer with one output, their channel axis put back if it was squeezed away."""
+    if num_outputs(layer) > 1:
+        return values
+    if isinstance(layer, nn.Linear):
+        return values if values.ndim > 1 and values.shape[-1] == 1 else values.unsqueeze(-1)
+    return values.unsqueeze(1) if values.ndim == len(layer.kernel_size) + 1 else values
+
+
+def row_weights(weights: Tensor, rows: torch.Size, layer: Layer) -> Tensor:
+    """Weights of samples or grid points, one for each row.
+
+    Args:
+        weights: (B,), (*N,), or anything that broadcasts to (B, *N); an axis of length one in the place of the
+            channels is allowed too. True and False count as 1 and 0.
+        rows: (B, *N), from row_shape.
+        layer: whose output has the channels last (nn.Linear) or second.
+    Returns:
+        (rows,) in the weights' dtype, float32 for boolean and integer ones.
+    Raises:
+        ValueError: the shape fits in no way or in two ways, a weight is negative or not finite.
+    """
+    wanted = f"(B, *N) = {tuple(rows)}, (B,) or (*N,)"
+    given = tuple(weights.shape)
+    weights = weights.detach()
+    weights = weights if weights.is_floating_point() else weights.to(torch.float32)
+    if weights.ndim == len(rows) + 1:
+        for axis in (-1, 1) if isinstance(layer, nn.Linear) else (1, -1):
+            if axis < weights.ndim and weights.shape[axis] == 1:
+                weights = weights.squeeze(axis)
+                break
+    samples = weights.ndim == 1 and len(rows) > 0 and weights.shape[0] == rows[0]
+    points = len(rows) > 1 and weights.shape == rows[1:]
+    if samples and points:
+        raise ValueError(
+            f"ClosedFormLoss: `weights` must say whether they belong to samples or points; got {given} beside "
+            f"(B, *N) = {tuple(rows)}. Give weights[:, None] for samples or weights[None, :] for points."
+        )
+    if samples:
+        weights = weights.reshape(-1, *[1] * (len(rows) - 1))
+    fits = points or (weights.ndim == len(rows) and all(a in (1, b) for a, b in zip(weights.shape, rows, strict=True)))
+    if not fits:
+        raise ValueError(f"ClosedFormLoss: `weights` must be {wanted}, without the channels; got {given}.")
+    if not bool(((weights >= 0) & torch.isfinite(weights)).all()):
+        raise ValueError("ClosedFormLoss: `weights` must be finite and not negative; got some that are not.")
+    return weights.expand(rows).reshape(-1)
+
+
+def linear(rows: Tensor, layer: Layer) -> Tensor:
+    """(rows, C): the layer applied to feature rows (rows, F), past its hooks and in the precision of its weights."""
+    weight = layer.weight.reshape(num_outputs(layer), num_inputs(layer))
+    return nn.functional.linear(rows.to(weight.dtype), weight, layer.bias)
+
+
+def describe(layer: Layer, name: str | None) -> str:
+    """The layer in an error message: its name in the model, if known, its type and its widths."""
+    what = f"{type(layer).__name__} {num_inputs(layer)} -> {num_outputs(layer)}"
+    return what if name is None else f"{name!r} ({what})"
 
 
 def read_head(layer: Layer) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sciml_cf.head.attach import ClosedFormHead
-from sciml_cf.head.layout import Layer
+from sciml_cf.head.attach import ClosedFormHead, Rows
+from sciml_cf.head.layout import Layer, linear, to_rows
 from sciml_cf.head.rules import Rule
 
 
@@ -25,8 +25,24 @@ class ClosedFormLoss(nn.Module):
     Args:
         layer: the model's last linear layer (nn.Linear or a 1x1 convolution).
         rule: Proximal(...), Ridge(...), or another rule.
-        initial: "zeros" or "keep", see ClosedFormHead.
+        initial, penalise_bias, name: see ClosedFormHead.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), Theorem 2.
+
+    With gradient accumulation each micro-batch makes its own update. To solve once on all of them, exactly as on the
+    large batch, gather the moments first and hold the head in the backward passes::
+
+        with torch.no_grad():
+            for x, y in micro_batches:
+                loss_of.head.accumulate(y, prediction=model(x))
+        loss_of.head.update()
+        loss_of.head.frozen = True
+        for x, y in micro_batches:
+            (loss_of(model(x), y) / len(micro_batches)).backward()
+        loss_of.head.frozen = False
+
+    Several forward passes may come before their losses, taken in the same order; a prediction may also join or stack
+    the outputs of several passes. Under activation checkpointing the head belongs outside of the checkpointed block
+    if the prediction enters another loss as well: a recomputed head is already the new one.
 
     Example::
 
@@ -38,27 +54,71 @@ class ClosedFormLoss(nn.Module):
             optimizer.step()
     """
 
-    def __init__(self, layer: Layer, rule: Rule, *, initial: Literal["zeros", "keep"] = "zeros") -> None:
+    def __init__(
+        self,
+        layer: Layer,
+        rule: Rule,
+        *,
+        initial: Literal["zeros", "keep"] = "zeros",
+        penalise_bias: bool = True,
+        name: str | None = None,
+    ) -> None:
         super().__init__()
-        self.head = ClosedFormHead(layer, rule, initial=initial)
+        self.head = ClosedFormHead(layer, rule, initial=initial, penalise_bias=penalise_bias, name=name)
 
-    def forward(self, prediction: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Scalar loss; see the class.
 
+            loss = sum_r w_r mean_c (W_t^T phi_r - y_r)_c^2 / sum_r w_r
+
         Args:
-            prediction: the model's output, (B, C, *N) or (B, *N, C): the layer's own output, at most rearranged.
+            prediction: the model's output, (B, C, *N) or (B, *N, C): the layer's own output, at most with its
+                numbers in other places (axes moved, patches joined, several passes stacked or concatenated).
             targets: shaped like the prediction.
+            weights: of samples (B,), of grid points (*N,), or of both (B, *N) up to axes of length one; a boolean
+                mask counts as 0 and 1. A row of weight zero touches neither the solve nor the loss, even if its
+                targets are NaN. None counts all rows once.
+        Returns:
+            () in the layer's precision, or float32 at least.
+        Raises:
+            RuntimeError: the layer saw no forward pass in training mode since the last loss, or its features carry
+                no graph though the prediction does.
+            ValueError: shapes disagree, all weights are zero, or the prediction is changed after the layer.
+            NotPositiveDefinite: the head could not be solved; the layer keeps its weights.
         """
-        layer = self.head.layer
-        if not (layer.training and torch.is_grad_enabled()):
-            if prediction.shape != targets.shape:
-                raise ValueError(
-                    f"ClosedFormLoss: `targets` must be shaped like the prediction {tuple(prediction.shape)}; "
-                    f"got {tuple(targets.shape)}."
-                )
+        if prediction.shape != targets.shape:
+            raise ValueError(
+                f"ClosedFormLoss: `targets` must be shaped like the prediction {tuple(prediction.shape)}; "
+                f"got {tuple(targets.shape)}."
+            )
+        head, layer = self.head, self.head.layer
+        if not (layer.training and torch.is_grad_enabled()) or head.frozen or head.status == "detached":
+            return self._plain(prediction, targets, weights)
+        rows = head.take(targets, prediction=prediction, weights=weights)
+        if prediction.requires_grad and not rows.features.requires_grad:
+            raise RuntimeError(
+                "ClosedFormLoss: the features must carry a graph like the prediction; got none. Leave the head out of "
+                "the checkpointed block, or use torch.utils.checkpoint(..., use_reentrant=False)."
+            )
+        head.solve(head.moments(rows).all_reduce(), weighted=weights is not None)
+        with torch.autocast(rows.features.device.type, enabled=False):
+            return _weighted_mean((linear(rows.features, layer) - rows.targets).square().mean(dim=1), rows.weights)
+
+    def _plain(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """The mean squared error of a prediction at the head as it is."""
+        if weights is None:
             return nn.functional.mse_loss(prediction, targets)
-        features, targets = self.head.take(targets, prediction=prediction)
-        self.head.solve(self.head.moments(features, targets).all_reduce())
-        # The class's own forward: no hooks, so that this second use of the layer captures nothing.
-        output = type(layer).forward(layer, features)  # pyright: ignore[reportArgumentType]
-        return nn.functional.mse_loss(output, targets)
+        output, layer = self.head.in_layout(prediction), self.head.layer
+        rows = Rows(to_rows(output, layer), to_rows(self.head.in_layout(targets), layer), None)
+        rows = self.head.weigh(rows, weights, output)
+        if len(rows.features) == 0:
+            raise ValueError("ClosedFormLoss: `weights` must not be zero everywhere; got no row to average over.")
+        return _weighted_mean((rows.features - rows.targets).square().mean(dim=1), rows.weights)
+
+
+def _weighted_mean(errors: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of the errors (rows,); zero, with a graph, if there are none."""
+    if weights is None:
+        return errors.mean()
+    weights = weights.to(errors.dtype)
+    return (weights * errors).sum() / weights.sum() if len(weights) else errors.sum()

@@ -298,16 +298,17 @@ def test_a_changed_output_is_refused_without_a_graph_as_soon_as_it_shows():
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
-def test_a_prediction_that_is_not_of_the_last_forward_pass_is_refused(steps):
+def test_a_prediction_without_a_graph_that_is_not_of_the_last_forward_pass_is_refused(steps):
     x, y = batch()
     model = mlp()
-    loss_of = ClosedFormLoss(model[-1], Proximal())
-    for _ in range(steps):
-        loss_of(model(x), y)
-    prediction = model(x)
-    model(x + 1)
+    head = ClosedFormHead(model[-1], Proximal(), initial="keep")
+    with torch.no_grad():
+        for _ in range(steps):
+            head.update(y, prediction=model(x))
+        prediction = model(x)
+        model(x + 1)
     with pytest.raises(ValueError, match="the model ran again since"):
-        loss_of(prediction, y)
+        head.update(y, prediction=prediction)
 
 
 # Bad input.

@@ -1,0 +1,288 @@
+"""Every rule meets every shape of model, against dense least squares in numpy that shares no code with the package."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from sciml_cf.errors import JitterWarning, NotPositiveDefinite
+from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Proximal, Ridge, Rule
+
+
+@dataclass(frozen=True)
+class Case:
+    """A rule, and how strongly it pulls each weight to the previous head or to zero."""
+
+    rule: Rule
+    strength: float
+    to_previous: bool
+
+
+# A new rule joins by one entry.
+RULES = {
+    "ridge": Case(Ridge(strength=1e-2), 1e-2, False),
+    "proximal": Case(Proximal(strength=0.3), 0.3, True),
+}
+
+
+def dense(phi, y, case, previous, *, bias, penalise_bias=True, weights=None):
+    """Head (F, C) by lstsq on the stacked system sqrt(w/sum w) (phi, y) over sqrt(strength) (I, W_0)."""
+    phi, y = np.asarray(phi, np.float64), np.asarray(y, np.float64)
+    if bias:
+        phi = np.concatenate([phi, np.ones((len(phi), 1))], axis=1)
+    weights = np.ones(len(phi)) if weights is None else np.asarray(weights, np.float64)
+    root = np.sqrt(weights / weights.sum())[:, None]
+    pull = np.full(phi.shape[1], np.sqrt(case.strength))
+    if bias and not penalise_bias:
+        pull[-1] = 0.0
+    goal = np.diag(pull) @ (previous if case.to_previous else np.zeros((phi.shape[1], y.shape[1])))
+    stacked = np.concatenate([root * phi, np.diag(pull)]), np.concatenate([root * y, goal])
+    return np.linalg.lstsq(*stacked, rcond=None)[0]
+
+
+def head_of(layer):
+    """The layer's weights (F, C), the bias last, read without the package."""
+    weight = layer.weight.detach().double().flatten(1).T.numpy()
+    return weight if layer.bias is None else np.concatenate([weight, layer.bias.detach().double().numpy()[None]])
+
+
+class Net(nn.Module):
+    """A body on the channel axis, then the head, then its output with the channels where ``last`` says."""
+
+    def __init__(self, dims, outputs, bias, *, move=False, linear=False):
+        super().__init__()
+        kind = nn.Linear if linear else {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dims]
+        extra = () if linear else (1,)
+        torch.manual_seed(0)
+        self.body, self.head = kind(3, 5, *extra), kind(5, outputs, *extra, bias=bias)
+        self.linear, self.move = linear, move
+
+    def features(self, x):
+        return torch.tanh(self.body(x))
+
+    def forward(self, x):
+        output = self.head(self.features(x))
+        if not self.move:
+            return output
+        return output.movedim(-1, 1) if self.linear else output.movedim(1, -1)
+
+    def rows(self, values, *, moved=False):
+        """Values in the layer's layout (or the prediction's) as (rows, channels)."""
+        last = self.linear != moved
+        return (values if last else values.movedim(1, -1)).reshape(-1, values.shape[-1 if last else 1])
+
+
+# name: (points, options of Net)
+MODELS = {
+    "linear": ((), {"dims": 0, "linear": True}),
+    "tokens": ((6,), {"dims": 0, "linear": True}),
+    "tokens_to_channels_first": ((6,), {"dims": 0, "linear": True, "move": True}),
+    "conv1d": ((6,), {"dims": 1}),
+    "conv1d_to_channels_last": ((6,), {"dims": 1, "move": True}),
+    "conv2d": ((3, 4), {"dims": 2}),
+    "conv2d_to_channels_last": ((3, 4), {"dims": 2, "move": True}),
+    "conv3d": ((2, 3, 2), {"dims": 3}),
+}
+PRECISIONS = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("bias", ["none", "penalised", "free"])
+@pytest.mark.parametrize("shape", MODELS)
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_on_every_model_is_the_dense_solution(rule, shape, bias, outputs, dtype):
+    case, (points, options) = RULES[rule], MODELS[shape]
+    model = Net(outputs=outputs, bias=bias != "none", **options).to(dtype)
+    channels = (7, *points, 3) if model.linear else (7, 3, *points)
+    loss_of = ClosedFormLoss(model.head, case.rule, penalise_bias=bias != "free", initial="keep")
+    for _ in range(2):  # from the model's own weights, then from a solved head
+        x = torch.randn(channels, dtype=torch.float64).to(dtype)
+        previous = head_of(model.head)
+        prediction = model(x)
+        y = torch.randn(prediction.shape, dtype=torch.float64).to(dtype)
+        loss = loss_of(prediction, y)
+        phi = model.rows(model.features(x).detach().double()).numpy()
+        targets = model.rows(y.double(), moved=model.move).numpy()
+        expected = dense(phi, targets, case, previous, bias=bias != "none", penalise_bias=bias != "free")
+        np.testing.assert_allclose(head_of(model.head), expected, rtol=PRECISIONS[dtype], atol=PRECISIONS[dtype])
+        error = np.concatenate([phi, np.ones((len(phi), 1))], 1)[:, : len(expected)] @ expected - targets
+        assert loss.item() == pytest.approx((error**2).mean(), rel=10 * PRECISIONS[dtype])
+
+
+FORMS = {
+    "samples": ("conv1d", (7,), lambda w: w[:, None]),
+    "samples_one": ("conv2d", (7, 1, 1), lambda w: w),
+    "points": ("conv1d", (6,), lambda w: w[None, :]),
+    "points_2d": ("conv2d", (3, 4), lambda w: w[None]),
+    "both": ("tokens", (7, 6), lambda w: w),
+    "channel_axis": ("conv1d", (7, 1, 6), lambda w: w[:, 0]),
+    "moved": ("conv2d_to_channels_last", (7, 3, 4), lambda w: w),
+    "vectors": ("linear", (7,), lambda w: w),
+    "vectors_column": ("linear", (7, 1), lambda w: w[:, 0]),
+}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("rule", RULES)
+def test_weights_of_samples_and_points_are_those_of_the_dense_solution(rule, form, free, masked):
+    case, (shape, sizes, spread) = RULES[rule], FORMS[form]
+    points, options = MODELS[shape]
+    model = Net(outputs=2, bias=True, **options).double()
+    x = torch.randn((7, *points, 3) if model.linear else (7, 3, *points), dtype=torch.float64)
+    loss_of = ClosedFormLoss(model.head, case.rule, penalise_bias=not free, initial="keep")
+    previous = head_of(model.head)
+    prediction = model(x)
+    y = torch.randn(prediction.shape, dtype=torch.float64)
+    weights = torch.rand(sizes, dtype=torch.float64)
+    weights = weights > 0.4 if masked else weights
+    rows = spread(weights).expand(7, *points).reshape(-1).double()
+    if masked:  # what a mask hides may be anything
+        y = torch.where(spread(weights).expand(7, *points).unsqueeze(1 if prediction.shape[1] == 2 else -1), y, np.nan)
+    loss = loss_of(prediction, y, weights)
+    phi, targets = model.rows(model.features(x).detach()).numpy(), model.rows(y, moved=model.move).numpy()
+    keep = rows.numpy() > 0
+    phi, targets, kept = phi[keep], targets[keep], rows.numpy()[keep]
+    expected = dense(phi, targets, case, previous, bias=True, penalise_bias=not free, weights=kept)
+    np.testing.assert_allclose(head_of(model.head), expected, rtol=1e-9, atol=1e-9)
+    error = ((np.concatenate([phi, np.ones((len(phi), 1))], 1) @ expected - targets) ** 2).mean(1)
+    assert loss.item() == pytest.approx((kept * error).sum() / kept.sum(), rel=1e-9)
+    model.eval()
+    assert loss_of(model(x), y, weights).item() == pytest.approx(loss.item(), rel=1e-9)
+    model.train()
+    grads = torch.autograd.grad(loss, model.body.weight)
+    assert torch.isfinite(grads[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (torch.zeros(7), "must not be zero everywhere"),
+        (torch.ones(5), r"must be \(B, \*N\) = \(7, 6\), \(B,\) or \(\*N,\), without the channels; got \(5,\)"),
+        (-torch.ones(7), "finite and not negative"),
+        (torch.full((7,), np.nan), "finite and not negative"),
+        (torch.ones(7, 2, 6), "without the channels"),
+    ],
+)
+def test_wrong_weights_are_refused(weights, message):
+    model = Net(1, 2, True).double()
+    loss_of = ClosedFormLoss(model.head, Proximal())
+    prediction = model(torch.randn(7, 3, 6, dtype=torch.float64))
+    with pytest.raises(ValueError, match=message):
+        loss_of(prediction, torch.zeros(7, 2, 6), weights)
+    assert not head_of(model.head).any()
+
+
+def test_weights_that_could_be_of_samples_or_points_are_refused():
+    model = Net(1, 2, True)
+    loss_of = ClosedFormLoss(model.head, Proximal())
+    with pytest.raises(ValueError, match="must say whether they belong to samples or points"):
+        loss_of(model(torch.randn(6, 3, 6)), torch.zeros(6, 2, 6), torch.rand(6))
+
+
+# Any numbers that may come.
+
+
+@st.composite
+def problems(draw):
+    """Features and targets of any shape and scale, with columns that repeat, vanish or depend on each other."""
+    rows, features, outputs = draw(st.integers(1, 12)), draw(st.integers(1, 8)), draw(st.integers(1, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    phi = rng.normal(size=(rows, features)) * 10.0 ** draw(st.integers(-8, 8))
+    for column in range(draw(st.integers(0, features - 1))):
+        kind = draw(st.sampled_from(["same", "zero", "sum", "constant"]))
+        others = {"same": phi[:, -1], "zero": 0.0, "sum": phi.sum(1), "constant": phi[0, -1]}
+        phi[:, column] = others[kind]
+    return phi, rng.normal(size=(rows, outputs)) * 10.0 ** draw(st.integers(-8, 8))
+
+
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(problems(), st.booleans(), st.sampled_from(["none", "penalised", "free"]))
+def test_any_problem_is_solved_as_well_as_by_the_dense_solution(rule, problem, half, bias):
+    # Dependent features have many solutions, so the objectives are compared; the penalty's scale is that of the data.
+    phi, y = problem
+    if half:
+        phi, y = np.clip(phi, -250, 250).astype(np.float16), np.clip(y, -6e4, 6e4).astype(np.float16)
+    scale = max(float((phi.astype(float) ** 2).mean()), 1e-30)
+    strength = float(RULES[rule].strength * scale)
+    case = Case(type(RULES[rule].rule)(strength=strength), strength, RULES[rule].to_previous)  # pyright: ignore
+    layer = nn.Linear(phi.shape[1], y.shape[1], bias=bias != "none").double()
+    previous = head_of(layer)
+    head = ClosedFormHead(layer, case.rule, initial="keep", penalise_bias=bias != "free")
+    head.name = "readout"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", JitterWarning)
+        layer(torch.tensor(phi).double())
+        head.update(torch.tensor(y).double())
+    expected = dense(phi, y, case, previous, bias=bias != "none", penalise_bias=bias != "free")
+
+    def objective(weight):
+        ones = np.concatenate([phi.astype(float), np.ones((len(phi), 1))], 1)[:, : len(weight)]
+        pulled = weight - previous if case.to_previous else weight
+        pulled = pulled[: -1 if bias == "free" else None]
+        return ((ones @ weight - y) ** 2).sum(1).mean() + strength * (pulled**2).sum()
+
+    assert objective(head_of(layer)) <= objective(expected) * (1 + 1e-6) + 1e-12 * (y.astype(float) ** 2).mean() + 1e-25
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_one_sample_and_a_free_bias_keep_the_weights_and_fit_it(rule):
+    layer = nn.Linear(4, 2).double()
+    previous = head_of(layer)[:-1] if RULES[rule].to_previous else np.zeros((4, 2))
+    head = ClosedFormHead(layer, RULES[rule].rule, initial="keep", penalise_bias=False)
+    x, y = torch.randn(1, 4, dtype=torch.float64), torch.randn(1, 2, dtype=torch.float64)
+    layer(x)
+    head.update(y)
+    np.testing.assert_allclose(head_of(layer)[:-1], previous, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(layer(x), y, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_free_bias_takes_a_shift_of_the_targets_alone(rule):
+    shifted = []
+    for shift in (0.0, 1e4):
+        torch.manual_seed(1)
+        layer = nn.Linear(4, 2).double()
+        head = ClosedFormHead(layer, RULES[rule].rule, penalise_bias=False)
+        layer(torch.randn(30, 4, dtype=torch.float64))
+        head.update(torch.randn(30, 2, dtype=torch.float64) + shift)
+        shifted.append(head_of(layer))
+    np.testing.assert_allclose(shifted[1][:-1], shifted[0][:-1], atol=1e-9)
+    np.testing.assert_allclose(shifted[1][-1] - shifted[0][-1], 1e4, rtol=1e-10)
+
+
+def test_an_empty_batch_is_refused():
+    model = Net(1, 2, True)
+    with pytest.raises(ValueError, match=r"at least one row; got \(0, 2, 6\)"):
+        ClosedFormLoss(model.head, Proximal())(model(torch.zeros(0, 3, 6)), torch.zeros(0, 2, 6))
+
+
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize(("what", "index"), [("features", 0), ("targets", 1)])
+def test_numbers_that_are_not_finite_are_traced_to_the_layer(what, index, free):
+    batch = [torch.randn(9, 3), torch.randn(9, 2)]
+    batch[index][4, 1] = np.nan
+    model = Net(0, 2, True, linear=True)
+    loss_of = ClosedFormLoss(model.head, Proximal(), name="decoder.readout", penalise_bias=not free)
+    before = head_of(model.head)
+    with pytest.raises(NotPositiveDefinite, match=rf"The {what} .*layer 'decoder.readout' \(Linear 5 -> 2\)"):
+        loss_of(model(batch[0]), batch[1])
+    np.testing.assert_array_equal(head_of(model.head), before)
+
+
+def test_a_head_too_large_for_float16_is_refused():
+    layer = nn.Linear(1, 1, bias=False).half()
+    head = ClosedFormHead(layer, Ridge(strength=0.0))
+    layer(torch.full((2, 1), 1e-2, dtype=torch.float16))
+    with pytest.raises(NotPositiveDefinite, match=r"must be finite in torch.float16"):
+        head.update(torch.full((2, 1), 6e4, dtype=torch.float16))
