@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 
 from sciml_cf.errors import TrainingDiverged
 from sciml_cf.fit_config import FitConfig
-from sciml_cf.head import ClosedFormHead
+from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Proximal
 from sciml_cf.models import FNOConfig
 from sciml_cf.train import fit
 from tests.problems import Points, Shifted, mlp
@@ -92,6 +93,40 @@ def work(job: str, out: Path) -> None:
     ClosedFormHead.restore = restore
 
 
+def sharded(out: Path) -> None:
+    """Twenty steps of one's own loop with a backbone sharded by FSDP and a whole head, then the same in one process."""
+    from torch.distributed.fsdp import fully_shard
+
+    torch.set_num_threads(1)
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    dist.init_process_group("gloo")
+    data = Points(96)
+    losses, heads = [], []
+    for part in (slice(rank, None, world), slice(None)):
+        model = mlp(width=16)
+        loss_of = ClosedFormLoss(model[-1], Proximal())
+        if part.step:
+            fully_shard(model[0], mesh=init_device_mesh("cpu", (world,)))
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 3e-3)
+        steps = []
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss = loss_of(model(data.x[part]), data.y[part])
+            loss.backward()
+            optimizer.step()
+            steps.append(loss.detach())
+        total = torch.stack(steps)
+        if part.step:
+            dist.all_reduce(total)
+            total /= world
+            assert type(model[0].weight).__name__ == "DTensor"
+            dist.destroy_process_group()  # while there are several processes, moments are merged over all of them
+        losses.append(total.tolist())
+        heads.append(loss_of.head.state()["head"].tolist())
+    if rank == 0:
+        out.write_text(json.dumps({"losses": losses, "heads": heads}))
+
+
 class Stopping(torch.utils.data.Dataset):
     """Ctrl-C in every process at once, in the middle of a later epoch."""
 
@@ -115,6 +150,9 @@ def _bytes(value: torch.Tensor) -> bytes:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     for name in sys.argv[2:]:
+        if name == "sharded":
+            sharded(folder / "sharded.json")
+            continue
         work(name, folder / name.replace(" ", "_"))
     if dist.is_initialized():
         dist.destroy_process_group()

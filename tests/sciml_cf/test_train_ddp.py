@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from data_gen import DatasetSpec, generate
 from tests.sciml_cf.ddp_worker import MLP_JOBS
 
 ROOT = Path(__file__).parents[2]
@@ -74,3 +75,28 @@ def test_processes_agree_to_the_bit_and_with_one_process(processes, tmp_path):
         assert_equals_one_process(job, many, alone, (tmp_path / "many", tmp_path / "one"))
     assert many["interrupted"][0]["weights"] == many["proximal"][0]["weights"]
     assert "training loss" in many["diverging"][0]["outcome"]
+
+
+@pytest.mark.slow
+def test_own_loop_with_a_sharded_backbone_equals_one_process(tmp_path):
+    report = start(2, tmp_path / "many", ["sharded"])["sharded"]
+    for name in ("losses", "heads"):
+        sharded, whole = (torch.tensor(values, dtype=torch.float64) for values in report[name])
+        torch.testing.assert_close(sharded, whole, rtol=1e-10, atol=1e-12)
+    assert report["losses"][0][-1] < 0.7 * report["losses"][0][0]
+
+
+@pytest.mark.slow
+def test_train_command_under_torchrun_speaks_once_and_resumes(tmp_path):
+    data = generate(DatasetSpec(samples=64, resolution=64, method="cole-hopf"), tmp_path / "b.h5", progress=False)
+    words = ["--data", str(data), "--resolution", "64", "--width", "8", "--modes", "8", "--layers", "2"]
+    words += ["--epochs", "2", "--batch-size", "8", "--accelerator", "cpu", "--out", str(tmp_path / "run"), "--resume"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "sciml_cf.cli", "train", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    said = []
+    for _ in range(2):
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        said.append([line for line in done.stdout.splitlines() if "validation mse" in line])
+    assert len(said[0]) == 1 and said[0] == said[1]
