@@ -56,7 +56,9 @@ def _guarded(name: str, words: list[str]) -> None:
     try:
         module, function, _ = COMMANDS[name]
         command: Callable[[list[str]], str] = getattr(import_module(module), function)
-        print(command(words))
+        text = command(words)
+        if text:  # of several processes only the first has something to say
+            print(text)
     except KeyboardInterrupt:
         _fail(1, "interrupted; what is finished is kept. The same command with --resume goes on, if it has that flag.")
     except FileExistsError as error:

@@ -17,8 +17,10 @@ from sciml_cf.errors import DatasetError
 from sciml_cf.experiments import STUDIES
 from sciml_cf.experiments.steps import evaluate_run, train_on_file
 from sciml_cf.fit_config import FitConfig
+from sciml_cf.processes import is_first_process
 from sciml_cf.report import baseline_table, compare_runs, report_run, transfer_table
 from sciml_cf.runs import EVALUATION_FILE, Which, load, predict
+from sciml_cf.scalars import check_tensorboard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,7 @@ class TrainFlags(FactFlags, FitConfig):
         layers: Fourier layers of the model.
         resume: continue the run in `out` from its last checkpoint.
         overwrite: replace the run in `out`.
+        tensorboard: write the figures of every epoch for TensorBoard too, into the folder `tensorboard` of the run.
     """
 
     data: Path
@@ -46,6 +49,7 @@ class TrainFlags(FactFlags, FitConfig):
     layers: int = 4
     resume: bool = False
     overwrite: bool = False
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +120,11 @@ class ReportFlags:
 def train_command(argv: list[str]) -> str:
     """`sciml-cf train`."""
     flags = parse(TrainFlags, argv, prog="sciml-cf train")
+    if flags.tensorboard:
+        try:
+            check_tensorboard()
+        except ImportError as error:
+            raise UsageError(str(error)) from error
     config = FitConfig(**{field.name: getattr(flags, field.name) for field in fields(FitConfig)})
     history = train_on_file(
         flags.data,
@@ -127,7 +136,10 @@ def train_command(argv: list[str]) -> str:
         resume=flags.resume,
         overwrite=flags.overwrite,
         facts=flags.facts(),
+        tensorboard=flags.tensorboard,
     )
+    if not is_first_process():
+        return ""
     best, last = history.best, history.rows[-1]
     return (
         f"{flags.out}: validation mse {last['validation_mse']:.3g} after epoch {last['epoch']:.0f}, "

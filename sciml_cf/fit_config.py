@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from sciml_cf.errors import check_choice, check_count, check_positive
 from sciml_cf.head import Proximal, Ridge, Rule
 
 Method = Literal["l2", "ridge", "proximal"]
+Schedule = Literal["constant", "cosine", "step", "plateau"]
 # Learning rates that suit a Fourier neural operator, used where the configuration names none.
 _LEARNING_RATES = {("sgd", "l2"): 0.3, ("sgd", "closed form"): 2.0, ("adam", "l2"): 3e-3, ("adam", "closed form"): 3e-3}
 _STRENGTHS = {"l2": 0.0, "ridge": Ridge().strength, "proximal": Proximal().strength}
@@ -25,13 +26,20 @@ class FitConfig:
             2 solves the head first and moves the backbone at the new head (one forward). Not used by "l2".
         optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9.
         learning_rate: peak rate; by default 3e-3 for adam, and for sgd 2.0 (0.3 with l2).
-        schedule: "cosine" decays to zero over all steps; "constant" stays.
+        schedule: "cosine" decays to zero over all steps; "constant" stays; "step" multiplies the rate by `factor` every
+            `period` epochs; "plateau" does so once `period` epochs in a row have not lowered the validation error.
+        period: epochs, see schedule.
+        factor: between 0 and 1, see schedule.
         warmup: steps over which the rate first rises linearly to its peak; by default 90 for sgd, none for adam.
         strength: pull of the head to its previous value (proximal, default 1e-2) or to zero (ridge, default 1e-4),
             beside a MEAN squared error; the paper's lambda or beta is strength * batch size * grid points.
         batch_size: samples a step, over all processes. An incomplete last batch of an epoch is left out; each epoch is
             shuffled anew.
-        epochs: passes over the training samples.
+        epochs: passes over the training samples; fewer with patience.
+        patience: stop once this many epochs in a row have not lowered the validation error; by default never.
+        clip: largest norm of the backbone's whole gradient, which is scaled down to it; by default not.
+        average: decay of a moving average of the weights, such as 0.99 for about the last hundred steps. The average,
+            with a head solved for it on the next few batches, is then what is validated and kept as best and as last.
         seed: seed of the initial weights and of the order of the samples.
         accelerator: "cpu", "cuda", or "auto" for a CUDA GPU where there is one. (Heads are solved in float64, which
             Apple's GPUs lack.)
@@ -41,11 +49,16 @@ class FitConfig:
     algorithm: Literal[1, 2] = 2
     optimizer: Literal["sgd", "adam"] = "adam"
     learning_rate: float | None = None
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Schedule = "cosine"
+    period: int = 10
+    factor: float = 0.5
     warmup: int | None = None
     strength: float | None = None
     batch_size: int = 32
     epochs: int = 100
+    patience: int | None = None
+    clip: float | None = None
+    average: float | None = None
     seed: int = 0
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -53,7 +66,7 @@ class FitConfig:
         check_choice("fit", "method", self.method, ("l2", "ridge", "proximal"))
         check_choice("fit", "algorithm", self.algorithm, (1, 2))
         check_choice("fit", "optimizer", self.optimizer, ("sgd", "adam"))
-        check_choice("fit", "schedule", self.schedule, ("constant", "cosine"))
+        check_choice("fit", "schedule", self.schedule, get_args(Schedule))
         check_choice("fit", "accelerator", self.accelerator, ("auto", "cpu", "cuda"))
         if self.warmup is not None:
             check_count("fit", "warmup", self.warmup, minimum=0)
@@ -62,6 +75,15 @@ class FitConfig:
         check_count("fit", "seed", self.seed, minimum=0)
         if self.seed >= 2**63:
             raise ValueError(f"fit: `seed` must be below 2**63; got {self.seed}.")
+        check_count("fit", "period", self.period)
+        if self.patience is not None:
+            check_count("fit", "patience", self.patience)
+        if self.clip is not None:
+            check_positive("fit", "clip", self.clip)
+        if not 0 < self.factor < 1:
+            raise ValueError(f"fit: `factor` must lie between 0 and 1; got {self.factor!r}.")
+        if self.average is not None and not 0 <= self.average < 1:
+            raise ValueError(f"fit: `average` must be at least 0 and below 1; got {self.average!r}. Try 0.99.")
         if self.learning_rate is not None:
             check_positive("fit", "learning_rate", self.learning_rate)
         if self.strength is not None and self.method != "l2":

@@ -3,8 +3,10 @@
     run.json           versions, the model's builder, the data, every setting of the training
     history.csv        one row an epoch
     last.pt            checkpoint to resume from (weights, head state, optimizer, counters)
-    weights_best.pt    plain state_dict at the lowest validation error
-    weights_last.pt    plain state_dict after the last finished epoch
+    previous.pt        the checkpoint before it, used if last.pt is damaged
+    weights_best.pt    plain state_dict at the lowest validation error, as it was validated
+    weights_last.pt    plain state_dict after the last finished epoch, as it was validated
+    tensorboard/       the same figures as history.csv for TensorBoard, if it was asked for
     evaluation.nc      errors at several resolutions, written by `evaluate`
 
 The .pt files hold tensors and plain values only and load with ``torch.load(path, weights_only=True)``.
@@ -12,16 +14,12 @@ The .pt files hold tensors and plain values only and load with ``torch.load(path
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
-import pickle
 import platform
 import shutil
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -32,15 +30,25 @@ import xarray as xr
 from torch import Tensor, nn
 
 from data_gen.grid import resample
+from sciml_cf.checkpoints import CHECKPOINT_FILE, DAMAGED_FILE, PREVIOUS_FILE, read_tensors, write_atomically
 from sciml_cf.errors import CheckpointError, check_choice, check_count
 from sciml_cf.models import build_from
 
 RUN_FILE = "run.json"
 HISTORY_FILE = "history.csv"
-CHECKPOINT_FILE = "last.pt"
 EVALUATION_FILE = "evaluation.nc"
 REPORT_FOLDER = "report"
-_OWN_FILES = (RUN_FILE, HISTORY_FILE, CHECKPOINT_FILE, "weights_best.pt", "weights_last.pt", EVALUATION_FILE)
+TENSORBOARD_FOLDER = "tensorboard"
+_OWN_FILES = (
+    RUN_FILE,
+    HISTORY_FILE,
+    CHECKPOINT_FILE,
+    PREVIOUS_FILE,
+    DAMAGED_FILE,
+    "weights_best.pt",
+    "weights_last.pt",
+    EVALUATION_FILE,
+)
 Which = Literal["best", "last"]
 
 
@@ -73,6 +81,8 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
         raise ValueError(
             "fit: `resume` and `overwrite` must not both be set; got both. Continue the run or replace it."
         )
+    if resume and out.is_dir() and [entry.name for entry in out.iterdir()] == [RUN_FILE + ".part"]:
+        (out / (RUN_FILE + ".part")).unlink()  # killed while it wrote its first file
     occupied = out.is_dir() and any(out.iterdir())
     if occupied and not (resume or overwrite):
         raise FileExistsError(
@@ -80,7 +90,7 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
         )
     if resume and (out / RUN_FILE).exists():
         _check_same_settings(out, settings)
-        found = (out / CHECKPOINT_FILE).exists()
+        found = (out / CHECKPOINT_FILE).exists() or (out / PREVIOUS_FILE).exists()
         if not found and (out / "weights_last.pt").exists():
             raise CheckpointError(
                 f"fit: `resume` must find {CHECKPOINT_FILE} in {out}; it is missing. Use --overwrite."
@@ -109,9 +119,11 @@ def drop_run(folder: Path) -> None:
     """Delete a run folder's own files; the folder goes too unless it holds anything else."""
     if not (folder / RUN_FILE).is_file():
         return
-    shutil.rmtree(folder / REPORT_FOLDER, ignore_errors=True)
-    for name in _OWN_FILES:
+    for name in (REPORT_FOLDER, TENSORBOARD_FOLDER):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in reversed(_OWN_FILES):  # run.json last: what a kill leaves is still known for a run
         (folder / name).unlink(missing_ok=True)
+        (folder / (name + ".part")).unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()
 
@@ -222,58 +234,6 @@ def read_evaluation(run: Path | str) -> xr.Dataset:
 def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """Tensors of the model's state_dict, on the CPU, without the extras that some libraries add to theirs."""
     return {name: value.detach().cpu() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-
-
-def save_tensors(path: Path, content: dict[str, Any]) -> None:
-    """torch.save to a temporary file, flush to disk, then rename: the old file stays until the new one is whole."""
-    temporary = path.with_suffix(path.suffix + ".part")
-    with _interrupt_held():
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def _interrupt_held() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block: within torch.save it would come out as a RuntimeError."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if caught:
-        signal.raise_signal(signal.SIGINT)
-
-
-def read_tensors(path: Path) -> dict[str, Any]:
-    """What ``save_tensors`` wrote; runs no code from the file.
-
-    Raises:
-        CheckpointError: missing, truncated, or not a checkpoint.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"load: `run` must hold {path.name}; got {path.parent}. Did the first epoch finish?")
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-        if not isinstance(content, dict):
-            raise ValueError(f"holds a {type(content).__name__}")
-        return content
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise CheckpointError(f"load: {path} must be a whole checkpoint; it cannot be read ({reason}).") from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old or the new one, never half."""
-    temporary = path.with_suffix(path.suffix + ".part")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def load(run: Path | str, *, model: nn.Module | None = None, which: Which = "best") -> nn.Module:

@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from sciml_cf.averaging import WeightAverage
+from sciml_cf.batches import epoch_batches, mix_seed, sequential_batches
+from sciml_cf.checkpoints import choose_checkpoint, read_tensors, save_checkpoint, save_tensors
 from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged, check_choice
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormLoss, find_head
 from sciml_cf.metrics import mse
+from sciml_cf.processes import make_fabric, mean, share_buffers, total
 from sciml_cf.runs import (
-    CHECKPOINT_FILE,
+    TENSORBOARD_FOLDER,
     drop_evaluation,
     finish_run,
     plain_state_dict,
-    read_tensors,
     replaced_run,
-    save_tensors,
     start_run,
     write_history,
 )
+from sciml_cf.scalars import ScalarWriter, check_tensorboard
+from sciml_cf.schedules import learning_rate, should_stop
 
 _CHECK_EVERY = 20  # steps between looks at the loss
+_ORDER, _DROPOUT = 0, 1  # purposes of a seed
+_AVERAGE_BATCHES = 8  # on which the head of an averaged backbone is solved
+_CHECKPOINT_KEYS = frozenset(
+    {"epoch", "best", "first_loss", "rows", "model", "optimizer", "head", "trajectory", "average"}
+)
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,16 @@ def fit(
     overwrite: bool = False,
     describe: dict[str, Any] | None = None,
     progress: bool = True,
+    tensorboard: bool = False,
 ) -> History:
     """Train ``model`` to map x to y under the mean squared error; leaves it with the weights of the last epoch.
 
     Before each validation under Algorithm 2, the head is solved once more on the batch that comes next, so that it
     matches the backbone it is evaluated with; training then goes on from the head it had (arXiv:2510.04606,
-    Algorithm 2, line 10).
+    Algorithm 2, line 10). With ``config.average`` the same is done for the averaged backbone, under both algorithms.
+
+    Under torchrun every process takes its share of each batch: gradients are averaged (distributed data parallel) and
+    moments merged, so that k processes do what one does with the same ``batch_size``. All must see the run folder.
 
     Args:
         model: maps x to y; its last linear layer is the head.
@@ -77,15 +89,19 @@ def fit(
         overwrite: replace a run that is already there.
         describe: {"model": ..., "data": ...} stored in run.json, so that ``load`` can build the model again.
         progress: show a progress bar on standard error.
+        tensorboard: write the figures of history.csv to the folder ``tensorboard`` of the run as well.
     Returns:
         History.
     Raises:
         TrainingDiverged: the loss left the finite range; the folder keeps the last good checkpoint.
         CheckpointError, FileExistsError, FileNotFoundError: the run folder cannot be used.
+        ImportError: ``tensorboard`` was asked for and is not installed.
     """
-    return _Training(model, train, validation, config.resolved(), Path(out), head, progress).run(
-        resume=resume, overwrite=overwrite, describe=describe or {}
-    )
+    if tensorboard:
+        check_tensorboard()
+    training = _Training(model, train, validation, config.resolved(), Path(out), head, progress)
+    training.start(resume=resume, overwrite=overwrite, describe=describe or {})
+    return training.run(tensorboard=tensorboard)
 
 
 class _Training:
@@ -105,7 +121,7 @@ class _Training:
         self.data, self.num_samples = train, len(cast(Sized, train))
         if min(self.num_samples, len(cast(Sized, validation))) == 0:
             raise ValueError("fit: `train` and `validation` must each hold at least one sample; got an empty dataset.")
-        self.fabric = _make_fabric(config.accelerator)
+        self.fabric = make_fabric(config.accelerator)
         self.batch_size = min(config.batch_size, self.num_samples)
         self.steps_per_epoch = self.num_samples // self.batch_size
         self.loss = self._make_loss(head)
@@ -113,42 +129,55 @@ class _Training:
         self.model, self.optimizer = self.fabric.setup(model, _make_optimizer(parameters, config))
         if self.loss is not None:
             self.loss.to(self.fabric.device)
-        self.validation = self._loader(
-            validation, [list(part) for part in _chunks(range(len(cast(Sized, validation))), max(self.batch_size, 32))]
+        self.average = None if config.average is None else WeightAverage(model, config.average)
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        batches = sequential_batches(
+            len(cast(Sized, validation)), max(self.batch_size // world, 32), rank=rank, world=world
         )
-        if config.batch_size % self.fabric.world_size:
+        self.validation = self._loader(validation, batches)
+        if self.batch_size % world:
             raise ValueError(
-                f"fit: `batch_size` must be a multiple of the number of processes, {self.fabric.world_size}; "
-                f"got {config.batch_size}."
+                f"fit: `batch_size` must be a multiple of the number of processes, {world}; got {self.batch_size} "
+                f"(of {self.num_samples} samples)."
             )
         self.epoch, self.best, self.first_loss, self.rows = 0, math.inf, math.nan, []
 
-    def run(self, *, resume: bool, overwrite: bool, describe: dict[str, Any]) -> History:
+    def start(self, *, resume: bool, overwrite: bool, describe: dict[str, Any]) -> None:
+        """Make the run folder ready, or go back to its checkpoint."""
         settings = {"fit": asdict(self.config), "model": describe.get("model"), "data": describe.get("data")}
-        found = False
+        checkpoint = None
         if self.fabric.is_global_zero:
-            found = start_run(self.out, settings, resume=resume, overwrite=overwrite)
-        if self.fabric.broadcast(found):
-            self._load()
-        elif self.fabric.is_global_zero:
-            self._save(improved=False)
-        steps = self.config.epochs * self.steps_per_epoch
+            if start_run(self.out, settings, resume=resume, overwrite=overwrite):
+                checkpoint = choose_checkpoint(self.out, _CHECKPOINT_KEYS)
+            else:
+                self._save(improved=False)
+        checkpoint = self.fabric.broadcast(checkpoint)
+        if checkpoint:
+            self._load(self.out / checkpoint)
+
+    def run(self, *, tensorboard: bool) -> History:
+        """All epochs that are left."""
+        first = self.fabric.is_global_zero
+        writer = ScalarWriter(self.out / TENSORBOARD_FOLDER, epoch=self.epoch) if tensorboard and first else None
         bar = tqdm(
-            total=steps,
+            total=self.config.epochs * self.steps_per_epoch,
             initial=self.epoch * self.steps_per_epoch,
             desc=f"train {self.config.method}",
             unit="step",
-            disable=not (self.progress and self.fabric.is_global_zero),
+            disable=not (self.progress and first),
         )
-        with bar:
-            while self.epoch < self.config.epochs:
+        with bar, closing(writer) if writer else nullcontext():
+            while not self._done():
                 with torch.random.fork_rng():  # dropout and the like depend on the seed and the epoch alone
-                    torch.manual_seed(self._seed(1))
+                    own = () if first else (self.fabric.global_rank,)
+                    torch.manual_seed(mix_seed(self.config.seed, self.epoch, _DROPOUT, *own))
                     self._one_epoch(bar)
+                if writer:
+                    writer.write(self.rows[-1])
                 bar.set_postfix(epoch=self.epoch, validation_mse=f"{self.rows[-1]['validation_mse']:.3g}")
         if self.loss is not None:
             self.loss.head.detach()
-        if self.fabric.is_global_zero:
+        if first:
             finish_run(self.out)
         self.fabric.barrier()
         return History(tuple(self.rows))
@@ -163,6 +192,8 @@ class _Training:
             self._set_learning_rate(step)
             try:
                 losses.append(self._step(batch["x"], batch["y"]))
+                if self.average is not None:
+                    self.average.update()
             except NotPositiveDefinite as error:
                 if index == self.epoch == 0 or "dependent" in str(error):  # the data or the strength, not the rate
                     raise
@@ -171,7 +202,7 @@ class _Training:
                 self._check(losses[-_CHECK_EVERY:], step)
             bar.update()
         self._check(losses, (self.epoch + 1) * self.steps_per_epoch - 1)
-        trajectory = self._solve_ahead()
+        own = self._take_evaluated_weights()
         error = self._validate()
         if not math.isfinite(error):
             raise self._diverged((self.epoch + 1) * self.steps_per_epoch - 1, f"validation error {error}")
@@ -180,7 +211,7 @@ class _Training:
             "epoch": self.epoch,
             "steps": self.epoch * self.steps_per_epoch,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "train_loss": cast(Tensor, self.fabric.all_reduce(torch.stack(losses).mean())).item(),
+            "train_loss": mean(torch.stack(losses).mean()).item(),
             "validation_mse": error,
         }
         if self.loss is not None:
@@ -191,9 +222,9 @@ class _Training:
         self.rows.append(row)
         improved, self.best = error < self.best, min(error, self.best)
         if self.fabric.is_global_zero:
-            self._save(improved=improved, head=trajectory)
-        if trajectory is not None and self.loss is not None and self.epoch < self.config.epochs:
-            self.loss.head.restore(trajectory)
+            self._save(improved=improved, own=own)
+        if not self._done():
+            self._go_back(own)
 
     # One step of each method: the mean squared error of the batch, detached.
 
@@ -213,37 +244,61 @@ class _Training:
         self.optimizer.zero_grad()
         if loss.requires_grad:
             self.fabric.backward(loss)
+            if self.config.clip is not None:
+                self.fabric.clip_gradients(
+                    self.model, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False
+                )
             self.optimizer.step()
         return loss.detach()
 
-    def _solve_ahead(self) -> dict[str, Tensor] | None:
-        """Solve the head on the next batch for evaluation; returns the state to go back to (Algorithm 2 only)."""
-        if self.loss is None or self.config.algorithm == 1:
-            return None
-        head = self.loss.head
-        trajectory = head.state()
-        batch = next(iter(self._batches(self.epoch + 1)))
-        self.model.eval()
-        with torch.no_grad(), head.recording():
-            head.update(batch["y"], prediction=self.model(batch["x"]))
-        return trajectory
+    def _take_evaluated_weights(self) -> dict[str, Any]:
+        """Put the weights to evaluate into the model; returns those that training goes on from, for ``_go_back``."""
+        share_buffers(self.raw_model)
+        own: dict[str, Any] = {"head": None if self.loss is None else self.loss.head.state(), "weights": None}
+        if self.average is not None:
+            own["weights"] = self.average.swap_in()
+        if self.loss is not None and (self.average is not None or self.config.algorithm == 2):
+            self._solve_ahead(self.loss, 1 if self.average is None else _AVERAGE_BATCHES)
+        return own
+
+    def _go_back(self, own: dict[str, Any]) -> None:
+        if own["weights"] is not None:
+            self.raw_model.load_state_dict(own["weights"])
+        if own["head"] is not None:
+            cast(ClosedFormLoss, self.loss).head.restore(own["head"])
+
+    def _solve_ahead(self, loss: ClosedFormLoss, count: int) -> None:
+        """Solve the head on the batches that come next, for evaluation."""
+        self.raw_model.eval()
+        with torch.no_grad(), loss.head.recording():
+            for batch in islice(self._batches(self.epoch + 1), count):
+                loss.head.accumulate(batch["y"], prediction=self.raw_model(batch["x"]))
+            loss.head.update()
 
     def _validate(self) -> float:
-        self.model.eval()
-        total, count = 0.0, 0
+        self.raw_model.eval()
+        error, count = 0.0, 0
         with torch.no_grad():
             for batch in self.validation:
-                total += mse(self.model(batch["x"]), batch["y"]).double().sum().item()
+                error += mse(self.raw_model(batch["x"]), batch["y"]).double().sum().item()
                 count += len(batch["x"])
-        return total / count
+        sums = total(torch.tensor([error, count], dtype=torch.float64, device=self.fabric.device))
+        return (sums[0] / sums[1]).item()
 
-    def _check(self, losses: list[Tensor], step: int) -> None:
-        values = torch.stack(losses)
+    def _check(self, losses: Sequence[Tensor], step: int) -> None:
+        """Raise TrainingDiverged in every process alike: what is judged is the loss of the whole batch."""
+        values = mean(torch.stack(list(losses)))
         if math.isnan(self.first_loss):
             self.first_loss = values[0].item()
         worst = values.max().item() if bool(torch.isfinite(values).all()) else math.nan
         if not worst <= 1e6 * max(self.first_loss, 1e-300):
             raise self._diverged(step, f"training loss {worst}")
+
+    def _done(self) -> bool:
+        return self.epoch >= self.config.epochs or should_stop(self._errors(), self.config.patience)
+
+    def _errors(self) -> list[float]:
+        return [row["validation_mse"] for row in self.rows]
 
     def _diverged(self, step: int, what: str) -> TrainingDiverged:
         old = replaced_run(self.out)
@@ -254,10 +309,7 @@ class _Training:
         )
 
     def _set_learning_rate(self, step: int) -> None:
-        rate = cast(float, self.config.learning_rate)
-        if self.config.schedule == "cosine":
-            rate *= 0.5 * (1 + math.cos(math.pi * step / (self.config.epochs * self.steps_per_epoch)))
-        rate *= min(1.0, (step + 1) / max(self.config.warmup or 0, 1))
+        rate = learning_rate(self.config, step, self.steps_per_epoch, self._errors())
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
@@ -273,32 +325,29 @@ class _Training:
         return ClosedFormLoss(cast(Any, head), self.config.rule())
 
     def _batches(self, epoch: int) -> Iterator[dict[str, Tensor]]:
-        """The batches of one epoch, in an order that depends on the seed and the epoch alone."""
-        size, world, rank = self.batch_size, self.fabric.world_size, self.fabric.global_rank
-        generator = torch.Generator().manual_seed(self._seed(0, epoch))
-        order = torch.randperm(self.num_samples, generator=generator).tolist()
-        batches = [order[start : start + size] for start in range(0, self.steps_per_epoch * size, size)]
-        return iter(self._loader(self.data, [batch[rank::world] for batch in batches]))
-
-    def _seed(self, purpose: int, epoch: int | None = None) -> int:
-        """A seed for one purpose (0 the order of samples, 1 randomness in the model) in one epoch."""
-        words = [self.config.seed, self.epoch if epoch is None else epoch, purpose]
-        return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
+        """The batches of one epoch, this process's share of each."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        seed = mix_seed(self.config.seed, epoch, _ORDER)
+        batches = epoch_batches(self.num_samples, self.batch_size, seed=seed, rank=rank, world=world)
+        return iter(self._loader(self.data, batches))
 
     def _loader(self, data: Dataset[dict[str, Tensor]], batches: list[list[int]]) -> Any:
         loader = DataLoader(data, batch_sampler=batches)
         return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 
-    def _save(self, *, improved: bool, head: dict[str, Tensor] | None = None) -> None:
+    def _save(self, *, improved: bool, own: dict[str, Any] | None = None) -> None:
         weights = plain_state_dict(self.raw_model)
+        own = own or {"head": None if self.loss is None else self.loss.head.state(), "weights": None}
         content: dict[str, Any] = {
             "epoch": self.epoch,
             "best": self.best,
             "first_loss": self.first_loss,
             "rows": self.rows,
             "model": weights,
+            "trajectory": own["weights"],
+            "average": None if self.average is None else self.average.state(),
             "optimizer": self.optimizer.state_dict(),
-            "head": None if self.loss is None else (head or self.loss.head.state()),
+            "head": own["head"],
         }
         write_history(self.out, self.rows)
         if self.epoch:
@@ -306,19 +355,21 @@ class _Training:
         if improved:
             save_tensors(self.out / "weights_best.pt", weights)
         # Last, so that a checkpoint never runs ahead of the files it belongs to.
-        save_tensors(self.out / CHECKPOINT_FILE, content)
+        save_checkpoint(self.out, content)
 
-    def _load(self) -> None:
-        content = read_tensors(self.out / CHECKPOINT_FILE)
+    def _load(self, path: Path) -> None:
+        content = read_tensors(path)
         self.raw_model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
-        if self.loss is not None:
-            self.loss.head.restore({name: value.to(self.fabric.device) for name, value in content["head"].items()})
+        if self.average is not None:
+            self.average.restore(content["average"])
         self.epoch, self.best, self.first_loss = content["epoch"], content["best"], content["first_loss"]
         self.rows = content["rows"]
-        if self.epoch >= self.config.epochs:  # nothing is left to do: the weights as they were evaluated
-            self.raw_model.load_state_dict(content["model"])
-        elif self.fabric.is_global_zero:
+        if self._done():  # nothing is left to do: the weights as they were evaluated
+            return
+        head = content["head"] and {name: value.to(self.fabric.device) for name, value in content["head"].items()}
+        self._go_back({"weights": content["trajectory"], "head": head})
+        if self.fabric.is_global_zero:
             drop_evaluation(self.out)
 
 
@@ -327,19 +378,3 @@ def _make_optimizer(parameters: list[nn.Parameter], config: FitConfig) -> torch.
     if config.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=rate)
     return torch.optim.SGD(parameters, lr=rate, momentum=0.9, nesterov=True)
-
-
-def _chunks(indices: range, size: int) -> Iterator[range]:
-    return (indices[start : start + size] for start in range(0, len(indices), size))
-
-
-def _make_fabric(accelerator: str) -> Fabric:
-    """One device, or under torchrun the device of this process."""
-    launched = torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise ValueError("fit: `accelerator` must be one that this machine has; got 'cuda' without a CUDA GPU.")
-    fabric = Fabric(accelerator=accelerator, devices=int(os.environ["LOCAL_WORLD_SIZE"]) if launched else 1)
-    fabric.launch()
-    return fabric

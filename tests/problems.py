@@ -40,3 +40,12 @@ class Shifted(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {"x": self.x[index], "y": self.y[index]}
+
+
+class Points(Shifted):
+    """Rows of three inputs and two smooth targets, float64."""
+
+    def __init__(self, samples: int, *, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.x = torch.rand(samples, 3, dtype=torch.float64, generator=generator)
+        self.y = torch.stack([torch.sin(4 * self.x[:, 0]) * self.x[:, 1], self.x[:, 2].square()], dim=1)

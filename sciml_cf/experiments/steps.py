@@ -31,6 +31,7 @@ def train_on_file(
     resume: bool = False,
     overwrite: bool = False,
     facts: Facts | None = None,
+    tensorboard: bool = False,
 ) -> History:
     """Train a Fourier neural operator on a data file; channels follow from the file, ``model`` sets the rest.
 
@@ -63,6 +64,7 @@ def train_on_file(
         resume=resume,
         overwrite=overwrite,
         describe=description,
+        tensorboard=tensorboard,
     )
 
 

@@ -15,7 +15,7 @@ from scipy.io import savemat
 
 from data_gen import open_dataset
 from sciml_cf.cli import main
-from sciml_cf.runs import load, predict, read_tensors
+from sciml_cf.runs import load, predict, read_settings, read_tensors
 
 
 def call(capsys, *words):
@@ -318,3 +318,20 @@ def test_generated_file_opens_everywhere(burgers_file):
             assert data["u"].dims == ("sample", "x") and data["u"].attrs["units"] is not None
     with open_dataset(burgers_file) as data:
         assert data.parameters == {"viscosity": 0.1}
+
+
+def test_train_takes_the_settings_of_fit_as_flags_and_from_a_file(capsys, burgers_file, tmp_path):
+    config = tmp_path / "train.toml"
+    config.write_text('schedule = "plateau"\nperiod = 3\npatience = 7\naverage = 0.5\nclip = 2.0\n')
+    words = ("train", "--data", burgers_file, "--out", tmp_path / "run", *SMALL, "--epochs", 2, "--config", config)
+    assert call(capsys, *words, "--factor", 0.25, "--average", 0.9)[0] == 0
+    stored = read_settings(tmp_path / "run")["fit"]
+    wanted = {"schedule": "plateau", "period": 3, "factor": 0.25, "patience": 7, "average": 0.9, "clip": 2.0}
+    assert {key: stored[key] for key in wanted} == wanted
+
+
+def test_missing_tensorboard_is_one_line(capsys, burgers_file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    words = ("train", "--data", burgers_file, "--out", tmp_path / "run", *SMALL, "--tensorboard")
+    status, _, error = call(capsys, *words)
+    assert status == 2 and "pip install" in error and len(error.splitlines()) == 1

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from sciml_cf.checkpoints import read_tensors, save_tensors
 from sciml_cf.errors import CheckpointError, TrainingDiverged
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormHead, Proximal, find_head
 from sciml_cf.head.layout import read_head
 from sciml_cf.models import FNOConfig, describe
-from sciml_cf.runs import load, plain_state_dict, read_history, read_settings, read_tensors, save_tensors, write_history
+from sciml_cf.runs import load, plain_state_dict, read_history, read_settings, write_history
 from sciml_cf.train import fit
 from tests.problems import Shifted, mlp
 
@@ -224,7 +225,7 @@ class Torn(RuntimeError):
     pass
 
 
-@pytest.mark.parametrize("name", ["last.pt", "weights_last.pt", "history.csv"])
+@pytest.mark.parametrize("name", ["last.pt", "previous.pt", "weights_last.pt", "history.csv"])
 def test_files_are_whole_when_writing_fails_halfway(name, tmp_path, monkeypatch):
     train(tmp_path / "run")
     before = (tmp_path / "run" / name).read_bytes()
@@ -364,7 +365,12 @@ def test_own_model_needs_its_own_constructor_to_load(tmp_path):
         ({"method": "newton"}, "`method` must be one of 'l2', 'ridge', 'proximal'"),
         ({"algorithm": 3}, "`algorithm` must be one of 1, 2"),
         ({"optimizer": "lbfgs"}, "`optimizer`"),
-        ({"schedule": "step"}, "`schedule`"),
+        ({"schedule": "linear"}, "`schedule` must be one of 'constant', 'cosine', 'step', 'plateau'"),
+        ({"period": 0}, "`period`"),
+        ({"factor": 1.0}, "`factor` must lie between 0 and 1; got 1.0"),
+        ({"patience": 0}, "`patience` must be an integer of at least 1"),
+        ({"clip": 0.0}, "`clip` must be a finite number above 0"),
+        ({"average": 1.0}, "`average` must be at least 0 and below 1; got 1.0"),
         ({"seed": -1}, "`seed`"),
         ({"warmup": -1}, "`warmup`"),
     ],
@@ -405,7 +411,7 @@ def test_model_is_deep_copied_with_its_head(tmp_path):
 def test_interrupt_while_saving_waits_for_the_whole_file(tmp_path, monkeypatch):
     import signal
 
-    from sciml_cf import runs
+    from sciml_cf import checkpoints as runs
 
     save = torch.save
 

@@ -1,0 +1,55 @@
+"""What training in several processes needs beyond one: the launch, and the same judgement in each of them."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+
+def make_fabric(accelerator: str) -> Fabric:
+    """One device, or under torchrun the device of this process (distributed data parallel)."""
+    launched = dist.is_available() and dist.is_torchelastic_launched()
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ValueError("fit: `accelerator` must be one that this machine has; got 'cuda' without a CUDA GPU.")
+    local = int(os.environ["LOCAL_WORLD_SIZE"]) if launched else 1
+    nodes = int(os.environ["WORLD_SIZE"]) // local if launched else 1
+    fabric = Fabric(accelerator=accelerator, devices=local, num_nodes=nodes)
+    fabric.launch()
+    return fabric
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes files and prints: the only one, or rank 0 under torchrun."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum over all processes, the same to the bit in each; the values themselves if there is one process."""
+    if _alone():
+        return values
+    values = values.clone()
+    dist.all_reduce(values)
+    return values
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean over all processes, the same to the bit in each; the values themselves if there is one process."""
+    return values if _alone() else total(values) / dist.get_world_size()
+
+
+@torch.no_grad()
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the buffers of the first (running statistics differ between shares of a batch)."""
+    if not _alone():
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def _alone() -> bool:
+    return not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
