@@ -1,0 +1,194 @@
+"""The same FNO, batches and head in four loops: a plain one, neuralop's Trainer, and Lightning's in two ways."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from sciml_cf import ClosedFormHead, ClosedFormLoss, FieldDataset
+from sciml_cf.head import find_head
+from tests.loops import RULE, SMALL, backbone, neuralop_trainer, plain_loop
+
+L = pytest.importorskip("lightning.pytorch")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:FNO.forward"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),  # Lightning 2.6 with torch 2.13
+    pytest.mark.filterwarnings("ignore:Checkpoint directory"),
+    pytest.mark.filterwarnings("ignore:You defined a `validation_step`"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:The number of training batches"),
+]
+
+
+@pytest.fixture(scope="module")
+def loader(burgers_file):
+    return DataLoader(FieldDataset(burgers_file, "all", resolution=64), batch_size=8)
+
+
+class Unaware(L.LightningModule):
+    """Somebody's module: it knows nothing of heads, and gives its optimizer every parameter."""
+
+    def __init__(self, model, weight_decay=0.0):
+        super().__init__()
+        self.model, self.weight_decay, self.values = model, weight_decay, []
+        self.criterion = nn.MSELoss()
+
+    def forward(self, x):
+        return self.model(x)
+
+    def training_step(self, batch, index):
+        value = self.criterion(self(batch["x"]), batch["y"])
+        self.values.append(value.item())
+        return value
+
+    def validation_step(self, batch, index):
+        self.log("mse", self.criterion(self(batch["x"]), batch["y"]), batch_size=len(batch["y"]))
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=3e-3, weight_decay=self.weight_decay)
+
+
+class Aware(Unaware):
+    """One's own module, with ClosedFormLoss in its training step."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.criterion = ClosedFormLoss(find_head(model), RULE)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(backbone(self), lr=3e-3)
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["state_dict"].pop("_metadata")  # neuralop's, which its loading does not expect
+
+
+def lightning_trainer(module, loader, epochs=4, *, validation=None, resume=None, callbacks=(), **settings):
+    settings = {"enable_checkpointing": False, **settings}
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
+    trainer.fit(module, loader, validation, ckpt_path=resume, weights_only=True)
+    return trainer
+
+
+def closed_form(**settings):
+    from sciml_cf.adapters.lightning import ClosedFormCallback
+
+    return ClosedFormCallback(RULE, **settings)
+
+
+def test_lightning_takes_the_steps_of_a_plain_loop_and_of_neuralop(loader):
+    expected = plain_loop(SMALL.build(seed=1), loader)
+    theirs, _ = neuralop_trainer(SMALL.build(seed=1), loader)
+    own, unaware = Aware(SMALL.build(seed=1)), Unaware(SMALL.build(seed=1))
+    lightning_trainer(own, loader)
+    lightning_trainer(unaware, loader, callbacks=[closed_form()])
+    assert len(expected) == 20
+    for values in (theirs, own.values, unaware.values):
+        np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def reference(model, loader, *, algorithm, group=1, steps=8):
+    """ClosedFormHead in a loop of one's own, `group` batches a step."""
+    head = ClosedFormHead(find_head(model), RULE)
+    optimizer = torch.optim.Adam(backbone(model), lr=3e-3)
+    batches = list(loader) * 8
+    values = []
+    for step in range(steps):
+        optimizer.zero_grad()
+        group_of_batches = batches[step * group : (step + 1) * group]
+        for batch in group_of_batches:
+            if algorithm == 2:
+                with torch.no_grad():
+                    head.update(batch["y"], prediction=model(batch["x"]))
+            loss = nn.functional.mse_loss(model(batch["x"]), batch["y"])
+            (loss / group).backward()
+            values.append(loss.item())
+        optimizer.step()
+        if algorithm == 1:
+            with torch.no_grad():
+                for batch in group_of_batches:
+                    head.accumulate(batch["y"], prediction=model(batch["x"]))
+                head.update()
+    return values
+
+
+@pytest.mark.parametrize("algorithm", [1, 2])
+@pytest.mark.parametrize("group", [1, 5])
+def test_callback_is_the_algorithm_also_under_accumulation(loader, algorithm, group):
+    expected = reference(SMALL.build(seed=1), loader, algorithm=algorithm, group=group)
+    module = Unaware(SMALL.build(seed=1))
+    lightning_trainer(
+        module, loader, 8, callbacks=[closed_form(algorithm=algorithm)], accumulate_grad_batches=group, max_steps=8
+    )
+    np.testing.assert_allclose(module.values, expected, rtol=1e-5)
+
+
+def test_no_optimizer_and_no_validation_changes_the_head(loader):
+    module = Unaware(SMALL.build(seed=1), weight_decay=0.5)
+    callback = closed_form(head="model.projection.fcs.1")
+    solved = []
+
+    class Watch(L.Callback):
+        def on_train_batch_end(self, *_):
+            solved.append((callback.head.state()["head"].float(), weight()))
+
+        def on_validation_end(self, *_):
+            solved.append((callback.head.state()["head"].float(), weight()))
+
+    def weight():
+        layer = module.model.projection.fcs[-1]
+        return torch.cat([layer.weight.detach()[0], layer.bias.detach()[:, None]])
+
+    lightning_trainer(
+        module,
+        loader,
+        2,
+        validation=loader,
+        callbacks=[callback, Watch()],
+        num_sanity_val_steps=1,
+        gradient_clip_val=0.1,
+    )
+    assert len(solved) == 1 + 2 * (5 + 1)
+    assert not solved[0][0].any() and solved[1][0].any()  # the sanity check before training solves nothing
+    assert all(torch.equal(state, present) for state, present in solved)
+    assert torch.equal(solved[-1][0], solved[-2][0])
+    assert callback.head is None and module.model.projection.fcs[-1].weight.requires_grad
+
+
+@pytest.mark.parametrize("kind", ["loss", "callback"])
+def test_lightning_checkpoint_resumes_to_the_same_losses(loader, tmp_path, kind):
+    def make(seed):
+        model = SMALL.build(seed=seed)
+        return (Aware(model), []) if kind == "loss" else (Unaware(model), [closed_form()])
+
+    settings = {"enable_checkpointing": True, "default_root_dir": tmp_path}
+    whole, callbacks = make(1)
+    lightning_trainer(whole, loader, 4, callbacks=callbacks)
+    first, callbacks = make(1)
+    lightning_trainer(first, loader, 2, callbacks=callbacks, **settings)
+    (file,) = tmp_path.rglob("*.ckpt")
+    second, callbacks = make(2)
+    lightning_trainer(second, loader, 4, callbacks=callbacks, resume=file, **settings)
+    np.testing.assert_array_equal(first.values + second.values, whole.values)
+
+
+def test_callback_names_what_is_wrong(loader):
+    with pytest.raises(ValueError, match="ClosedFormCallback: `algorithm` must be one of 1, 2; got 3"):
+        closed_form(algorithm=3)
+    with pytest.raises(
+        ValueError, match="ClosedFormCallback: `head` must be one of .*'model.projection.fcs.1'; got 'readout'"
+    ):
+        lightning_trainer(Unaware(SMALL.build()), loader, callbacks=[closed_form(head="readout")])
+    with pytest.raises(TypeError, match="ClosedFormCallback: `batch` must be .* got list. Pass pair="):
+        lightning_trainer(Unaware(SMALL.build()), [torch.zeros(2, 1, 64)], callbacks=[closed_form()])
+    with pytest.raises(ValueError, match=r"`pair` must give y shaped like module\(x\), \(8, 1, 64\); got \(8, 64\)"):
+        squeezed = closed_form(pair=lambda batch: (batch["x"], batch["y"][:, 0]))
+        lightning_trainer(Unaware(SMALL.build()), loader, callbacks=[squeezed])
