@@ -34,7 +34,7 @@ class Recorded(nn.Module):
         return value
 
 
-def plain_loop(model, loader, epochs=4):
+def plain_loop(model, loader, epochs=4, *, return_head=False):
     loss = Recorded(ClosedFormLoss(find_head(model), RULE))
     optimizer = torch.optim.Adam(backbone(model), lr=3e-3)
     for _ in range(epochs):
@@ -42,14 +42,15 @@ def plain_loop(model, loader, epochs=4):
             optimizer.zero_grad()
             loss(model(batch["x"]), batch["y"]).backward()
             optimizer.step()
-    return loss.values
+    return (loss.values, loss.loss.head.state()["head"]) if return_head else loss.values
 
 
-def neuralop_trainer(model, loader, epochs=4, *, processor=None, tests=None, loss=None, **settings):
+def neuralop_trainer(model, loader, epochs=4, *, processor=None, tests=None, loss=None, cosine=False, **settings):
     loss = loss or NeuralopLoss(model, RULE)
     recorded = Recorded(loss)
     optimizer = torch.optim.Adam(backbone(model), lr=3e-3)
-    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    schedulers = torch.optim.lr_scheduler
+    scheduler = schedulers.CosineAnnealingLR(optimizer, epochs) if cosine else schedulers.ConstantLR(optimizer, 1.0)
     trainer = neuralop.Trainer(model=model, n_epochs=epochs, data_processor=processor)
     report = trainer.train(
         loader, tests or {}, optimizer, scheduler, training_loss=recorded, eval_losses={"mse": loss}, **settings

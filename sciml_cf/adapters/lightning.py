@@ -45,8 +45,10 @@ class ClosedFormCallback(Callback):
     pass without gradients beside the module's own; ClosedFormLoss inside the ``training_step`` saves it.
 
     The layer's parameters stop requiring gradients before the module configures its optimizers, so they are in none
-    that asks for this, and no optimizer changes them. Validation and testing solve nothing. The rule's state is in
-    Lightning's checkpoints. With ``accumulate_grad_batches=k``, algorithm 1 solves once, on the moments of all k
+    that asks for this, and no optimizer changes them. Validation and test data are never solved on. Under algorithm 2
+    the head is solved once more on the last training batch before it is evaluated or saved, so that it matches the
+    backbone; training then goes on from the head it had. Lightning's checkpoints hold that head, and the rule's state
+    to go on with. With ``accumulate_grad_batches=k``, algorithm 1 solves once, on the moments of all k
     batches (exactly the step of a k times larger batch, and k batches are kept for it); algorithm 2 updates the head
     at each of the k. Under several processes the moments of all are summed.
 
@@ -81,6 +83,8 @@ class ClosedFormCallback(Callback):
         self.head: ClosedFormHead | None = None
         self._waiting: list[Pair] = []  # batches since the optimizer's last step, under algorithm 1
         self._steps = 0
+        self._last: Pair | None = None
+        self._trajectory: dict[str, Tensor] | None = None  # the state to go on with, while the head is ahead of it
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -90,12 +94,17 @@ class ClosedFormCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._bound().to(pl_module.device)
-        self._waiting, self._steps = [], trainer.global_step
+        self._waiting, self._steps, self._last = [], trainer.global_step, None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if self.algorithm == 2:
-            self._accumulate(trainer, pl_module, self.pair(batch))
-            self._bound().update()
+        if self.algorithm == 1:
+            return
+        if self._trajectory is not None:
+            self._bound().restore(self._trajectory)
+            self._trajectory = None
+        self._last = self.pair(batch)
+        self._accumulate(trainer, pl_module, self._last)
+        self._bound().update()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -111,21 +120,42 @@ class ClosedFormCallback(Callback):
         self._bound().update()
         self._waiting, self._steps = [], trainer.global_step
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._solve_ahead(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._solve_ahead(trainer, pl_module)
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self.head is not None and stage == "fit":
             self.head.detach()
-            self.head = None
+            self.head = self._last = self._trajectory = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # neuralop's models add their constructor's arguments here, which neither torch nor Lightning then loads.
         checkpoint["state_dict"].pop("_metadata", None)
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self.head is None else dict(self.head.state_dict())
+        return {} if self.head is None else dict(self._trajectory or self.head.state())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if self.head is not None and state_dict:
-            self.head.load_state_dict(state_dict)
+            device = self.head.layer.weight.device
+            self.head.restore({name: value.to(device) for name, value in state_dict.items()})
+
+    def _solve_ahead(self, trainer: Trainer, module: LightningModule) -> None:
+        """Algorithm 2, line 10, on the last batch."""
+        if self._last is None or self._trajectory is not None:
+            return
+        modes = {part: part.training for part in module.modules()}
+        self._trajectory = self._bound().state()
+        module.eval()
+        # Validation runs in inference mode, whose tensors could not be trained with afterwards.
+        with torch.inference_mode(False), self._bound().recording():
+            self._accumulate(trainer, module, self._last)
+            self._bound().update()
+        for part, training in modes.items():
+            part.training = training
 
     def _accumulate(self, trainer: Trainer, module: LightningModule, pair: Pair) -> None:
         x, y = pair
