@@ -79,19 +79,35 @@ def test_neuralop_trainer_resumes_to_the_same_losses(loader, tmp_path):
     np.testing.assert_array_equal(values, expected[10:])
 
 
-def test_neuralop_loss_solves_two_dimensions_and_two_outputs():
-    config = FNOConfig(out_channels=2, width=8, modes=4, layers=1, num_dims=2)
-    model, x = config.build(), torch.randn(3, 1, 16, 12, generator=torch.Generator().manual_seed(0))
-    y = torch.cat([x.roll(1, -1), x.roll(2, -2)], dim=1)
+@pytest.mark.parametrize("points", [(16, 12), (6, 4, 5)])
+def test_neuralop_loss_solves_several_dimensions_and_two_outputs(points):
+    config = FNOConfig(out_channels=2, width=8, modes=2, layers=1, num_dims=len(points))
+    model, x = config.build(), torch.randn(3, 1, *points, generator=torch.Generator().manual_seed(0))
+    y, seen = torch.cat([x.roll(1, -1), x.roll(2, -2)], dim=1), []
     loss = NeuralopLoss(model, Proximal(strength=1e-8))
-    seen = []
-    handle = model.projection.fcs[-1].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
+    model.projection.fcs[-1].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0].detach()))
     value = loss(model(x), y=y, x=x)
-    handle.remove()
-    rows = torch.cat([seen[0], torch.ones(3, 1, 192)], dim=1).movedim(1, -1).reshape(576, -1).double().detach()
-    wanted = y.movedim(1, -1).reshape(576, 2).double()
+    rows = torch.cat([seen[0], torch.ones_like(seen[0][:, :1])], dim=1).movedim(1, -1).flatten(0, 1).double()
+    wanted = y.movedim(1, -1).reshape(-1, 2).double()
     best = rows @ torch.linalg.lstsq(rows, wanted).solution
     assert value.item() == pytest.approx((best - wanted).square().mean().item(), rel=1e-3)
+
+
+def test_neuralop_processor_that_changes_the_prediction_in_training_is_refused(loader):
+    class Scaled(neuralop.data.transforms.data_processors.DefaultDataProcessor):
+        def postprocess(self, output, data_dict):
+            return 2 * output, data_dict
+
+    with pytest.raises(ValueError, match="the prediction must be the layer's own output"):
+        neuralop_trainer(SMALL.build(seed=1), loader, processor=Scaled())
+
+
+def test_neuralop_loss_refuses_targets_of_another_shape():
+    model, x = SMALL.build(), torch.zeros(2, 1, 64)
+    with pytest.raises(
+        ValueError, match=r"NeuralopLoss: `y` must be shaped like the prediction \(2, 1, 64\); got \(2, 64"
+    ):
+        NeuralopLoss(model, RULE)(model(x), y=x[:, 0])
 
 
 def test_neuralop_loss_names_a_head_that_is_not_there():

@@ -176,6 +176,17 @@ def test_callback_evaluates_the_head_that_fits_the_backbone(loader):
     )
 
 
+def test_lightning_checkpoint_holds_the_model_that_was_evaluated(loader, tmp_path):
+    module, best = Unaware(SMALL.build(seed=1)), L.callbacks.ModelCheckpoint(tmp_path, monitor="mse")
+    settings = {"enable_checkpointing": True, "validation": loader}
+    lightning_trainer(module, loader, 3, callbacks=[best, closed_form()], **settings)
+    saved = Unaware(SMALL.build(seed=2))
+    saved.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
+    with torch.no_grad():
+        error = nn.functional.mse_loss(saved.eval()(loader.dataset.x), loader.dataset.y)
+    assert error.item() == pytest.approx(best.best_model_score.item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["loss", "callback"])
 def test_lightning_checkpoint_resumes_to_the_same_losses(loader, tmp_path, kind):
     def make(seed):
