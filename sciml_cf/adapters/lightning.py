@@ -1,0 +1,175 @@
+"""The closed-form head for a LightningModule that someone else wrote, as a callback of Lightning's Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from sciml_cf.adapters.common import layer_of, with_flat_points
+from sciml_cf.errors import check_choice
+from sciml_cf.head import ClosedFormHead, Rule
+
+try:
+    from lightning.pytorch import (  # pyright: ignore[reportMissingImports]  # an extra
+        Callback,
+        LightningModule,
+        Trainer,
+    )
+except ImportError as error:
+    raise ImportError(
+        "sciml_cf.adapters.lightning: `lightning` must be installed; got none. Run: pip install 'sciml-cf[lightning]'."
+    ) from error
+
+Pair = tuple[Tensor, Tensor]
+
+
+def pair_of(batch: Any) -> Pair:
+    """(x, y) of a batch {"x": x, "y": y, ...} or (x, y)."""
+    if isinstance(batch, Mapping) and {"x", "y"} <= set(batch):
+        return batch["x"], batch["y"]
+    if isinstance(batch, Sequence) and len(batch) == 2:
+        return batch[0], batch[1]
+    raise TypeError(
+        'ClosedFormCallback: `batch` must be {"x": ..., "y": ...} or (x, y); got '
+        f"{type(batch).__name__}. Pass pair=..., a function from your batch to (x, y)."
+    )
+
+
+class ClosedFormCallback(Callback):
+    """Keeps one linear layer of a LightningModule solved in closed form; the module itself stays as it is.
+
+    The module's ``training_step`` should return the mean squared error of ``module(x)``. Each step costs one forward
+    pass without gradients beside the module's own; ClosedFormLoss inside the ``training_step`` saves it.
+
+    The layer's parameters stop requiring gradients before the module configures its optimizers, so they are in none
+    that asks for this, and no optimizer changes them. Validation and test data are never solved on. Under algorithm 2
+    the head is solved once more on the last training batch before it is evaluated or saved, so that it matches the
+    backbone; training then goes on from the head it had. Lightning's checkpoints hold that head, and the rule's state
+    to go on with. With ``accumulate_grad_batches=k``, algorithm 1 solves once, on the moments of all k
+    batches (exactly the step of a k times larger batch, and k batches are kept for it); algorithm 2 updates the head
+    at each of the k. Under several processes the moments of all are summed.
+
+    Args:
+        rule: Proximal(...), Ridge(...), or another rule.
+        head: the layer to solve: its dotted name in the module, or a function from the module to it; by default the
+            module's last linear layer.
+        algorithm: 2 solves the head before each training step (arXiv:2510.04606, Eq. 17), 1 after it on re-computed
+            features (Algorithm 1).
+        initial: "zeros" or "keep", see ClosedFormHead.
+        pair: (x, y) of a batch, y shaped like ``module(x)``; by default of {"x": x, "y": y} or (x, y).
+    Raises:
+        ValueError: a setting is unknown; when training starts, also if the module has no such layer.
+
+    Example::
+
+        Trainer(callbacks=[ClosedFormCallback(Proximal(strength=1e-2), head="model.readout")]).fit(module, loader)
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        *,
+        head: str | Callable[[LightningModule], nn.Module] | None = None,
+        algorithm: Literal[1, 2] = 2,
+        initial: Literal["zeros", "keep"] = "zeros",
+        pair: Callable[[Any], Pair] = pair_of,
+    ) -> None:
+        check_choice("ClosedFormCallback", "algorithm", algorithm, (1, 2))
+        self.rule, self.where, self.algorithm, self.pair = rule, head, algorithm, pair
+        self.initial: Literal["zeros", "keep"] = initial
+        self.head: ClosedFormHead | None = None
+        self._waiting: list[Pair] = []  # batches since the optimizer's last step, under algorithm 1
+        self._steps = 0
+        self._last: Pair | None = None
+        self._trajectory: dict[str, Tensor] | None = None  # the state to go on with, while the head is ahead of it
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit":
+            where = self.where(pl_module) if callable(self.where) else self.where
+            layer = layer_of("ClosedFormCallback", pl_module, where)
+            self.head = ClosedFormHead(layer, self.rule, initial=self.initial)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._bound().to(pl_module.device)
+        self._waiting, self._steps, self._last = [], trainer.global_step, None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if self.algorithm == 1:
+            return
+        if self._trajectory is not None:
+            self._bound().restore(self._trajectory)
+            self._trajectory = None
+        self._last = self.pair(batch)
+        self._accumulate(trainer, pl_module, self._last)
+        self._bound().update()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.algorithm == 2:
+            self._bound().clear()
+            return
+        self._waiting.append(self.pair(batch))
+        if trainer.global_step == self._steps:  # gradients are still being accumulated
+            return
+        for pair in self._waiting:
+            self._accumulate(trainer, pl_module, pair)
+        self._bound().update()
+        self._waiting, self._steps = [], trainer.global_step
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._solve_ahead(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._solve_ahead(trainer, pl_module)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.head is not None and stage == "fit":
+            self.head.detach()
+            self.head = self._last = self._trajectory = None
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        # neuralop's models add their constructor's arguments here, which neither torch nor Lightning then loads.
+        checkpoint["state_dict"].pop("_metadata", None)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.head is None else dict(self._trajectory or self.head.state())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self.head is not None and state_dict:
+            device = self.head.layer.weight.device
+            self.head.restore({name: value.to(device) for name, value in state_dict.items()})
+
+    def _solve_ahead(self, trainer: Trainer, module: LightningModule) -> None:
+        """Algorithm 2, line 10, on the last batch."""
+        if self._last is None or self._trajectory is not None:
+            return
+        modes = {part: part.training for part in module.modules()}
+        self._trajectory = self._bound().state()
+        module.eval()
+        # Validation runs in inference mode, whose tensors could not be trained with afterwards.
+        with torch.inference_mode(False), self._bound().recording():
+            self._accumulate(trainer, module, self._last)
+            self._bound().update()
+        for part, training in modes.items():
+            part.training = training
+
+    def _accumulate(self, trainer: Trainer, module: LightningModule, pair: Pair) -> None:
+        x, y = pair
+        head = self._bound()
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            prediction = module(x)
+        if prediction.shape != y.shape:
+            raise ValueError(
+                f"ClosedFormCallback: `pair` must give y shaped like module(x), {tuple(prediction.shape)}; "
+                f"got {tuple(y.shape)}."
+            )
+        head.accumulate(with_flat_points(y, head.layer), prediction=with_flat_points(prediction, head.layer))
+
+    def _bound(self) -> ClosedFormHead:
+        if self.head is None:
+            raise RuntimeError("ClosedFormCallback: `setup` must run before training; got none. Use Trainer.fit.")
+        return self.head

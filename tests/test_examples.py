@@ -1,0 +1,54 @@
+"""Every example runs, in a folder of its own, and says what it should."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def output_of(name, folder):
+    if name.startswith("lightning") and find_spec("lightning") is None:
+        pytest.skip("lightning is not installed")
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    result = subprocess.run(
+        [sys.executable, ROOT / "examples" / f"{name}.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def numbers(text):
+    return [float(word) for word in re.findall(r"\d\.\d+e[+-]\d+", text)]
+
+
+def test_every_example_is_short_and_run_here():
+    assert {path.stem for path in FILES} == set(CHECKS)
+    assert all(len(path.read_text().splitlines()) < 60 for path in FILES)
+
+
+CHECKS = {
+    "plain_loop": lambda text: numbers(text)[1] < 0.5 * numbers(text)[0],
+    "neuralop_trainer": lambda text: numbers(text)[0] < 5e-3,
+    "lightning_trainer": lambda text: max(numbers(text)[1:]) < 0.5 * numbers(text)[0],
+    "own_file": lambda text: "unconverted: True" in text and numbers(text)[0] < 0.1,
+    "pdebench_file": lambda text: numbers(text)[0] < 0.1 * numbers(text)[1],
+    "resume": lambda text: "interrupted" in text and text.endswith("uninterrupted run's: True\n"),
+    "two_processes": lambda text: numbers(text)[0] == 0 and numbers(text)[1] < 1e-6,
+}
+
+
+@pytest.mark.parametrize("name", [path.stem for path in FILES])
+def test_example(name, tmp_path):
+    text = output_of(name, tmp_path)
+    assert CHECKS[name](text), text
