@@ -150,8 +150,7 @@ class ClosedFormCallback(Callback):
         modes = {part: part.training for part in module.modules()}
         self._trajectory = self._bound().state()
         module.eval()
-        # Validation runs in inference mode, whose tensors could not be trained with afterwards.
-        with torch.inference_mode(False), self._bound().recording():
+        with self._bound().recording():
             self._accumulate(trainer, module, self._last)
             self._bound().update()
         for part, training in modes.items():
