@@ -222,6 +222,15 @@ def test_damaged_last_checkpoint_gives_way_to_the_previous_one(how, tmp_path, ca
     assert without_seconds(history) == without_seconds(again)
 
 
+def test_damaged_checkpoint_never_replaces_the_whole_one(tmp_path):
+    for epoch in range(2):
+        save_checkpoint(tmp_path, {"epoch": epoch})
+    damage(tmp_path / "last.pt", 0.5)
+    assert choose_checkpoint(tmp_path, frozenset({"epoch"})) == "previous.pt"
+    save_checkpoint(tmp_path, {"epoch": 1})
+    assert [read_tensors(tmp_path / name)["epoch"] for name in ("last.pt", "previous.pt")] == [1, 0]
+
+
 def test_no_whole_checkpoint_is_refused(tmp_path):
     train(tmp_path / "run")
     for name in ("last.pt", "previous.pt"):
