@@ -38,6 +38,8 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.burgers_optimisers
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data_generation
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.navier_stokes
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.head
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data_workers
 
 clean:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged
     from sciml_cf.evaluate import evaluate_transfer
     from sciml_cf.fit_config import FitConfig
-    from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Moments, Proximal, Ridge, Rule, proximal, ridge
+    from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Every, Moments, Proximal, Ridge, Rule, proximal, ridge
     from sciml_cf.models import FNOConfig
     from sciml_cf.report import compare_runs, report_run
     from sciml_cf.runs import load, predict, read_evaluation, save_evaluation
@@ -40,6 +40,7 @@ _HOMES = {
     "History": "train",
     "Moments": "head",
     "NotPositiveDefinite": "errors",
+    "Every": "head",
     "Proximal": "head",
     "Ridge": "head",
     "Rule": "head",
@@ -61,6 +62,7 @@ __all__ = [
     "CheckpointError",
     "ClosedFormHead",
     "ClosedFormLoss",
+    "Every",
     "FNOConfig",
     "FieldDataset",
     "FitConfig",

@@ -4,16 +4,18 @@ from sciml_cf.head.attach import ClosedFormHead
 from sciml_cf.head.layout import find_head
 from sciml_cf.head.loss import ClosedFormLoss
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules import Proximal, Ridge, Rule
+from sciml_cf.head.rules import Every, Proximal, Ridge, Rule, check_solved
 from sciml_cf.head.solve import proximal, ridge, strength_from_paper
 
 __all__ = [
     "ClosedFormHead",
     "ClosedFormLoss",
+    "Every",
     "Moments",
     "Proximal",
     "Ridge",
     "Rule",
+    "check_solved",
     "find_head",
     "proximal",
     "ridge",

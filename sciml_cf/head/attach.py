@@ -22,7 +22,6 @@ from sciml_cf.head.layout import (
     row_weights,
     split_channel,
     to_rows,
-    with_bias,
     write_head,
 )
 from sciml_cf.head.moments import Moments
@@ -225,13 +224,22 @@ class ClosedFormHead(nn.Module):
 
     def moments(self, rows: Rows) -> Moments:
         """Moments of what ``take`` returned, the constant feature of a bias included; of weight 0 without rows."""
+        constant = self.layer.bias is not None
         with exactly(rows.features.device):
-            features = with_bias(rows.features.detach(), self.layer)
             if rows.weights is not None and len(rows.weights) == 0:
-                zero = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64, device=features.device)
-                cross = zero.new_zeros(features.shape[1], rows.targets.shape[1])
-                return Moments(zero, cross, cross[0], cross.new_zeros(()))
-            return Moments.from_batch(features, rows.targets.detach(), rows.weights)
+                size = rows.features.shape[1] + constant
+                gram = torch.zeros(size, size, dtype=torch.float64, device=rows.features.device)
+                cross = gram.new_zeros(size, rows.targets.shape[1])
+                return Moments(gram, cross, cross[0], cross.new_zeros(()))
+            features, targets = rows.features.detach(), rows.targets.detach()
+            return Moments.from_batch(features, targets, rows.weights, constant=constant)
+
+    def passes_over(self) -> bool:
+        """Whether the rule looks past this step: then its state moves on, and the head stays without any moments."""
+        state = self.rule.passes_over(self.state())
+        for name, value in (state or {}).items():
+            setattr(self, _STATE_PREFIX + name, value)
+        return state is not None
 
     @contextmanager
     def recording(self) -> Iterator[None]:

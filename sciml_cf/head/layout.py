@@ -86,13 +86,6 @@ def to_rows(values: Tensor, layer: Layer) -> Tensor:
     return values.movedim(1, -1).flatten(0, -2)
 
 
-def with_bias(features: Tensor, layer: Layer) -> Tensor:
-    """(rows, F) with a constant feature appended where the layer has a bias."""
-    if layer.bias is None:
-        return features
-    return torch.cat([features, features.new_ones(features.shape[0], 1)], dim=1)
-
-
 def row_shape(output: Tensor, layer: Layer) -> torch.Size:
     """Shape of the layer's output without its channel axis, (B, *N): one row for each entry, in the order of to_rows.
 

@@ -100,7 +100,8 @@ class ClosedFormLoss(nn.Module):
                 "ClosedFormLoss: the features must carry a graph like the prediction; got none. Leave the head out of "
                 "the checkpointed block, or use torch.utils.checkpoint(..., use_reentrant=False)."
             )
-        head.solve(head.moments(rows).all_reduce(), weighted=weights is not None)
+        if not head.passes_over():
+            head.solve(head.moments(rows).all_reduce(), weighted=weights is not None)
         with torch.autocast(rows.features.device.type, enabled=False):
             return _weighted_mean((linear(rows.features, layer) - rows.targets).square().mean(dim=1), rows.weights)
 
