@@ -30,6 +30,8 @@ def train(rank, world, folder):
         optimizer.step()
     torch.save(model.state_dict(), os.path.join(folder, f"{world}-{rank}.pt"))
     if world > 1:
+        dist.barrier()  # neither leaves while the other still talks to it
+        del network
         dist.destroy_process_group()
 
 

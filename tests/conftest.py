@@ -1,5 +1,6 @@
 """Small dataset files and a trained run, made once a session."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ import torch
 from data_gen import DatasetSpec, generate
 from sciml_cf.experiments.steps import evaluate_run, train_on_file
 from sciml_cf.fit_config import FitConfig
+
+
+def pytest_configure():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in its background
 
 
 @pytest.fixture(autouse=True, scope="session")
