@@ -15,6 +15,7 @@ from sciml_cf.head.layout import (
     Layer,
     check_layer,
     describe,
+    features_last,
     num_inputs,
     num_outputs,
     read_head,
@@ -31,7 +32,10 @@ _STATE_PREFIX = "rule_"
 
 
 class Rows(NamedTuple):
-    """One batch as rows: features (rows, F) in their graph, targets (rows, C), weights (rows,) or None."""
+    """One batch as rows: features in their graph, their targets, and weights or None.
+
+    Features are (rows, F) or (B, *N, F) with any strides, targets alike with C, and weights (rows,).
+    """
 
     features: Tensor
     targets: Tensor
@@ -202,16 +206,18 @@ class ClosedFormHead(nn.Module):
                 "or loaded without its model belongs to a layer of its own."
             )
         used, aligned = self._captures.take(targets, prediction, self._who())
-        features = _joined([to_rows(capture.features, self.layer) for capture in used])
-        rows = Rows(features, _joined([to_rows(part, self.layer) for part in aligned]), None)
-        if weights is None:
-            return rows
-        if len(used) > 1:
+        if len(used) == 1:  # views: copying the features of a convolution would cost as much as the rest of the loss
+            views = [features_last(values, self.layer) for values in (used[0].features, aligned[0])]
+            rows = Rows(views[0], views[1], None)
+            return rows if weights is None else self.weigh(rows, weights, used[0].output)
+        features = torch.cat([to_rows(capture.features, self.layer) for capture in used])
+        rows = Rows(features, torch.cat([to_rows(part, self.layer) for part in aligned]), None)
+        if weights is not None:
             raise ValueError(
                 "ClosedFormLoss: `weights` must belong to one pass through the layer; got a prediction made of "
                 f"{len(used)}. Call the loss on each, or run the model once on all inputs."
             )
-        return self.weigh(rows, weights, used[0].output)
+        return rows
 
     def prove(self, prediction: Tensor) -> None:
         """Check, once, that the prediction is the layer's output and nothing comes after it; keeps the captures.
@@ -227,7 +233,7 @@ class ClosedFormHead(nn.Module):
         constant = self.layer.bias is not None
         with exactly(rows.features.device):
             if rows.weights is not None and len(rows.weights) == 0:
-                size = rows.features.shape[1] + constant
+                size = rows.features.shape[-1] + constant
                 gram = torch.zeros(size, size, dtype=torch.float64, device=rows.features.device)
                 cross = gram.new_zeros(size, rows.targets.shape[1])
                 return Moments(gram, cross, cross[0], cross.new_zeros(()))
@@ -334,10 +340,11 @@ class ClosedFormHead(nn.Module):
     def weigh(self, rows: Rows, weights: Tensor, output: Tensor) -> Rows:
         """The rows of positive weight; a masked row is gone, whatever it holds."""
         given = row_weights(weights.to(output.device), row_shape(output, self.layer), self.layer)
+        features, targets = rows.features.flatten(0, -2), rows.targets.flatten(0, -2)
         keep = given > 0
         if bool(keep.all()):
-            return rows._replace(weights=given)
-        return Rows(rows.features[keep], rows.targets[keep], given[keep])
+            return Rows(features, targets, given)
+        return Rows(features[keep], targets[keep], given[keep])
 
     def _check_free(self) -> None:
         if self.frozen:
@@ -358,7 +365,3 @@ class ClosedFormHead(nn.Module):
         if not bool(torch.isfinite(moments.cross).all()):
             return f"The targets of layer {self._who()} are not finite, or overflow when squared."
         return f"At layer {self._who()}."
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)

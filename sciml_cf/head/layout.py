@@ -79,11 +79,16 @@ def num_outputs(layer: Layer) -> int:
 
 def to_rows(values: Tensor, layer: Layer) -> Tensor:
     """(B, *N, F) of a linear layer, or (B, F, *N) of a convolution, as (rows, F)."""
+    return features_last(values, layer).flatten(0, -2)
+
+
+def features_last(values: Tensor, layer: Layer) -> Tensor:
+    """(B, *N, F) of a linear layer, or (B, F, *N) of a convolution, as (B, *N, F): a view, never a copy."""
     if isinstance(layer, nn.Linear):
-        return values.reshape(-1, values.shape[-1])
+        return values if values.ndim > 1 else values.unsqueeze(0)
     if values.ndim == len(layer.kernel_size) + 1:  # an unbatched convolution
         values = values.unsqueeze(0)
-    return values.movedim(1, -1).flatten(0, -2)
+    return values.movedim(1, -1)
 
 
 def row_shape(output: Tensor, layer: Layer) -> torch.Size:
@@ -146,9 +151,16 @@ def row_weights(weights: Tensor, rows: torch.Size, layer: Layer) -> Tensor:
 
 
 def linear(rows: Tensor, layer: Layer) -> Tensor:
-    """(rows, C): the layer applied to feature rows (rows, F), past its hooks and in the precision of its weights."""
+    """(rows, C) or (B, *N, C): the layer applied to feature rows, past its hooks, in the precision of its weights.
+
+    The channels of a convolution, seen as features last, are convolved where they lie: no copy.
+    """
+    rows = rows.to(layer.weight.dtype)
+    if not isinstance(layer, nn.Linear) and rows.ndim == layer.weight.ndim and rows.ndim > 2:
+        convolved = type(layer).forward(layer, rows.movedim(-1, 1))  # pyright: ignore[reportArgumentType]
+        return convolved.movedim(1, -1)
     weight = layer.weight.reshape(num_outputs(layer), num_inputs(layer))
-    return nn.functional.linear(rows.to(weight.dtype), weight, layer.bias)
+    return nn.functional.linear(rows, weight, layer.bias)
 
 
 def describe(layer: Layer, name: str | None) -> str:

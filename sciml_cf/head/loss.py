@@ -103,7 +103,12 @@ class ClosedFormLoss(nn.Module):
         if not head.passes_over():
             head.solve(head.moments(rows).all_reduce(), weighted=weights is not None)
         with torch.autocast(rows.features.device.type, enabled=False):
-            return _weighted_mean((linear(rows.features, layer) - rows.targets).square().mean(dim=1), rows.weights)
+            output = linear(rows.features, layer)
+            precision = torch.promote_types(torch.promote_types(output.dtype, rows.targets.dtype), torch.float32)
+            output, targets = output.to(precision), rows.targets.to(precision)
+            if rows.weights is None:
+                return nn.functional.mse_loss(output, targets)
+            return _weighted_mean((output - targets).square().mean(dim=-1), rows.weights)
 
     def _plain(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """The mean squared error of a prediction at the head as it is."""
@@ -112,14 +117,12 @@ class ClosedFormLoss(nn.Module):
         output, layer = self.head.in_layout(prediction), self.head.layer
         rows = Rows(to_rows(output, layer), to_rows(self.head.in_layout(targets), layer), None)
         rows = self.head.weigh(rows, weights, output)
-        if len(rows.features) == 0:
+        if rows.weights is None or len(rows.weights) == 0:
             raise ValueError("ClosedFormLoss: `weights` must not be zero everywhere; got no row to average over.")
-        return _weighted_mean((rows.features - rows.targets).square().mean(dim=1), rows.weights)
+        return _weighted_mean((rows.features - rows.targets).square().mean(dim=-1), rows.weights)
 
 
-def _weighted_mean(errors: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean of the errors (rows,); zero, with a graph, if there are none."""
-    if weights is None:
-        return errors.mean()
+def _weighted_mean(errors: Tensor, weights: Tensor) -> Tensor:
+    """Mean of the errors (rows,) with these weights; zero, with a graph, if there are none."""
     weights = weights.to(errors.dtype)
     return (weights * errors).sum() / weights.sum() if len(weights) else errors.sum()
