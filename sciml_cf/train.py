@@ -21,7 +21,7 @@ from sciml_cf.batches import epoch_batches, mix_seed, sequential_batches
 from sciml_cf.checkpoints import choose_checkpoint, read_tensors, save_checkpoint, save_tensors
 from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged, check_choice
 from sciml_cf.fit_config import FitConfig
-from sciml_cf.head import ClosedFormLoss, find_head
+from sciml_cf.head import ClosedFormLoss, check_solved, find_head
 from sciml_cf.metrics import mse
 from sciml_cf.processes import make_fabric, mean, share_buffers, total
 from sciml_cf.runs import (
@@ -201,11 +201,14 @@ class _Training:
             if len(losses) % _CHECK_EVERY == 0:
                 self._check(losses[-_CHECK_EVERY:], step)
             bar.update()
-        self._check(losses, (self.epoch + 1) * self.steps_per_epoch - 1)
+        last = (self.epoch + 1) * self.steps_per_epoch - 1
+        self._check(losses, last)
+        self._check_solved(last)
         own = self._take_evaluated_weights()
+        self._check_solved(last)
         error = self._validate()
         if not math.isfinite(error):
-            raise self._diverged((self.epoch + 1) * self.steps_per_epoch - 1, f"validation error {error}")
+            raise self._diverged(last, f"validation error {error}")
         self.epoch += 1
         row = {
             "epoch": self.epoch,
@@ -293,6 +296,15 @@ class _Training:
         worst = values.max().item() if bool(torch.isfinite(values).all()) else math.nan
         if not worst <= 1e6 * max(self.first_loss, 1e-300):
             raise self._diverged(step, f"training loss {worst}")
+
+    def _check_solved(self, step: int) -> None:
+        """Raise for a solve whose success was still being computed on the device."""
+        if self.loss is None:
+            return
+        try:
+            check_solved(self.loss.head.state())
+        except NotPositiveDefinite as error:
+            raise self._diverged(step, str(error)) from error
 
     def _done(self) -> bool:
         return self.epoch >= self.config.epochs or should_stop(self._errors(), self.config.patience)

@@ -11,7 +11,8 @@ from sciml_cf.errors import JitterWarning, NotPositiveDefinite
 from sciml_cf.head import ClosedFormHead, Moments, Proximal, Ridge, Rule, proximal, ridge
 from sciml_cf.head.layout import read_head
 from sciml_cf.head.moments import _products
-from sciml_cf.head.rules import Every, _solved, check_solved, known_value
+from sciml_cf.head.rules import Every, check_solved
+from sciml_cf.head.rules.solving import known_value, solved_state
 from sciml_cf.head.solve import solve_head, solve_head_later
 from tests.problems import mlp, regression
 
@@ -94,7 +95,7 @@ class Later(Rule):
     strength: float = 1e-2
 
     def update(self, state, moments):
-        return _solved(state, moments, self.strength, state["head"], later=True)
+        return solved_state(state, moments, self.strength, state["head"], later=True)
 
 
 def test_a_solve_that_is_not_waited_for_is_the_same_solve():

@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from sciml_cf.errors import CheckpointError, TrainingDiverged
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormHead, Proximal, find_head
 from sciml_cf.head.layout import read_head
+from sciml_cf.head.rules.solving import solved_state
 from sciml_cf.models import FNOConfig, describe
 from sciml_cf.runs import load, plain_state_dict, read_history, read_settings, write_history
 from sciml_cf.train import fit
@@ -340,6 +342,25 @@ def test_damaged_run_folders_are_named(tmp_path):
     (tmp_path / "run" / "run.json").write_text(json.dumps(settings))
     with pytest.raises(CheckpointError, match="must name a builder of this version"):
         load(tmp_path / "run")
+
+
+def test_a_failure_that_a_device_tells_late_is_told_before_the_epoch_ends(tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class Late(Proximal):  # the check of each solve is left to the next one, as on CUDA
+        def update(self, state, moments):
+            return solved_state(state, moments, self.strength, state["head"], later=True)
+
+    class LastIsBad(Shifted):
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            self.read = getattr(self, "read", 0) + 1
+            return {**item, "y": item["y"] * math.nan} if self.read > 32 else item
+
+    monkeypatch.setattr(FitConfig, "rule", lambda self: Late(1e-2))
+    monkeypatch.setattr("sciml_cf.train._Training._check", lambda *_: None)  # it would see the loss first
+    with pytest.raises(TrainingDiverged, match=r"by step 5 .epoch 1.*an earlier solve failed"):
+        train(tmp_path / "run", train=LastIsBad(40), method="proximal", algorithm=1)
+    assert not (tmp_path / "run" / "weights_last.pt").exists()
 
 
 def test_own_model_needs_its_own_constructor_to_load(tmp_path):

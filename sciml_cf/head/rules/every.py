@@ -1,0 +1,71 @@
+"""Another rule, now and then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sciml_cf.errors import check_choice, check_count
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.rules.rule import Rule, State
+from sciml_cf.head.rules.solving import known, known_value
+
+
+@dataclass(frozen=True)
+class Every(Rule):
+    """Another rule, applied at each ``steps``-th step only; in between the head stays.
+
+    For wide layers, where a solve costs as much as many steps of the backbone. With ``on="all"`` the rule gets the
+    exact weighted merge of the moments of all the steps since it was last applied: more rows, though the older ones
+    are features of a backbone that has moved since, and each step still pays for its moments. With ``on="last"`` it
+    gets those of the step itself, nothing is kept in between, and the steps between need no moments (see
+    ``Rule.passes_over``). The first solve comes after ``steps`` steps; until then the head is the initial one.
+
+    Args:
+        rule: the rule to apply.
+        steps: how often, 1 or more; with 1 it is the rule itself.
+        on: "all" or "last", see above.
+    """
+
+    rule: Rule
+    steps: int
+    on: Literal["all", "last"] = "all"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rule, Rule):
+            raise TypeError(f"Every: `rule` must be a Rule such as Proximal(strength=1e-2); got {self.rule!r}.")
+        check_count("Every", "steps", self.steps)
+        check_choice("Every", "on", self.on, ("all", "last"))
+
+    def init(self, num_features: int, num_outputs: int) -> State:
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.float64)
+
+        state = {**self.rule.init(num_features, num_outputs), "waited": zeros()}
+        if self.on == "all":
+            state["waiting_gram"] = zeros(num_features, num_features)
+            state["waiting_cross"] = zeros(num_features, num_outputs)
+            state["waiting_target_square"] = zeros(num_outputs)
+            state["waiting_weight"] = zeros()
+        return state
+
+    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
+        names = ("gram", "cross", "target_square", "weight") if self.on == "all" else ()
+        if names:
+            moments = Moments(*(state[f"waiting_{name}"] for name in names)) + moments
+        waited = int(known_value(state["waited"])) + 1
+        if waited < self.steps:
+            kept = {f"waiting_{name}": getattr(moments, name) for name in names}
+            return state["head"], {**state, **kept, "waited": known(state["waited"], waited)}
+        _, solved = self.rule.update(state, moments)
+        cleared = {f"waiting_{name}": torch.zeros_like(state[f"waiting_{name}"]) for name in names}
+        return solved["head"], {**solved, **cleared, "waited": known(state["waited"], 0)}
+
+    def passes_over(self, state: State) -> State | None:
+        waited = int(known_value(state["waited"])) + 1
+        if self.on == "all" or waited >= self.steps:
+            return None
+        return {**state, "waited": known(state["waited"], waited)}

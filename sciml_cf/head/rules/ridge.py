@@ -1,0 +1,30 @@
+"""Ridge: each batch alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.rules.rule import Rule, State
+from sciml_cf.head.rules.solving import solved_state
+from sciml_cf.head.solve import check_strength
+
+
+@dataclass(frozen=True)
+class Ridge(Rule):
+    """Each batch's own ridge solution; forgets the previous head. Needs large batches (paper, section 6).
+
+    Args:
+        strength: b >= 0 on the mean loss (paper: beta = rows * b).
+    Source: arXiv:2510.04606, Eq. (9) and (11).
+    """
+
+    strength: float = 1e-4
+
+    def __post_init__(self) -> None:
+        check_strength("Ridge", self.strength, allow_zero=True)
+
+    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
+        return solved_state(state, moments, self.strength, previous=None)

@@ -1,0 +1,78 @@
+"""One solve of a rule, checked at once on a CPU and later on a device; what the host knows of small tensors there."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.rules.rule import State
+from sciml_cf.head.solve import check_jitter, solve_head, solve_head_later
+
+
+def check_solved(state: State) -> None:
+    """Raise or warn for the last solve of a rule, if that was not waited for; on a CPU every solve is checked at once.
+
+    On CUDA a solve is checked when the next one begins, so the last solve of a loop is checked by this.
+
+    Raises:
+        NotPositiveDefinite: the solve failed, and the head before it was kept.
+    """
+    report = _REPORTS.pop(state["jitter"], None)
+    if report is not None:
+        check_jitter(report.value())
+    elif not math.isfinite(jitter := state["jitter"].item()):  # a state that was saved before it was checked
+        check_jitter(jitter)
+
+
+class _Report:
+    """A number that a device is still computing, on its way to the host; reading it waits for that number alone."""
+
+    def __init__(self, number: Tensor) -> None:
+        self._event = None
+        self._number = number
+        if number.is_cuda:
+            self._number = torch.empty((), dtype=number.dtype, pin_memory=True)
+            self._number.copy_(number, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def value(self) -> float:
+        if self._event is not None:
+            self._event.synchronize()
+        return self._number.item()
+
+
+# What the host knows, or will know, of small tensors in a state: looked up instead of waiting for the device.
+_REPORTS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_KNOWN: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def known_value(number: Tensor) -> float:
+    """The value of a tensor () in a state, without a wait if the host wrote it and nothing has changed it since."""
+    known = _KNOWN.get(number)
+    return known[0] if known is not None and known[1] == number._version else number.item()
+
+
+def known(like: Tensor, value: float) -> Tensor:
+    number = torch.full_like(like, value)
+    _KNOWN[number] = value, number._version
+    return number
+
+
+def solved_state(
+    state: State, moments: Moments, penalty: float, previous: Tensor | None, *, later: bool | None = None
+) -> tuple[Tensor, State]:
+    """One solve; ``later`` leaves its check to the next one (by default on CUDA, where checking would wait)."""
+    if not (moments.gram.is_cuda if later is None else later):
+        solution = solve_head(moments, penalty=penalty, previous=previous)
+        jitter = torch.full_like(state["jitter"], solution.jitter)
+        return solution.head, {**state, "head": solution.head, "jitter": jitter}
+    if state["jitter"] in _REPORTS:
+        check_solved(state)
+    head, jitter = solve_head_later(moments, penalty=penalty, previous=previous, keep=state["head"])
+    _REPORTS[jitter] = _Report(jitter)
+    return head, {**state, "head": head, "jitter": jitter}
