@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from sciml_cf.averaging import WeightAverage
 from sciml_cf.batches import epoch_batches, mix_seed, sequential_batches
 from sciml_cf.checkpoints import choose_checkpoint, read_tensors, save_checkpoint, save_tensors
-from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged, check_choice
+from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged, check_choice, check_count
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormLoss, check_solved, find_head
 from sciml_cf.metrics import mse
@@ -39,6 +39,7 @@ from sciml_cf.schedules import learning_rate, should_stop
 _CHECK_EVERY = 20  # steps between looks at the loss
 _ORDER, _DROPOUT = 0, 1  # purposes of a seed
 _AVERAGE_BATCHES = 8  # on which the head of an averaged backbone is solved
+Measure = Callable[[nn.Module, int], Mapping[str, float]]
 _CHECKPOINT_KEYS = frozenset(
     {"epoch", "best", "first_loss", "rows", "model", "optimizer", "head", "trajectory", "average"}
 )
@@ -69,6 +70,8 @@ def fit(
     describe: dict[str, Any] | None = None,
     progress: bool = True,
     tensorboard: bool = False,
+    until: int | None = None,
+    measure: Measure | None = None,
 ) -> History:
     """Train ``model`` to map x to y under the mean squared error; leaves it with the weights of the last epoch.
 
@@ -90,6 +93,9 @@ def fit(
         describe: {"model": ..., "data": ...} stored in run.json, so that ``load`` can build the model again.
         progress: show a progress bar on standard error.
         tensorboard: write the figures of history.csv to the folder ``tensorboard`` of the run as well.
+        until: stop after this epoch though ``config.epochs`` is higher; the run can be resumed.
+        measure: ``measure(model, epoch)`` is called after each validation, with the evaluated weights and in evaluation
+            mode; the figures it returns, the same names every time, join the epoch's row. Its time is not counted.
     Returns:
         History.
     Raises:
@@ -99,7 +105,10 @@ def fit(
     """
     if tensorboard:
         check_tensorboard()
+    if until is not None:
+        check_count("fit", "until", until)
     training = _Training(model, train, validation, config.resolved(), Path(out), head, progress)
+    training.last_epoch, training.measure = min(config.epochs, until or config.epochs), measure
     training.start(resume=resume, overwrite=overwrite, describe=describe or {})
     return training.run(tensorboard=tensorboard)
 
@@ -141,6 +150,8 @@ class _Training:
                 f"(of {self.num_samples} samples)."
             )
         self.epoch, self.best, self.first_loss, self.rows = 0, math.inf, math.nan, []
+        self.last_epoch = config.epochs
+        self.measure: Measure | None = None
 
     def start(self, *, resume: bool, overwrite: bool, describe: dict[str, Any]) -> None:
         """Make the run folder ready, or go back to its checkpoint."""
@@ -160,7 +171,7 @@ class _Training:
         first = self.fabric.is_global_zero
         writer = ScalarWriter(self.out / TENSORBOARD_FOLDER, epoch=self.epoch) if tensorboard and first else None
         bar = tqdm(
-            total=self.config.epochs * self.steps_per_epoch,
+            total=self.last_epoch * self.steps_per_epoch,
             initial=self.epoch * self.steps_per_epoch,
             desc=f"train {self.config.method}",
             unit="step",
@@ -177,7 +188,7 @@ class _Training:
                 bar.set_postfix(epoch=self.epoch, validation_mse=f"{self.rows[-1]['validation_mse']:.3g}")
         if self.loss is not None:
             self.loss.head.detach()
-        if first:
+        if first and self._complete():
             finish_run(self.out)
         self.fabric.barrier()
         return History(tuple(self.rows))
@@ -222,6 +233,8 @@ class _Training:
             row["head_change"] = (state["head"] - cast(Tensor, before)).norm().item()
             row["jitter"] = state["jitter"].item()
         row["seconds"] = time.perf_counter() - start
+        if self.measure is not None:
+            row.update(self.measure(self.raw_model, self.epoch))
         self.rows.append(row)
         improved, self.best = error < self.best, min(error, self.best)
         if self.fabric.is_global_zero:
@@ -307,6 +320,9 @@ class _Training:
             raise self._diverged(step, str(error)) from error
 
     def _done(self) -> bool:
+        return self.epoch >= self.last_epoch or self._complete()
+
+    def _complete(self) -> bool:
         return self.epoch >= self.config.epochs or should_stop(self._errors(), self.config.patience)
 
     def _errors(self) -> list[float]:

@@ -47,7 +47,8 @@ TRAIN, VALIDATION = Points(40), Points(16, seed=1)
 
 
 def train(out, *, model=None, epochs=6, data=TRAIN, **settings):
-    arguments = {key: settings.pop(key) for key in ("resume", "overwrite", "tensorboard") if key in settings}
+    names = ("resume", "overwrite", "tensorboard", "until", "measure")
+    arguments = {key: settings.pop(key) for key in names if key in settings}
     model = model or mlp()
     config = FitConfig(epochs=epochs, batch_size=8, accelerator="cpu", **settings)
     return model, fit(model, data, VALIDATION, config=config, out=out, progress=False, **arguments)
@@ -329,3 +330,40 @@ def test_tensorboard_holds_the_history(tmp_path):
     assert [(event.step, event.value) for event in events.Scalars("validation_mse")] == [
         (row["epoch"], pytest.approx(row["validation_mse"], rel=1e-6)) for row in history.rows
     ]
+
+
+@pytest.mark.parametrize("feature", ["average", "patience", "step"])
+def test_training_in_two_parts_equals_one(feature, tmp_path):
+    whole, history = train(tmp_path / "whole", **FEATURES[feature])
+    _, part = train(tmp_path / "run", until=2, **FEATURES[feature])
+    assert [row["epoch"] for row in part.rows] == [1, 2]
+    resumed, again = train(tmp_path / "run", model=mlp(seed=5), resume=True, **FEATURES[feature])
+    assert_same(plain_state_dict(whole), plain_state_dict(resumed))
+    assert without_seconds(history) == without_seconds(again)
+    with pytest.raises(ValueError, match="`until` must be an integer of at least 1; got 0"):
+        train(tmp_path / "other", until=0)
+
+
+def test_a_part_of_a_replacing_run_keeps_the_run_before(tmp_path):
+    train(tmp_path / "run", epochs=2)
+    train(tmp_path / "run", epochs=3, overwrite=True, until=1)
+    assert (tmp_path / "run.replaced" / "weights_last.pt").exists()
+    train(tmp_path / "run", epochs=3, resume=True)
+    assert not (tmp_path / "run.replaced").exists()
+
+
+def test_own_measures_join_the_history(tmp_path):
+    seen = []
+
+    def measure(model, epoch):
+        assert not model.training
+        with torch.no_grad():
+            errors = [(model(item["x"]) - item["y"]).square().mean() for item in VALIDATION]
+        seen.append(epoch)
+        return {"again": torch.stack(errors).mean().item()}
+
+    _, history = train(tmp_path / "run", epochs=3, average=0.5, measure=measure)
+    assert seen == [1, 2, 3]
+    for row in history.rows:
+        assert math.isclose(row["again"], row["validation_mse"], rel_tol=1e-5)
+    assert [row["again"] for row in read_history(tmp_path / "run")] == [row["again"] for row in history.rows]
