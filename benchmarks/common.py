@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -12,19 +10,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from sciml_cf.bench.results import machine
 from sciml_cf.runs import versions, write_atomically
 
 RESULTS = Path(__file__).parent / "results"
-
-
-def machine() -> dict[str, Any]:
-    """The machine a result was measured on."""
-    model = ""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else ""
-    return {"cpu": model or platform.processor(), "cores": os.cpu_count(), "system": platform.system()}
 
 
 def write_result(name: str, *, config: Any, seeds: Sequence[int], figures: dict[str, Any]) -> Path:

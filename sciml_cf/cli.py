@@ -8,9 +8,16 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from data_gen.flags import UsageError
-from sciml_cf.errors import CheckpointError, DatasetError, NotPositiveDefinite, SolverDiverged, TrainingDiverged
+from sciml_cf.errors import (
+    BenchmarkError,
+    CheckpointError,
+    DatasetError,
+    NotPositiveDefinite,
+    SolverDiverged,
+    TrainingDiverged,
+)
 
-JOB_ERRORS = (CheckpointError, DatasetError, NotPositiveDefinite, SolverDiverged, TrainingDiverged)
+JOB_ERRORS = (BenchmarkError, CheckpointError, DatasetError, NotPositiveDefinite, SolverDiverged, TrainingDiverged)
 
 # name: (module, function of the words after the name, one-line summary)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -25,6 +32,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "predict": ("sciml_cf.commands", "predict_command", "apply a run to fields in a .npy file"),
     "compare": ("sciml_cf.commands", "compare_command", "put evaluated runs side by side"),
     "report": ("sciml_cf.commands", "report_command", "figures, tables and one HTML page of a run"),
+    "bench": (
+        "sciml_cf.bench.commands",
+        "bench_command",
+        "compare methods fairly: sciml-cf bench figure2 --preset small",
+    ),
     "run": ("sciml_cf.commands", "run_command", "a whole study from data to report: sciml-cf run burgers-fno"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check_count, check_positive
 
 __all__ = [
+    "BenchmarkError",
     "CheckpointError",
     "DatasetError",
     "JitterWarning",
@@ -24,6 +25,10 @@ class NotPositiveDefinite(ArithmeticError):
 
 class CheckpointError(Exception):
     """A run folder or checkpoint is missing, unreadable, or belongs to another configuration."""
+
+
+class BenchmarkError(Exception):
+    """A benchmark's folder holds something else than its results, or its workers were lost."""
 
 
 class TrainingDiverged(Exception):

@@ -80,6 +80,22 @@ ARROWS = {
         "sciml_cf.scalars",
         "sciml_cf.train",
     },
+    "sciml_cf.bench": {
+        "data_gen",
+        "data_gen.dask_executor",
+        "data_gen.executors",
+        "data_gen.flags",
+        "data_gen.generate",
+        "sciml_cf.checkpoints",
+        "sciml_cf.datasets",
+        "sciml_cf.errors",
+        "sciml_cf.fit_config",
+        "sciml_cf.metrics",
+        "sciml_cf.models",
+        "sciml_cf.report",
+        "sciml_cf.runs",
+        "sciml_cf.train",
+    },
     "sciml_cf.cli": {"data_gen.flags", "sciml_cf", "sciml_cf.errors"},
 }
 # A library that only these files may import.

@@ -1,0 +1,67 @@
+"""Choose settings by successive halving: many candidates for a few epochs, the better ones for more.
+
+Every method gets as many candidates and epochs, judged on the validation set with a seed that reports nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sciml_cf.bench.grid import Trial
+
+Results = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One round of a selection: train up to ``epochs``, keep the best ``keep`` candidates."""
+
+    epochs: int
+    keep: int
+
+
+def select(
+    cells: Mapping[str, Sequence[Mapping[str, Any]]],
+    rungs: Sequence[Rung],
+    trial: Callable[[str, Mapping[str, Any], int], Trial],
+    run: Callable[[Sequence[Trial], str], Results],
+) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """The best candidate of each cell, and what every rung measured.
+
+    Args:
+        cells: for each cell of the grid (a method at a batch size) its candidates, plain settings.
+        rungs: with falling ``keep``; the last one keeps one.
+        trial: (cell, candidate, epochs) -> the training up to so many epochs, which goes on where an earlier one of the
+            same cell and candidate stopped.
+        run: (trials, label) -> their results, in order; a diverged one has the key "diverged".
+    Returns:
+        (chosen, log): chosen is {} for a cell whose candidates all diverged. The log has for each cell one entry a
+        candidate and rung: its settings, epochs, and best_validation_mse (infinite if it diverged).
+    """
+    left = {cell: list(candidates) for cell, candidates in cells.items()}
+    log: dict[str, list[dict[str, Any]]] = {cell: [] for cell in cells}
+    for number, rung in enumerate(rungs, 1):
+        pairs = [(cell, candidate) for cell, candidates in left.items() for candidate in candidates]
+        results = run([trial(cell, candidate, rung.epochs) for cell, candidate in pairs], f"select, round {number}")
+        scores: dict[str, list[tuple[float, dict[str, Any]]]] = {cell: [] for cell in cells}
+        for (cell, candidate), result in zip(pairs, results, strict=True):
+            score = math.inf if "diverged" in result else float(result["best_validation_mse"])
+            scores[cell].append((score, dict(candidate)))
+            log[cell].append({"settings": dict(candidate), "epochs": rung.epochs, "best_validation_mse": score})
+        for cell, scored in scores.items():
+            sound = sorted((pair for pair in scored if math.isfinite(pair[0])), key=lambda pair: pair[0])
+            left[cell] = [candidate for _, candidate in sound[: rung.keep]]
+    return {cell: dict(candidates[0]) if candidates else {} for cell, candidates in left.items()}, log
+
+
+def at_edge(chosen: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The numbers among the chosen settings that are the lowest or highest of those tried."""
+    edges = []
+    for key, value in chosen.items():
+        tried = sorted({candidate[key] for candidate in candidates if isinstance(candidate[key], (int, float))})
+        if len(tried) > 1 and value in (tried[0], tried[-1]):
+            edges.append(key)
+    return edges

@@ -1,0 +1,44 @@
+"""The page of a benchmark: figures and tables from its result file alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sciml_cf.report import figure2
+from sciml_cf.report.html import Picture, png, render_page
+from sciml_cf.report.tables import Table
+from sciml_cf.runs import write_atomically
+
+# For each benchmark: result -> (title, paragraphs, tables and pictures in their order).
+PAGES: dict[str, Callable[[dict[str, Any]], tuple[str, list[str], list[Table | Picture]]]] = {"figure2": figure2.page}
+
+
+def write_bench_page(result: dict[str, Any], folder: Path) -> tuple[list[Table], list[Path]]:
+    """Write FOLDER/index.html, which holds everything, tables.md and the pictures; returns tables and paths."""
+    title, introduction, parts = PAGES[result["benchmark"]](result)
+    origin = provenance(result)
+    settings = json.dumps({key: value for key, value in result.items() if key != "figures"}, indent=2)
+    page = folder / "index.html"
+    write_atomically(page, render_page(title, introduction, parts, origin, settings))
+    tables = [part for part in parts if isinstance(part, Table)]
+    lines = [f"# {title}", "", *[f"{text}\n" for text in introduction], *[table.markdown() for table in tables]]
+    write_atomically(folder / "tables.md", "\n".join([*lines, origin, ""]))
+    paths = [page, folder / "tables.md"]
+    for part in parts:
+        if isinstance(part, Picture):
+            paths.append(folder / f"{part.name}.png")
+            paths[-1].write_bytes(png(part.figure))
+    return tables, paths
+
+
+def provenance(result: dict[str, Any]) -> str:
+    """One line that says how a result came about."""
+    versions, machine = result["versions"], result["machine"]
+    return (
+        f"{result['command']} | {result['config'].get('preset', '')} preset, seeds {result['seeds']} | sciml-cf "
+        f"{versions['sciml-cf']}, torch {versions['torch']} | {machine['cpu']}, {machine['cores']} cores | "
+        f"{result['date']}"
+    )

@@ -1,0 +1,48 @@
+"""Intervals over seeds, for figures that are positive and spread over decades."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t as students_t
+
+
+class Interval(NamedTuple):
+    """A geometric mean and the ends of its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def geometric_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
+    """Geometric mean of positive values with Student's interval of their logarithms.
+
+        exp(m -+ t s / sqrt(n)),   m and s the mean and the standard deviation (n - 1) of the logarithms
+
+    With one value the ends are infinite (0 and inf): one run says nothing about the next.
+
+    Raises:
+        ValueError: there is no value, or one is not positive and finite.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.size == 0 or not np.all(np.isfinite(numbers) & (numbers > 0)):
+        raise ValueError(f"geometric_interval: `values` must be positive finite numbers; got {list(values)}.")
+    logs = np.log(numbers)
+    mean = float(np.exp(logs.mean()))
+    if numbers.size == 1:
+        return Interval(mean, 0.0, math.inf)
+    half = students_t.ppf(0.5 + confidence / 2, numbers.size - 1) * logs.std(ddof=1) / math.sqrt(numbers.size)
+    return Interval(mean, mean * math.exp(-half), mean * math.exp(half))
+
+
+def rolling_mean(values: Sequence[float], window: int) -> np.ndarray:
+    """Mean of each value and those before it, ``window`` in all (fewer at the start)."""
+    numbers = np.asarray(values, dtype=np.float64)
+    sums = np.cumsum(np.concatenate([[0.0], numbers]))
+    ends = np.arange(1, numbers.size + 1)
+    starts = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
