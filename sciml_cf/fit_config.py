@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from sciml_cf.errors import check_choice, check_count, check_positive
 from sciml_cf.head import Proximal, Ridge, Rule
+from sciml_cf.losses import Loss
 
 Method = Literal["l2", "ridge", "proximal"]
 Schedule = Literal["constant", "cosine", "step", "plateau"]
@@ -33,6 +34,9 @@ class FitConfig:
         warmup: steps over which the rate first rises linearly to its peak; by default 90 for sgd, none for adam.
         strength: pull of the head to its previous value (proximal, default 1e-2) or to zero (ridge, default 1e-4),
             beside a MEAN squared error; the paper's lambda or beta is strength * batch size * grid points.
+        loss: "mse" is the mean squared error; "relative" weighs each sample by 1 / |target|^2, which makes its squared
+            error that of its relative L2 error. The head is solved with the same weights. Both are weighted means over
+            the batch, and validation reports the plain mean squared error with either.
         batch_size: samples a step, over all processes. An incomplete last batch of an epoch is left out; each epoch is
             shuffled anew.
         epochs: passes over the training samples; fewer with patience.
@@ -54,6 +58,7 @@ class FitConfig:
     factor: float = 0.5
     warmup: int | None = None
     strength: float | None = None
+    loss: Loss = "mse"
     batch_size: int = 32
     epochs: int = 100
     patience: int | None = None
@@ -66,6 +71,7 @@ class FitConfig:
         check_choice("fit", "method", self.method, ("l2", "ridge", "proximal"))
         check_choice("fit", "algorithm", self.algorithm, (1, 2))
         check_choice("fit", "optimizer", self.optimizer, ("sgd", "adam"))
+        check_choice("fit", "loss", self.loss, get_args(Loss))
         check_choice("fit", "schedule", self.schedule, get_args(Schedule))
         check_choice("fit", "accelerator", self.accelerator, ("auto", "cpu", "cuda"))
         if self.warmup is not None:

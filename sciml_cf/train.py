@@ -22,6 +22,7 @@ from sciml_cf.checkpoints import choose_checkpoint, read_tensors, save_checkpoin
 from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged, check_choice, check_count
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormLoss, check_solved, find_head
+from sciml_cf.losses import sample_weights, weighted_mse
 from sciml_cf.metrics import mse
 from sciml_cf.processes import make_fabric, mean, share_buffers, total
 from sciml_cf.runs import (
@@ -242,18 +243,19 @@ class _Training:
         if not self._done():
             self._go_back(own)
 
-    # One step of each method: the mean squared error of the batch, detached.
+    # One step of each method: the loss of the batch, detached.
 
     def _step(self, x: Tensor, y: Tensor) -> Tensor:
-        if self.loss is None:
-            return self._descend(nn.functional.mse_loss(self.model(x), y))
+        weights = sample_weights(y, self.config.loss)
         prediction = self.model(x)
+        if self.loss is None:
+            return self._descend(weighted_mse(prediction, y, weights))
         if self.config.algorithm == 2:
-            return self._descend(self.loss(prediction, y))
+            return self._descend(self.loss(prediction, y, weights))
         self.loss.head.prove(prediction)
-        value = self._descend(nn.functional.mse_loss(prediction, y))
+        value = self._descend(weighted_mse(prediction, y, weights))
         with torch.no_grad():
-            self.loss.head.update(y, prediction=self.model(x))
+            self.loss.head.update(y, prediction=self.model(x), weights=weights)
         return value
 
     def _descend(self, loss: Tensor) -> Tensor:
@@ -288,7 +290,8 @@ class _Training:
         self.raw_model.eval()
         with torch.no_grad(), loss.head.recording():
             for batch in islice(self._batches(self.epoch + 1), count):
-                loss.head.accumulate(batch["y"], prediction=self.raw_model(batch["x"]))
+                weights = sample_weights(batch["y"], self.config.loss)
+                loss.head.accumulate(batch["y"], prediction=self.raw_model(batch["x"]), weights=weights)
             loss.head.update()
 
     def _validate(self) -> float:

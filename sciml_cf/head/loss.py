@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sciml_cf.head.attach import ClosedFormHead, Rows
 from sciml_cf.head.layout import Layer, linear, to_rows
+from sciml_cf.head.moments import mean_of_processes
 from sciml_cf.head.rules import Rule
 
 
@@ -108,7 +109,8 @@ class ClosedFormLoss(nn.Module):
             output, targets = output.to(precision), rows.targets.to(precision)
             if rows.weights is None:
                 return nn.functional.mse_loss(output, targets)
-            return _weighted_mean((output - targets).square().mean(dim=-1), rows.weights)
+            share = mean_of_processes(rows.weights.sum())
+            return _weighted_mean((output - targets).square().mean(dim=-1), rows.weights, share)
 
     def _plain(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """The mean squared error of a prediction at the head as it is."""
@@ -119,10 +121,13 @@ class ClosedFormLoss(nn.Module):
         rows = self.head.weigh(rows, weights, output)
         if rows.weights is None or len(rows.weights) == 0:
             raise ValueError("ClosedFormLoss: `weights` must not be zero everywhere; got no row to average over.")
-        return _weighted_mean((rows.features - rows.targets).square().mean(dim=-1), rows.weights)
+        return _weighted_mean((rows.features - rows.targets).square().mean(dim=-1), rows.weights, rows.weights.sum())
 
 
-def _weighted_mean(errors: Tensor, weights: Tensor) -> Tensor:
-    """Mean of the errors (rows,) with these weights; zero, with a graph, if there are none."""
-    weights = weights.to(errors.dtype)
-    return (weights * errors).sum() / weights.sum() if len(weights) else errors.sum()
+def _weighted_mean(errors: Tensor, weights: Tensor, share: Tensor) -> Tensor:
+    """Sum of the weighted errors (rows,) over ``share``; zero, with a graph, if there are no rows.
+
+    In several processes the share is the mean of their sums of weights: then the mean of their losses is the loss of
+    all rows together, and so is the gradient that distributed data parallel averages.
+    """
+    return (weights.to(errors.dtype) * errors).sum() / share.to(errors.dtype) if len(weights) else errors.sum()

@@ -120,6 +120,15 @@ class Moments:
         return Moments(gram.view_as(self.gram), cross.view(self.cross.shape), target_square, weight)
 
 
+def mean_of_processes(value: Tensor) -> Tensor:
+    """The mean of a tensor over all processes; itself when there is one."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return value
+    value = value.detach().clone()
+    dist.all_reduce(value)
+    return value / dist.get_world_size()
+
+
 def _products(
     features: Tensor, targets: Tensor, weights: Tensor | None, constant: bool, chunk: int | None = None
 ) -> Tensor:

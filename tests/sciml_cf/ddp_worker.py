@@ -26,6 +26,8 @@ MLP_JOBS = {
     "proximal": {},
     "algorithm 1": {"algorithm": 1, **SGD},
     "l2": {"method": "l2", **SGD},
+    "relative": {"loss": "relative"},
+    "relative l2": {"loss": "relative", "method": "l2", **SGD},
     "everything": {"average": 0.9, "clip": 0.1, "schedule": "plateau", "period": 1, "patience": 50},
 }
 

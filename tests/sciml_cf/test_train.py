@@ -3,6 +3,7 @@ import json
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from sciml_cf.head.rules.solving import solved_state
 from sciml_cf.models import FNOConfig, describe
 from sciml_cf.runs import load, plain_state_dict, read_history, read_settings, write_history
 from sciml_cf.train import fit
-from tests.problems import Shifted, mlp
+from tests.problems import Points, Shifted, mlp
 
 TRAIN, VALIDATION = Shifted(40), Shifted(16, seed=1)
 SMALL = FNOConfig(width=8, modes=6, layers=2)
@@ -361,6 +362,34 @@ def test_a_failure_that_a_device_tells_late_is_told_before_the_epoch_ends(tmp_pa
     with pytest.raises(TrainingDiverged, match=r"by step 5 .epoch 1.*an earlier solve failed"):
         train(tmp_path / "run", train=LastIsBad(40), method="proximal", algorithm=1)
     assert not (tmp_path / "run" / "weights_last.pt").exists()
+
+
+class Scaled(Points):
+    """Targets of very different size from sample to sample."""
+
+    def __init__(self, samples, factor=10.0):
+        super().__init__(samples)
+        self.y *= factor ** (torch.arange(samples)[:, None] % 3)
+
+
+@pytest.mark.parametrize("method", ["l2", "ridge"])
+def test_the_relative_loss_weighs_each_sample_by_the_size_of_its_target(method, tmp_path):
+    data = Scaled(8)
+    weights = (1 / data.y.square().mean(1)).numpy()
+    phi = np.concatenate([mlp()[:2](data.x).detach().numpy(), np.ones((8, 1))], axis=1)
+    layer = mlp()[2]
+    head = np.concatenate([layer.weight.detach().numpy().T, layer.bias.detach().numpy()[None]])
+    if method == "ridge":  # dense, on rows scaled by the roots of their weights
+        roots = np.sqrt(weights / weights.sum())[:, None]
+        rows = np.concatenate([roots * phi, np.sqrt(1e-4) * np.eye(9)])
+        head = np.linalg.lstsq(rows, np.concatenate([roots * data.y.numpy(), np.zeros((9, 2))]), rcond=None)[0]
+    errors = np.square(phi @ head - data.y.numpy()).mean(1)
+    settings = {"method": method, "loss": "relative", "learning_rate": 1e-12, "accelerator": "cpu"}
+    config = FitConfig(epochs=1, batch_size=8, **settings)
+    history = fit(mlp(), data, data, config=config, out=tmp_path / "run", progress=False)
+    assert math.isclose(history.rows[0]["train_loss"], (weights * errors).sum() / weights.sum(), rel_tol=1e-8)
+    with pytest.raises(ValueError, match="`loss` must be 'mse' where the targets of a sample are all zero"):
+        fit(mlp(), Scaled(8, factor=0.0), data, config=config, out=tmp_path / "zero", progress=False)
 
 
 def test_own_model_needs_its_own_constructor_to_load(tmp_path):

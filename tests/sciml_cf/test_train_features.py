@@ -23,6 +23,8 @@ FEATURES = {
     "step": {"schedule": "step", "period": 2, "factor": 0.1},
     "plateau": {"schedule": "plateau", "period": 1, "factor": 0.1, "learning_rate": 0.3},
     "patience": {"patience": 2, "learning_rate": 0.3, "schedule": "constant"},
+    "relative": {"loss": "relative"},
+    "relative, algorithm 1": {"loss": "relative", "algorithm": 1},
     "clip": {"clip": 1e-3, "optimizer": "sgd"},
     "average": {"average": 0.9},
     "average, algorithm 1": {"average": 0.9, "algorithm": 1},
