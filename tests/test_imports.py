@@ -102,7 +102,7 @@ ARROWS = {
 }
 # A library that only these files may import.
 CONFINED = {
-    "neuralop": ("sciml_cf/models/", "sciml_cf/adapters/neuralop.py"),
+    "neuralop": ("sciml_cf/models/", "sciml_cf/adapters/neuralop.py", "sciml_cf/bench/neuralop_trainer.py"),
     "h5py": (
         "data_gen/store.py",
         "data_gen/layout.py",

@@ -1,0 +1,104 @@
+"""The page of the benchmark time: validation error against seconds and against steps, and when it passes the marks."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from sciml_cf.report.html import Picture
+from sciml_cf.report.tables import Table
+
+Arms = dict[str, dict[str, Any]]
+_PEERS = ("neuralop", "l2")
+
+
+def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]:
+    """Title, paragraphs, and the tables and pictures."""
+    config, arms = result["config"], result["figures"]
+    full, marks = config["stored_resolution"], [str(mark) for mark in config["marks"]]
+    count = len(next(iter(arms.values()))["selection"])
+    introduction = [
+        f"Viscous Burgers at viscosity 0.1, {config['samples']} samples; training on {config['resolution']} points, "
+        f"the validation error measured after each epoch on all {full}. Time is that of the training, on one thread.",
+        f"Each arm chose among {count} settings (learning rate and length of the schedule) with seed 0 the one that "
+        f"passes {marks[1]} after the fewest steps. Seeds {result['seeds']} report; figures are medians, a run that "
+        f"never passes a mark counts as infinite.",
+        *[f"{name}: {arm['what']}. Chosen: {_chosen(arm)}." for name, arm in arms.items()],
+    ]
+    words = "A line is one seed; dotted lines are the marks."
+    parts: list[Table | Picture] = [
+        Picture("time-seconds", _curves(arms, "seconds", marks, full), f"Error against seconds of training. {words}"),
+        Picture("time-steps", _curves(arms, "steps", marks, full), f"Error against optimiser steps. {words}"),
+        marks_table(arms, marks),
+        ratio_table(arms, marks),
+    ]
+    return "Burgers: time to accuracy", introduction, parts
+
+
+def marks_table(arms: Arms, marks: list[str]) -> Table:
+    """Median steps, seconds and processor seconds to each mark, and how many runs passed it."""
+    rows = [
+        (
+            name,
+            float(mark),
+            f"{sum(run['marks'][mark] is not None for run in arm['runs'])} of {len(arm['runs'])}",
+            *[_median(arm, mark, figure) for figure in ("steps", "seconds", "cpu_seconds")],
+        )
+        for name, arm in arms.items()
+        for mark in marks
+    ]
+    columns = ("arm", "validation mse", "passed", "steps", "seconds", "processor seconds")
+    return Table("When the error first passes each mark (medians over seeds)", columns, tuple(rows))
+
+
+def ratio_table(arms: Arms, marks: list[str]) -> Table:
+    """How many times the median of each peer every other arm's is."""
+    rows = []
+    for peer in _PEERS:
+        for name, arm in arms.items():
+            if peer not in arms or name in _PEERS[: _PEERS.index(peer) + 1]:
+                continue
+            for mark in marks:
+                ratios = [
+                    _ratio(_median(arms[peer], mark, figure), _median(arm, mark, figure))
+                    for figure in ("steps", "seconds", "cpu_seconds")
+                ]
+                rows.append((f"{peer} over {name}", float(mark), *ratios))
+    columns = ("medians", "validation mse", "steps", "seconds", "processor seconds")
+    return Table("How many times sooner", columns, tuple(rows))
+
+
+def _median(arm: dict[str, Any], mark: str, figure: str) -> float:
+    passed = [run["marks"][mark] for run in arm["runs"]]
+    return statistics.median([math.inf if entry is None else float(entry[figure]) for entry in passed])
+
+
+def _ratio(theirs: float, ours: float) -> float | str:
+    if math.isinf(ours):
+        return "neither passes" if math.isinf(theirs) else "0 (does not pass)"
+    return theirs / ours
+
+
+def _chosen(arm: dict[str, Any]) -> str:
+    return f"rate {arm['chosen']['learning_rate']:g}, {arm['chosen']['epochs']} epochs"
+
+
+def _curves(arms: Arms, against: str, marks: list[str], full: int) -> Figure:
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for index, (name, arm) in enumerate(arms.items()):
+        for number, run in enumerate(arm["runs"]):
+            rows = run["rows"]
+            axes.semilogy(
+                [row[against] for row in rows], [row["mse"] for row in rows], color=f"C{index}", lw=1.3,
+                label=None if number else name,
+            )  # fmt: skip
+    for mark in marks:
+        axes.axhline(float(mark), color="0.5", lw=0.8, ls=":")
+    axes.set(xlabel=against, ylabel=f"validation mse at {full} points", title="Time to accuracy")
+    axes.legend(fontsize="small", frameon=False)
+    axes.grid(alpha=0.3)
+    return figure
