@@ -112,14 +112,11 @@ def _at(run: dict[str, Any], resolution: int) -> float:
 
 
 def _panels(cells: list[Cell]) -> tuple[Figure, dict[int, Axes], dict[str, str]]:
-    """A figure with one panel a batch size, two in a row, and a colour for every method."""
+    """A figure with one panel a batch size, below each other as on a phone, and a colour for every method."""
     sizes = sorted({cell["batch_size"] for cell in cells})
     methods = list(dict.fromkeys(cell["method"] for cell in cells))
-    rows = (len(sizes) + 1) // 2
-    figure = Figure(figsize=(9.6, 3.6 * rows), layout="constrained")
-    axes = figure.subplots(rows, min(2, len(sizes)), squeeze=False, sharey=True).ravel()
-    for spare in axes[len(sizes) :]:
-        spare.set_visible(False)
+    figure = Figure(figsize=(5.6, 3.6 * len(sizes)), layout="constrained")
+    axes = figure.subplots(len(sizes), 1, squeeze=False).ravel()
     return figure, dict(zip(sizes, axes, strict=False)), {name: f"C{index}" for index, name in enumerate(methods)}
 
 
@@ -155,7 +152,7 @@ def _limit(axes: Axes, cells: list[Cell], size: int) -> None:
 
 
 def _final(cells: list[Cell], full: int) -> Figure:
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(5.6, 4.0), layout="constrained")
     axes = figure.subplots()
     methods = list(dict.fromkeys(cell["method"] for cell in cells))
     for index, method in enumerate(methods):

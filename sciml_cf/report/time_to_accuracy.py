@@ -87,7 +87,7 @@ def _chosen(arm: dict[str, Any]) -> str:
 
 
 def _curves(arms: Arms, against: str, marks: list[str], full: int) -> Figure:
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(5.6, 4.0), layout="constrained")
     axes = figure.subplots()
     for index, (name, arm) in enumerate(arms.items()):
         for number, run in enumerate(arm["runs"]):

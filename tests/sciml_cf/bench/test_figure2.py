@@ -12,6 +12,7 @@ from sciml_cf.bench.results import read_result
 from sciml_cf.bench.selection import Rung
 from sciml_cf.cli import main
 from sciml_cf.errors import BenchmarkError
+from tests.browser import CHROMIUM, look_at
 
 TINY = replace(
     figure2.PRESETS["small"],
@@ -89,6 +90,19 @@ def test_a_page_is_made_again_from_the_file_alone(finished, tmp_path):
     again = bench_command(["page", str(tmp_path / "results.json")])
     assert again.replace(str(tmp_path), str(out)) == text
     assert (tmp_path / "index.html").read_bytes() == (out / "index.html").read_bytes()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_every_figure_and_says_nothing(width, finished, tmp_path):
+    look = look_at(finished[0] / "index.html", tmp_path, width=width)
+    assert look["console"] == [] and look["page"] <= look["width"] == width  # nothing to scroll sideways
+    assert [name for name, *_ in look["images"]] == ["figure2", "figure2-rolling", "figure2-final"]
+    for _, pixels, shown in look["images"]:
+        assert shown <= width
+        # The labels of a figure are 10 points on a canvas of 5.6 inches: at least 8 pixels where it is shown.
+        assert pixels > 0 and 10 * shown / (5.6 * 72) >= 8
+    assert look["smallest"] >= 12
 
 
 def test_runs_that_diverged_are_counted_and_shown_as_such(finished, tmp_path):
