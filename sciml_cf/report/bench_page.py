@@ -20,16 +20,17 @@ PAGES: dict[str, Callable[[dict[str, Any]], tuple[str, list[str], list[Table | P
 
 
 def write_bench_page(result: dict[str, Any], folder: Path) -> tuple[list[Table], list[Path]]:
-    """Write FOLDER/index.html, which holds everything, tables.md and the pictures; returns tables and paths."""
+    """Write NAME.html, which holds everything, NAME.md and the pictures into the folder; returns tables and paths."""
     title, introduction, parts = PAGES[result["benchmark"]](result)
     origin = provenance(result)
     settings = json.dumps({key: value for key, value in result.items() if key != "figures"}, indent=2)
-    page = folder / "index.html"
+    name = result["benchmark"]
+    page = folder / f"{name}.html"
     write_atomically(page, render_page(title, introduction, parts, origin, settings))
     tables = [part for part in parts if isinstance(part, Table)]
     lines = [f"# {title}", "", *[f"{text}\n" for text in introduction], *[table.markdown() for table in tables]]
-    write_atomically(folder / "tables.md", "\n".join([*lines, origin, ""]))
-    paths = [page, folder / "tables.md"]
+    write_atomically(folder / f"{name}.md", "\n".join([*lines, origin, ""]))
+    paths = [page, folder / f"{name}.md"]
     for part in parts:
         if isinstance(part, Picture):
             paths.append(folder / f"{part.name}.png")

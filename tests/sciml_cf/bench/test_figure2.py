@@ -58,11 +58,11 @@ def test_the_second_rung_goes_on_from_the_first(finished):
 
 def test_the_page_stands_alone_and_names_its_origin(finished):
     out, text = finished
-    page = (out / "index.html").read_text()
+    page = (out / "figure2.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page
     assert page.count('src="data:image/png;base64,') == 3
     assert page.count("sciml-cf bench figure2 --out") >= 4  # below every picture, and in the settings
-    assert "proximal-Adam" in text and str(out / "index.html") in text
+    assert "proximal-Adam" in text and str(out / "figure2.html") in text
     cell = json.loads((out / "results.json").read_text())["figures"]["l2-SGD batch 8"]
     errors = [run["test"][-1]["mse"] for run in cell["runs"]]
     mean = (errors[0] * errors[1]) ** 0.5
@@ -89,13 +89,13 @@ def test_a_page_is_made_again_from_the_file_alone(finished, tmp_path):
     (tmp_path / "results.json").write_bytes((out / "results.json").read_bytes())
     again = bench_command(["page", str(tmp_path / "results.json")])
     assert again.replace(str(tmp_path), str(out)) == text
-    assert (tmp_path / "index.html").read_bytes() == (out / "index.html").read_bytes()
+    assert (tmp_path / "figure2.html").read_bytes() == (out / "figure2.html").read_bytes()
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_shows_every_figure_and_says_nothing(width, finished, tmp_path):
-    look = look_at(finished[0] / "index.html", tmp_path, width=width)
+    look = look_at(finished[0] / "figure2.html", tmp_path, width=width)
     assert look["console"] == [] and look["page"] <= look["width"] == width  # nothing to scroll sideways
     assert [name for name, *_ in look["images"]] == ["figure2", "figure2-rolling", "figure2-final"]
     for _, pixels, shown in look["images"]:

@@ -42,7 +42,7 @@ def test_every_arm_has_its_own_choice_and_its_clock(finished):
         times = [row["seconds"] for row in run["rows"]]
         assert times == sorted(times) and times[0] > 0
         assert run["marks"]["1.0"]["epoch"] == 1 and run["marks"]["1e-09"] is None
-    page = (out / "index.html").read_text()
+    page = (out / "time.html").read_text()
     assert page.count('src="data:image/png;base64,') == 2 and "sciml-cf bench time" in page
     assert "0 of 1" in text and "neuralop over proximal" in text
 
