@@ -4,6 +4,7 @@ from sciml_cf.head.attach import ClosedFormHead
 from sciml_cf.head.diagnostics import Diagnostics, Steps, diagnose
 from sciml_cf.head.layout import find_head
 from sciml_cf.head.loss import ClosedFormLoss
+from sciml_cf.head.many import ClosedFormLosses
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules import Every, Proximal, Ridge, Rule, check_solved
 from sciml_cf.head.solve import proximal, ridge, strength_from_paper
@@ -11,6 +12,7 @@ from sciml_cf.head.solve import proximal, ridge, strength_from_paper
 __all__ = [
     "ClosedFormHead",
     "ClosedFormLoss",
+    "ClosedFormLosses",
     "Diagnostics",
     "Every",
     "Moments",

@@ -268,6 +268,11 @@ class ClosedFormHead(nn.Module):
 
     # What the solves looked like.
 
+    @property
+    def solved(self) -> bool:
+        """Whether there was a solve, so that ``diagnostics`` can tell of it."""
+        return self._watch.last is not None
+
     def diagnostics(self) -> Diagnostics:
         """Figures of the last solve, such as its conditioning. Costs the eigenvalues of an (F, F) matrix.
 

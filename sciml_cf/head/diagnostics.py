@@ -19,7 +19,7 @@ WINDOW = 50  # solves between two looks for a fault
 IN_A_ROW = 3  # windows that must show it: a high learning rate may shake any head for a hundred steps
 # Where a fault begins; docs/diagnostics.md says how these were chosen.
 OSCILLATES = 10.0  # loss before a solve over the loss after the solve before it, geometric mean
-STUCK = 2e-3  # share that a solve gains of what it could
+STUCK = 2e-3  # share that a solve gains of what it could, while no direction of the features outweighs the pull
 INTERPOLATES = 0.8  # degrees of freedom a row
 _WORTHWHILE = 0.1  # share of the loss that must be there to gain, before a head can be called stuck
 _NO_PENALTY = 1e-10  # stands for none in the reachable loss, times the mean diagonal
@@ -196,7 +196,7 @@ class Watch:
         """Warn of a fault, if a window of solves has just ended."""
         if self._window.solves < WINDOW or self.last is None:
             return
-        # Ratio, turn, share of the reachable gain, share of the loss that was reachable, degrees of freedom a row.
+        # Ratio, turn, and the four shares.
         if self._num_rows is None:
             self._num_rows = _rows(self.last, _problem(self.last)[0]).item()
         report = Report(torch.cat([self._window.means()[2:], _shares(self.last, self._num_rows)]))
@@ -221,7 +221,7 @@ class Watch:
         return Steps(sums.solves, change, gain, math.exp(ratio), turn)
 
     def _warn(self, figures: list[float]) -> None:
-        ratio, turn, share, worthwhile, filled = figures
+        ratio, turn, share, worthwhile, loose, filled = figures
         rebound = math.exp(min(ratio, 700.0))
         faults: dict[type[HeadWarning], tuple[bool, str]] = {
             OscillatingHeadWarning: (
@@ -231,7 +231,7 @@ class Watch:
                 "Proximal), take larger batches, or lower the learning rate of the backbone.",
             ),
             StuckHeadWarning: (
-                share < STUCK and worthwhile > _WORTHWHILE,
+                share < STUCK and worthwhile > _WORTHWHILE and loose < 1,
                 f"the head hardly moves: a solve gains {share:.1e} of what it could. Lower `strength`.",
             ),
             InterpolatingHeadWarning: (
@@ -288,20 +288,23 @@ def _rows(solve: _Solve, moments: Moments) -> Tensor:
 
 
 def _shares(solve: _Solve, num_rows: float) -> Tensor:
-    """(3,) on the device: the share gained, the share of the loss that was there to gain, degrees of freedom a row.
+    """(4,) on the device, NaN where unknown.
 
-    NaN where unknown. A full matrix as penalty is the memory of all batches, which rightly holds the head back.
+    Those are the share gained of what was there to gain, that over the loss, an upper bound of the degrees of freedom,
+    tr(G P^-1), and the degrees of freedom a row. A full matrix as penalty is the memory of all batches, which rightly
+    holds the head back.
     """
     moments, penalty = _problem(solve)
     unknown = moments.weight.new_full((), math.nan)
     if penalty is None or (isinstance(penalty, Tensor) and penalty.ndim == 2):
-        return torch.stack([unknown] * 3)
+        return torch.stack([unknown] * 4)
     before, after = _loss(moments, solve.state["head"]), _loss(moments, solve.after["head"])
     reachable = before - _loss(moments, _reachable(moments))
     filled = unknown
     if moments.num_features >= INTERPOLATES * num_rows:
         filled = _degrees(moments.gram, with_penalty(moments.gram, penalty)) / _rows(solve, moments)
-    return torch.stack([(before - after) / reachable, reachable / before, filled])
+    loose = (moments.gram.diagonal() / penalty).sum()
+    return torch.stack([(before - after) / reachable, reachable / before, loose, filled])
 
 
 def _loss(moments: Moments, head: Tensor) -> Tensor:
