@@ -263,15 +263,7 @@ class _Training:
 
     def _head_figures(self) -> dict[str, float]:
         """Of the epoch's solves and of the last one, before another is made for evaluation."""
-        if self.loss is None:
-            return {}
-        steps = self.loss.head.recent()
-        means = {"head_step": steps.head_change, "gain": steps.gain, "rebound": steps.rebound, "turn": steps.turn}
-        names = ("condition", "degrees_of_freedom", "feature_scale")
-        if not steps.solves:
-            return {**means, **dict.fromkeys(names, math.nan)}
-        last = self.loss.head.diagnostics()
-        return {**means, **{name: getattr(last, name) for name in names}}
+        return {} if self.loss is None else self.loss.head.figures()
 
     def _take_evaluated_weights(self) -> dict[str, Any]:
         """Put the weights to evaluate into the model; returns those that training goes on from, for ``_go_back``."""

@@ -281,9 +281,7 @@ class ClosedFormHead(nn.Module):
         Raises:
             RuntimeError: nothing was solved yet.
         """
-        with exactly(self.layer.weight.device):
-            found = self._watch.diagnostics()
-        if found is None:
+        if (found := self._watch.diagnostics()) is None:
             raise RuntimeError(
                 f"ClosedFormHead.diagnostics: layer {self._who()} must have been solved; got no solve yet. "
                 "Call it after the loss in training mode, or after update()."
@@ -293,6 +291,10 @@ class ClosedFormHead(nn.Module):
     def recent(self) -> Steps:
         """Means of cheap figures over the solves since the last call; those inside ``recording()`` do not count."""
         return self._watch.take()
+
+    def figures(self) -> dict[str, float]:
+        """What ``fit`` writes of the head at each epoch: ``recent()``, and conditioning of the last solve, by name."""
+        return self._watch.figures()
 
     # State.
 

@@ -11,15 +11,17 @@ import torch
 from torch import Tensor
 
 from sciml_cf.errors import HeadWarning, InterpolatingHeadWarning, OscillatingHeadWarning, StuckHeadWarning
+from sciml_cf.head.capture import exactly
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules.rule import Penalty, Rule, State
 from sciml_cf.head.rules.solving import Report
 
 WINDOW = 50  # solves between two looks for a fault
-IN_A_ROW = 3  # windows that must show it: a high learning rate may shake any head for a hundred steps
+IN_A_ROW = 3  # windows that must show it: the first steps may shake any head
 # Where a fault begins; docs/diagnostics.md says how these were chosen.
 OSCILLATES = 10.0  # loss before a solve over the loss after the solve before it, geometric mean
-STUCK = 2e-3  # share that a solve gains of what it could, while no direction of the features outweighs the pull
+DRAWN_ANEW = 0.2  # relative change of a head in a solve; below it a high loss is made by the backbone's moves
+STUCK = 1e-2  # share that a solve gains of what it could, while no direction of the features outweighs the pull
 INTERPOLATES = 0.8  # degrees of freedom a row
 _WORTHWHILE = 0.1  # share of the loss that must be there to gain, before a head can be called stuck
 _NO_PENALTY = 1e-10  # stands for none in the reachable loss, times the mean diagonal
@@ -196,10 +198,10 @@ class Watch:
         """Warn of a fault, if a window of solves has just ended."""
         if self._window.solves < WINDOW or self.last is None:
             return
-        # Ratio, turn, and the four shares.
+        # Change, gain, ratio and turn, and the four shares.
         if self._num_rows is None:
             self._num_rows = _rows(self.last, _problem(self.last)[0]).item()
-        report = Report(torch.cat([self._window.means()[2:], _shares(self.last, self._num_rows)]))
+        report = Report(torch.cat([self._window.means(), _shares(self.last, self._num_rows)]))
         self._window = _Sums()
         ready, self._report = (self._report, report) if report.travels else (report, None)
         if ready is not None:
@@ -212,7 +214,16 @@ class Watch:
         moments, penalty = _problem(self.last)
         state, after, rows = self.last.state, self.last.after, _rows(self.last, moments).item()
         jitter = after["jitter"].item()
-        return diagnose(moments, state["head"], after["head"], penalty=penalty, jitter=jitter, rows=rows)
+        with exactly(moments.gram.device):
+            return diagnose(moments, state["head"], after["head"], penalty=penalty, jitter=jitter, rows=rows)
+
+    def figures(self) -> dict[str, float]:
+        """Of the solves since the last call, and of the last one, by the names they have in history.csv."""
+        steps = self.take()
+        last = self.diagnostics() if steps.solves else None
+        names = ("condition", "degrees_of_freedom", "feature_scale")
+        means = {"head_step": steps.head_change, "gain": steps.gain, "rebound": steps.rebound, "turn": steps.turn}
+        return {**means, **{name: getattr(last, name, math.nan) for name in names}}
 
     def take(self) -> Steps:
         """Means since the last call; forgets them, and what the next solve would have been compared with."""
@@ -221,11 +232,11 @@ class Watch:
         return Steps(sums.solves, change, gain, math.exp(ratio), turn)
 
     def _warn(self, figures: list[float]) -> None:
-        ratio, turn, share, worthwhile, loose, filled = figures
+        change, _, ratio, turn, share, worthwhile, loose, filled = figures
         rebound = math.exp(min(ratio, 700.0))
         faults: dict[type[HeadWarning], tuple[bool, str]] = {
             OscillatingHeadWarning: (
-                rebound > OSCILLATES and turn < 0,
+                rebound > OSCILLATES and change > DRAWN_ANEW and turn < 0,
                 f"a head fits its own batch and not the next: before a solve the loss is {rebound:.3g} times what the "
                 "solve before had left, and each change undoes part of the last. Raise `strength` (with Ridge, use "
                 "Proximal), take larger batches, or lower the learning rate of the backbone.",

@@ -274,6 +274,19 @@ def test_as_many_degrees_of_freedom_as_rows_are_told_once_with_their_cure():
     assert InterpolatingHeadWarning not in kinds(noisy_batches(Proximal(0.1), rows=12, steps=LONG))
 
 
+def test_a_backbone_that_shakes_the_features_is_no_fault_of_the_head():
+    x, model = batch(rows=60)[0], mlp()
+    head = ClosedFormHead(model[-1], Proximal(1e-3))
+    # The features come back a little turned each time: a large loss until the solve, and a head that hardly changes.
+    phi = 30 * rows_of(model, x)
+    turned = phi + 0.5 * torch.randn(phi.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    head.restore({**head.state(), "head": torch.linalg.lstsq(phi, phi[:, :2]).solution})
+    for step in range(LONG):
+        head.solve(Moments.from_batch(turned if step % 2 else phi, phi[:, :2]))  # warnings are errors here
+    recent = head.recent()
+    assert recent.rebound > 10 and recent.turn < 0
+
+
 def test_nothing_is_told_before_enough_solves_showed_it():
     assert kinds(noisy_batches(Ridge(1e-6), rows=12, steps=IN_A_ROW * WINDOW - 1)) == []
     assert kinds(noisy_batches(Ridge(1e-6), rows=12, steps=IN_A_ROW * WINDOW)) != []
