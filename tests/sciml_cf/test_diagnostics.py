@@ -19,11 +19,11 @@ from sciml_cf.errors import (
 )
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Every, Moments, Proximal, Ridge, Rule, diagnose
-from sciml_cf.head.diagnostics import IN_A_ROW, WINDOW
+from sciml_cf.head.diagnostics import IN_A_ROW, WINDOW, Watch
 from sciml_cf.report import figures
 from sciml_cf.runs import read_history, write_history
 from sciml_cf.scalars import ScalarWriter
-from sciml_cf.train import fit
+from sciml_cf.train import _Training, fit
 from tests.problems import Points, Shifted, mlp, regression
 
 PENALTIES = {"number": 0.3, "diagonal": torch.rand(7, dtype=torch.float64) + 0.1, "matrix": None, "none": 0.0}
@@ -274,6 +274,28 @@ def test_as_many_degrees_of_freedom_as_rows_are_told_once_with_their_cure():
     assert InterpolatingHeadWarning not in kinds(noisy_batches(Proximal(0.1), rows=12, steps=LONG))
 
 
+def test_a_fault_that_comes_back_is_not_told_again():
+    model = mlp()
+    head = ClosedFormHead(model[-1], Ridge(1e-9))
+    few, many = (Moments.from_batch(rows_of(model, batch(rows)[0]), batch(rows)[1]) for rows in (6, 60))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for moments in [few] * LONG + [many] * WINDOW + [few] * LONG:
+            head.solve(moments)
+    assert kinds(caught).count(InterpolatingHeadWarning) == 1
+
+
+def test_a_head_on_a_straight_way_does_not_oscillate():
+    # change, gain, log rebound, turn, and shares that tell of nothing
+    for turn, told in ((0.5, []), (-0.5, [OscillatingHeadWarning])):
+        watch = Watch()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(IN_A_ROW):
+                watch._warn([1.0, 0.9, math.log(100), turn, *[math.nan] * 4])
+        assert kinds(caught) == told
+
+
 def test_a_backbone_that_shakes_the_features_is_no_fault_of_the_head():
     x, model = batch(rows=60)[0], mlp()
     head = ClosedFormHead(model[-1], Proximal(1e-3))
@@ -352,6 +374,16 @@ def test_burgers_like_training_is_silent_and_its_history_shows_the_head(tmp_path
         assert 0 <= row["gain"] <= 1 <= row["condition"] and 0 < row["degrees_of_freedom"] < 17
     assert history.rows[-1]["head_step"] < history.rows[0]["head_step"]
     assert figures.head_panel(history.rows) is not None
+
+
+def test_figures_of_an_epoch_are_taken_before_the_head_is_solved_for_evaluation(tmp_path, monkeypatch):
+    order = []
+    for owner, name in ((ClosedFormHead, "figures"), (_Training, "_solve_ahead")):
+        method = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, name=name, method=method: (order.append(name), method(*a))[1])
+    config = FitConfig(epochs=2, batch_size=8, accelerator="cpu")
+    fit(mlp(), Points(16), Points(8, seed=1), config=config, out=tmp_path / "run", progress=False)
+    assert order == ["figures", "_solve_ahead"] * 2
 
 
 @pytest.mark.parametrize("algorithm", [1, 2])
