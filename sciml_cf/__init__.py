@@ -21,10 +21,21 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 if TYPE_CHECKING:
     from sciml_cf.datasets import FieldDataset, split_indices
-    from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged
+    from sciml_cf.errors import CheckpointError, HeadWarning, NotPositiveDefinite, TrainingDiverged
     from sciml_cf.evaluate import evaluate_transfer
     from sciml_cf.fit_config import FitConfig
-    from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Every, Moments, Proximal, Ridge, Rule, proximal, ridge
+    from sciml_cf.head import (
+        ClosedFormHead,
+        ClosedFormLoss,
+        ClosedFormLosses,
+        Every,
+        Moments,
+        Proximal,
+        Ridge,
+        Rule,
+        proximal,
+        ridge,
+    )
     from sciml_cf.models import FNOConfig
     from sciml_cf.report import compare_runs, report_run
     from sciml_cf.runs import load, predict, read_evaluation, save_evaluation
@@ -34,6 +45,8 @@ _HOMES = {
     "CheckpointError": "errors",
     "ClosedFormHead": "head",
     "ClosedFormLoss": "head",
+    "ClosedFormLosses": "head",
+    "HeadWarning": "errors",
     "FNOConfig": "models",
     "FieldDataset": "datasets",
     "FitConfig": "fit_config",
@@ -62,10 +75,12 @@ __all__ = [
     "CheckpointError",
     "ClosedFormHead",
     "ClosedFormLoss",
+    "ClosedFormLosses",
     "Every",
     "FNOConfig",
     "FieldDataset",
     "FitConfig",
+    "HeadWarning",
     "History",
     "Moments",
     "NotPositiveDefinite",

@@ -8,9 +8,13 @@ __all__ = [
     "BenchmarkError",
     "CheckpointError",
     "DatasetError",
+    "HeadWarning",
+    "InterpolatingHeadWarning",
     "JitterWarning",
     "NotPositiveDefinite",
+    "OscillatingHeadWarning",
     "SolverDiverged",
+    "StuckHeadWarning",
     "TrainingDiverged",
     "UnresolvedError",
     "check_choice",
@@ -35,8 +39,24 @@ class TrainingDiverged(Exception):
     """The training loss left the finite range; the last good checkpoint is kept."""
 
 
-class JitterWarning(UserWarning):
+class HeadWarning(UserWarning):
+    """The solves of a closed-form head show a fault; docs/diagnostics.md says which figures tell of it."""
+
+
+class JitterWarning(HeadWarning):
     """Cholesky needed a diagonal shift: the features are linearly dependent at the strength in use."""
+
+
+class OscillatingHeadWarning(HeadWarning):
+    """The head fits each batch and not the next one, and its changes undo each other: too weak a pull."""
+
+
+class StuckHeadWarning(HeadWarning):
+    """The head gains next to nothing of what its solves could: too strong a pull."""
+
+
+class InterpolatingHeadWarning(HeadWarning):
+    """The head has about as many degrees of freedom as its batch has rows, and fits the noise of each."""
 
 
 def check_choice(function: str, argument: str, value: object, choices: tuple[object, ...]) -> None:

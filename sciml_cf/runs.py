@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import platform
 import shutil
@@ -177,7 +178,8 @@ def write_history(run: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     path = run / HISTORY_FILE
     temporary = path.with_suffix(".csv.part")
     with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        names = dict.fromkeys(name for row in rows for name in row)  # a resumed run may be older than some figures
+        writer = csv.DictWriter(file, fieldnames=list(names), restval=math.nan)
         writer.writeheader()
         writer.writerows(rows)
     os.replace(temporary, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,9 +24,9 @@ class ScalarWriter:
         self._writer = SummaryWriter(str(folder), purge_step=epoch + 1)
 
     def write(self, row: Mapping[str, float]) -> None:
-        """One epoch: each figure under its name in history.csv, at its epoch."""
+        """One epoch: each figure under its name in history.csv, at its epoch; those that are NaN are left out."""
         for name, value in row.items():
-            if name != "epoch":
+            if name != "epoch" and not math.isnan(value):
                 self._writer.add_scalar(name, value, int(row["epoch"]))
         self._writer.flush()
 

@@ -48,7 +48,12 @@ _CHECKPOINT_KEYS = frozenset(
 
 @dataclass(frozen=True)
 class History:
-    """One row an epoch: epoch, steps, learning_rate, train_loss, validation_mse, jitter, head_change, seconds."""
+    """One row an epoch: epoch, steps, learning_rate, train_loss, validation_mse, seconds, and figures of the head.
+
+    Those are, unless the method is l2: head_change (over the epoch), jitter, the means over the epoch's solves
+    head_step, gain, rebound and turn (see ``sciml_cf.head.Steps``), and of its last solve condition,
+    degrees_of_freedom and feature_scale (see ``sciml_cf.head.Diagnostics``).
+    """
 
     rows: tuple[dict[str, float], ...]
 
@@ -216,6 +221,7 @@ class _Training:
         last = (self.epoch + 1) * self.steps_per_epoch - 1
         self._check(losses, last)
         self._check_solved(last)
+        figures = self._head_figures()
         own = self._take_evaluated_weights()
         self._check_solved(last)
         error = self._validate()
@@ -233,6 +239,7 @@ class _Training:
             state = self.loss.head.state()
             row["head_change"] = (state["head"] - cast(Tensor, before)).norm().item()
             row["jitter"] = state["jitter"].item()
+            row.update(figures)
         row["seconds"] = time.perf_counter() - start
         if self.measure is not None:
             row.update(self.measure(self.raw_model, self.epoch))
@@ -268,6 +275,10 @@ class _Training:
                 )
             self.optimizer.step()
         return loss.detach()
+
+    def _head_figures(self) -> dict[str, float]:
+        """Of the epoch's solves and of the last one, before another is made for evaluation."""
+        return {} if self.loss is None else self.loss.head.figures()
 
     def _take_evaluated_weights(self) -> dict[str, Any]:
         """Put the weights to evaluate into the model; returns those that training goes on from, for ``_go_back``."""

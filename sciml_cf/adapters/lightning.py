@@ -59,6 +59,7 @@ class ClosedFormCallback(Callback):
         algorithm: 2 solves the head before each training step (arXiv:2510.04606, Eq. 17), 1 after it on re-computed
             features (Algorithm 1).
         initial: "zeros" or "keep", see ClosedFormHead.
+        log: log the head's figures at the end of each epoch as ``head/condition`` and so on (docs/diagnostics.md).
         pair: (x, y) of a batch, y shaped like ``module(x)``; by default of {"x": x, "y": y} or (x, y).
     Raises:
         ValueError: a setting is unknown; when training starts, also if the module has no such layer.
@@ -75,10 +76,12 @@ class ClosedFormCallback(Callback):
         head: str | Callable[[LightningModule], nn.Module] | None = None,
         algorithm: Literal[1, 2] = 2,
         initial: Literal["zeros", "keep"] = "zeros",
+        log: bool = False,
         pair: Callable[[Any], Pair] = pair_of,
     ) -> None:
         check_choice("ClosedFormCallback", "algorithm", algorithm, (1, 2))
         self.rule, self.where, self.algorithm, self.pair = rule, head, algorithm, pair
+        self._logs = log  # not `log`: Lightning puts a method there
         self.initial: Literal["zeros", "keep"] = initial
         self.head: ClosedFormHead | None = None
         self._waiting: list[Pair] = []  # batches since the optimizer's last step, under algorithm 1
@@ -124,6 +127,8 @@ class ClosedFormCallback(Callback):
         self._solve_ahead(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._logs:
+            pl_module.log_dict({f"head/{name}": value for name, value in self._bound().figures().items()})
         self._solve_ahead(trainer, pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -1,8 +1,10 @@
 """The closed-form head: moments, the one solve, rules on it, and the seams to a model. Imports torch alone."""
 
 from sciml_cf.head.attach import ClosedFormHead
+from sciml_cf.head.diagnostics import Diagnostics, Steps, diagnose
 from sciml_cf.head.layout import find_head
 from sciml_cf.head.loss import ClosedFormLoss
+from sciml_cf.head.many import ClosedFormLosses
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules import Every, Proximal, Ridge, Rule, check_solved
 from sciml_cf.head.solve import proximal, ridge, strength_from_paper
@@ -10,12 +12,16 @@ from sciml_cf.head.solve import proximal, ridge, strength_from_paper
 __all__ = [
     "ClosedFormHead",
     "ClosedFormLoss",
+    "ClosedFormLosses",
+    "Diagnostics",
     "Every",
     "Moments",
     "Proximal",
     "Ridge",
     "Rule",
+    "Steps",
     "check_solved",
+    "diagnose",
     "find_head",
     "proximal",
     "ridge",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sciml_cf.errors import NotPositiveDefinite, check_choice
 from sciml_cf.head.capture import Capture, Captures, Hook, exactly, hooks_of, in_backward
+from sciml_cf.head.diagnostics import Diagnostics, Steps, Watch
 from sciml_cf.head.layout import (
     Layer,
     check_layer,
@@ -116,6 +117,7 @@ class ClosedFormHead(nn.Module):
             self.register_buffer(_STATE_PREFIX + key, value.to(layer.weight.device))
         write_head(layer, state["head"])
         self._captures = Captures()
+        self._watch = Watch()
         self._pending: Moments | None = None
         self._recording = False
         self._weighted = False  # whether weights were given since the last update
@@ -172,6 +174,8 @@ class ClosedFormHead(nn.Module):
             RuntimeError: the head is frozen, or was replaced by another one.
             ValueError: the moments have weight zero.
             NotPositiveDefinite: the system could not be solved; the layer keeps its weights.
+        Warns:
+            HeadWarning: the last solves show a fault, see docs/diagnostics.md; each is told once.
         """
         self._check_free()
         if weighted and float(moments.weight) == 0.0:
@@ -183,7 +187,7 @@ class ClosedFormHead(nn.Module):
             same = state["head"].to(self.layer.weight.dtype).to(torch.float64) == present
             state["head"] = torch.where(same, state["head"], present)
             try:
-                state = self._next(state, moments)
+                state = self._next(state, moments, weighted)
             except NotPositiveDefinite as error:
                 raise NotPositiveDefinite(f"{error} {self._blame(moments)}") from error
             narrow = self.layer.weight.dtype == torch.float16
@@ -193,6 +197,7 @@ class ClosedFormHead(nn.Module):
                     f"got numbers up to {state['head'].abs().max():.1e}. {self._blame(moments)}"
                 )
             self.restore(state)
+            self._watch.judge()
 
     # What the layer saw.
 
@@ -261,6 +266,36 @@ class ClosedFormHead(nn.Module):
         self._captures.passes = []
         self._pending = None
 
+    # What the solves looked like.
+
+    @property
+    def solved(self) -> bool:
+        """Whether there was a solve, so that ``diagnostics`` can tell of it."""
+        return self._watch.last is not None
+
+    def diagnostics(self) -> Diagnostics:
+        """Figures of the last solve, such as its conditioning. Costs the eigenvalues of an (F, F) matrix.
+
+        A free bias (``penalise_bias=False``) is eliminated before: the figures are those of the centred features.
+
+        Raises:
+            RuntimeError: nothing was solved yet.
+        """
+        if (found := self._watch.diagnostics()) is None:
+            raise RuntimeError(
+                f"ClosedFormHead.diagnostics: layer {self._who()} must have been solved; got no solve yet. "
+                "Call it after the loss in training mode, or after update()."
+            )
+        return found
+
+    def recent(self) -> Steps:
+        """Means of cheap figures over the solves since the last call; those inside ``recording()`` do not count."""
+        return self._watch.take()
+
+    def figures(self) -> dict[str, float]:
+        """What ``fit`` writes of the head at each epoch: ``recent()``, and conditioning of the last solve, by name."""
+        return self._watch.figures()
+
     # State.
 
     def state(self) -> State:
@@ -298,7 +333,7 @@ class ClosedFormHead(nn.Module):
         return f"layer={self._who()}, rule={self.rule}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_hook": None}
+        return {**self.__dict__, "_hook": None, "_watch": Watch()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -319,10 +354,10 @@ class ClosedFormHead(nn.Module):
         if (module.training or self._recording) and not self.frozen and not in_backward():
             self._captures.add(Capture(features, output))
 
-    def _next(self, state: State, moments: Moments) -> State:
+    def _next(self, state: State, moments: Moments, weighted: bool) -> State:
         """The rule's next state; a free bias is eliminated before and put back after."""
         if not self._free_bias:
-            return self.rule.update(state, moments)[1]
+            return self._ask_rule(state, moments, weighted)
         mean, target_mean = moments.gram[:-1, -1], moments.cross[-1]
         centred = Moments(
             gram=moments.gram[:-1, :-1] - torch.outer(mean, mean),
@@ -330,8 +365,15 @@ class ClosedFormHead(nn.Module):
             target_square=moments.target_square - target_mean.square(),
             weight=moments.weight,
         )
-        head, state = self.rule.update({**state, "head": state["head"][:-1]}, centred)
+        state = self._ask_rule({**state, "head": state["head"][:-1]}, centred, weighted)
+        head = state["head"]
         return {**state, "head": torch.cat([head, (target_mean - mean @ head)[None]])}
+
+    def _ask_rule(self, state: State, moments: Moments, weighted: bool) -> State:
+        after = self.rule.update(state, moments)[1]
+        sum_up, free_bias = not self._recording, self._free_bias
+        self._watch.record(self.rule, state, moments, after, weighted=weighted, free_bias=free_bias, sum_up=sum_up)
+        return after
 
     def in_layout(self, values: Tensor) -> Tensor:
         """Values shaped like a prediction, in the layout of the layer's output, as far as the training showed it."""

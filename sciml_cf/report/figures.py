@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,36 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
     axes.set(xlabel="epoch", ylabel="mean squared error", title="Training")
     axes.legend(fontsize="small", frameon=False)
     axes.grid(alpha=0.3)
+    return figure
+
+
+def head_panel(rows: Sequence[Mapping[str, float]]) -> Figure | None:
+    """What the solves of the head looked like over the epochs; None for a history without these figures."""
+    panels = [
+        ("condition", "condition number of the system", True),
+        ("degrees_of_freedom", "degrees of freedom", False),
+        ("head_step", "relative change of the head a step", True),
+        ("gain", "share of the batch's loss that a solve takes", False),
+    ]
+    if not all(any(math.isfinite(row.get(name, math.nan)) for row in rows) for name, _, _ in panels):
+        return None
+    figure = Figure(figsize=(9.0, 5.6), layout="constrained")
+    for axes, (name, label, logarithmic) in zip(figure.subplots(2, 2, sharex=True).flat, panels, strict=True):
+        values = [row.get(name, math.nan) for row in rows]
+        axes.plot([row["epoch"] for row in rows], values, "o-", ms=3, lw=1.2)
+        axes.set_title(label, fontsize="medium")
+        axes.grid(alpha=0.3)
+        low, high = axes.get_ylim()
+        if logarithmic:
+            axes.set_yscale("log")
+            finite = [value for value in values if math.isfinite(value) and value > 0]
+            if finite:
+                axes.set_ylim(min(finite) / 3, max(finite) * 3)
+        else:
+            axes.set_ylim(min(low, 0.0), high)
+    for axes in figure.axes[2:]:
+        axes.set_xlabel("epoch")
+    figure.suptitle("The closed-form head")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The report of one run: four figures, two tables, one HTML page."""
+"""The report of one run: four figures (five with a closed-form head), two tables, one HTML page."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ def report_run(run: Path | str) -> list[Path]:
         figures.save(figures.example_predictions(evaluation), folder / "predictions.png"),
         figures.save(figures.spectrum(evaluation), folder / "spectrum.png"),
     ]
+    if (head := figures.head_panel(history)) is not None:
+        pictures.append(figures.save(head, folder / "head.png"))
     tables = [transfer_table(evaluation), baseline_table(evaluation)]
     write_atomically(folder / "tables.md", "\n".join(table.markdown() for table in tables))
     write_atomically(folder / "transfer.csv", tables[0].csv())

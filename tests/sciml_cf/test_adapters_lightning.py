@@ -241,3 +241,15 @@ def test_every_trainer_ends_where_fit_does(tmp_path):
             rows.append([nn.functional.mse_loss(model.eval()(test.x), test.y).item() for model in models])
     ours, *theirs = np.mean(rows, axis=0)
     np.testing.assert_allclose(theirs, ours, rtol=0.25)
+
+
+@pytest.mark.parametrize("algorithm", [1, 2])
+def test_figures_of_the_head_are_logged_if_asked_for(algorithm, loader):
+    trainer = lightning_trainer(
+        Unaware(SMALL.build(seed=1)), loader, epochs=1, callbacks=[closed_form(algorithm=algorithm, log=True)]
+    )
+    logged = {name: value.item() for name, value in trainer.logged_metrics.items()}
+    assert 0 < logged["head/degrees_of_freedom"] < 17 and logged["head/condition"] > 1
+    assert 0 < logged["head/gain"] < 1
+    silent = lightning_trainer(Unaware(SMALL.build(seed=1)), loader, epochs=1, callbacks=[closed_form()])
+    assert not any(name.startswith("head/") for name in silent.logged_metrics)

@@ -200,7 +200,9 @@ def damage(path, how):
         path.unlink()
     elif how == "flipped":
         middle = len(whole) // 2
-        path.write_bytes(whole[:middle] + bytes(b ^ 0xFF for b in whole[middle : middle + 64]) + whole[middle + 64 :])
+        # More than the padding between two entries of the archive, which nobody reads.
+        flipped = bytes(b ^ 0xFF for b in whole[middle : middle + 512])
+        path.write_bytes(whole[:middle] + flipped + whole[middle + 512 :])
     elif how == "lacking":
         torch.save({"epoch": 3}, path)
     else:

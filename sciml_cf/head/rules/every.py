@@ -10,8 +10,10 @@ from torch import Tensor
 
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.rule import Rule, State
+from sciml_cf.head.rules.rule import Penalty, Rule, State
 from sciml_cf.head.rules.solving import known, known_value
+
+_NAMES = ("gram", "cross", "target_square", "weight")
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,8 @@ class Every(Rule):
         return state
 
     def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
-        names = ("gram", "cross", "target_square", "weight") if self.on == "all" else ()
-        if names:
-            moments = Moments(*(state[f"waiting_{name}"] for name in names)) + moments
+        names = _NAMES if self.on == "all" else ()
+        moments = self._gathered(state, moments)
         waited = int(known_value(state["waited"])) + 1
         if waited < self.steps:
             kept = {f"waiting_{name}": getattr(moments, name) for name in names}
@@ -63,6 +64,12 @@ class Every(Rule):
         _, solved = self.rule.update(state, moments)
         cleared = {f"waiting_{name}": torch.zeros_like(state[f"waiting_{name}"]) for name in names}
         return solved["head"], {**solved, **cleared, "waited": known(state["waited"], 0)}
+
+    def problem(self, state: State, moments: Moments) -> tuple[Moments, Penalty] | None:
+        return self.rule.problem(state, self._gathered(state, moments))
+
+    def _gathered(self, state: State, moments: Moments) -> Moments:
+        return Moments(*(state[f"waiting_{name}"] for name in _NAMES)) + moments if self.on == "all" else moments
 
     def passes_over(self, state: State) -> State | None:
         waited = int(known_value(state["waited"])) + 1

@@ -10,6 +10,7 @@ from torch import Tensor
 from sciml_cf.head.moments import Moments
 
 State = dict[str, Tensor]
+Penalty = float | Tensor  # P: a multiple of the identity, (F,) a diagonal, or (F, F)
 
 
 class Rule(ABC):
@@ -29,6 +30,10 @@ class Rule(ABC):
     @abstractmethod
     def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
         """Head (F, C) float64 for these moments, and the state to hand to the next update."""
+
+    def problem(self, state: State, moments: Moments) -> tuple[Moments, Penalty] | None:
+        """The moments that ``update`` solves on and the penalty P beside them, for diagnostics; None if unknown."""
+        return None
 
     def passes_over(self, state: State) -> State | None:
         """The state after a step whose moments this rule would not look at; None if it wants them (as most do)."""

@@ -28,22 +28,26 @@ def check_solved(state: State) -> None:
         check_jitter(jitter)
 
 
-class _Report:
-    """A number that a device is still computing, on its way to the host; reading it waits for that number alone."""
+class Report:
+    """Numbers that a device is still computing, on their way to the host; reading them waits for those alone."""
 
     def __init__(self, number: Tensor) -> None:
         self._event = None
         self._number = number
-        if number.is_cuda:
-            self._number = torch.empty((), dtype=number.dtype, pin_memory=True)
+        self.travels = number.is_cuda
+        if self.travels:
+            self._number = torch.empty(number.shape, dtype=number.dtype, pin_memory=True)
             self._number.copy_(number, non_blocking=True)
             self._event = torch.cuda.Event()
             self._event.record()
 
     def value(self) -> float:
+        return self.values()[0]
+
+    def values(self) -> list[float]:
         if self._event is not None:
             self._event.synchronize()
-        return self._number.item()
+        return self._number.reshape(-1).tolist()
 
 
 # What the host knows, or will know, of small tensors in a state: looked up instead of waiting for the device.
@@ -74,5 +78,5 @@ def solved_state(
     if state["jitter"] in _REPORTS:
         check_solved(state)
     head, jitter = solve_head_later(moments, penalty=penalty, previous=previous, keep=state["head"])
-    _REPORTS[jitter] = _Report(jitter)
+    _REPORTS[jitter] = Report(jitter)
     return head, {**state, "head": head, "jitter": jitter}

@@ -1,0 +1,341 @@
+"""What a head's solves looked like, in figures that a person can watch, and warnings when they show a fault."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sciml_cf.errors import HeadWarning, InterpolatingHeadWarning, OscillatingHeadWarning, StuckHeadWarning
+from sciml_cf.head.capture import exactly
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.rules.rule import Penalty, Rule, State
+from sciml_cf.head.rules.solving import Report
+
+WINDOW = 50  # solves between two looks for a fault
+IN_A_ROW = 3  # windows that must show it: the first steps may shake any head
+# Where a fault begins; docs/diagnostics.md says how these were chosen.
+OSCILLATES = 10.0  # loss before a solve over the loss after the solve before it, geometric mean
+DRAWN_ANEW = 0.2  # relative change of a head in a solve; below it a high loss is made by the backbone's moves
+STUCK = 1e-2  # share that a solve gains of what it could, while no direction of the features outweighs the pull
+INTERPOLATES = 0.8  # degrees of freedom a row
+_WORTHWHILE = 0.1  # share of the loss that must be there to gain, before a head can be called stuck
+_NO_PENALTY = 1e-10  # stands for none in the reachable loss, times the mean diagonal
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """One solve of a head in figures; NaN where the rule does not say what it solves (see ``Rule.problem``).
+
+    Attributes:
+        rows: rows of the batch; NaN if they were weighted.
+        features: F, the constant one of a penalised bias included.
+        condition: largest over smallest eigenvalue of the solved system G + P, its jitter included.
+        jitter: the relative diagonal shift that the Cholesky factor needed.
+        degrees_of_freedom: tr(G (G + P)^-1), between 0 and F: in so many directions the batch alone decides.
+        feature_scale: root mean square of the features, sqrt(tr(G) / F).
+        head_norm: |W| after the solve.
+        head_change: |W - W_0| over the larger of both norms.
+        loss_before, loss_after: mean squared error of the batch with the head before and after the solve.
+        loss_reachable: the same with the batch's own least squares head, with no pull.
+    """
+
+    rows: float
+    features: int
+    condition: float
+    jitter: float
+    degrees_of_freedom: float
+    feature_scale: float
+    head_norm: float
+    head_change: float
+    loss_before: float
+    loss_after: float
+    loss_reachable: float
+
+    @property
+    def gain(self) -> float:
+        """Share of the batch's loss that the solve took away."""
+        return 1 - self.loss_after / self.loss_before if self.loss_before else 0.0
+
+    @property
+    def gain_share(self) -> float:
+        """The gain over what the batch's own least squares head would have gained; 1 where nothing was to gain."""
+        reachable = self.loss_before - self.loss_reachable
+        return (self.loss_before - self.loss_after) / reachable if reachable > 0 else 1.0
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Means over the solves of a stretch of training; NaN where there were none.
+
+    Attributes:
+        solves: how many.
+        head_change: |W_t - W_{t-1}| over the larger of both norms.
+        gain: share of the batch's loss that a solve takes away.
+        rebound: loss before a solve over the loss after the solve before it, geometric mean: 1 where heads fit the
+            next batch as well as their own.
+        turn: cosine between successive changes of the head: 1 on a straight way, -1/2 for a head drawn anew at each
+            step, -1 back and forth.
+    """
+
+    solves: int
+    head_change: float
+    gain: float
+    rebound: float
+    turn: float
+
+
+def diagnose(
+    moments: Moments,
+    before: Tensor,
+    after: Tensor,
+    *,
+    penalty: Penalty | None,
+    jitter: float = 0.0,
+    rows: float | None = None,
+) -> Diagnostics:
+    """Figures of one solve, from its moments alone.
+
+        loss(W) = mean over outputs of  mean(y^2) - 2 <C, W> + <W, G W>
+        degrees of freedom = tr(G (G + P)^-1) = sum_i g_i / (g_i + s)  for P = s I and eigenvalues g_i of G
+
+    Costs the eigenvalues of an (F, F) matrix: for now and then, not for each step.
+
+    Args:
+        moments: what was solved on, F features and C outputs.
+        before, after: (F, C) float64, the head before and after.
+        penalty: P, a number (a multiple of the identity), (F,) a diagonal, or (F, F); None if unknown.
+        jitter: the relative diagonal shift of the solve.
+        rows: how many rows the moments hold, by default their weight.
+    Raises:
+        ValueError: the heads are not shaped like the moments' cross.
+    Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2nd ed., Eq. (3.50).
+    """
+    for name, head in (("before", before), ("after", after)):
+        if head.shape != moments.cross.shape:
+            raise ValueError(
+                f"diagnose: `{name}` must be {tuple(moments.cross.shape)}, (features, outputs) of the moments; "
+                f"got {tuple(head.shape)}."
+            )
+    gram, num_features = moments.gram, moments.num_features
+    mean_diagonal = gram.diagonal().mean()
+    condition = degrees = mean_diagonal.new_full((), math.nan)
+    if penalty is not None:
+        shift = jitter * with_penalty(gram, penalty).diagonal().mean()
+        system = with_penalty(gram, penalty)
+        system.diagonal().add_(shift)
+        if isinstance(penalty, Tensor):
+            values = torch.linalg.eigvalsh(system)
+            degrees = _degrees(gram, system)
+        else:
+            own = torch.linalg.eigvalsh(gram).clamp(min=0)
+            values = own + penalty + shift
+            degrees = torch.where(own > 0, own / values, 0.0).sum()
+        condition = torch.where(values[0] > 0, values[-1] / values[0], torch.inf)
+    losses = [_loss(moments, head) for head in (before, after, _reachable(moments))]
+    norm = torch.linalg.norm(after)
+    figures = [condition, degrees, mean_diagonal.sqrt(), norm, _relative(before, after), *losses]
+    condition, degrees, scale, size, change, *losses = torch.stack(figures).tolist()
+    count = moments.weight.item() if rows is None else rows
+    return Diagnostics(count, num_features, condition, jitter, degrees, scale, size, change, *losses)
+
+
+class _Solve(NamedTuple):
+    rule: Rule
+    state: State
+    moments: Moments
+    after: State
+    weighted: bool
+    free_bias: bool
+
+
+class Watch:
+    """Remembers the last solve of a head and sums up cheap figures of each, on the device, without waiting for it.
+
+    Every ``WINDOW`` solves it looks for a fault, and warns of one that ``IN_A_ROW`` windows showed, once. On CUDA the
+    verdict travels to the host until the next window ends.
+    """
+
+    def __init__(self) -> None:
+        self.last: _Solve | None = None
+        self._previous: tuple[Tensor, Tensor] | None = None  # change of the head, and the loss after it
+        self._since = _Sums()
+        self._window = _Sums()
+        self._report: Report | None = None
+        self._num_rows: float | None = None  # of one of the batches; asking each would wait for the device
+        self._in_a_row: dict[type[HeadWarning], int] = {}
+
+    def record(
+        self, rule: Rule, state: State, moments: Moments, after: State, *, weighted: bool, free_bias: bool, sum_up: bool
+    ) -> None:
+        """A rule has turned ``state`` and ``moments`` into ``after``; with ``sum_up`` it is one of the training."""
+        if after["head"] is state["head"]:  # a rule that waits
+            return
+        self.last = _Solve(rule, state, moments, after, weighted, free_bias)
+        if not sum_up:
+            return
+        before, head = state["head"], after["head"]
+        change, loss_before, loss_after = head - before, _loss(moments, before), _loss(moments, head)
+        # Of a loss below this only rounding is left.
+        least = 1e-14 * moments.target_square.mean() + torch.finfo(torch.float64).tiny
+        gain = 1 - loss_after.clamp(min=least) / loss_before.clamp(min=least)
+        figures = [_relative(before, head), gain]
+        if self._previous is not None:
+            old_change, old_loss = self._previous
+            product = torch.linalg.norm(change) * torch.linalg.norm(old_change)
+            turn = (change * old_change).sum() / product.clamp(min=torch.finfo(torch.float64).tiny)
+            figures += [(loss_before.clamp(min=least) / old_loss.clamp(min=least)).log(), turn]
+        self._previous = change, loss_after
+        numbers = torch.stack(figures)
+        self._since.add(numbers)
+        self._window.add(numbers)
+
+    def judge(self) -> None:
+        """Warn of a fault, if a window of solves has just ended."""
+        if self._window.solves < WINDOW or self.last is None:
+            return
+        # Change, gain, ratio and turn, and the four shares.
+        if self._num_rows is None:
+            self._num_rows = _rows(self.last, _problem(self.last)[0]).item()
+        report = Report(torch.cat([self._window.means(), _shares(self.last, self._num_rows)]))
+        self._window = _Sums()
+        ready, self._report = (self._report, report) if report.travels else (report, None)
+        if ready is not None:
+            self._warn(ready.values())
+
+    def diagnostics(self) -> Diagnostics | None:
+        """Figures of the last solve."""
+        if self.last is None:
+            return None
+        moments, penalty = _problem(self.last)
+        state, after, rows = self.last.state, self.last.after, _rows(self.last, moments).item()
+        jitter = after["jitter"].item()
+        with exactly(moments.gram.device):
+            return diagnose(moments, state["head"], after["head"], penalty=penalty, jitter=jitter, rows=rows)
+
+    def figures(self) -> dict[str, float]:
+        """Of the solves since the last call, and of the last one, by the names they have in history.csv."""
+        steps = self.take()
+        last = self.diagnostics() if steps.solves else None
+        names = ("condition", "degrees_of_freedom", "feature_scale")
+        means = {"head_step": steps.head_change, "gain": steps.gain, "rebound": steps.rebound, "turn": steps.turn}
+        return {**means, **{name: getattr(last, name, math.nan) for name in names}}
+
+    def take(self) -> Steps:
+        """Means since the last call; forgets them, and what the next solve would have been compared with."""
+        sums, self._since, self._previous = self._since, _Sums(), None
+        change, gain, ratio, turn = sums.means().tolist() if sums.solves else [math.nan] * 4
+        return Steps(sums.solves, change, gain, math.exp(ratio), turn)
+
+    def _warn(self, figures: list[float]) -> None:
+        change, _, ratio, turn, share, worthwhile, loose, filled = figures
+        rebound = math.exp(min(ratio, 700.0))
+        faults: dict[type[HeadWarning], tuple[bool, str]] = {
+            OscillatingHeadWarning: (
+                rebound > OSCILLATES and change > DRAWN_ANEW and turn < 0,
+                f"a head fits its own batch and not the next: before a solve the loss is {rebound:.3g} times what the "
+                "solve before had left, and each change undoes part of the last. Raise `strength` (with Ridge, use "
+                "Proximal), take larger batches, or lower the learning rate of the backbone.",
+            ),
+            StuckHeadWarning: (
+                share < STUCK and worthwhile > _WORTHWHILE and loose < 1,
+                f"the head hardly moves: a solve gains {share:.1e} of what it could. Lower `strength`.",
+            ),
+            InterpolatingHeadWarning: (
+                filled > INTERPOLATES,
+                f"the head interpolates its batch: it uses {filled:.2f} degrees of freedom a row, so it fits noise. "
+                "Raise `strength`, or take batches of more rows than the layer has features.",
+            ),
+        }
+        for kind, (shown, text) in faults.items():
+            count = self._in_a_row.get(kind, 0)
+            if count >= IN_A_ROW:  # told already
+                continue
+            self._in_a_row[kind] = count + 1 if shown else 0
+            if count + 1 == IN_A_ROW and shown:
+                warnings.warn(f"ClosedFormHead: over {IN_A_ROW * WINDOW} solves {text}", kind, stacklevel=4)
+
+
+class _Sums:
+    """Sums of (head change, gain) over solves, and of (log rebound, turn) over pairs of solves."""
+
+    def __init__(self) -> None:
+        self.solves, self._pairs = 0, 0
+        self._all: Tensor | None = None
+
+    def add(self, numbers: Tensor) -> None:
+        pair = len(numbers) == 4
+        numbers = numbers if pair else torch.cat([numbers, torch.zeros_like(numbers)])
+        self._all = numbers if self._all is None else self._all + numbers
+        self.solves, self._pairs = self.solves + 1, self._pairs + pair
+
+    def means(self) -> Tensor:
+        """(4,); NaN for the pairs if there were none."""
+        sums = torch.full((4,), math.nan, dtype=torch.float64) if self._all is None else self._all
+        return torch.cat([sums[:2] / max(self.solves, 1), sums[2:] / (self._pairs or math.nan)])
+
+
+def with_penalty(gram: Tensor, penalty: Penalty) -> Tensor:
+    """G + P, a new tensor."""
+    if isinstance(penalty, Tensor) and penalty.ndim == 2:
+        return gram + penalty
+    system = gram.clone()
+    system.diagonal().add_(penalty)
+    return system
+
+
+def _problem(solve: _Solve) -> tuple[Moments, Penalty | None]:
+    found = solve.rule.problem(solve.state, solve.moments)
+    return (solve.moments, None) if found is None else found
+
+
+def _rows(solve: _Solve, moments: Moments) -> Tensor:
+    """() rows of the solve; NaN if they were weighted. A free bias has fitted one of them beforehand."""
+    return torch.full_like(moments.weight, math.nan) if solve.weighted else moments.weight - int(solve.free_bias)
+
+
+def _shares(solve: _Solve, num_rows: float) -> Tensor:
+    """(4,) on the device, NaN where unknown.
+
+    Those are the share gained of what was there to gain, that over the loss, an upper bound of the degrees of freedom,
+    tr(G P^-1), and the degrees of freedom a row. A full matrix as penalty is the memory of all batches, which rightly
+    holds the head back.
+    """
+    moments, penalty = _problem(solve)
+    unknown = moments.weight.new_full((), math.nan)
+    if penalty is None or (isinstance(penalty, Tensor) and penalty.ndim == 2):
+        return torch.stack([unknown] * 4)
+    before, after = _loss(moments, solve.state["head"]), _loss(moments, solve.after["head"])
+    reachable = before - _loss(moments, _reachable(moments))
+    filled = unknown
+    if moments.num_features >= INTERPOLATES * num_rows:
+        filled = _degrees(moments.gram, with_penalty(moments.gram, penalty)) / _rows(solve, moments)
+    loose = (moments.gram.diagonal() / penalty).sum()
+    return torch.stack([(before - after) / reachable, reachable / before, loose, filled])
+
+
+def _loss(moments: Moments, head: Tensor) -> Tensor:
+    """Mean squared error of a head, over rows and outputs, not below zero."""
+    quadratic = (head * (moments.gram @ head - 2 * moments.cross)).sum()
+    return ((moments.target_square.sum() + quadratic) / moments.num_outputs).clamp(min=0)
+
+
+def _relative(before: Tensor, after: Tensor) -> Tensor:
+    larger = torch.maximum(torch.linalg.norm(before), torch.linalg.norm(after))
+    return torch.linalg.norm(after - before) / larger.clamp(min=torch.finfo(torch.float64).tiny)
+
+
+def _reachable(moments: Moments) -> Tensor:
+    """The batch's least squares head; NaN if it has none."""
+    system = with_penalty(moments.gram, _NO_PENALTY * moments.gram.diagonal().mean())
+    factor, info = torch.linalg.cholesky_ex(system)
+    return torch.where(info == 0, torch.cholesky_solve(moments.cross, factor), math.nan)
+
+
+def _degrees(gram: Tensor, system: Tensor) -> Tensor:
+    factor, info = torch.linalg.cholesky_ex(system)
+    return torch.where(info == 0, torch.cholesky_solve(gram, factor).diagonal().sum(), math.nan)
