@@ -24,13 +24,31 @@ if TYPE_CHECKING:
     from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged
     from sciml_cf.evaluate import evaluate_transfer
     from sciml_cf.fit_config import FitConfig
-    from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Every, Moments, Proximal, Ridge, Rule, proximal, ridge
+    from sciml_cf.head import (
+        Automatic,
+        ClosedFormHead,
+        ClosedFormLoss,
+        Every,
+        Kalman,
+        Moments,
+        MovingAverage,
+        PerFeature,
+        Proximal,
+        RandomWalk,
+        Ridge,
+        Rule,
+        Streaming,
+        WarmUp,
+        proximal,
+        ridge,
+    )
     from sciml_cf.models import FNOConfig
     from sciml_cf.report import compare_runs, report_run
     from sciml_cf.runs import load, predict, read_evaluation, save_evaluation
     from sciml_cf.train import History, fit
 
 _HOMES = {
+    "Automatic": "head",
     "CheckpointError": "errors",
     "ClosedFormHead": "head",
     "ClosedFormLoss": "head",
@@ -39,12 +57,18 @@ _HOMES = {
     "FitConfig": "fit_config",
     "History": "train",
     "Moments": "head",
+    "MovingAverage": "head",
     "NotPositiveDefinite": "errors",
+    "PerFeature": "head",
     "Every": "head",
+    "Kalman": "head",
     "Proximal": "head",
+    "RandomWalk": "head",
     "Ridge": "head",
     "Rule": "head",
+    "Streaming": "head",
     "TrainingDiverged": "errors",
+    "WarmUp": "head",
     "compare_runs": "report",
     "evaluate_transfer": "evaluate",
     "fit": "train",
@@ -59,20 +83,27 @@ _HOMES = {
 }
 
 __all__ = [
+    "Automatic",
     "CheckpointError",
     "ClosedFormHead",
     "ClosedFormLoss",
     "Every",
+    "Kalman",
     "FNOConfig",
     "FieldDataset",
     "FitConfig",
     "History",
     "Moments",
+    "MovingAverage",
     "NotPositiveDefinite",
+    "PerFeature",
     "Proximal",
+    "RandomWalk",
     "Ridge",
     "Rule",
+    "Streaming",
     "TrainingDiverged",
+    "WarmUp",
     "compare_runs",
     "evaluate_transfer",
     "fit",

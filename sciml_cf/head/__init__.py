@@ -1,20 +1,42 @@
 """The closed-form head: moments, the one solve, rules on it, and the seams to a model. Imports torch alone."""
 
 from sciml_cf.head.attach import ClosedFormHead
+from sciml_cf.head.initial import Initial
 from sciml_cf.head.layout import find_head
 from sciml_cf.head.loss import ClosedFormLoss
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules import Every, Proximal, Ridge, Rule, check_solved
+from sciml_cf.head.rules import (
+    Automatic,
+    Every,
+    Kalman,
+    MovingAverage,
+    PerFeature,
+    Proximal,
+    RandomWalk,
+    Ridge,
+    Rule,
+    Streaming,
+    WarmUp,
+    check_solved,
+)
 from sciml_cf.head.solve import proximal, ridge, strength_from_paper
 
 __all__ = [
+    "Automatic",
     "ClosedFormHead",
     "ClosedFormLoss",
     "Every",
+    "Initial",
+    "Kalman",
     "Moments",
+    "MovingAverage",
+    "PerFeature",
     "Proximal",
+    "RandomWalk",
     "Ridge",
     "Rule",
+    "Streaming",
+    "WarmUp",
     "check_solved",
     "find_head",
     "proximal",

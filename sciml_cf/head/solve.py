@@ -33,11 +33,15 @@ def solve_head(moments: Moments, *, penalty: float | Tensor, previous: Tensor | 
 
         min_W  mean |W^T phi - y|^2 + |W - W_0|_P^2      W = W_0 + (G + P)^-1 (C - G W_0)
 
-    The same as (G + P)^-1 (C + P W_0), written so that a strong penalty returns W_0 without cancellation.
+    The same as (G + P)^-1 (C + P W_0), written so that a strong penalty returns W_0 without cancellation. Of n < F
+    rows R (n, F) with targets Y, each times the root of its share of the weight, the smaller system is solved:
+
+        W = W_0 + P^-1 R^T (R P^-1 R^T + I)^-1 (Y - R W_0)      P: a multiple of the identity, or a diagonal
 
     Args:
         moments: gram (F, F) and cross (F, C), float64 means.
-        penalty: P, a number (a multiple of the identity), (F,) a diagonal, or (F, F).
+        penalty: P, a number (a multiple of the identity), (F,) a diagonal, or (F, F). On a device a diagonal must be
+            above zero for moments of fewer rows than features.
         previous: W_0 (F, C); None stands for zero.
     Returns:
         Solution with head (F, C) float64 and the jitter used.
@@ -45,8 +49,9 @@ def solve_head(moments: Moments, *, penalty: float | Tensor, previous: Tensor | 
         NotPositiveDefinite: G + P fails Cholesky after the jitter ladder, or the moments are not finite.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2), (13) and appendix A.
     """
-    factor, jitter = _cholesky(_system(moments.gram, penalty))
-    head = _shifted(factor, moments, previous)
+    system = _System(moments, penalty)
+    factor, jitter = _cholesky(system.matrix)
+    head = system.head(factor, previous)
     if not torch.isfinite(head).all():
         raise NotPositiveDefinite(_NOT_FINITE)
     return Solution(head, jitter)
@@ -67,7 +72,8 @@ def solve_head_later(
         (head, jitter): the jitter is a tensor () on the moments' device; infinite where no rung held, NaN where the
         moments or the head were not finite.
     """
-    system = _system(moments.gram, penalty)
+    equations = _System(moments, penalty)
+    system = equations.matrix
     ladder = torch.tensor(JITTER_LADDER, dtype=system.dtype)
     if system.is_cuda:
         ladder = ladder.pin_memory()
@@ -76,7 +82,7 @@ def solve_head_later(
     rungs.diagonal(dim1=1, dim2=2).add_(ladder[:, None] * system.diagonal().mean())
     factors, info = torch.linalg.cholesky_ex(rungs)
     first = (info == 0).to(torch.int8).argmax().reshape(1)
-    head = _shifted(factors.index_select(0, first)[0], moments, previous)
+    head = equations.head(factors.index_select(0, first)[0], previous)
     held = (info == 0).any()
     solved = held & torch.isfinite(head).all()
     failure = torch.where(~held & torch.isfinite(system).all(), torch.inf, torch.nan)
@@ -102,12 +108,6 @@ def check_jitter(jitter: float) -> None:
         )
     if jitter:
         _warn(jitter)
-
-
-def _shifted(factor: Tensor, moments: Moments, previous: Tensor | None) -> Tensor:
-    if previous is None:
-        return torch.cholesky_solve(moments.cross, factor)
-    return previous + torch.cholesky_solve(moments.cross - moments.gram @ previous, factor)
 
 
 def ridge(moments: Moments, *, strength: float) -> Tensor:
@@ -175,12 +175,47 @@ def check_strength(function: str, strength: object, *, allow_zero: bool = False)
         )
 
 
-def _system(gram: Tensor, penalty: float | Tensor) -> Tensor:
+class _System:
+    """The equations of a solve: of size F, or of one row and column a row where there are fewer rows than features."""
+
+    def __init__(self, moments: Moments, penalty: float | Tensor) -> None:
+        self.moments = moments
+        self.root = None  # of the penalty, if the rows are solved for
+        if moments.rows is None or not _invertible(penalty):
+            self.matrix = _plus(moments.gram.clone(), penalty)
+            return
+        diagonal = isinstance(penalty, Tensor) and penalty.ndim == 1
+        self.root = penalty.sqrt() if diagonal else 1.0
+        self.scaled = moments.rows[0] / self.root
+        self.matrix = _plus(self.scaled @ self.scaled.T, 1.0 if diagonal else penalty)
+
+    def head(self, factor: Tensor, previous: Tensor | None) -> Tensor:
+        """W_0 + (G + P)^-1 (C - G W_0), from the Cholesky factor of the matrix."""
+        if self.root is not None and self.moments.rows is not None:
+            features, targets = self.moments.rows
+            residual = targets if previous is None else targets - features @ previous
+            change = (self.scaled.T @ torch.cholesky_solve(residual, factor)).T / self.root
+            return change.T if previous is None else previous + change.T
+        cross, gram = self.moments.cross, self.moments.gram
+        if previous is None:
+            return torch.cholesky_solve(cross, factor)
+        return previous + torch.cholesky_solve(cross - gram @ previous, factor)
+
+
+def _plus(matrix: Tensor, penalty: float | Tensor) -> Tensor:
     if isinstance(penalty, Tensor) and penalty.ndim == 2:
-        return gram + penalty
-    system = gram.clone()
-    system.diagonal().add_(penalty)
-    return system
+        return matrix.add_(penalty)
+    matrix.diagonal().add_(penalty)
+    return matrix
+
+
+def _invertible(penalty: float | Tensor) -> bool:
+    """Whether the penalty is plain enough, and above zero, to be divided by."""
+    if not isinstance(penalty, Tensor):
+        return penalty != 0
+    if penalty.ndim == 2:
+        return False
+    return penalty.is_cuda or bool((penalty > 0).all())
 
 
 def _cholesky(system: Tensor) -> tuple[Tensor, float]:

@@ -64,6 +64,9 @@ class Every(Rule):
         cleared = {f"waiting_{name}": torch.zeros_like(state[f"waiting_{name}"]) for name in names}
         return solved["head"], {**solved, **cleared, "waited": known(state["waited"], 0)}
 
+    def remembers(self) -> bool:
+        return self.rule.remembers() or (self.on == "all" and self.steps > 1)
+
     def passes_over(self, state: State) -> State | None:
         waited = int(known_value(state["waited"])) + 1
         if self.on == "all" or waited >= self.steps:

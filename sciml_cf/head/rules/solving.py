@@ -64,15 +64,31 @@ def known(like: Tensor, value: float) -> Tensor:
 
 
 def solved_state(
-    state: State, moments: Moments, penalty: float, previous: Tensor | None, *, later: bool | None = None
+    state: State,
+    moments: Moments,
+    penalty: float | Tensor,
+    previous: Tensor | None,
+    *,
+    memory: State | None = None,
+    later: bool | None = None,
 ) -> tuple[Tensor, State]:
-    """One solve; ``later`` leaves its check to the next one (by default on CUDA, where checking would wait)."""
-    if not (moments.gram.is_cuda if later is None else later):
+    """One solve, and the state after it.
+
+    Args:
+        state: the rule's state before.
+        moments, penalty, previous: as in ``solve_head``.
+        memory: new values of the rule's own entries of the state; a solve that fails leaves those before.
+        later: leave the check of this solve to the next one; by default on CUDA, where checking would wait.
+    """
+    memory = memory or {}
+    if not (moments.weight.is_cuda if later is None else later):
         solution = solve_head(moments, penalty=penalty, previous=previous)
         jitter = torch.full_like(state["jitter"], solution.jitter)
-        return solution.head, {**state, "head": solution.head, "jitter": jitter}
+        return solution.head, {**state, **memory, "head": solution.head, "jitter": jitter}
     if state["jitter"] in _REPORTS:
         check_solved(state)
     head, jitter = solve_head_later(moments, penalty=penalty, previous=previous, keep=state["head"])
     _REPORTS[jitter] = _Report(jitter)
-    return head, {**state, "head": head, "jitter": jitter}
+    solved = torch.isfinite(jitter)
+    memory = {name: torch.where(solved, value, state[name]) for name, value in memory.items()}
+    return head, {**state, **memory, "head": head, "jitter": jitter}
