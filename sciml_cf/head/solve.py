@@ -33,10 +33,8 @@ def solve_head(moments: Moments, *, penalty: float | Tensor, previous: Tensor | 
 
         min_W  mean |W^T phi - y|^2 + |W - W_0|_P^2      W = W_0 + (G + P)^-1 (C - G W_0)
 
-    The same as (G + P)^-1 (C + P W_0), written so that a strong penalty returns W_0 without cancellation. Of n < F
-    rows R (n, F) with targets Y, each times the root of its share of the weight, the smaller system is solved:
-
-        W = W_0 + P^-1 R^T (R P^-1 R^T + I)^-1 (Y - R W_0)      P: a multiple of the identity, or a diagonal
+    The same as (G + P)^-1 (C + P W_0), written so that a strong penalty returns W_0 without cancellation. Of fewer
+    rows than features, and with a P that is plain and above zero, the smaller system of the rows is solved instead.
 
     Args:
         moments: gram (F, F) and cross (F, C), float64 means.
@@ -49,9 +47,11 @@ def solve_head(moments: Moments, *, penalty: float | Tensor, previous: Tensor | 
         NotPositiveDefinite: G + P fails Cholesky after the jitter ladder, or the moments are not finite.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2), (13) and appendix A.
     """
-    system = _System(moments, penalty)
-    factor, jitter = _cholesky(system.matrix)
-    head = system.head(factor, previous)
+    if _fewer_rows(moments, penalty):
+        head, jitter = _by_rows(moments, penalty, previous), 0.0
+    else:
+        factor, jitter = _cholesky(_system(moments.gram, penalty))
+        head = _shifted(factor, moments, previous)
     if not torch.isfinite(head).all():
         raise NotPositiveDefinite(_NOT_FINITE)
     return Solution(head, jitter)
@@ -72,8 +72,11 @@ def solve_head_later(
         (head, jitter): the jitter is a tensor () on the moments' device; infinite where no rung held, NaN where the
         moments or the head were not finite.
     """
-    equations = _System(moments, penalty)
-    system = equations.matrix
+    if _fewer_rows(moments, penalty):
+        head = _by_rows(moments, penalty, previous)
+        solved = torch.isfinite(head).all()
+        return torch.where(solved, head, keep), torch.where(solved, 0.0, head.new_full((), torch.nan))
+    system = _system(moments.gram, penalty)
     ladder = torch.tensor(JITTER_LADDER, dtype=system.dtype)
     if system.is_cuda:
         ladder = ladder.pin_memory()
@@ -82,7 +85,7 @@ def solve_head_later(
     rungs.diagonal(dim1=1, dim2=2).add_(ladder[:, None] * system.diagonal().mean())
     factors, info = torch.linalg.cholesky_ex(rungs)
     first = (info == 0).to(torch.int8).argmax().reshape(1)
-    head = equations.head(factors.index_select(0, first)[0], previous)
+    head = _shifted(factors.index_select(0, first)[0], moments, previous)
     held = (info == 0).any()
     solved = held & torch.isfinite(head).all()
     failure = torch.where(~held & torch.isfinite(system).all(), torch.inf, torch.nan)
@@ -108,6 +111,39 @@ def check_jitter(jitter: float) -> None:
         )
     if jitter:
         _warn(jitter)
+
+
+def _shifted(factor: Tensor, moments: Moments, previous: Tensor | None) -> Tensor:
+    if previous is None:
+        return torch.cholesky_solve(moments.cross, factor)
+    return previous + torch.cholesky_solve(moments.cross - moments.gram @ previous, factor)
+
+
+def _fewer_rows(moments: Moments, penalty: float | Tensor) -> bool:
+    """Whether the rows are at hand, fewer than the features, and the penalty can be divided by."""
+    if moments.rows is None or not isinstance(penalty, Tensor):
+        return moments.rows is not None and penalty > 0
+    return penalty.ndim < 2 and (penalty.is_cuda or bool((penalty > 0).all()))
+
+
+def _by_rows(moments: Moments, penalty: float | Tensor, previous: Tensor | None) -> Tensor:
+    """The solve by the rows R (n, F) and targets Y, each times the root of its share of the weight.
+
+        W = W_0 + P^-1/2 B^T (B B^T + I)^-1 (Y - R W_0)      B = R P^-1/2
+          = W_0 + P^-1/2 Q U^-T (Y - R W_0)                  (B^T; I) = (Q; .) U with orthonormal columns, U triangular
+
+    B B^T is never formed: it would lose features that are small beside a constant one, which the system of the
+    features keeps apart. The system cannot fail to be definite, so there is no jitter.
+    """
+    features, targets = moments.rows or (moments.gram, moments.cross)
+    root = penalty.sqrt() if isinstance(penalty, Tensor) else math.sqrt(penalty)
+    scaled = features / root
+    eye = torch.eye(len(scaled), dtype=scaled.dtype, device=scaled.device)
+    basis, factor = torch.linalg.qr(torch.cat([scaled.T, eye]))
+    residual = targets if previous is None else targets - features @ previous
+    change = basis[: features.shape[1]] @ torch.linalg.solve_triangular(factor.T, residual, upper=False)
+    change = (change.T / root).T
+    return change if previous is None else previous + change
 
 
 def ridge(moments: Moments, *, strength: float) -> Tensor:
@@ -175,47 +211,12 @@ def check_strength(function: str, strength: object, *, allow_zero: bool = False)
         )
 
 
-class _System:
-    """The equations of a solve: of size F, or of one row and column a row where there are fewer rows than features."""
-
-    def __init__(self, moments: Moments, penalty: float | Tensor) -> None:
-        self.moments = moments
-        self.root = None  # of the penalty, if the rows are solved for
-        if moments.rows is None or not _invertible(penalty):
-            self.matrix = _plus(moments.gram.clone(), penalty)
-            return
-        diagonal = isinstance(penalty, Tensor) and penalty.ndim == 1
-        self.root = penalty.sqrt() if diagonal else 1.0
-        self.scaled = moments.rows[0] / self.root
-        self.matrix = _plus(self.scaled @ self.scaled.T, 1.0 if diagonal else penalty)
-
-    def head(self, factor: Tensor, previous: Tensor | None) -> Tensor:
-        """W_0 + (G + P)^-1 (C - G W_0), from the Cholesky factor of the matrix."""
-        if self.root is not None and self.moments.rows is not None:
-            features, targets = self.moments.rows
-            residual = targets if previous is None else targets - features @ previous
-            change = (self.scaled.T @ torch.cholesky_solve(residual, factor)).T / self.root
-            return change.T if previous is None else previous + change.T
-        cross, gram = self.moments.cross, self.moments.gram
-        if previous is None:
-            return torch.cholesky_solve(cross, factor)
-        return previous + torch.cholesky_solve(cross - gram @ previous, factor)
-
-
-def _plus(matrix: Tensor, penalty: float | Tensor) -> Tensor:
+def _system(gram: Tensor, penalty: float | Tensor) -> Tensor:
     if isinstance(penalty, Tensor) and penalty.ndim == 2:
-        return matrix.add_(penalty)
-    matrix.diagonal().add_(penalty)
-    return matrix
-
-
-def _invertible(penalty: float | Tensor) -> bool:
-    """Whether the penalty is plain enough, and above zero, to be divided by."""
-    if not isinstance(penalty, Tensor):
-        return penalty != 0
-    if penalty.ndim == 2:
-        return False
-    return penalty.is_cuda or bool((penalty > 0).all())
+        return gram + penalty
+    system = gram.clone()
+    system.diagonal().add_(penalty)
+    return system
 
 
 def _cholesky(system: Tensor) -> tuple[Tensor, float]:

@@ -19,13 +19,16 @@ _FLOOR = 1e-14  # of the targets' mean square: what is left of an error below it
 
 @dataclass(frozen=True)
 class Automatic(Rule):
-    """``PerFeature`` with each of several strengths; the head is the one whose strength foretold recent batches best.
+    """Proximal heads at several strengths side by side; the head is that of the strength that foretold batches best.
 
         score_k <- faded mean of log mean |W_k^T phi - y|^2 on each new batch, before W_k has seen it
-        W_k <- (G + s_k D)^-1 (C + s_k D W_k)      D: mean squares of the features      W: that of the least score
+        W_k <- (G + s_k D)^-1 (C + s_k D W_k)      W <- that of the least score
+        D_jj = max(mean(phi_j^2), median_i mean(phi_i^2))
 
+    The pull is in the units of the features, so that multiplying all of them by a number changes no prediction (from a
+    zero head); a feature smaller than most is pulled like most, or it would get large weights before it means anything.
     The error on the next batch needs no count of independent rows, which generalised cross-validation on the batch
-    itself would divide by: neighbouring grid points are nearly copies of each other. It is free of the features' scales.
+    itself would divide by: neighbouring grid points are nearly copies of each other.
 
     Args:
         forgetting: g from 0 (the last batch decides alone) to 1; scores are means of about 1 / (1 - g) batches.
@@ -56,7 +59,8 @@ class Automatic(Rule):
         faded = self.forgetting * torch.where(ours, state["weight"], 0.0)
         scores = merged(state["scores"], squared_errors(heads, moments).log(), faded, moments.weight)
         solve = solve_head_later if moments.weight.is_cuda else _solve
-        pulls = [feature_pull(moments.squares, strength) for strength in self.strengths]
+        scales = moments.squares.maximum(moments.squares.median())
+        pulls = [feature_pull(scales, strength) for strength in self.strengths]
         new = [solve(moments, penalty=pull, previous=w, keep=w)[0] for pull, w in zip(pulls, heads, strict=True)]
         best = scores.argmin().reshape(1)
         memory = {"heads": torch.stack(new), "scores": scores, "weight": faded + moments.weight}

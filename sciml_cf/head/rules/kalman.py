@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.memory import check_memory, merged, nothing, prior_weight
+from sciml_cf.head.rules.memory import check_memory, merged, nothing, renewed
 from sciml_cf.head.rules.rule import Rule, State
 from sciml_cf.head.rules.solving import solved_state
 
@@ -45,7 +45,7 @@ class Kalman(Rule):
 
     def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
         faded = self.forgetting * state["weight"]
-        prior = prior_weight(state["prior"], state["weight"], self.forgetting, moments.weight)
+        prior = renewed(state["prior"], state["weight"], self.forgetting, moments.weight)
         pull = state["gram"] * (faded / moments.weight)
         pull.diagonal().add_(self.strength * prior / moments.weight)
         memory = {

@@ -39,12 +39,12 @@ def merged(old: Tensor, new: Tensor, faded: Tensor, weight: Tensor) -> Tensor:
     return torch.lerp(old, new, weight / (faded + weight).clamp_min(torch.finfo(torch.float64).tiny))
 
 
-def prior_weight(state_prior: Tensor, remembered: Tensor, forgetting: float, weight: Tensor) -> Tensor:
+def renewed(prior: Tensor, remembered: Tensor, forgetting: float, weight: Tensor) -> Tensor:
     """Weight, in rows, of a prior whose share in each batch's own rows is forgotten and renewed.
 
         prior <- g prior + (1 - g) weight        from prior = weight at the first update
 
     With g = 1 the prior enters at the start alone; as g -> 0 it is that of the batch.
     """
-    renewed = torch.where(remembered > 0, 1 - forgetting, 1.0)
-    return forgetting * state_prior + renewed * weight
+    forgotten = forgetting * (remembered > 0).to(weight.dtype)
+    return forgetting * prior + (1 - forgotten) * weight

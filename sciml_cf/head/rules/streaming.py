@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.memory import check_memory, merged, nothing, prior_weight
+from sciml_cf.head.rules.memory import check_memory, merged, nothing, renewed
 from sciml_cf.head.rules.rule import Rule, State
 from sciml_cf.head.rules.solving import solved_state
 
@@ -52,7 +52,7 @@ class Streaming(Rule):
             merged(state[name], getattr(moments, name), faded, moments.weight) for name in ("gram", "cross")
         )
         weight = faded + moments.weight
-        prior = prior_weight(state["prior"], state["weight"], self.forgetting, moments.weight)
+        prior = renewed(state["prior"], state["weight"], self.forgetting, moments.weight)
         memory = {"gram": gram, "cross": cross, "weight": weight, "prior": prior}
         remembered = Moments(gram, cross, moments.target_square, weight)
         return solved_state(state, remembered, self.strength * prior / weight, previous=None, memory=memory)
