@@ -67,8 +67,8 @@ class FitConfig:
         factor: between 0 and 1, see schedule.
         warmup: steps over which the rate first rises linearly to its peak; by default 90 for sgd, none for adam.
         strength: pull of the head to its previous value (proximal, per-feature and random-walk, default 1e-2; kalman,
-            1e-4) or to zero (ridge, streaming and moving-average, 1e-4), beside a MEAN squared error; the paper's lambda
-            or beta is strength * batch size * grid points. Not used by automatic, which finds its own.
+            1e-4) or to zero (ridge, streaming and moving-average, 1e-4), beside a MEAN squared error; the paper's
+            lambda or beta is strength * batch size * grid points. Not used by automatic, which finds its own.
         forgetting: for rules that remember earlier batches, from 0 to 1: about the last 1 / (1 - forgetting) batches
             count. By default 0.9, and 0.99 for automatic.
         initial_head: the head before the first solve: "zeros" (by default), the model's own ("keep"), or random normal

@@ -114,8 +114,10 @@ class Moments:
         share = other.weight / weight
         if self.rows and other.rows and len(self.rows[0]) + len(other.rows[0]) < self.num_features:
             ours, theirs = (1 - share).sqrt(), share.sqrt()
-            pairs = zip(self.rows, other.rows, strict=True)
-            return _FewRows(*(torch.cat([ours * own, theirs * new]) for own, new in pairs), weight)
+            features, targets = (
+                torch.cat([ours * own, theirs * new]) for own, new in zip(self.rows, other.rows, strict=True)
+            )
+            return _FewRows(features, targets, weight)
         return Moments(
             gram=torch.lerp(self.gram, other.gram, share),
             cross=torch.lerp(self.cross, other.cross, share),

@@ -121,8 +121,10 @@ def _shifted(factor: Tensor, moments: Moments, previous: Tensor | None) -> Tenso
 
 def _fewer_rows(moments: Moments, penalty: float | Tensor) -> bool:
     """Whether the rows are at hand, fewer than the features, and the penalty can be divided by."""
-    if moments.rows is None or not isinstance(penalty, Tensor):
-        return moments.rows is not None and penalty > 0
+    if moments.rows is None:
+        return False
+    if not isinstance(penalty, Tensor):
+        return penalty > 0
     return penalty.ndim < 2 and (penalty.is_cuda or bool((penalty > 0).all()))
 
 

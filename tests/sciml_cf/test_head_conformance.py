@@ -49,7 +49,10 @@ class Case:
 def pulled(phi, y, weights, pull, goal):
     """Head (F, C) by lstsq on the stacked system sqrt(w/sum w) (phi, y) over sqrt(pull) (I, goal)."""
     root = np.sqrt(weights / weights.sum())[:, None]
-    stacked = np.concatenate([root * phi, np.diag(np.sqrt(pull))]), np.concatenate([root * y, np.diag(pull**0.5) @ goal])
+    stacked = (
+        np.concatenate([root * phi, np.diag(np.sqrt(pull))]),
+        np.concatenate([root * y, np.diag(pull**0.5) @ goal]),
+    )
     return np.linalg.lstsq(*stacked, rcond=None)[0]
 
 
@@ -91,7 +94,8 @@ def walked(batches, case, heads, free):
     """The textbook filter with a gain: covariance P, process noise I / (rows s), noise of a row of weight w: 1 / w."""
     previous = heads[-1]
     covariance = np.zeros((len(previous),) * 2)
-    for phi, y, weights in batches:
+    y = batches[-1][1]
+    for phi, _, weights in batches:
         covariance = covariance + np.eye(len(previous)) / (weights.sum() * case.strength)
         gain = covariance @ phi.T @ np.linalg.inv(phi @ covariance @ phi.T + np.diag(1 / weights))
         covariance = covariance - gain @ phi @ covariance

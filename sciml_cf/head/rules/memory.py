@@ -11,7 +11,7 @@ from sciml_cf.head.solve import check_strength
 def check_forgetting(rule: str, forgetting: object) -> None:
     """Raise ValueError unless ``forgetting`` is a number from 0 (each batch alone) to 1 (nothing is forgotten)."""
     number = isinstance(forgetting, (int, float)) and not isinstance(forgetting, bool)
-    if not (number and 0 <= forgetting <= 1):
+    if not number or not 0 <= float(forgetting) <= 1:  # pyright: ignore[reportArgumentType]
         raise ValueError(
             f"{rule}: `forgetting` must be a number from 0 to 1; got {forgetting!r}. "
             "It multiplies the weight of what is remembered at each update: 0.9 keeps about ten batches."

@@ -16,7 +16,7 @@ from sciml_cf.head.rules.solving import solved_state
 class Streaming(Rule):
     """Ridge on all batches so far, the older ones fading; forgets the previous head, but not its data.
 
-        L <- g L + n G + (1 - g) n s I        eta <- g eta + n C        W = L^-1 eta        n: weight (rows) of the batch
+        L <- g L + n G + (1 - g) n s I      eta <- g eta + n C      W = L^-1 eta      n: weight (rows) of the batch
 
     As g -> 0 it is ``Ridge(strength)`` on the last batch. With g = 1 the prior n s I enters at the first update alone,
     and one pass over fixed features is ridge on all rows. Features of earlier batches are those of an earlier
@@ -48,9 +48,7 @@ class Streaming(Rule):
 
     def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
         faded = self.forgetting * state["weight"]
-        gram, cross = (
-            merged(state[name], getattr(moments, name), faded, moments.weight) for name in ("gram", "cross")
-        )
+        gram, cross = (merged(state[name], getattr(moments, name), faded, moments.weight) for name in ("gram", "cross"))
         weight = faded + moments.weight
         prior = renewed(state["prior"], state["weight"], self.forgetting, moments.weight)
         memory = {"gram": gram, "cross": cross, "weight": weight, "prior": prior}
