@@ -22,8 +22,8 @@ import tyro
 
 from benchmarks.common import run_grid, write_result
 
-RATES = (1e-3, 3e-3, 1e-2)
 # In order of interest: an interrupted round has the first ones.
+RATES = (3e-3, 1e-2, 1e-3)
 RULES: tuple[tuple[str, tuple[float | None, ...]], ...] = (
     ("kalman", (None,)),
     ("proximal", (1e-2,)),
@@ -31,6 +31,7 @@ RULES: tuple[tuple[str, tuple[float | None, ...]], ...] = (
     ("automatic", (None,)),
     ("proximal", (1e-3, 1e-1)),
     ("streaming", (None,)),
+    ("per-feature", (None,)),
 )
 
 
@@ -40,7 +41,6 @@ class Config:
 
     Args:
         work: folder for the data and the trainings.
-        processes: trainings at a time.
         data: a dataset to use instead of generating one; the same settings, or the figures mean something else.
         samples: samples of the dataset.
         epochs: epochs of a training.
@@ -57,7 +57,6 @@ class Config:
     """
 
     work: Path = Path("runs/rules")
-    processes: int = 1
     data: Path | None = None
     samples: int = 2048
     epochs: int = 20
@@ -108,21 +107,21 @@ def train_trial(trial: dict[str, Any]) -> dict[str, Any]:
 
 def burgers_trials(config: Config, data: Path, seed: int) -> list[dict[str, Any]]:
     """All rules, strengths and learning rates with one seed."""
+    kinds = [(method, strength) for method, strengths in RULES for strength in strengths]
     trials = []
-    for method, strengths in RULES:
-        for strength in strengths:
-            for rate in RATES:
-                fit = {"method": method, "learning_rate": rate, "strength": strength}
-                name = f"{method}, strength {strength}, rate {rate}, seed {seed}"
-                trials.append(
-                    {
-                        "name": name,
-                        "fit": {**fit, "batch_size": config.batch_size, "epochs": config.epochs, "seed": seed},
-                        "data": str(data),
-                        "out": str(config.work / "runs" / name),
-                        "resolution": config.resolution,
-                    }
-                )
+    for rate in RATES:
+        for method, strength in kinds:
+            name = f"{method}, strength {strength}, rate {rate}, seed {seed}"
+            fit = {"method": method, "learning_rate": rate, "strength": strength, "seed": seed}
+            trials.append(
+                {
+                    "name": name,
+                    "fit": {**fit, "batch_size": config.batch_size, "epochs": config.epochs},
+                    "data": str(data),
+                    "out": str(config.work / "runs" / name),
+                    "resolution": config.resolution,
+                }
+            )
     return trials
 
 
@@ -267,12 +266,14 @@ def main(config: Config) -> None:
             write_result("rules", config=config, seeds=config.seeds, figures=figures)
     if "burgers" in config.parts:
         data = config.data or _generate(config)
-        found: list[dict[str, Any]] = []
-        for seed in config.seeds:
-            for trial in burgers_trials(config, data, seed):
-                found += run_grid([trial], train_trial, folder=config.work / "trials", processes=config.processes)
-                figures["burgers"] = {"summary": summary(found), "runs": found}
-                write_result("rules", config=config, seeds=config.seeds, figures=figures)
+        trials = [trial for seed in config.seeds for trial in burgers_trials(config, data, seed)]
+        folder = config.work / "trials"
+        for trial in trials:
+            run_grid([trial], train_trial, folder=folder, processes=1)
+            done = [other for other in trials if (folder / f"{other['name']}.json").exists()]
+            found = run_grid(done, train_trial, folder=folder, processes=1)
+            figures["burgers"] = {"summary": summary(found), "runs": found, "trials": len(trials)}
+            write_result("rules", config=config, seeds=config.seeds, figures=figures)
 
 
 def _generate(config: Config) -> Path:
