@@ -41,7 +41,6 @@ class Config:
 
     Args:
         work: folder for the data and the trainings.
-        data: a dataset to use instead of generating one; the same settings, or the figures mean something else.
         samples: samples of the dataset.
         epochs: epochs of a training.
         batch_size: samples a step.
@@ -57,7 +56,6 @@ class Config:
     """
 
     work: Path = Path("runs/rules")
-    data: Path | None = None
     samples: int = 2048
     epochs: int = 20
     batch_size: int = 32
@@ -265,7 +263,7 @@ def main(config: Config) -> None:
             figures[name] = question(config)
             write_result("rules", config=config, seeds=config.seeds, figures=figures)
     if "burgers" in config.parts:
-        data = config.data or _generate(config)
+        data = _generate(config)
         trials = [trial for seed in config.seeds for trial in burgers_trials(config, data, seed)]
         folder = config.work / "trials"
         for trial in trials:
