@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sciml_cf.errors import JitterWarning, NotPositiveDefinite
-from sciml_cf.head import ClosedFormLoss, Moments, Proximal, ridge
+from sciml_cf.head import Automatic, ClosedFormLoss, Moments, MovingAverage, PerFeature, Proximal, Ridge, WarmUp, ridge
 from sciml_cf.head.solve import solve_head, solve_head_later
 from tests.problems import mlp, regression
 
@@ -94,9 +94,12 @@ def test_rows_are_kept_while_they_are_few():
 def test_no_matrix_of_the_features_is_formed(monkeypatch):
     phi, y, previous = wide()
     monkeypatch.setattr("sciml_cf.head.moments._products", None)
-    model = mlp(inputs=3, width=40, outputs=3)
-    ClosedFormLoss(model[-1], Proximal())(model(torch.randn(9, 3, dtype=torch.float64)), y).backward()
-    assert model[-1].weight.any()
+    for rule in (Ridge(), Proximal(), PerFeature(), Automatic(), MovingAverage(), WarmUp(Proximal(), 2)):
+        model = mlp(inputs=3, width=40, outputs=3)
+        loss_of = ClosedFormLoss(model[-1], rule)
+        for _ in range(2):
+            loss_of(model(torch.randn(9, 3, dtype=torch.float64)), y).backward()
+        assert model[-1].weight.any()
     solve_head(Moments.from_batch(phi, y), penalty=0.1, previous=previous)
 
 

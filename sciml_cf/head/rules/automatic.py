@@ -69,10 +69,17 @@ class Automatic(Rule):
 
 
 def squared_errors(heads: Tensor, moments: Moments) -> Tensor:
-    """Mean squared errors (K,) of heads (K, F, C) on a batch: y^2 - 2 <C, W> + <W, G W>, no less than rounding."""
-    fitted = (heads * (moments.gram @ heads - 2 * moments.cross)).sum(dim=(1, 2))
+    """Mean squared errors (K,) of heads (K, F, C) on a batch, summed over outputs, no less than rounding.
+
+    mean |y|^2 - 2 <C, W> + <W, G W>, or from the rows where they are at hand.
+    """
     total = moments.target_square.sum()
-    return (total + fitted).maximum((_FLOOR * total).clamp_min(torch.finfo(torch.float64).tiny))
+    if moments.rows is not None:
+        features, targets = moments.rows
+        errors = (targets - features @ heads).square().sum(dim=(1, 2))
+    else:
+        errors = total + (heads * (moments.gram @ heads - 2 * moments.cross)).sum(dim=(1, 2))
+    return errors.maximum((_FLOOR * total).clamp_min(torch.finfo(torch.float64).tiny))
 
 
 def _solve(moments: Moments, *, penalty: Tensor, previous: Tensor, keep: Tensor) -> tuple[Tensor, float]:
