@@ -1,7 +1,9 @@
 """docs/rules.md shows what the code and the result file hold."""
 
+import json
 import re
 
+from benchmarks.common import RESULTS
 from benchmarks.rules_docs import PAGE, burgers, filled
 from sciml_cf import head
 from sciml_cf.fit_config import FitConfig
@@ -28,6 +30,14 @@ def test_the_default_of_fit_is_the_one_the_page_names():
     config = FitConfig().resolved()
     assert (config.method, config.strength) == ("proximal", 1e-2)
     assert "**Start with `Proximal(strength=1e-2)`**" in TEXT
+
+
+def test_kalman_wins_in_no_table_as_the_page_says():
+    figures = json.loads((RESULTS / "rules.json").read_text())["figures"]
+    assert min(row["over_best"]["kalman"] for row in figures["scales"]) > 1
+    sound = [row for row in figures["burgers"]["summary"] if "validation_mse" in row]
+    assert min(sound, key=lambda row: row["validation_mse"])["method"] != "kalman"
+    assert "It wins in no table below" in TEXT
 
 
 def test_a_table_names_what_was_not_measured_and_what_diverged():
