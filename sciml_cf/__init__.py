@@ -25,14 +25,21 @@ if TYPE_CHECKING:
     from sciml_cf.evaluate import evaluate_transfer
     from sciml_cf.fit_config import FitConfig
     from sciml_cf.head import (
+        Automatic,
         ClosedFormHead,
         ClosedFormLoss,
         ClosedFormLosses,
         Every,
+        Kalman,
         Moments,
+        MovingAverage,
+        PerFeature,
         Proximal,
+        RandomWalk,
         Ridge,
         Rule,
+        Streaming,
+        WarmUp,
         proximal,
         ridge,
     )
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
     from sciml_cf.train import History, fit
 
 _HOMES = {
+    "Automatic": "head",
     "CheckpointError": "errors",
     "ClosedFormHead": "head",
     "ClosedFormLoss": "head",
@@ -52,12 +60,18 @@ _HOMES = {
     "FitConfig": "fit_config",
     "History": "train",
     "Moments": "head",
+    "MovingAverage": "head",
     "NotPositiveDefinite": "errors",
+    "PerFeature": "head",
     "Every": "head",
+    "Kalman": "head",
     "Proximal": "head",
+    "RandomWalk": "head",
     "Ridge": "head",
     "Rule": "head",
+    "Streaming": "head",
     "TrainingDiverged": "errors",
+    "WarmUp": "head",
     "compare_runs": "report",
     "evaluate_transfer": "evaluate",
     "fit": "train",
@@ -72,6 +86,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Automatic",
     "CheckpointError",
     "ClosedFormHead",
     "ClosedFormLoss",
@@ -82,12 +97,18 @@ __all__ = [
     "FitConfig",
     "HeadWarning",
     "History",
+    "Kalman",
     "Moments",
+    "MovingAverage",
     "NotPositiveDefinite",
+    "PerFeature",
     "Proximal",
+    "RandomWalk",
     "Ridge",
     "Rule",
+    "Streaming",
     "TrainingDiverged",
+    "WarmUp",
     "compare_runs",
     "evaluate_transfer",
     "fit",

@@ -6,14 +6,45 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from sciml_cf.errors import check_choice, check_count, check_positive
-from sciml_cf.head import Proximal, Ridge, Rule
+from sciml_cf.head import (
+    Automatic,
+    Initial,
+    Kalman,
+    MovingAverage,
+    PerFeature,
+    Proximal,
+    RandomWalk,
+    Ridge,
+    Rule,
+    Streaming,
+)
 from sciml_cf.losses import Loss
 
-Method = Literal["l2", "ridge", "proximal"]
+Method = Literal[
+    "l2",
+    "ridge",
+    "proximal",
+    "per-feature",
+    "automatic",
+    "kalman",
+    "random-walk",
+    "streaming",
+    "moving-average",
+]
 Schedule = Literal["constant", "cosine", "step", "plateau"]
 # Learning rates that suit a Fourier neural operator, used where the configuration names none.
 _LEARNING_RATES = {("sgd", "l2"): 0.3, ("sgd", "closed form"): 2.0, ("adam", "l2"): 3e-3, ("adam", "closed form"): 3e-3}
-_STRENGTHS = {"l2": 0.0, "ridge": Ridge().strength, "proximal": Proximal().strength}
+# The rule of each method with a closed-form head, and the settings of it that a configuration may name.
+_RULES: dict[str, tuple[type[Rule], tuple[str, ...]]] = {
+    "ridge": (Ridge, ("strength",)),
+    "proximal": (Proximal, ("strength",)),
+    "per-feature": (PerFeature, ("strength", "forgetting")),
+    "automatic": (Automatic, ("forgetting",)),
+    "kalman": (Kalman, ("strength", "forgetting")),
+    "random-walk": (RandomWalk, ("strength",)),
+    "streaming": (Streaming, ("strength", "forgetting")),
+    "moving-average": (MovingAverage, ("strength", "forgetting")),
+}
 _WARMUPS = {"sgd": 90, "adam": 0}
 
 
@@ -22,7 +53,11 @@ class FitConfig:
     """How to train.
 
     Args:
-        method: "l2" trains every layer by gradients; "ridge" and "proximal" solve the last layer in closed form.
+        method: "l2" trains every layer by gradients; the others solve the last layer in closed form, each by its rule:
+            "proximal" on each batch, near the head before; "per-feature" the same in each feature's own scale;
+            "automatic" the same, at the strength that foretells the next batch best; "kalman" and "random-walk" with
+            the whole covariance; "ridge" on each batch alone; "streaming" on all batches, the older ones fading;
+            "moving-average" of the batches' own heads.
         algorithm: 1 moves the backbone first and then solves the head on re-computed features (two forwards a step);
             2 solves the head first and moves the backbone at the new head (one forward). Not used by "l2".
         optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9.
@@ -32,8 +67,13 @@ class FitConfig:
         period: epochs, see schedule.
         factor: between 0 and 1, see schedule.
         warmup: steps over which the rate first rises linearly to its peak; by default 90 for sgd, none for adam.
-        strength: pull of the head to its previous value (proximal, default 1e-2) or to zero (ridge, default 1e-4),
-            beside a MEAN squared error; the paper's lambda or beta is strength * batch size * grid points.
+        strength: pull of the head to its previous value (proximal, per-feature and random-walk, default 1e-2; kalman,
+            1e-4) or to zero (ridge, streaming and moving-average, 1e-4), beside a MEAN squared error; the paper's
+            lambda or beta is strength * batch size * grid points. Not used by automatic, which finds its own.
+        forgetting: for rules that remember earlier batches, from 0 to 1: about the last 1 / (1 - forgetting) batches
+            count. By default 0.9, and 0.99 for automatic.
+        initial_head: the head before the first solve: "zeros" (by default), the model's own ("keep"), or random normal
+            of variance 1 / F ("lecun"), 2 / (F + C) ("xavier"), 2 / F ("he") for F features and C outputs.
         loss: "mse" is the mean squared error; "relative" weighs each sample by 1 / |target|^2, which makes its squared
             error that of its relative L2 error. The head is solved with the same weights. Both are weighted means over
             the batch, and validation reports the plain mean squared error with either.
@@ -58,6 +98,8 @@ class FitConfig:
     factor: float = 0.5
     warmup: int | None = None
     strength: float | None = None
+    forgetting: float | None = None
+    initial_head: Initial | None = None
     loss: Loss = "mse"
     batch_size: int = 32
     epochs: int = 100
@@ -68,7 +110,7 @@ class FitConfig:
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
-        check_choice("fit", "method", self.method, ("l2", "ridge", "proximal"))
+        check_choice("fit", "method", self.method, get_args(Method))
         check_choice("fit", "algorithm", self.algorithm, (1, 2))
         check_choice("fit", "optimizer", self.optimizer, ("sgd", "adam"))
         check_choice("fit", "loss", self.loss, get_args(Loss))
@@ -92,18 +134,39 @@ class FitConfig:
             raise ValueError(f"fit: `average` must be at least 0 and below 1; got {self.average!r}. Try 0.99.")
         if self.learning_rate is not None:
             check_positive("fit", "learning_rate", self.learning_rate)
-        if self.strength is not None and self.method != "l2":
-            self.rule()
+        if self.initial_head is not None:
+            check_choice("fit", "initial_head", self.initial_head, get_args(Initial))
+        self._check_rule()
 
     def resolved(self) -> FitConfig:
         """The same with every default that depends on other settings written out."""
         kind = "l2" if self.method == "l2" else "closed form"
         rate = self.learning_rate if self.learning_rate is not None else _LEARNING_RATES[self.optimizer, kind]
-        strength = self.strength if self.strength is not None else _STRENGTHS[self.method]
         warmup = self.warmup if self.warmup is not None else _WARMUPS[self.optimizer]
-        return replace(self, learning_rate=rate, strength=strength, warmup=warmup)
+        resolved = replace(self, learning_rate=rate, warmup=warmup)
+        if self.method == "l2":
+            return replace(resolved, strength=0.0 if self.strength is None else self.strength)
+        rule = self.rule()
+        return replace(resolved, **{name: getattr(rule, name) for name in _RULES[self.method][1]})
 
     def rule(self) -> Rule:
         """The head's rule; only for methods with a closed-form head."""
-        strength = self.strength if self.strength is not None else _STRENGTHS[self.method]
-        return Ridge(strength) if self.method == "ridge" else Proximal(strength)
+        kind, names = _RULES[self.method]
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return kind(**given)
+
+    def _check_rule(self) -> None:
+        """Raise ValueError for a setting that the method's rule refuses or does not have."""
+        names = () if self.method == "l2" else _RULES[self.method][1]
+        if self.forgetting is not None and "forgetting" not in names:
+            having = ", ".join(method for method, (_, own) in _RULES.items() if "forgetting" in own)
+            raise ValueError(
+                f"fit: `forgetting` must be left out with method {self.method!r}; got {self.forgetting!r}. "
+                f"It belongs to {having}."
+            )
+        if self.strength is not None and self.method == "automatic":
+            raise ValueError(
+                f"fit: `strength` must be left out with method 'automatic', which finds its own; got {self.strength!r}."
+            )
+        if self.method != "l2":
+            self.rule()

@@ -38,7 +38,7 @@ from sciml_cf.scalars import ScalarWriter, check_tensorboard
 from sciml_cf.schedules import learning_rate, should_stop
 
 _CHECK_EVERY = 20  # steps between looks at the loss
-_ORDER, _DROPOUT = 0, 1  # purposes of a seed
+_ORDER, _DROPOUT, _HEAD = 0, 1, 2  # purposes of a seed
 _AVERAGE_BATCHES = 8  # on which the head of an averaged backbone is solved
 Measure = Callable[[nn.Module, int], Mapping[str, float]]
 _CHECKPOINT_KEYS = frozenset(
@@ -364,7 +364,10 @@ class _Training:
             names = [name for name, _ in self.raw_model.named_modules()]
             check_choice("fit", "head", head, tuple(name for name in names if name))
             head = self.raw_model.get_submodule(head)
-        return ClosedFormLoss(cast(Any, head), self.config.rule())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mix_seed(self.config.seed, 0, _HEAD))
+            initial = self.config.initial_head or "zeros"
+            return ClosedFormLoss(cast(Any, head), self.config.rule(), initial=initial)
 
     def _batches(self, epoch: int) -> Iterator[dict[str, Tensor]]:
         """The batches of one epoch, this process's share of each."""

@@ -2,24 +2,46 @@
 
 from sciml_cf.head.attach import ClosedFormHead
 from sciml_cf.head.diagnostics import Diagnostics, Steps, diagnose
+from sciml_cf.head.initial import Initial
 from sciml_cf.head.layout import find_head
 from sciml_cf.head.loss import ClosedFormLoss
 from sciml_cf.head.many import ClosedFormLosses
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules import Every, Proximal, Ridge, Rule, check_solved
+from sciml_cf.head.rules import (
+    Automatic,
+    Every,
+    Kalman,
+    MovingAverage,
+    PerFeature,
+    Proximal,
+    RandomWalk,
+    Ridge,
+    Rule,
+    Streaming,
+    WarmUp,
+    check_solved,
+)
 from sciml_cf.head.solve import proximal, ridge, strength_from_paper
 
 __all__ = [
+    "Automatic",
     "ClosedFormHead",
     "ClosedFormLoss",
     "ClosedFormLosses",
     "Diagnostics",
     "Every",
+    "Initial",
+    "Kalman",
     "Moments",
+    "MovingAverage",
+    "PerFeature",
     "Proximal",
+    "RandomWalk",
     "Ridge",
     "Rule",
     "Steps",
+    "Streaming",
+    "WarmUp",
     "check_solved",
     "diagnose",
     "find_head",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sciml_cf.errors import NotPositiveDefinite, check_choice
 from sciml_cf.head.capture import Capture, Captures, Hook, exactly, hooks_of, in_backward
 from sciml_cf.head.diagnostics import Diagnostics, Steps, Watch
+from sciml_cf.head.initial import Initial, initial_head
 from sciml_cf.head.layout import (
     Layer,
     check_layer,
@@ -28,6 +29,7 @@ from sciml_cf.head.layout import (
 )
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules import Rule, State
+from sciml_cf.head.rules.rule import check_bias
 
 _STATE_PREFIX = "rule_"
 
@@ -87,15 +89,16 @@ class ClosedFormHead(nn.Module):
         layer: Layer,
         rule: Rule,
         *,
-        initial: Literal["zeros", "keep"] = "zeros",
+        initial: Initial = "zeros",
         penalise_bias: bool = True,
         name: str | None = None,
     ) -> None:
         super().__init__()
         check_layer(layer)
-        check_choice("ClosedFormHead", "initial", initial, ("zeros", "keep"))
+        check_choice("ClosedFormHead", "initial", initial, get_args(Initial))
         if not isinstance(rule, Rule):
             raise TypeError(f"ClosedFormHead: `rule` must be a Rule such as Proximal(strength=1e-2); got {rule!r}.")
+        check_bias(rule, penalise_bias=penalise_bias or layer.bias is None)
         # Not a submodule: the layer belongs to the model, and must not appear in this module's state_dict.
         object.__setattr__(self, "layer", layer)
         self.layer: Layer
@@ -109,10 +112,7 @@ class ClosedFormHead(nn.Module):
         self._free_bias = layer.bias is not None and not penalise_bias
         has_constant = layer.bias is not None and penalise_bias
         state = rule.init(num_inputs(layer) + has_constant, num_outputs(layer))
-        if self._free_bias:
-            state["head"] = torch.cat([state["head"], state["head"].new_zeros(1, num_outputs(layer))])
-        if initial == "keep":
-            state["head"] = read_head(layer)
+        state["head"] = initial_head(initial, layer)
         for key, value in state.items():
             self.register_buffer(_STATE_PREFIX + key, value.to(layer.weight.device))
         write_head(layer, state["head"])
@@ -180,7 +180,7 @@ class ClosedFormHead(nn.Module):
         self._check_free()
         if weighted and float(moments.weight) == 0.0:
             raise ValueError("ClosedFormHead: `weights` must not be zero everywhere; got no row to solve on.")
-        with exactly(moments.gram.device):
+        with exactly(moments.weight.device):
             state = self.state()
             # Weights that someone loaded into the layer win over the remembered head; equal ones keep float64 digits.
             present = read_head(self.layer)
@@ -372,7 +372,7 @@ class ClosedFormHead(nn.Module):
     def _ask_rule(self, state: State, moments: Moments, weighted: bool) -> State:
         after = self.rule.update(state, moments)[1]
         sum_up, free_bias = not self._recording, self._free_bias
-        self._watch.record(self.rule, state, moments, after, weighted=weighted, free_bias=free_bias, sum_up=sum_up)
+        self._watch.record(state, moments, after, weighted=weighted, free_bias=free_bias, sum_up=sum_up)
         return after
 
     def in_layout(self, values: Tensor) -> Tensor:

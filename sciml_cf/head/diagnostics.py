@@ -13,8 +13,8 @@ from torch import Tensor
 from sciml_cf.errors import HeadWarning, InterpolatingHeadWarning, OscillatingHeadWarning, StuckHeadWarning
 from sciml_cf.head.capture import exactly
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.rule import Penalty, Rule, State
-from sciml_cf.head.rules.solving import Report
+from sciml_cf.head.rules.rule import State
+from sciml_cf.head.rules.solving import Penalty, Report, solved_problem
 
 WINDOW = 50  # solves between two looks for a fault
 IN_A_ROW = 3  # windows that must show it: the first steps may shake any head
@@ -29,7 +29,7 @@ _NO_PENALTY = 1e-10  # stands for none in the reachable loss, times the mean dia
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """One solve of a head in figures; NaN where the rule does not say what it solves (see ``Rule.problem``).
+    """One solve of a head in figures; NaN where the rule made no solve through ``solved_state``.
 
     Attributes:
         rows: rows of the batch; NaN if they were weighted.
@@ -145,7 +145,6 @@ def diagnose(
 
 
 class _Solve(NamedTuple):
-    rule: Rule
     state: State
     moments: Moments
     after: State
@@ -170,12 +169,12 @@ class Watch:
         self._in_a_row: dict[type[HeadWarning], int] = {}
 
     def record(
-        self, rule: Rule, state: State, moments: Moments, after: State, *, weighted: bool, free_bias: bool, sum_up: bool
+        self, state: State, moments: Moments, after: State, *, weighted: bool, free_bias: bool, sum_up: bool
     ) -> None:
-        """A rule has turned ``state`` and ``moments`` into ``after``; with ``sum_up`` it is one of the training."""
+        """The rule has turned ``state`` and ``moments`` into ``after``; with ``sum_up`` it is one of the training."""
         if after["head"] is state["head"]:  # a rule that waits
             return
-        self.last = _Solve(rule, state, moments, after, weighted, free_bias)
+        self.last = _Solve(state, moments, after, weighted, free_bias)
         if not sum_up:
             return
         before, head = state["head"], after["head"]
@@ -214,7 +213,7 @@ class Watch:
         moments, penalty = _problem(self.last)
         state, after, rows = self.last.state, self.last.after, _rows(self.last, moments).item()
         jitter = after["jitter"].item()
-        with exactly(moments.gram.device):
+        with exactly(moments.weight.device):
             return diagnose(moments, state["head"], after["head"], penalty=penalty, jitter=jitter, rows=rows)
 
     def figures(self) -> dict[str, float]:
@@ -289,7 +288,7 @@ def with_penalty(gram: Tensor, penalty: Penalty) -> Tensor:
 
 
 def _problem(solve: _Solve) -> tuple[Moments, Penalty | None]:
-    found = solve.rule.problem(solve.state, solve.moments)
+    found = solved_problem(solve.after)
     return (solve.moments, None) if found is None else found
 
 
@@ -314,12 +313,15 @@ def _shares(solve: _Solve, num_rows: float) -> Tensor:
     filled = unknown
     if moments.num_features >= INTERPOLATES * num_rows:
         filled = _degrees(moments.gram, with_penalty(moments.gram, penalty)) / _rows(solve, moments)
-    loose = (moments.gram.diagonal() / penalty).sum()
+    loose = (moments.squares / penalty).sum()
     return torch.stack([(before - after) / reachable, reachable / before, loose, filled])
 
 
 def _loss(moments: Moments, head: Tensor) -> Tensor:
-    """Mean squared error of a head, over rows and outputs, not below zero."""
+    """Mean squared error of a head, over rows and outputs, not below zero; from the rows where they are at hand."""
+    if moments.rows is not None:
+        features, targets = moments.rows
+        return (targets - features @ head).square().sum() / moments.num_outputs
     quadratic = (head * (moments.gram @ head - 2 * moments.cross)).sum()
     return ((moments.target_square.sum() + quadratic) / moments.num_outputs).clamp(min=0)
 

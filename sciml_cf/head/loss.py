@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
 from sciml_cf.head.attach import ClosedFormHead, Rows
+from sciml_cf.head.initial import Initial
 from sciml_cf.head.layout import Layer, linear, to_rows
 from sciml_cf.head.moments import mean_of_processes
 from sciml_cf.head.rules import Rule
@@ -60,7 +59,7 @@ class ClosedFormLoss(nn.Module):
         layer: Layer,
         rule: Rule,
         *,
-        initial: Literal["zeros", "keep"] = "zeros",
+        initial: Initial = "zeros",
         penalise_bias: bool = True,
         name: str | None = None,
     ) -> None:

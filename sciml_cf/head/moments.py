@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.distributed as dist
@@ -64,6 +65,8 @@ class Moments:
         _check_rows(features, targets, weights)
         features, targets = features.detach(), targets.detach()
         num_features = features.shape[-1] + constant
+        if features.shape[:-1].numel() < num_features:
+            return _FewRows.of(features, targets, weights, constant)
         products = _products(features, targets, weights, constant)
         if weights is None:
             rows = features.shape[:-1].numel()
@@ -79,9 +82,19 @@ class Moments:
         )
 
     @property
+    def rows(self) -> tuple[Tensor, Tensor] | None:
+        """Features (n, F) and targets (n, C) whose sums of products are the moments, if n < F and they are at hand."""
+        return None
+
+    @property
+    def squares(self) -> Tensor:
+        """(F,), mean(phi_j^2)."""
+        return self.gram.diagonal()
+
+    @property
     def num_features(self) -> int:
         """F, the constant feature of a bias included."""
-        return self.gram.shape[0]
+        return self.cross.shape[0]
 
     @property
     def num_outputs(self) -> int:
@@ -99,6 +112,12 @@ class Moments:
             )
         weight = self.weight + other.weight
         share = other.weight / weight
+        if self.rows and other.rows and len(self.rows[0]) + len(other.rows[0]) < self.num_features:
+            ours, theirs = (1 - share).sqrt(), share.sqrt()
+            features, targets = (
+                torch.cat([ours * own, theirs * new]) for own, new in zip(self.rows, other.rows, strict=True)
+            )
+            return _FewRows(features, targets, weight)
         return Moments(
             gram=torch.lerp(self.gram, other.gram, share),
             cross=torch.lerp(self.cross, other.cross, share),
@@ -127,6 +146,43 @@ def mean_of_processes(value: Tensor) -> Tensor:
     value = value.detach().clone()
     dist.all_reduce(value)
     return value / dist.get_world_size()
+
+
+class _FewRows(Moments):
+    """Moments of fewer rows than features: the rows themselves, in float64, and their (F, F) products when asked for.
+
+    A solve then needs a system of one row and column a row only. Merging keeps the rows while they stay fewer than the
+    features; a merge across processes, or with other moments, is one of products.
+    """
+
+    def __init__(self, features: Tensor, targets: Tensor, weight: Tensor) -> None:
+        """Features (n, F) and targets (n, C), each row times the root of its share of the weight."""
+        own = {"_rows": (features, targets), "weight": weight, "cross": features.T @ targets}
+        self.__dict__.update(own, target_square=targets.square().sum(dim=0))  # the class is frozen
+
+    @property
+    def rows(self) -> tuple[Tensor, Tensor]:
+        return self.__dict__["_rows"]
+
+    @classmethod
+    def of(cls, features: Tensor, targets: Tensor, weights: Tensor | None, constant: bool) -> _FewRows:
+        """Of a batch as in ``from_batch``."""
+        phi = features.flatten(0, -2).to(torch.float64)
+        if constant:
+            phi = torch.cat([phi, phi.new_ones(len(phi), 1)], dim=1)
+        given = phi.new_ones(len(phi)) if weights is None else weights.detach().to(torch.float64).flatten()
+        total = given.sum()
+        root = (given / total).sqrt()[:, None]
+        return cls(root * phi, root * targets.flatten(0, -2).to(torch.float64), total)
+
+    @cached_property
+    def gram(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        features, targets = self.rows
+        return _products(features, targets, None, constant=False)[: self.num_features, : self.num_features]
+
+    @property
+    def squares(self) -> Tensor:
+        return self.rows[0].square().sum(dim=0)
 
 
 def _products(

@@ -33,11 +33,13 @@ def solve_head(moments: Moments, *, penalty: float | Tensor, previous: Tensor | 
 
         min_W  mean |W^T phi - y|^2 + |W - W_0|_P^2      W = W_0 + (G + P)^-1 (C - G W_0)
 
-    The same as (G + P)^-1 (C + P W_0), written so that a strong penalty returns W_0 without cancellation.
+    The same as (G + P)^-1 (C + P W_0), written so that a strong penalty returns W_0 without cancellation. Of fewer
+    rows than features, and with a P that is plain and above zero, the smaller system of the rows is solved instead.
 
     Args:
         moments: gram (F, F) and cross (F, C), float64 means.
-        penalty: P, a number (a multiple of the identity), (F,) a diagonal, or (F, F).
+        penalty: P, a number (a multiple of the identity), (F,) a diagonal, or (F, F). On a device a diagonal must be
+            above zero for moments of fewer rows than features.
         previous: W_0 (F, C); None stands for zero.
     Returns:
         Solution with head (F, C) float64 and the jitter used.
@@ -45,8 +47,11 @@ def solve_head(moments: Moments, *, penalty: float | Tensor, previous: Tensor | 
         NotPositiveDefinite: G + P fails Cholesky after the jitter ladder, or the moments are not finite.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2), (13) and appendix A.
     """
-    factor, jitter = _cholesky(_system(moments.gram, penalty))
-    head = _shifted(factor, moments, previous)
+    if _fewer_rows(moments, penalty):
+        head, jitter = _by_rows(moments, penalty, previous), 0.0
+    else:
+        factor, jitter = _cholesky(_system(moments.gram, penalty))
+        head = _shifted(factor, moments, previous)
     if not torch.isfinite(head).all():
         raise NotPositiveDefinite(_NOT_FINITE)
     return Solution(head, jitter)
@@ -67,6 +72,10 @@ def solve_head_later(
         (head, jitter): the jitter is a tensor () on the moments' device; infinite where no rung held, NaN where the
         moments or the head were not finite.
     """
+    if _fewer_rows(moments, penalty):
+        head = _by_rows(moments, penalty, previous)
+        solved = torch.isfinite(head).all()
+        return torch.where(solved, head, keep), torch.where(solved, 0.0, head.new_full((), torch.nan))
     system = _system(moments.gram, penalty)
     ladder = torch.tensor(JITTER_LADDER, dtype=system.dtype)
     if system.is_cuda:
@@ -108,6 +117,35 @@ def _shifted(factor: Tensor, moments: Moments, previous: Tensor | None) -> Tenso
     if previous is None:
         return torch.cholesky_solve(moments.cross, factor)
     return previous + torch.cholesky_solve(moments.cross - moments.gram @ previous, factor)
+
+
+def _fewer_rows(moments: Moments, penalty: float | Tensor) -> bool:
+    """Whether the rows are at hand, fewer than the features, and the penalty can be divided by."""
+    if moments.rows is None:
+        return False
+    if not isinstance(penalty, Tensor):
+        return penalty > 0
+    return penalty.ndim < 2 and (penalty.is_cuda or bool((penalty > 0).all()))
+
+
+def _by_rows(moments: Moments, penalty: float | Tensor, previous: Tensor | None) -> Tensor:
+    """The solve by the rows R (n, F) and targets Y, each times the root of its share of the weight.
+
+        W = W_0 + P^-1/2 B^T (B B^T + I)^-1 (Y - R W_0)      B = R P^-1/2
+          = W_0 + P^-1/2 Q U^-T (Y - R W_0)                  (B^T; I) = (Q; .) U with orthonormal columns, U triangular
+
+    B B^T is never formed: it would lose features that are small beside a constant one, which the system of the
+    features keeps apart. The system cannot fail to be definite, so there is no jitter.
+    """
+    features, targets = moments.rows or (moments.gram, moments.cross)
+    root = penalty.sqrt() if isinstance(penalty, Tensor) else math.sqrt(penalty)
+    scaled = features / root
+    eye = torch.eye(len(scaled), dtype=scaled.dtype, device=scaled.device)
+    basis, factor = torch.linalg.qr(torch.cat([scaled.T, eye]))
+    residual = targets if previous is None else targets - features @ previous
+    change = basis[: features.shape[1]] @ torch.linalg.solve_triangular(factor.T, residual, upper=False)
+    change = (change.T / root).T
+    return change if previous is None else previous + change
 
 
 def ridge(moments: Moments, *, strength: float) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.rule import Penalty, Rule, State
+from sciml_cf.head.rules.rule import Rule, State
 from sciml_cf.head.rules.solving import known, known_value
 
 _NAMES = ("gram", "cross", "target_square", "weight")
@@ -65,11 +65,11 @@ class Every(Rule):
         cleared = {f"waiting_{name}": torch.zeros_like(state[f"waiting_{name}"]) for name in names}
         return solved["head"], {**solved, **cleared, "waited": known(state["waited"], 0)}
 
-    def problem(self, state: State, moments: Moments) -> tuple[Moments, Penalty] | None:
-        return self.rule.problem(state, self._gathered(state, moments))
-
     def _gathered(self, state: State, moments: Moments) -> Moments:
         return Moments(*(state[f"waiting_{name}"] for name in _NAMES)) + moments if self.on == "all" else moments
+
+    def remembers(self) -> bool:
+        return self.rule.remembers() or (self.on == "all" and self.steps > 1)
 
     def passes_over(self, state: State) -> State | None:
         waited = int(known_value(state["waited"])) + 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.rule import Penalty, Rule, State
+from sciml_cf.head.rules.rule import Rule, State
 from sciml_cf.head.rules.solving import solved_state
 from sciml_cf.head.solve import check_strength
 
@@ -28,6 +28,3 @@ class Proximal(Rule):
 
     def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
         return solved_state(state, moments, self.strength, previous=state["head"])
-
-    def problem(self, state: State, moments: Moments) -> tuple[Moments, Penalty]:
-        return moments, self.strength

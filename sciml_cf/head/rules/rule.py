@@ -10,7 +10,6 @@ from torch import Tensor
 from sciml_cf.head.moments import Moments
 
 State = dict[str, Tensor]
-Penalty = float | Tensor  # P: a multiple of the identity, (F,) a diagonal, or (F, F)
 
 
 class Rule(ABC):
@@ -31,10 +30,23 @@ class Rule(ABC):
     def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
         """Head (F, C) float64 for these moments, and the state to hand to the next update."""
 
-    def problem(self, state: State, moments: Moments) -> tuple[Moments, Penalty] | None:
-        """The moments that ``update`` solves on and the penalty P beside them, for diagnostics; None if unknown."""
-        return None
+    def remembers(self) -> bool:
+        """Whether moments of earlier batches enter an update, so that a bias cannot be centred away batch by batch."""
+        return False
 
     def passes_over(self, state: State) -> State | None:
         """The state after a step whose moments this rule would not look at; None if it wants them (as most do)."""
         return None
+
+
+def check_bias(rule: Rule, *, penalise_bias: bool) -> None:
+    """Raise ValueError for a free bias beside a rule that remembers moments of earlier batches.
+
+    A free bias is centred away with the means of one batch; moments that were centred with the means of several do not
+    add up to those of all their rows.
+    """
+    if rule.remembers() and not penalise_bias:
+        raise ValueError(
+            f"ClosedFormHead: `penalise_bias` must be True with a rule that remembers earlier batches; got False with "
+            f"{rule!r}. Use Proximal, Ridge, PerFeature or Automatic, or let the bias be penalised."
+        )

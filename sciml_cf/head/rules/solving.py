@@ -28,6 +28,11 @@ def check_solved(state: State) -> None:
         check_jitter(jitter)
 
 
+def solved_problem(state: State) -> tuple[Moments, Penalty] | None:
+    """The moments that the last solve behind a state was on and the penalty P beside them; None if it is not known."""
+    return _PROBLEMS.get(state["jitter"])
+
+
 class Report:
     """Numbers that a device is still computing, on their way to the host; reading them waits for those alone."""
 
@@ -50,6 +55,10 @@ class Report:
         return self._number.reshape(-1).tolist()
 
 
+Penalty = float | Tensor  # P: a multiple of the identity, (F,) a diagonal, or (F, F)
+
+# What each solve was of, found by the jitter it left in the state.
+_PROBLEMS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 # What the host knows, or will know, of small tensors in a state: looked up instead of waiting for the device.
 _REPORTS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 _KNOWN: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -68,15 +77,32 @@ def known(like: Tensor, value: float) -> Tensor:
 
 
 def solved_state(
-    state: State, moments: Moments, penalty: float, previous: Tensor | None, *, later: bool | None = None
+    state: State,
+    moments: Moments,
+    penalty: Penalty,
+    previous: Tensor | None,
+    *,
+    memory: State | None = None,
+    later: bool | None = None,
 ) -> tuple[Tensor, State]:
-    """One solve; ``later`` leaves its check to the next one (by default on CUDA, where checking would wait)."""
-    if not (moments.gram.is_cuda if later is None else later):
+    """One solve, and the state after it.
+
+    Args:
+        state: the rule's state before.
+        moments, penalty, previous: as in ``solve_head``.
+        memory: new values of the rule's own entries of the state; a solve that fails leaves those before.
+        later: leave the check of this solve to the next one; by default on CUDA, where checking would wait.
+    """
+    memory = memory or {}
+    if not (moments.weight.is_cuda if later is None else later):
         solution = solve_head(moments, penalty=penalty, previous=previous)
         jitter = torch.full_like(state["jitter"], solution.jitter)
-        return solution.head, {**state, "head": solution.head, "jitter": jitter}
+        _PROBLEMS[jitter] = moments, penalty
+        return solution.head, {**state, **memory, "head": solution.head, "jitter": jitter}
     if state["jitter"] in _REPORTS:
         check_solved(state)
     head, jitter = solve_head_later(moments, penalty=penalty, previous=previous, keep=state["head"])
-    _REPORTS[jitter] = Report(jitter)
-    return head, {**state, "head": head, "jitter": jitter}
+    _REPORTS[jitter], _PROBLEMS[jitter] = Report(jitter), (moments, penalty)
+    solved = torch.isfinite(jitter)
+    memory = {name: torch.where(solved, value, state[name]) for name, value in memory.items()}
+    return head, {**state, **memory, "head": head, "jitter": jitter}

@@ -1,0 +1,56 @@
+"""Streaming: ridge on a fading memory of all batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.rules.memory import check_memory, merged, nothing, renewed
+from sciml_cf.head.rules.rule import Rule, State
+from sciml_cf.head.rules.solving import solved_state
+
+
+@dataclass(frozen=True)
+class Streaming(Rule):
+    """Ridge on all batches so far, the older ones fading; forgets the previous head, but not its data.
+
+        L <- g L + n G + (1 - g) n s I      eta <- g eta + n C      W = L^-1 eta      n: weight (rows) of the batch
+
+    As g -> 0 it is ``Ridge(strength)`` on the last batch. With g = 1 the prior n s I enters at the first update alone,
+    and one pass over fixed features is ridge on all rows. Features of earlier batches are those of an earlier
+    backbone: unlike ``Kalman``, whose residual is measured with the present features alone, it solves for both.
+
+    Args:
+        forgetting: g from 0 to 1; about the last 1 / (1 - g) batches count.
+        strength: s > 0 on the mean loss of a batch, the pull to zero.
+    Source: Ljung and Soederstroem, Theory and Practice of Recursive Identification (1983), chapter 2.
+    """
+
+    forgetting: float = 0.9
+    strength: float = 1e-4
+
+    def __post_init__(self) -> None:
+        check_memory("Streaming", self.strength, self.forgetting)
+
+    def init(self, num_features: int, num_outputs: int) -> State:
+        memory = {
+            "gram": nothing(num_features, num_features),
+            "cross": nothing(num_features, num_outputs),
+            "weight": nothing(),
+            "prior": nothing(),
+        }
+        return {**super().init(num_features, num_outputs), **memory}
+
+    def remembers(self) -> bool:
+        return True
+
+    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
+        faded = self.forgetting * state["weight"]
+        gram, cross = (merged(state[name], getattr(moments, name), faded, moments.weight) for name in ("gram", "cross"))
+        weight = faded + moments.weight
+        prior = renewed(state["prior"], state["weight"], self.forgetting, moments.weight)
+        memory = {"gram": gram, "cross": cross, "weight": weight, "prior": prior}
+        remembered = Moments(gram, cross, moments.target_square, weight)
+        return solved_state(state, remembered, self.strength * prior / weight, previous=None, memory=memory)

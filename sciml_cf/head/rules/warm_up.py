@@ -1,0 +1,54 @@
+"""Warm-up: another strength at first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from torch import Tensor
+
+from sciml_cf.errors import check_count, check_positive
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.rules.memory import nothing
+from sciml_cf.head.rules.rule import Rule, State
+from sciml_cf.head.rules.solving import known, known_value
+
+
+@dataclass(frozen=True)
+class WarmUp(Rule):
+    """Another rule, whose strength starts ``times`` as large and goes geometrically to its own in ``steps`` updates.
+
+        strength at update t = strength * times^(1 - t / steps)        t = 0, 1, ..., then its own
+
+    Early features change fast; a stronger pull (times > 1) keeps the head from following every batch.
+
+    Args:
+        rule: a rule with a ``strength``.
+        steps: updates until the strength is its own, 1 or more.
+        times: above 0; below 1 starts with a weaker pull.
+    """
+
+    rule: Rule
+    steps: int
+    times: float = 100.0
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.rule, Rule) and hasattr(self.rule, "strength")):
+            raise TypeError(
+                f"WarmUp: `rule` must be a Rule with a strength, such as Proximal(strength=1e-2); got {self.rule!r}."
+            )
+        check_count("WarmUp", "steps", self.steps)
+        check_positive("WarmUp", "times", self.times)
+
+    def init(self, num_features: int, num_outputs: int) -> State:
+        return {**self.rule.init(num_features, num_outputs), "warmed": nothing()}
+
+    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
+        done = min(int(known_value(state["warmed"])), self.steps)
+        rule = cast(Any, self.rule)
+        present = replace(rule, strength=rule.strength * self.times ** (1 - done / self.steps))
+        head, solved = present.update(state, moments)
+        return head, {**solved, "warmed": known(state["warmed"], min(done + 1, self.steps))}
+
+    def remembers(self) -> bool:
+        return self.rule.remembers()

@@ -1,0 +1,49 @@
+"""docs/rules.md shows what the code and the result file hold."""
+
+import json
+import re
+
+from benchmarks.common import RESULTS
+from benchmarks.rules_docs import PAGE, burgers, filled
+from sciml_cf import head
+from sciml_cf.fit_config import FitConfig
+
+TEXT = PAGE.read_text()
+
+
+def test_the_tables_are_those_of_the_code_and_the_file():
+    assert filled(TEXT) == TEXT, "run python -m benchmarks.rules_docs"
+
+
+def test_a_changed_figure_is_seen():
+    changed = re.sub(r"(\d)e-0", lambda match: f"{(int(match[1]) + 1) % 10}e-0", TEXT)
+    assert filled(changed) != changed
+
+
+def test_every_rule_has_a_row():
+    for name in ("Automatic", "Kalman", "MovingAverage", "PerFeature", "Proximal", "RandomWalk", "Ridge", "Streaming"):
+        assert getattr(head, name)
+        assert f"\n| `{name}` |" in TEXT
+
+
+def test_the_default_of_fit_is_the_one_the_page_names():
+    config = FitConfig().resolved()
+    assert (config.method, config.strength) == ("proximal", 1e-2)
+    assert "**Start with `Proximal(strength=1e-2)`**" in TEXT
+
+
+def test_kalman_wins_in_no_table_as_the_page_says():
+    figures = json.loads((RESULTS / "rules.json").read_text())["figures"]
+    assert min(row["over_best"]["kalman"] for row in figures["scales"]) > 1
+    sound = [row for row in figures["burgers"]["summary"] if "validation_mse" in row]
+    assert min(sound, key=lambda row: row["validation_mse"])["method"] != "kalman"
+    assert "It wins in no table below" in TEXT
+
+
+def test_a_table_names_what_was_not_measured_and_what_diverged():
+    row = {"method": "kalman", "strength": None, "runs": 2, "diverged": 1, "validation_mse": 1.0, "test_mse_8192": 2.0}
+    lost = {"method": "l2", "strength": None, "runs": 1, "diverged": 1, "learning_rate": 1e-2}
+    config = {"samples": 1, "epochs": 1, "batch_size": 1, "resolution": 8}
+    text = burgers([{**row, "learning_rate": 1e-3}, lost], config)
+    assert "| kalman | - | 2 (2, 1 diverged) | not measured |" in text
+    assert "| l2 | - | not measured | diverged |" in text
