@@ -20,17 +20,20 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 if TYPE_CHECKING:
+    from sciml_cf.adaptation import Adaptation, adapt, adapted_posterior
     from sciml_cf.datasets import FieldDataset, split_indices
     from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged
     from sciml_cf.evaluate import evaluate_transfer
     from sciml_cf.fit_config import FitConfig
     from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Every, Moments, Proximal, Ridge, Rule, proximal, ridge
+    from sciml_cf.head.posterior import Posterior, posterior
     from sciml_cf.models import FNOConfig
     from sciml_cf.report import compare_runs, report_run
-    from sciml_cf.runs import load, predict, read_evaluation, save_evaluation
+    from sciml_cf.runs import load, predict, read_evaluation, read_posterior, save_evaluation, save_posterior
     from sciml_cf.train import History, fit
 
 _HOMES = {
+    "Adaptation": "adaptation",
     "CheckpointError": "errors",
     "ClosedFormHead": "head",
     "ClosedFormLoss": "head",
@@ -40,25 +43,32 @@ _HOMES = {
     "History": "train",
     "Moments": "head",
     "NotPositiveDefinite": "errors",
+    "Posterior": "head.posterior",
     "Every": "head",
     "Proximal": "head",
     "Ridge": "head",
     "Rule": "head",
     "TrainingDiverged": "errors",
+    "adapt": "adaptation",
+    "adapted_posterior": "adaptation",
     "compare_runs": "report",
     "evaluate_transfer": "evaluate",
     "fit": "train",
     "load": "runs",
+    "posterior": "head.posterior",
     "predict": "runs",
     "proximal": "head",
     "read_evaluation": "runs",
+    "read_posterior": "runs",
     "report_run": "report",
     "ridge": "head",
     "save_evaluation": "runs",
+    "save_posterior": "runs",
     "split_indices": "datasets",
 }
 
 __all__ = [
+    "Adaptation",
     "CheckpointError",
     "ClosedFormHead",
     "ClosedFormLoss",
@@ -69,20 +79,26 @@ __all__ = [
     "History",
     "Moments",
     "NotPositiveDefinite",
+    "Posterior",
     "Proximal",
     "Ridge",
     "Rule",
     "TrainingDiverged",
+    "adapt",
+    "adapted_posterior",
     "compare_runs",
     "evaluate_transfer",
     "fit",
     "load",
+    "posterior",
     "predict",
     "proximal",
     "read_evaluation",
+    "read_posterior",
     "report_run",
     "ridge",
     "save_evaluation",
+    "save_posterior",
     "split_indices",
 ]
 
