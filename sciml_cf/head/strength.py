@@ -16,7 +16,8 @@ from sciml_cf.head.moments import Moments
 UNCHANGED = math.inf  # the strength that leaves the head where it is
 _HALF_DECADES = range(-16, 5)  # from 1e-8 to 1e2, of the mean square of the features
 _FLOOR = 1e-12  # smallest eigenvalue of a Gram matrix that counts, of its largest
-_CLEARLY = 2.0  # standard errors by which a change must be better than none
+# Standard errors by which a change must be better than none: Student's t at 95 %, for 1, 2, ... degrees of freedom.
+_CLEARLY = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895)
 
 
 def strength_grid(gram: Tensor) -> tuple[float, ...]:
@@ -101,8 +102,8 @@ def choose_strength(errors: Tensor, weights: Tensor) -> int:
     """The strength that cross-validation calls for, and none other than "unchanged" unless the case for it is clear.
 
     First the strongest pull whose error is within one standard error (over folds, of paired differences) of the lowest.
-    Then, since a few samples of large error can dominate such means, the logarithm of the error must fall against that
-    of the unchanged head by two standard errors; else the head stays.
+    Then, since a few samples of large error can dominate such means, the logarithm of the error must be lower than
+    that of the unchanged head by a one-sided t-test over the folds at the 5 % level; else the head stays.
 
     Args:
         errors: (strengths, K) of ``fold_errors``, strengths increasing, the last one infinite.
@@ -117,7 +118,8 @@ def choose_strength(errors: Tensor, weights: Tensor) -> int:
     index = int(torch.nonzero(means - means[best] <= _standard_error(gaps))[-1])
     logs = errors.clamp_min(torch.finfo(errors.dtype).tiny).log()
     gain = logs[-1] - logs[index]
-    return index if gain.mean() > _CLEARLY * _standard_error(gain) else len(errors) - 1
+    clearly = _CLEARLY[min(len(gain) - 1, len(_CLEARLY)) - 1]
+    return index if gain.mean() > clearly * _standard_error(gain) else len(errors) - 1
 
 
 def _standard_error(values: Tensor) -> Tensor:
