@@ -44,7 +44,7 @@ def adaptation_table(rows: list[dict[str, Any]]) -> str:
             f"{1 / row['ratio_90']:.2f}x lower",
             _times(row["ratio_max"]),
             row["draws"],
-            f"{100 * row['share_unchanged']:.0f} %",
+            f"{100 * row['share_unchanged']:.1f} %",
             f"{row['seconds_median']:.2f}",
         )
         for row in rows

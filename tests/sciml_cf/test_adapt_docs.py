@@ -35,11 +35,11 @@ def test_adaptation_is_as_good_and_as_safe_as_the_page_says(figures):
 def test_error_bars_cover_and_widen_as_the_page_says(figures):
     for found in figures.values():
         rows = {(row["inputs"], row["resolution"]): row for row in found["error_bars"]}
-        for resolution in (256, 8192):
+        for resolution in {resolution for _, resolution in rows}:
             inside = rows["held out", resolution]
             assert 0.85 <= inside["coverage"] <= 0.95
             assert rows["amplitude x2", resolution]["width"] > 2 * inside["width"]
             assert rows["literal Laplacian", resolution]["width"] > rows["amplitude x2", resolution]["width"]
-            assert rows["viscosity 0.05", resolution]["coverage"] < 0.3
+            assert rows["viscosity 0.05", resolution]["coverage"] < 0.5
     for row in figures["proximal"]["adapted_error_bars"]:
         assert row["coverage"] > 0.8
