@@ -41,6 +41,7 @@ bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.navier_stokes
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.head
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data_workers
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.adaptation
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache demo

@@ -20,6 +20,7 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 if TYPE_CHECKING:
+    from sciml_cf.adaptation import Adaptation, adapt, adapted_posterior
     from sciml_cf.datasets import FieldDataset, split_indices
     from sciml_cf.errors import CheckpointError, HeadWarning, NotPositiveDefinite, TrainingDiverged
     from sciml_cf.evaluate import evaluate_transfer
@@ -43,13 +44,15 @@ if TYPE_CHECKING:
         proximal,
         ridge,
     )
+    from sciml_cf.head.posterior import Posterior, posterior
     from sciml_cf.models import FNOConfig
     from sciml_cf.report import compare_runs, report_run
-    from sciml_cf.runs import load, predict, read_evaluation, save_evaluation
+    from sciml_cf.runs import load, predict, read_evaluation, read_posterior, save_evaluation, save_posterior
     from sciml_cf.train import History, fit
 
 _HOMES = {
     "Automatic": "head",
+    "Adaptation": "adaptation",
     "CheckpointError": "errors",
     "ClosedFormHead": "head",
     "ClosedFormLoss": "head",
@@ -63,6 +66,7 @@ _HOMES = {
     "MovingAverage": "head",
     "NotPositiveDefinite": "errors",
     "PerFeature": "head",
+    "Posterior": "head.posterior",
     "Every": "head",
     "Kalman": "head",
     "Proximal": "head",
@@ -72,20 +76,26 @@ _HOMES = {
     "Streaming": "head",
     "TrainingDiverged": "errors",
     "WarmUp": "head",
+    "adapt": "adaptation",
+    "adapted_posterior": "adaptation",
     "compare_runs": "report",
     "evaluate_transfer": "evaluate",
     "fit": "train",
     "load": "runs",
+    "posterior": "head.posterior",
     "predict": "runs",
     "proximal": "head",
     "read_evaluation": "runs",
+    "read_posterior": "runs",
     "report_run": "report",
     "ridge": "head",
     "save_evaluation": "runs",
+    "save_posterior": "runs",
     "split_indices": "datasets",
 }
 
 __all__ = [
+    "Adaptation",
     "Automatic",
     "CheckpointError",
     "ClosedFormHead",
@@ -102,6 +112,7 @@ __all__ = [
     "MovingAverage",
     "NotPositiveDefinite",
     "PerFeature",
+    "Posterior",
     "Proximal",
     "RandomWalk",
     "Ridge",
@@ -109,16 +120,21 @@ __all__ = [
     "Streaming",
     "TrainingDiverged",
     "WarmUp",
+    "adapt",
+    "adapted_posterior",
     "compare_runs",
     "evaluate_transfer",
     "fit",
     "load",
+    "posterior",
     "predict",
     "proximal",
     "read_evaluation",
+    "read_posterior",
     "report_run",
     "ridge",
     "save_evaluation",
+    "save_posterior",
     "split_indices",
 ]
 

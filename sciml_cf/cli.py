@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("sciml_cf.commands", "train_command", "train a Fourier neural operator on a dataset file"),
     "evaluate": ("sciml_cf.commands", "evaluate_command", "measure a run at several resolutions"),
     "predict": ("sciml_cf.commands", "predict_command", "apply a run to fields in a .npy file"),
+    "adapt": ("sciml_cf.adapt_command", "adapt_command", "solve a run's head again for new data: a new run in seconds"),
+    "posterior": ("sciml_cf.adapt_command", "posterior_command", "make the error bars of a run that has none"),
     "compare": ("sciml_cf.commands", "compare_command", "put evaluated runs side by side"),
     "report": ("sciml_cf.commands", "report_command", "figures, tables and one HTML page of a run"),
     "bench": (

@@ -19,7 +19,7 @@ from sciml_cf.experiments.steps import evaluate_run, train_on_file
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.processes import is_first_process
 from sciml_cf.report import baseline_table, compare_runs, report_run, transfer_table
-from sciml_cf.runs import EVALUATION_FILE, Which, load, predict
+from sciml_cf.runs import EVALUATION_FILE, Which, load, predict, read_posterior
 from sciml_cf.scalars import check_tensorboard
 
 
@@ -82,7 +82,8 @@ class PredictFlags(FactFlags):
         output: .npy file to write, float32, shaped like the input.
         resolution: grid points to run the model at (inputs are Fourier-interpolated); by default those of the input.
         which: weights with the lowest validation error, or those of the last epoch.
-        overwrite: replace the output file.
+        overwrite: replace the output files.
+        std: .npy file to write the predictive standard deviation to, shaped like the output (best weights only).
     """
 
     run: Positional[Path]
@@ -91,6 +92,7 @@ class PredictFlags(FactFlags):
     resolution: int | None = None
     which: Which = "best"
     overwrite: bool = False
+    std: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,19 +161,33 @@ def evaluate_command(argv: list[str]) -> str:
 def predict_command(argv: list[str]) -> str:
     """`sciml-cf predict`."""
     flags = parse(PredictFlags, argv, prog="sciml-cf predict")
-    if flags.output.exists() and not flags.overwrite:
-        raise FileExistsError(f"predict: `output` must not exist yet; got {flags.output}. Use --overwrite.")
-    if not flags.output.parent.is_dir():
-        raise FileNotFoundError(f"predict: `output` must lie in an existing folder; got {flags.output}.")
-    if flags.output.is_dir():
-        raise FileExistsError(f"predict: `output` must be a file; got the folder {flags.output}.")
-    model = load(flags.run, which=flags.which)
-    result = predict(model, _read_fields(flags), resolution=flags.resolution)
-    temporary = flags.output.with_name(flags.output.name + ".part")
-    with temporary.open("wb") as file:
-        np.save(file, result)
-    temporary.replace(flags.output)
-    return f"{flags.output}: {result.shape} {result.dtype}"
+    _check_output("output", flags.output, flags.overwrite)
+    if flags.std is None:
+        results = {
+            flags.output: predict(load(flags.run, which=flags.which), _read_fields(flags), resolution=flags.resolution)
+        }
+    else:
+        _check_output("std", flags.std, flags.overwrite)
+        if flags.which != "best" or flags.std == flags.output:
+            raise UsageError("sciml-cf predict: `std` must be another file than the output, for the best weights only.")
+        known = read_posterior(flags.run)
+        both = predict(load(flags.run), _read_fields(flags), resolution=flags.resolution, std=known)
+        results = dict(zip((flags.output, flags.std), both, strict=True))
+    for path, values in results.items():
+        temporary = path.with_name(path.name + ".part")
+        with temporary.open("wb") as file:
+            np.save(file, values)
+        temporary.replace(path)
+    return "\n".join(f"{path}: {values.shape} {values.dtype}" for path, values in results.items())
+
+
+def _check_output(name: str, path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise FileExistsError(f"predict: `{name}` must be a file; got the folder {path}.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"predict: `{name}` must not exist yet; got {path}. Use --overwrite.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"predict: `{name}` must lie in an existing folder; got {path}.")
 
 
 def compare_command(argv: list[str]) -> str:

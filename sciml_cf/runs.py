@@ -7,6 +7,7 @@
     weights_best.pt    plain state_dict at the lowest validation error, as it was validated
     weights_last.pt    plain state_dict after the last finished epoch, as it was validated
     tensorboard/       the same figures as history.csv for TensorBoard, if it was asked for
+    posterior.pt       error bars of weights_best.pt (see sciml_cf.head.posterior), where its last layer is linear
     evaluation.nc      errors at several resolutions, written by `evaluate`
 
 The .pt files hold tensors and plain values only and load with ``torch.load(path, weights_only=True)``.
@@ -23,7 +24,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -31,12 +32,21 @@ import xarray as xr
 from torch import Tensor, nn
 
 from data_gen.grid import resample
-from sciml_cf.checkpoints import CHECKPOINT_FILE, DAMAGED_FILE, PREVIOUS_FILE, read_tensors, write_atomically
+from sciml_cf.checkpoints import (
+    CHECKPOINT_FILE,
+    DAMAGED_FILE,
+    PREVIOUS_FILE,
+    read_tensors,
+    save_tensors,
+    write_atomically,
+)
 from sciml_cf.errors import CheckpointError, check_choice, check_count
+from sciml_cf.head.posterior import Posterior, apply_with_std
 from sciml_cf.models import build_from
 
 RUN_FILE = "run.json"
 HISTORY_FILE = "history.csv"
+POSTERIOR_FILE = "posterior.pt"
 EVALUATION_FILE = "evaluation.nc"
 REPORT_FOLDER = "report"
 TENSORBOARD_FOLDER = "tensorboard"
@@ -48,6 +58,7 @@ _OWN_FILES = (
     DAMAGED_FILE,
     "weights_best.pt",
     "weights_last.pt",
+    POSTERIOR_FILE,
     EVALUATION_FILE,
 )
 Which = Literal["best", "last"]
@@ -131,7 +142,8 @@ def drop_run(folder: Path) -> None:
 
 def drop_evaluation(run: Path) -> None:
     """Delete what was measured on weights that training is about to change."""
-    (run / EVALUATION_FILE).unlink(missing_ok=True)
+    for name in (EVALUATION_FILE, POSTERIOR_FILE):
+        (run / name).unlink(missing_ok=True)
     shutil.rmtree(run / REPORT_FOLDER, ignore_errors=True)
 
 
@@ -270,9 +282,56 @@ def load(run: Path | str, *, model: nn.Module | None = None, which: Which = "bes
     return model.eval()
 
 
+def save_posterior(known: Posterior, run: Path | str) -> Path:
+    """Write RUN/posterior.pt, whole or not at all."""
+    save_tensors(Path(run) / POSTERIOR_FILE, known.state())
+    return Path(run) / POSTERIOR_FILE
+
+
+def read_posterior(run: Path | str) -> Posterior:
+    """The error bars of a run's best weights.
+
+    Raises:
+        CheckpointError: the run has none, or the file is unreadable.
+    """
+    path = Path(run) / POSTERIOR_FILE
+    if not path.is_file():
+        raise CheckpointError(
+            f"read_posterior: `run` must hold {POSTERIOR_FILE} for error bars; got {run}, which has none. Make it with "
+            f"`sciml-cf posterior RUN --data FILE` on the data that it was trained on."
+        )
+    try:
+        return Posterior.from_state(read_tensors(path))
+    except ValueError as error:
+        raise CheckpointError(f"read_posterior: {path} must hold a posterior; it does not ({error}).") from error
+
+
+@overload
 def predict(
-    run: Path | str | nn.Module, fields: np.ndarray, *, resolution: int | None = None, batch_size: int = 32
-) -> np.ndarray:
+    run: Path | str | nn.Module,
+    fields: np.ndarray,
+    *,
+    resolution: int | None = None,
+    batch_size: int = 32,
+    std: Literal[False] = False,
+) -> np.ndarray: ...
+@overload
+def predict(
+    run: Path | str | nn.Module,
+    fields: np.ndarray,
+    *,
+    resolution: int | None = None,
+    batch_size: int = 32,
+    std: Literal[True] | Posterior,
+) -> tuple[np.ndarray, np.ndarray]: ...
+def predict(
+    run: Path | str | nn.Module,
+    fields: np.ndarray,
+    *,
+    resolution: int | None = None,
+    batch_size: int = 32,
+    std: bool | Posterior = False,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Apply a trained model to input fields on a periodic 1-D grid.
 
     Args:
@@ -280,10 +339,12 @@ def predict(
         fields: (B, N) for one channel or (B, C, N).
         resolution: points to run the model at; the inputs are Fourier-interpolated to it. None keeps N.
         batch_size: samples a forward pass.
+        std: return the predictive standard deviation too: True for that of a run folder, or a model's ``posterior``.
     Returns:
-        (B, N') or (B, C', N') like the input, float32.
+        (B, N') or (B, C', N') like the input, float32; with ``std`` a pair of them.
     Raises:
         ValueError: wrong shape, or values that are not finite.
+        CheckpointError: ``std`` is asked of a run that has no posterior.
     """
     fields = np.asarray(fields)
     if fields.ndim not in (2, 3) or fields.dtype.kind not in "iuf" or 0 in fields.shape:
@@ -299,18 +360,27 @@ def predict(
         raise ValueError(f"predict: `fields` must be finite; got NaN, Inf or a value beyond float32 in sample {bad}.")
     if resolution is not None:
         check_count("predict", "resolution", resolution)
+    if std is True and isinstance(run, nn.Module):
+        raise ValueError("predict: `std` must be the posterior of a model that is given itself; got True. Pass std=...")
     model = run if isinstance(run, nn.Module) else load(run)
+    known = read_posterior(run) if std is True and not isinstance(run, nn.Module) else std
     inputs = fields[:, None, :] if fields.ndim == 2 else fields
     if resolution is not None and resolution != inputs.shape[-1]:
         inputs = resample(inputs, resolution)
+    given = torch.as_tensor(np.ascontiguousarray(inputs))
     try:
-        outputs = apply_in_batches(model, torch.as_tensor(np.ascontiguousarray(inputs)), batch_size=batch_size).numpy()
+        if isinstance(known, Posterior):
+            pair = apply_with_std(model, given, known, batch_size=batch_size)
+        else:
+            pair = (apply_in_batches(model, given, batch_size=batch_size),)
     except RuntimeError as error:
         raise ValueError(
             f"predict: `fields` must have the channels that the model was trained with; got {inputs.shape[1]} channels "
             f"of {inputs.shape[2]} points ({' '.join(str(error).split())[:120]})."
         ) from error
-    return outputs[:, 0, :] if fields.ndim == 2 and outputs.shape[1] == 1 else outputs
+    alike = fields.ndim == 2 and pair[0].shape[1] == 1
+    results = tuple(outputs.numpy()[:, 0, :] if alike else outputs.numpy() for outputs in pair)
+    return results if len(results) == 2 else results[0]
 
 
 def apply_in_batches(model: nn.Module, inputs: Tensor, *, batch_size: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
@@ -19,9 +20,10 @@ from tqdm import tqdm
 from sciml_cf.averaging import WeightAverage
 from sciml_cf.batches import epoch_batches, mix_seed, sequential_batches
 from sciml_cf.checkpoints import choose_checkpoint, read_tensors, save_checkpoint, save_tensors
-from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged, check_choice, check_count
+from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged, check_choice, check_count
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormLoss, check_solved, find_head
+from sciml_cf.head.posterior import posterior
 from sciml_cf.losses import sample_weights, weighted_mse
 from sciml_cf.metrics import mse
 from sciml_cf.processes import make_fabric, mean, share_buffers, total
@@ -31,12 +33,14 @@ from sciml_cf.runs import (
     finish_run,
     plain_state_dict,
     replaced_run,
+    save_posterior,
     start_run,
     write_history,
 )
 from sciml_cf.scalars import ScalarWriter, check_tensorboard
 from sciml_cf.schedules import learning_rate, should_stop
 
+_LOG = logging.getLogger(__name__)
 _CHECK_EVERY = 20  # steps between looks at the loss
 _ORDER, _DROPOUT, _HEAD = 0, 1, 2  # purposes of a seed
 _AVERAGE_BATCHES = 8  # on which the head of an averaged backbone is solved
@@ -134,6 +138,7 @@ class _Training:
     ) -> None:
         self.raw_model, self.config, self.out, self.progress = model, config, out, progress
         self.data, self.num_samples = train, len(cast(Sized, train))
+        self.validation_data, self.head = validation, head
         if min(self.num_samples, len(cast(Sized, validation))) == 0:
             raise ValueError("fit: `train` and `validation` must each hold at least one sample; got an empty dataset.")
         self.fabric = make_fabric(config.accelerator)
@@ -195,6 +200,7 @@ class _Training:
         if self.loss is not None:
             self.loss.head.detach()
         if first and self._complete():
+            self._save_posterior()
             finish_run(self.out)
         self.fabric.barrier()
         return History(tuple(self.rows))
@@ -332,6 +338,18 @@ class _Training:
             check_solved(self.loss.head.state())
         except NotPositiveDefinite as error:
             raise self._diverged(step, str(error)) from error
+
+    def _save_posterior(self) -> None:
+        """Error bars of the best weights; a model whose prediction is not its last layer's output goes without."""
+        last = plain_state_dict(self.raw_model)
+        try:
+            self.raw_model.load_state_dict(read_tensors(self.out / "weights_best.pt"))
+            known = posterior(self.raw_model, self.data, self.validation_data, head=self.head)
+            save_posterior(known, self.out)
+        except (ValueError, TypeError, NotPositiveDefinite, CheckpointError) as error:
+            _LOG.info("fit: no error bars for this model: %s", error)
+        finally:
+            self.raw_model.load_state_dict(last)
 
     def _done(self) -> bool:
         return self.epoch >= self.last_epoch or self._complete()

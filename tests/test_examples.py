@@ -38,6 +38,7 @@ def test_every_example_is_short_and_run_here():
 
 
 CHECKS = {
+    "adapt": lambda text: numbers(text)[1] < 0.8 * numbers(text)[0],
     "plain_loop": lambda text: numbers(text)[1] < 0.5 * numbers(text)[0],
     "neuralop_trainer": lambda text: numbers(text)[0] < 5e-3,
     "lightning_trainer": lambda text: max(numbers(text)[1:]) < 0.5 * numbers(text)[0],

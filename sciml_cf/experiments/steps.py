@@ -92,6 +92,8 @@ def evaluate_run(
             "evaluate: %s is not the file that %s was trained on, so its %s split may hold samples seen in training "
             "(files of one law and seed share their first samples).", data, run, split,
         )  # fmt: skip
+    elif split != "all" and stored.get("split") in ("all", split):
+        _LOG.warning("evaluate: %s was adapted on samples of the %s split of %s.", run, split, data)
     result.attrs.update({"which": which, "trained_at": stored.get("resolution", 0)})
     save_evaluation(result, run)
     return result

@@ -1,0 +1,172 @@
+"""Put the tables and the figure of docs/adaptation.md into it, from benchmarks/results/adaptation.json.
+
+python -m benchmarks.adaptation_docs            # fills the tables, draws the figure
+python -m benchmarks.adaptation_docs --check    # says whether the page shows what the file holds
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.common import RESULTS
+from benchmarks.data_measured import table as text_table
+from benchmarks.readme import ROOT, _between
+
+PAGE = ROOT / "docs" / "adaptation.md"
+FIGURE = ROOT / "docs" / "adaptation.png"
+LABELS = {"default": "root of the training Gram", "identity": "identity", "gcv": "root, by GCV"}
+
+
+def filled(text: str) -> str:
+    """The page with its tables made anew."""
+    figures = json.loads((RESULTS / "adaptation.json").read_text())["figures"]
+    proximal = figures["proximal"]
+    text = _between(text, "adaptation", adaptation_table(proximal["adaptation"]))
+    text = _between(text, "other ways", ways_table(proximal["adaptation"]))
+    text = _between(text, "peers", peers_table(proximal["peers"]))
+    text = _between(text, "error bars", bars_table(figures))
+    text = _between(text, "forms", forms_table(proximal["forms"]))
+    return _between(text, "adapted error bars", adapted_table(proximal["adapted_error_bars"]))
+
+
+def adaptation_table(rows: list[dict[str, Any]]) -> str:
+    """The default: how many times lower the error is, over the draws."""
+    columns = ("data", "samples", "mse before", "median draw", "worst in 10", "worst", "draws", "left alone", "s")
+    cells = [
+        (
+            row["law"],
+            row["samples"],
+            f"{row['mse_before']:.2g}",
+            f"{row['mse_before'] * row['ratio_median']:.2g} ({1 / row['ratio_median']:.1f}x lower)",
+            f"{1 / row['ratio_90']:.2f}x lower",
+            _times(row["ratio_max"]),
+            row["draws"],
+            f"{100 * row['share_unchanged']:.1f} %",
+            f"{row['seconds_median']:.2f}",
+        )
+        for row in rows
+        if row["way"] == "default"
+    ]
+    return table(columns, cells)
+
+
+def ways_table(rows: list[dict[str, Any]]) -> str:
+    """The metrics and criteria side by side: error after over error before."""
+    columns = ("pull", "data", "samples", "median ratio", "mean ratio", "worst ratio", "draws")
+    cells = [
+        (
+            LABELS[row["way"]],
+            row["law"],
+            row["samples"],
+            *(f"{row[key]:.3g}" for key in ("ratio_median", "ratio_mean", "ratio_max")),
+            row["draws"],
+        )
+        for way in LABELS
+        for row in rows
+        if row["way"] == way
+    ]
+    return table(columns, cells)
+
+
+def peers_table(rows: list[dict[str, Any]]) -> str:
+    """Each peer at its better rate, with the time that it had."""
+    columns = ("samples", "how", "rate", "process time, s", "mse")
+    cells = [
+        (row["samples"], row["peer"], row.get("rate", "-"), f"{row['seconds']:.2g}", f"{row['mse']:.2g}")
+        for row in rows
+    ]
+    return table(columns, cells)
+
+
+def bars_table(figures: dict[str, Any]) -> str:
+    """Coverage and width of the 90 % interval."""
+    columns = ("trained by", "inputs", "points", "coverage", "mean width", "rms error", "samples")
+    cells = [
+        (
+            method,
+            row["inputs"],
+            row["resolution"],
+            f"{100 * row['coverage']:.1f} %",
+            f"{row['width']:.2g}",
+            f"{row['rmse']:.2g}",
+            row["samples"],
+        )
+        for method, found in figures.items()
+        for row in found["error_bars"]
+    ]
+    return table(columns, cells)
+
+
+def forms_table(rows: list[dict[str, Any]]) -> str:
+    """What a constant beside the leverage does."""
+    names = ("held out", "amplitude x2", "literal Laplacian")
+    columns = ("c", "-log likelihood", *(f"coverage, {n}" for n in names), *(f"width, {n}" for n in names[1:]))
+    cells = [
+        (
+            row["constant"],
+            f"{row['negative log-likelihood']:.2f}",
+            *(f"{100 * row[f'coverage {name}']:.1f} %" for name in names),
+            *(f"{row[f'width {name}']:.2f}x" for name in names[1:]),
+        )
+        for row in rows
+    ]
+    return table(columns, cells)
+
+
+def adapted_table(rows: list[dict[str, Any]]) -> str:
+    """Coverage after adaptation."""
+    columns = ("samples", "coverage", "mean width", "rms error")
+    return table(
+        columns,
+        [(r["samples"], f"{100 * r['coverage']:.1f} %", f"{r['width']:.2g}", f"{r['rmse']:.2g}") for r in rows],
+    )
+
+
+def draw() -> None:
+    """Coverage and width in the four cases, at the training resolution."""
+    from matplotlib.figure import Figure
+
+    figures = json.loads((RESULTS / "adaptation.json").read_text())["figures"]
+    names = ("held out", "amplitude x2", "literal Laplacian", "viscosity 0.05")
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for place, method in enumerate(figures):
+        found = {row["inputs"]: row for row in reversed(figures[method]["error_bars"])}  # the coarse grid wins
+        at = [index + 0.36 * (place - 0.5) for index in range(len(names))]
+        left.bar(at, [100 * found[name]["coverage"] for name in names], 0.34, color=f"C{place}", label=method)
+        right.bar(at, [found[name]["width"] for name in names], 0.34, color=f"C{place}", label=f"{method}, width")
+        needed = [2 * 1.645 * found[name]["rmse"] for name in names]
+        right.plot(at, needed, "_", ms=18, color="k", label="3.29 rms errors" if place == 0 else None)
+    left.axhline(90, color="k", lw=0.8, ls="--")
+    left.set(ylabel="errors inside (%)", title="Coverage of the 90 % interval", ylim=(0, 100))
+    right.set(yscale="log", ylabel="width", title="Mean width, and what the errors are")
+    labels = [name.replace(" ", "\n", 1) for name in names]
+    for axes in (left, right):
+        axes.set_xticks(range(len(names)), labels, fontsize="small")
+        axes.legend(fontsize="small", frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(FIGURE, dpi=130)
+
+
+def table(columns: tuple[str, ...], rows: Sequence[Sequence[object]]) -> str:
+    """A table in Markdown of cells of any type."""
+    return text_table(columns, [tuple(map(str, row)) for row in rows])
+
+
+def _times(ratio: float) -> str:
+    return f"{1 / ratio:.2f}x lower" if ratio <= 1 else f"{ratio:.2f}x higher"
+
+
+def main() -> None:
+    text = PAGE.read_text()
+    if "--check" in sys.argv:
+        raise SystemExit(0 if filled(text) == text else f"{PAGE.relative_to(ROOT)} is not up to date")
+    PAGE.write_text(filled(text))
+    draw()
+
+
+if __name__ == "__main__":
+    main()
