@@ -43,7 +43,8 @@ ARROWS = {
         "sciml_cf.errors",
     },
     "sciml_cf.fit_config": {"sciml_cf.errors", "sciml_cf.head", "sciml_cf.losses"},
-    "sciml_cf.train": {
+    "sciml_cf.train": {"sciml_cf.errors", "sciml_cf.fit_config", "sciml_cf.loop", "sciml_cf.scalars"},
+    "sciml_cf.loop": {
         "sciml_cf.averaging",
         "sciml_cf.batches",
         "sciml_cf.checkpoints",

@@ -48,6 +48,10 @@ METHODS: dict[str, tuple[dict[str, Any], Candidates]] = {
         {**_ADAM, "method": "proximal", "algorithm": 2},
         _grid((1e-3, 3e-3, 1e-2), "strength", _STRENGTHS),
     ),
+    "kalman-Adam": (
+        {**_ADAM, "method": "kalman", "algorithm": 2},
+        _grid((1e-3, 3e-3, 1e-2), "forgetting", (0.8, 0.9, 0.97)),
+    ),
 }
 
 

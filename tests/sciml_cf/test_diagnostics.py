@@ -20,10 +20,11 @@ from sciml_cf.errors import (
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Every, Moments, Proximal, Ridge, Rule, diagnose
 from sciml_cf.head.diagnostics import IN_A_ROW, WINDOW, Watch
+from sciml_cf.loop import Training
 from sciml_cf.report import figures
 from sciml_cf.runs import read_history, write_history
 from sciml_cf.scalars import ScalarWriter
-from sciml_cf.train import _Training, fit
+from sciml_cf.train import fit
 from tests.problems import Points, Shifted, mlp, regression
 
 PENALTIES = {"number": 0.3, "diagonal": torch.rand(7, dtype=torch.float64) + 0.1, "matrix": None, "none": 0.0}
@@ -379,7 +380,7 @@ def test_burgers_like_training_is_silent_and_its_history_shows_the_head(tmp_path
 
 def test_figures_of_an_epoch_are_taken_before_the_head_is_solved_for_evaluation(tmp_path, monkeypatch):
     order = []
-    for owner, name in ((ClosedFormHead, "figures"), (_Training, "_solve_ahead")):
+    for owner, name in ((ClosedFormHead, "figures"), (Training, "_solve_ahead")):
         method = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *a, name=name, method=method: (order.append(name), method(*a))[1])
     config = FitConfig(epochs=2, batch_size=8, accelerator="cpu")

@@ -358,7 +358,7 @@ def test_a_failure_that_a_device_tells_late_is_told_before_the_epoch_ends(tmp_pa
             return {**item, "y": item["y"] * math.nan} if self.read > 32 else item
 
     monkeypatch.setattr(FitConfig, "rule", lambda self: Late(1e-2))
-    monkeypatch.setattr("sciml_cf.train._Training._check", lambda *_: None)  # it would see the loss first
+    monkeypatch.setattr("sciml_cf.loop.Training._check", lambda *_: None)  # it would see the loss first
     with pytest.raises(TrainingDiverged, match=r"by step 5 .epoch 1.*an earlier solve failed"):
         train(tmp_path / "run", train=LastIsBad(40), method="proximal", algorithm=1)
     assert not (tmp_path / "run" / "weights_last.pt").exists()
