@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sciml_cf.evaluate import evaluate_transfer
     from sciml_cf.fit_config import FitConfig
     from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Every, Moments, Proximal, Ridge, Rule, proximal, ridge
-    from sciml_cf.models import FNOConfig
+    from sciml_cf.models import ConvConfig, FNOConfig, TFNOConfig, UNOConfig
     from sciml_cf.report import compare_runs, report_run
     from sciml_cf.runs import load, predict, read_evaluation, save_evaluation
     from sciml_cf.train import History, fit
@@ -34,6 +34,7 @@ _HOMES = {
     "CheckpointError": "errors",
     "ClosedFormHead": "head",
     "ClosedFormLoss": "head",
+    "ConvConfig": "models",
     "FNOConfig": "models",
     "FieldDataset": "datasets",
     "FitConfig": "fit_config",
@@ -44,7 +45,9 @@ _HOMES = {
     "Proximal": "head",
     "Ridge": "head",
     "Rule": "head",
+    "TFNOConfig": "models",
     "TrainingDiverged": "errors",
+    "UNOConfig": "models",
     "compare_runs": "report",
     "evaluate_transfer": "evaluate",
     "fit": "train",
@@ -62,6 +65,7 @@ __all__ = [
     "CheckpointError",
     "ClosedFormHead",
     "ClosedFormLoss",
+    "ConvConfig",
     "Every",
     "FNOConfig",
     "FieldDataset",
@@ -72,7 +76,9 @@ __all__ = [
     "Proximal",
     "Ridge",
     "Rule",
+    "TFNOConfig",
     "TrainingDiverged",
+    "UNOConfig",
     "compare_runs",
     "evaluate_transfer",
     "fit",
