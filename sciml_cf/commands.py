@@ -62,6 +62,7 @@ class EvaluateFlags(FactFlags):
         run: run folder.
         data: dataset file, or one of another format.
         resolutions: grid points to run the model at; each must divide the stored resolution.
+        sampling: how the inputs are taken to coarser grids: every k-th point, or by cutting the spectrum.
         split: which samples of the file.
         which: weights with the lowest validation error, or those of the last epoch.
     """
@@ -69,6 +70,7 @@ class EvaluateFlags(FactFlags):
     run: Positional[Path]
     data: Path
     resolutions: tuple[int, ...] = (256, 1024, 8192)
+    sampling: Literal["strided", "fourier"] = "strided"
     split: Split = "test"
     which: Which = "best"
 
@@ -154,7 +156,13 @@ def evaluate_command(argv: list[str]) -> str:
     """`sciml-cf evaluate`."""
     flags = parse(EvaluateFlags, argv, prog="sciml-cf evaluate")
     result = evaluate_run(
-        flags.run, flags.data, flags.resolutions, split=flags.split, which=flags.which, facts=flags.facts()
+        flags.run,
+        flags.data,
+        flags.resolutions,
+        sampling=flags.sampling,
+        split=flags.split,
+        which=flags.which,
+        facts=flags.facts(),
     )
     return "\n\n".join([transfer_table(result).text(), baseline_table(result).text(), str(flags.run / EVALUATION_FILE)])
 

@@ -89,8 +89,8 @@ def band_mse(prediction: Tensor, target: Tensor) -> Tensor:
 
         band_b = mean over channels of  sum_{|k| in band b} |e_k|^2,   e_k the Fourier coefficients of the error
 
-    Bands are the octaves of BAND_EDGES; in several dimensions |k| is the Euclidean length of the wave vector. By Parseval
-    the bands of a sample add up to its ``mse``.
+    Bands are the octaves of BAND_EDGES; in several dimensions |k| is the Euclidean length of the wave vector. By
+    Parseval the bands of a sample add up to its ``mse``.
 
     Args:
         prediction, target: (S, C, *N).
@@ -101,8 +101,7 @@ def band_mse(prediction: Tensor, target: Tensor) -> Tensor:
     if prediction.ndim < 3:
         raise ValueError(f"band_mse: `prediction` must be (samples, channels, *points); got {tuple(prediction.shape)}.")
     power = mode_power(prediction - target).flatten(2)
-    length = sum(axis.square() for axis in _wavenumbers(prediction)).sqrt().flatten()
-    length = length + 1e-9  # the square root of a square may fall just below it
+    length = mode_lengths(prediction).flatten()
     uppers = (*BAND_EDGES[1:], math.inf)
     bands = [
         power[..., (length >= lower) & (length < upper)].sum(-1).mean(1)
@@ -123,6 +122,14 @@ def mode_power(fields: Tensor) -> Tensor:
     return power
 
 
+def mode_lengths(fields: Tensor) -> Tensor:
+    """(*K), Euclidean lengths |k| of the integer wave vectors of ``rfftn`` over the grid axes of (S, C, *N)."""
+    square = torch.zeros((), dtype=torch.float64, device=fields.device)
+    for axis in _wavenumbers(fields):
+        square = square + axis.square()
+    return square.sqrt()
+
+
 def _sobolev(function: str, fields: Tensor, extent: float | Sequence[float]) -> Tensor:
     num_dims = fields.ndim - 2
     lengths = (extent,) * num_dims if isinstance(extent, (int, float)) else tuple(extent)
@@ -130,8 +137,9 @@ def _sobolev(function: str, fields: Tensor, extent: float | Sequence[float]) -> 
         raise ValueError(
             f"{function}: `extent` must be a positive length, or one for each of {num_dims} axes; got {extent!r}."
         )
-    axes = zip(_wavenumbers(fields), lengths, strict=True)
-    weight = 1 + sum((2 * math.pi / length * axis).square() for axis, length in axes)
+    weight = torch.ones((), dtype=torch.float64, device=fields.device)
+    for axis, length in zip(_wavenumbers(fields), lengths, strict=True):
+        weight = weight + (2 * math.pi / length * axis).square()
     return (mode_power(fields) * weight).flatten(2).sum(2).mean(1).sqrt()
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import xarray as xr
 
 from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset, Split
+from sciml_cf.datasets.field import Sampling
 from sciml_cf.evaluate import evaluate_transfer
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.models import builder_for, describe
@@ -26,7 +27,7 @@ def train_on_file(
     config: FitConfig,
     *,
     resolution: int,
-    sampling: Literal["strided", "fourier"] = "strided",
+    sampling: Sampling = "strided",
     builder: str = "fno",
     model: dict[str, Any] | None = None,
     resume: bool = False,
@@ -36,7 +37,8 @@ def train_on_file(
 ) -> History:
     """Train a model on a data file; channels and dimensions follow from the file, ``model`` sets the rest.
 
-    ``builder`` is a name in ``sciml_cf.models.BUILDERS``. ``facts`` say what a file of another format does not, and which of its times are used.
+    ``builder`` is a name in ``sciml_cf.models.BUILDERS``. ``facts`` say what a file of another format does not, and
+    which of its times are used.
     """
     train = FieldDataset(data, "train", resolution=resolution, sampling=sampling, facts=facts)
     validation = FieldDataset(data, "validation", resolution=resolution, sampling=sampling, facts=facts)
@@ -70,6 +72,7 @@ def evaluate_run(
     data: Path,
     resolutions: Sequence[int],
     *,
+    sampling: Sampling = "strided",
     split: Split = "test",
     which: Which = "best",
     facts: Facts | None = None,
@@ -80,6 +83,7 @@ def evaluate_run(
         load(run, which=which),
         data,
         resolutions=resolutions,
+        sampling=sampling,
         split=split,
         split_seed=stored.get("split_seed", 0),
         facts=facts,

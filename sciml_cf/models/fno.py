@@ -1,4 +1,4 @@
-"""The Fourier neural operator in the shape of the closed-form paper, and its tensorised form, built by neuraloperator."""
+"""The Fourier neural operator in the shape of the closed-form paper, and its tensorised form, by neuraloperator."""
 
 from __future__ import annotations
 

@@ -46,9 +46,9 @@ class UNOConfig:
     def build(self, *, seed: int = 0) -> nn.Module:
         """A new UNO, (B, in_channels, *N) -> (B, out_channels, *N), initialised from ``seed`` alone.
 
-        Where the grid changes, its spectral part is resized in Fourier space, but its linear skips are interpolated with
-        aligned corners (linearly in one dimension): the first and the last of n points become the first and the last of
-        m. On a periodic grid x_j = j L / n these lie L - L/n and L - L/m apart, so a skip is stretched by up to
+        Where the grid changes, its spectral part is resized in Fourier space, but its linear skips are interpolated
+        with aligned corners (linearly in one dimension): the first and the last of n points become the first and the
+        last of m. On a periodic grid x_j = j L / n these lie L - L/n and L - L/m apart, so a skip is stretched by up to
         L |1/m - 1/n|, which depends on the resolution: what is learnt at one is a little wrong at another.
 
         Source: Rahman et al., U-NO: U-shaped Neural Operators (arXiv:2204.11127).

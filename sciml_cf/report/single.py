@@ -26,8 +26,9 @@ def report_run(run: Path | str) -> list[Path]:
         figures.save(figures.training_curves({label: history}), folder / "training.png"),
         figures.save(figures.error_against_resolution({label: evaluation}), folder / "transfer.png"),
         figures.save(figures.example_predictions(evaluation), folder / "predictions.png"),
-        figures.save(figures.spectrum(evaluation), folder / "spectrum.png"),
     ]
+    if "spectrum" in evaluation:  # periodic
+        pictures.append(figures.save(figures.spectrum(evaluation), folder / "spectrum.png"))
     tables = [transfer_table(evaluation), baseline_table(evaluation)]
     write_atomically(folder / "tables.md", "\n".join(table.markdown() for table in tables))
     write_atomically(folder / "transfer.csv", tables[0].csv())
