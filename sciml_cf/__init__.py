@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Every, Moments, Proximal, Ridge, Rule, proximal, ridge
     from sciml_cf.models import ConvConfig, FNOConfig, TFNOConfig, UNOConfig
     from sciml_cf.report import compare_runs, report_run
+    from sciml_cf.rollout import evaluate_rollout, one_step_pairs
     from sciml_cf.runs import load, predict, read_evaluation, save_evaluation
     from sciml_cf.train import History, fit
 
@@ -49,9 +50,11 @@ _HOMES = {
     "TrainingDiverged": "errors",
     "UNOConfig": "models",
     "compare_runs": "report",
+    "evaluate_rollout": "rollout",
     "evaluate_transfer": "evaluate",
     "fit": "train",
     "load": "runs",
+    "one_step_pairs": "rollout",
     "predict": "runs",
     "proximal": "head",
     "read_evaluation": "runs",
@@ -80,9 +83,11 @@ __all__ = [
     "TrainingDiverged",
     "UNOConfig",
     "compare_runs",
+    "evaluate_rollout",
     "evaluate_transfer",
     "fit",
     "load",
+    "one_step_pairs",
     "predict",
     "proximal",
     "read_evaluation",
