@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.flags import UsageError, parse
-from sciml_cf.bench import figure2
+from sciml_cf.bench import figure2, transfer
 from sciml_cf.bench.results import read_result
 from sciml_cf.report.bench_page import PAGES, write_bench_page
 
@@ -22,7 +22,10 @@ class Benchmark:
     run: Callable[[Any, str], Path | None]
 
 
-BENCHMARKS: dict[str, Benchmark] = {"figure2": Benchmark(figure2.Figure2, figure2.run)}
+BENCHMARKS: dict[str, Benchmark] = {
+    "figure2": Benchmark(figure2.Figure2, figure2.run),
+    "transfer": Benchmark(transfer.Transfer, transfer.run),
+}
 
 
 def bench_command(argv: list[str]) -> str:

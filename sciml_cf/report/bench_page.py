@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sciml_cf.report import figure2
+from sciml_cf.report import figure2, transfer
 from sciml_cf.report.html import Picture, png, render_page
 from sciml_cf.report.tables import Table
 from sciml_cf.runs import write_atomically
 
 # For each benchmark: result -> (title, paragraphs, tables and pictures in their order).
-PAGES: dict[str, Callable[[dict[str, Any]], tuple[str, list[str], list[Table | Picture]]]] = {"figure2": figure2.page}
+PAGES: dict[str, Callable[[dict[str, Any]], tuple[str, list[str], list[Table | Picture]]]] = {
+    "figure2": figure2.page,
+    "transfer": transfer.page,
+}
 
 
 def write_bench_page(result: dict[str, Any], folder: Path) -> tuple[list[Table], list[Path]]:
