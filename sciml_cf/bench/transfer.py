@@ -24,7 +24,7 @@ from sciml_cf.runs import load
 
 _SELECTION_SEED = 0
 _TABLE_FILE = "table.csv"
-_RATES = (1e-3, 3e-3, 1e-2)
+_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 _FIT: dict[str, Any] = {
     "method": "proximal", "algorithm": 2, "optimizer": "adam", "schedule": "cosine", "warmup": 0
 }  # fmt: skip
@@ -130,7 +130,7 @@ PRESETS = {
 class Transfer:
     """Resolution transfer: models trained at several resolutions, each measured at many, up to the full grid.
 
-    Every model gets the same three learning rates on every problem, chosen on the validation set at one resolution with
+    Every model gets the same four learning rates on every problem, chosen on the validation set at one resolution with
     a seed of its own; all are trained with the closed-form head (proximal, Algorithm 2, Adam, cosine). Interrupted, the
     same command goes on where it stopped; parts of the grid may be run one after another into the same folder.
 

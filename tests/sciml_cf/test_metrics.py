@@ -59,7 +59,7 @@ def test_h1_in_two_dimensions_has_one_length_an_axis():
 
 
 def test_vrmse_of_the_mean_is_one_and_scales_each_channel():
-    target = torch.cat([TARGET[:1], 1e3 * TARGET[:1]], dim=1)
+    target = torch.cat([5 + TARGET[:1], 1e3 * TARGET[:1]], dim=1)
     np.testing.assert_allclose(metrics.vrmse(target.mean(2, keepdim=True).expand_as(target), target), 1, rtol=1e-6)
     half = target + torch.cat([PREDICTION[:1] - TARGET[:1], 0 * TARGET[:1]], dim=1)
     np.testing.assert_allclose(metrics.vrmse(half, target), [0.25], rtol=1e-6)  # 0.5 in one channel, 0 in the other

@@ -42,7 +42,7 @@ def test_the_result_file_holds_every_run_and_what_was_chosen(finished):
     assert set(cells) == {f"{problem} {model}" for problem in WORDS[1:3] for model in ("fno", "conv")}
     for cell in cells.values():
         assert cell["chosen"] == min(cell["selection"], key=lambda entry: entry["best_validation_mse"])["settings"]
-        assert len(cell["selection"]) == 3
+        assert len(cell["selection"]) == 4
         size = TINY.size(cell["problem"])
         assert [(run["resolution"], run["seed"]) for run in cell["runs"]] == [
             (n, s) for n in size.train for s in (1, 2)
@@ -139,7 +139,7 @@ def test_the_selection_has_as_many_candidates_for_every_model_and_its_own_seed(m
     monkeypatch.setattr(transfer, "read_result", lambda path: {"figures": {}})
     transfer.run(transfer.Transfer(out=tmp_path, preset="full"), "")
     names = [(trial.settings["data"], trial.settings["model"]["builder"]) for trial in asked]
-    assert {names.count(name) for name in names} == {3} and len(set(names)) == 16
+    assert {names.count(name) for name in names} == {4} and len(set(names)) == 16
     assert {trial.settings["fit"]["seed"] for trial in asked} == {0}
     assert not {0} & set(transfer.PRESETS["full"].seeds) and not {0} & set(transfer.PRESETS["small"].seeds)
 
