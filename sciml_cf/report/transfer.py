@@ -175,7 +175,7 @@ def _grid(cells: list[Cell], width: float, height: float) -> Iterator[tuple[Figu
     """One panel a problem (rows) and model (columns)."""
     problems, models = (list(dict.fromkeys(cell[key] for cell in cells)) for key in ("problem", "model"))
     figure = Figure(figsize=(0.8 + width * len(models), 0.5 + height * len(problems)), layout="constrained")
-    axes = figure.subplots(len(problems), len(models), squeeze=False)
+    axes = figure.subplots(len(problems), len(models), squeeze=False, sharey="row")
     for row, problem in enumerate(problems):
         for column, model in enumerate(models):
             yield figure, axes[row][column], problem, model
@@ -199,15 +199,23 @@ def _heat(cells: list[Cell]) -> Figure:
             value = errors[row, column]
             dark = np.isfinite(value) and norm(value) > 0.6
             axes.text(
-                column, row, f"{value:.0e}".replace("e-0", "e-"), ha="center", va="center", fontsize=6,
+                column, row, _short(value), ha="center", va="center", fontsize=6,
                 color="white" if dark else "black",
             )  # fmt: skip
         axes.set_xticks(range(len(test)), [str(n) for n in test], rotation=45, fontsize="small")
         axes.set_yticks(range(len(train)), [str(n) for n in train], fontsize="small")
-        figure.colorbar(image, ax=axes, shrink=0.85)
+        if model == cells[-1]["model"]:
+            figure.colorbar(image, ax=axes, shrink=0.85)
     figure.supxlabel("resolution of evaluation", fontsize="medium")
     figure.supylabel("resolution of training", fontsize="medium")
     return figure
+
+
+def _short(value: float) -> str:
+    """Two digits in little room."""
+    if not np.isfinite(value) or 0.01 <= value < 100:
+        return f"{value:.2g}"
+    return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e")
 
 
 def _table(cell: Cell) -> tuple[list[int], list[int], np.ndarray]:

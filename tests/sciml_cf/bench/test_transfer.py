@@ -128,9 +128,7 @@ def test_runs_that_diverged_and_models_not_run_are_shown_as_such(finished):
 def test_the_selection_has_as_many_candidates_for_every_model_and_its_own_seed(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(transfer, "make_data", lambda *_: None)
-    monkeypatch.setattr(
-        transfer, "run_trials", lambda trials, *_, **__: asked.extend(trials) or []
-    )
+    monkeypatch.setattr(transfer, "run_trials", lambda trials, *_, **__: asked.extend(trials) or [])
     monkeypatch.setattr(transfer, "select", lambda cells, rungs, trial, run: (
         asked.extend(trial(cell, one, 1) for cell in cells for one in cells[cell]) or {c: {} for c in cells},
         {c: [] for c in cells},
