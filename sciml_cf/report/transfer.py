@@ -196,7 +196,7 @@ def _heat(cells: list[Cell]) -> Figure:
         norm = LogNorm(values.min(), max(values.max(), 1.01 * values.min()))
         image = axes.imshow(errors, norm=norm, cmap="viridis_r", aspect="auto", origin="lower")
         for row, column in np.ndindex(errors.shape):
-            value = errors[row, column]
+            value = float(errors[row, column])
             dark = np.isfinite(value) and norm(value) > 0.6
             axes.text(
                 column, row, _short(value), ha="center", va="center", fontsize=6,
@@ -204,7 +204,7 @@ def _heat(cells: list[Cell]) -> Figure:
             )  # fmt: skip
         axes.set_xticks(range(len(test)), [str(n) for n in test], rotation=45, fontsize="small")
         axes.set_yticks(range(len(train)), [str(n) for n in train], fontsize="small")
-        if model == cells[-1]["model"]:
+        if model == list(tables)[-1]:
             figure.colorbar(image, ax=axes, shrink=0.85)
     figure.supxlabel("resolution of evaluation", fontsize="medium")
     figure.supylabel("resolution of training", fontsize="medium")
