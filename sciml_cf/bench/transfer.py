@@ -32,8 +32,8 @@ _FIT: dict[str, Any] = {
 PROBLEMS: dict[str, dict[str, Any]] = {
     "burgers-0.1": {"equation": "burgers", "parameters": {"viscosity": 0.1}},
     "burgers-0.01": {"equation": "burgers", "parameters": {"viscosity": 0.01}},
-    "kuramoto_sivashinsky": {"equation": "kuramoto_sivashinsky"},
-    "navier_stokes": {"equation": "navier_stokes", "times": (10.0,)},
+    "kuramoto_sivashinsky": {"equation": "kuramoto_sivashinsky", "times": (1.0,)},
+    "navier_stokes": {"equation": "navier_stokes", "times": (1.0,)},
 }
 _PLANAR = ("navier_stokes",)
 MODELS = ("fno", "tfno", "uno", "conv")
@@ -53,6 +53,7 @@ class Size:
         select: the one at which learning rates are chosen.
         test: resolutions to measure at.
         width, modes, layers: of all models (a UNO has one layer more, a convolutional network no modes).
+        batch_size, epochs: of every training.
     """
 
     samples: int
@@ -63,6 +64,8 @@ class Size:
     width: int
     modes: int
     layers: int
+    batch_size: int
+    epochs: int
 
 
 @dataclass(frozen=True)
@@ -71,15 +74,12 @@ class Scale:
 
     Args:
         line, plane: the problems of one and of two dimensions.
-        batch_size, epochs: of every training.
         rungs: the selection's rounds.
         seeds: of the reported trainings; the selection has its own, 0.
     """
 
     line: Size
     plane: Size
-    batch_size: int
-    epochs: int
     rungs: tuple[Rung, ...]
     seeds: tuple[int, ...]
 
@@ -97,12 +97,23 @@ PRESETS = {
             select=128,
             test=(64, 128, 256, 512, 1024, 2048, 4096, 8192),
             width=64,
-            modes=16,
+            modes=17,
             layers=4,
+            batch_size=16,
+            epochs=50,
         ),
-        plane=Size(samples=512, stored=128, train=(32, 64), select=32, test=(32, 64, 128), width=32, modes=8, layers=4),
-        batch_size=16,
-        epochs=50,
+        plane=Size(
+            samples=1024,
+            stored=128,
+            train=(32, 64),
+            select=32,
+            test=(32, 64, 128),
+            width=32,
+            modes=9,
+            layers=4,
+            batch_size=16,
+            epochs=50,
+        ),
         rungs=(Rung(10, 1),),
         seeds=(1, 2, 3),
     ),
@@ -114,12 +125,23 @@ PRESETS = {
             select=64,
             test=(64, 128, 256, 512, 1024),
             width=24,
-            modes=16,
+            modes=17,
             layers=3,
+            batch_size=16,
+            epochs=20,
         ),
-        plane=Size(samples=96, stored=64, train=(32,), select=32, test=(32, 64), width=12, modes=8, layers=3),
-        batch_size=16,
-        epochs=20,
+        plane=Size(
+            samples=256,
+            stored=64,
+            train=(32,),
+            select=32,
+            test=(32, 64),
+            width=16,
+            modes=9,
+            layers=3,
+            batch_size=8,
+            epochs=20,
+        ),
         rungs=(Rung(5, 1),),
         seeds=(1, 2),
     ),
@@ -273,8 +295,8 @@ def _trial(
         "fit": {
             **_FIT,
             **options,
-            "batch_size": scale.batch_size,
-            "epochs": scale.rungs[-1].epochs if until else scale.epochs,
+            "batch_size": size.batch_size,
+            "epochs": scale.rungs[-1].epochs if until else size.epochs,
             "seed": seed,
         },
         "run": f"run {name}",

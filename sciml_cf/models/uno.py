@@ -25,7 +25,7 @@ class UNOConfig:
         in_channels: channels of the input field.
         out_channels: channels of the output field.
         width: channels of the hidden layers.
-        modes: complex Fourier modes kept in each direction, the mean included; at most a quarter of the points.
+        modes: complex Fourier modes kept in each direction, the mean included; those of a grid of half the points.
         layers: number of Fourier layers, at least 4.
         projection_ratio: width of the projection's hidden layer over ``width``; its outputs are the head's features.
         num_dims: spatial dimensions.

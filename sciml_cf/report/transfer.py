@@ -25,8 +25,9 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     """Title, paragraphs, and the tables and pictures."""
     config, cells = result["config"], list(result["figures"].values())
     introduction = [
-        f"Each model is trained with the closed-form head (proximal, Algorithm 2, Adam, cosine) for {config['epochs']} "
-        f"epochs at each of several resolutions, and measured at many, natively and brought to the full grid by "
+        f"Each model is trained with the closed-form head (proximal, Algorithm 2, Adam, cosine) for "
+        f"{config['line']['epochs']} epochs ({config['plane']['epochs']} in two dimensions) at several "
+        f"resolutions, and measured at many, natively and brought to the full grid by "
         f"Fourier and by linear interpolation. Seeds {result['seeds']} report; means are geometric.",
         "On every problem every model got the same learning rates, chosen on the validation set at one resolution with "
         "seed 0. Nothing else was tuned: the strength is fit's default, and the models are equally wide, not equally "
