@@ -154,9 +154,9 @@ class Transfer:
 
     Every model gets the same four learning rates on every problem, chosen on the validation set at one resolution with
     a seed of its own; all are trained with the closed-form head (proximal, Algorithm 2, Adam, cosine). Interrupted, the
-    same command goes on where it stopped; parts of the grid may be run one after another into the same folder. The small
-    preset takes a few minutes on two cores; the full one about ten hours of one core: a training takes 30 to 65 s at 64
-    points, 70 to 150 s at 256, twice that at 512, and 3 to 6 minutes on 32 x 32 points.
+    same command goes on where it stopped; parts of the grid may be run one after another into the same folder. The
+    small preset takes a few minutes on two cores; the full one about ten hours of one core: a training takes 30 to 65 s
+    at 64 points, 70 to 150 s at 256, twice that at 512, and 3 to 6 minutes on 32 x 32 points.
 
     Args:
         out: folder for the data, the trials, the result file, its table and the page.
