@@ -45,8 +45,9 @@ if TYPE_CHECKING:
         ridge,
     )
     from sciml_cf.head.posterior import Posterior, posterior
-    from sciml_cf.models import FNOConfig
+    from sciml_cf.models import ConvConfig, FNOConfig, TFNOConfig, UNOConfig
     from sciml_cf.report import compare_runs, report_run
+    from sciml_cf.rollout import evaluate_rollout, one_step_pairs
     from sciml_cf.runs import load, predict, read_evaluation, read_posterior, save_evaluation, save_posterior
     from sciml_cf.train import History, fit
 
@@ -58,6 +59,7 @@ _HOMES = {
     "ClosedFormLoss": "head",
     "ClosedFormLosses": "head",
     "HeadWarning": "errors",
+    "ConvConfig": "models",
     "FNOConfig": "models",
     "FieldDataset": "datasets",
     "FitConfig": "fit_config",
@@ -78,11 +80,15 @@ _HOMES = {
     "WarmUp": "head",
     "adapt": "adaptation",
     "adapted_posterior": "adaptation",
+    "TFNOConfig": "models",
+    "UNOConfig": "models",
     "compare_runs": "report",
+    "evaluate_rollout": "rollout",
     "evaluate_transfer": "evaluate",
     "fit": "train",
     "load": "runs",
     "posterior": "head.posterior",
+    "one_step_pairs": "rollout",
     "predict": "runs",
     "proximal": "head",
     "read_evaluation": "runs",
@@ -101,6 +107,7 @@ __all__ = [
     "ClosedFormHead",
     "ClosedFormLoss",
     "ClosedFormLosses",
+    "ConvConfig",
     "Every",
     "FNOConfig",
     "FieldDataset",
@@ -118,14 +125,18 @@ __all__ = [
     "Ridge",
     "Rule",
     "Streaming",
+    "TFNOConfig",
     "TrainingDiverged",
+    "UNOConfig",
     "WarmUp",
     "adapt",
     "adapted_posterior",
     "compare_runs",
+    "evaluate_rollout",
     "evaluate_transfer",
     "fit",
     "load",
+    "one_step_pairs",
     "posterior",
     "predict",
     "proximal",

@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "validate": ("data_gen.commands", "validate_command", "check a dataset file, with --truth against a truth"),
     "repack": ("data_gen.commands", "repack_command", "copy a dataset into a compressed file, or back"),
     "convert": ("data_gen.convert_command", "convert_command", "bring a data file into another format, or from one"),
-    "train": ("sciml_cf.commands", "train_command", "train a Fourier neural operator on a dataset file"),
+    "train": ("sciml_cf.commands", "train_command", "train an operator surrogate on a dataset file"),
     "evaluate": ("sciml_cf.commands", "evaluate_command", "measure a run at several resolutions"),
     "predict": ("sciml_cf.commands", "predict_command", "apply a run to fields in a .npy file"),
     "adapt": ("sciml_cf.adapt_command", "adapt_command", "solve a run's head again for new data: a new run in seconds"),

@@ -25,16 +25,17 @@ from sciml_cf.scalars import check_tensorboard
 
 @dataclass(frozen=True, kw_only=True)
 class TrainFlags(FactFlags, FitConfig):
-    """Train a Fourier neural operator on a data file and write a run folder.
+    """Train an operator surrogate on a data file and write a run folder.
 
     Args:
         data: dataset file, as `sciml-cf generate` writes it, or one of another format (see `sciml-cf convert --help`).
         out: run folder to write.
         resolution: grid points to train at; must divide the stored resolution.
         sampling: how the coarser grid is taken: every k-th point, or by cutting the spectrum.
-        width: channels of the model's hidden layers.
-        modes: complex Fourier modes that the model keeps.
-        layers: Fourier layers of the model.
+        model: Fourier neural operator, its tensorised and its U-shaped form, or a convolutional network.
+        width: channels of the model's hidden layers; by default 64.
+        modes: complex Fourier modes that the model keeps, by default 16; `conv` has none.
+        layers: layers of the model, by default 4 and for `uno` 5; for `conv` residual blocks.
         resume: continue the run in `out` from its last checkpoint.
         overwrite: replace the run in `out`.
         tensorboard: write the figures of every epoch for TensorBoard too, into the folder `tensorboard` of the run.
@@ -44,9 +45,10 @@ class TrainFlags(FactFlags, FitConfig):
     out: Path
     resolution: int = 256
     sampling: Literal["strided", "fourier"] = "strided"
-    width: int = 64
-    modes: int = 16
-    layers: int = 4
+    model: Literal["fno", "tfno", "uno", "conv"] = "fno"
+    width: int | None = None
+    modes: int | None = None
+    layers: int | None = None
     resume: bool = False
     overwrite: bool = False
     tensorboard: bool = False
@@ -60,6 +62,7 @@ class EvaluateFlags(FactFlags):
         run: run folder.
         data: dataset file, or one of another format.
         resolutions: grid points to run the model at; each must divide the stored resolution.
+        sampling: how the inputs are taken to coarser grids: every k-th point, or by cutting the spectrum.
         split: which samples of the file.
         which: weights with the lowest validation error, or those of the last epoch.
     """
@@ -67,6 +70,7 @@ class EvaluateFlags(FactFlags):
     run: Positional[Path]
     data: Path
     resolutions: tuple[int, ...] = (256, 1024, 8192)
+    sampling: Literal["strided", "fourier"] = "strided"
     split: Split = "test"
     which: Which = "best"
 
@@ -134,6 +138,7 @@ def train_command(argv: list[str]) -> str:
         config,
         resolution=flags.resolution,
         sampling=flags.sampling,
+        builder=flags.model,
         model={"width": flags.width, "modes": flags.modes, "layers": flags.layers},
         resume=flags.resume,
         overwrite=flags.overwrite,
@@ -153,7 +158,13 @@ def evaluate_command(argv: list[str]) -> str:
     """`sciml-cf evaluate`."""
     flags = parse(EvaluateFlags, argv, prog="sciml-cf evaluate")
     result = evaluate_run(
-        flags.run, flags.data, flags.resolutions, split=flags.split, which=flags.which, facts=flags.facts()
+        flags.run,
+        flags.data,
+        flags.resolutions,
+        sampling=flags.sampling,
+        split=flags.split,
+        which=flags.which,
+        facts=flags.facts(),
     )
     return "\n\n".join([transfer_table(result).text(), baseline_table(result).text(), str(flags.run / EVALUATION_FILE)])
 

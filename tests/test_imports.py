@@ -66,6 +66,13 @@ ARROWS = {
         "sciml_cf.runs",
         "sciml_cf.errors",
     },
+    "sciml_cf.rollout": {
+        "data_gen.formats",
+        "sciml_cf.datasets",
+        "sciml_cf.errors",
+        "sciml_cf.metrics",
+        "sciml_cf.runs",
+    },
     "sciml_cf.report": {"sciml_cf.runs"},
     "sciml_cf.experiments": {
         "data_gen",
@@ -103,6 +110,7 @@ ARROWS = {
         "sciml_cf.checkpoints",
         "sciml_cf.datasets",
         "sciml_cf.errors",
+        "sciml_cf.evaluate",
         "sciml_cf.fit_config",
         "sciml_cf.metrics",
         "sciml_cf.models",

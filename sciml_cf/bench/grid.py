@@ -83,8 +83,9 @@ def run_trials(
         BenchmarkError: a result in the folder belongs to other settings, or a worker died.
     """
     names = [trial.name for trial in trials]
-    if len(set(names)) < len(names) or not all(re.fullmatch(r"[\w .=+-]+", name) for name in names):
-        raise ValueError(f"run_trials: `trials` must have unique names that can be names of files; got {names}.")
+    wrong = [name for name in names if names.count(name) > 1 or not re.fullmatch(r"[\w .=+-]+", name)]
+    if wrong:
+        raise ValueError(f"run_trials: `trials` must have unique names that can be names of files; got {wrong[0]!r}.")
     folder.mkdir(parents=True, exist_ok=True)
     found = {trial.name: _read(trial, folder) for trial in trials}
     missing = [trial for trial in trials if found[trial.name] is None]

@@ -152,8 +152,6 @@ def run(config: Recipe, command: str) -> Path | None:
         _trial(scale, nu, split, method, rate, epochs, _SELECTION_SEED)
         for nu, split, method in cells
         for rate in _RATES
-        for nu, split, method in cells
-        for rate in _RATES
     ]
     scores = iter(run_all(tried, "select"))
     selection = [{rate: next(scores).get("best_validation_mse", math.inf) for rate in _RATES} for _ in cells]

@@ -138,6 +138,16 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         header = self._header
         return header.boundary == "periodic" and len(set(zip(header.shape, header.extents, strict=True))) == 1
 
+    @property
+    def wraps(self) -> bool:
+        """Whether the ends of the axes are periodic, whatever their lengths and points."""
+        return self._header.boundary == "periodic"
+
+    @property
+    def extents(self) -> tuple[float, ...]:
+        """Length of each axis."""
+        return self._header.extents
+
     def linear_solution(self) -> Tensor | None:
         """What the linear part of the equation alone makes of the inputs (for Burgers the heat kernel); None if x
         is not one field of the shape of y, or the equation or its grid is unknown.

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import xarray as xr
 
 from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset, Split
+from sciml_cf.datasets.field import Sampling
 from sciml_cf.evaluate import evaluate_transfer
 from sciml_cf.fit_config import FitConfig
-from sciml_cf.models import FNOConfig, describe
+from sciml_cf.models import builder_for, describe
 from sciml_cf.runs import Which, load, read_settings, save_evaluation
 from sciml_cf.train import History, fit
 
@@ -26,27 +27,25 @@ def train_on_file(
     config: FitConfig,
     *,
     resolution: int,
-    sampling: Literal["strided", "fourier"] = "strided",
+    sampling: Sampling = "strided",
+    builder: str = "fno",
     model: dict[str, Any] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     facts: Facts | None = None,
     tensorboard: bool = False,
 ) -> History:
-    """Train a Fourier neural operator on a data file; channels follow from the file, ``model`` sets the rest.
+    """Train a model on a data file; channels and dimensions follow from the file, ``model`` sets the rest.
 
-    ``facts`` say what a file of another format does not, and which of its times are used.
+    ``builder`` is a name in ``sciml_cf.models.BUILDERS``. ``facts`` say what a file of another format does not, and
+    which of its times are used.
     """
     train = FieldDataset(data, "train", resolution=resolution, sampling=sampling, facts=facts)
     validation = FieldDataset(data, "validation", resolution=resolution, sampling=sampling, facts=facts)
-    if train.x.ndim != 3:
-        raise ValueError(
-            f"train: `data` must hold fields of one dimension in space; got {train.x.ndim - 2} in {data}. Use fit with "
-            f"a model of your own for others."
-        )
-    builder = FNOConfig(in_channels=train.x.shape[1], out_channels=train.y.shape[1], **(model or {}))
+    channels, num_dims = (train.x.shape[1], train.y.shape[1]), train.x.ndim - 2
+    maker = builder_for(builder, in_channels=channels[0], out_channels=channels[1], num_dims=num_dims, **(model or {}))
     description = {
-        "model": describe(builder),
+        "model": describe(maker),
         "data": {
             "file": data.name,
             "checksum": train.checksum,
@@ -56,7 +55,7 @@ def train_on_file(
         },
     }
     return fit(
-        builder.build(seed=config.seed),
+        maker.build(seed=config.seed),
         train,
         validation,
         config=config,
@@ -73,6 +72,7 @@ def evaluate_run(
     data: Path,
     resolutions: Sequence[int],
     *,
+    sampling: Sampling = "strided",
     split: Split = "test",
     which: Which = "best",
     facts: Facts | None = None,
@@ -83,6 +83,7 @@ def evaluate_run(
         load(run, which=which),
         data,
         resolutions=resolutions,
+        sampling=sampling,
         split=split,
         split_seed=stored.get("split_seed", 0),
         facts=facts,

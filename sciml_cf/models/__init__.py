@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import fields
+from typing import Any, Protocol
 
 from torch import nn
 
-from sciml_cf.errors import CheckpointError
-from sciml_cf.models.fno import FNOConfig
+from sciml_cf.errors import CheckpointError, check_choice
+from sciml_cf.models.conv import ConvConfig
+from sciml_cf.models.fno import FNOConfig, TFNOConfig
+from sciml_cf.models.uno import UNOConfig
 
-__all__ = ["BUILDERS", "FNOConfig", "build_from", "describe"]
+__all__ = ["BUILDERS", "ConvConfig", "FNOConfig", "TFNOConfig", "UNOConfig", "build_from", "builder_for", "describe"]
+
+
+class Builder(Protocol):
+    """What makes a model, (B, in_channels, *N) -> (B, out_channels, *N), and can be stored beside it."""
+
+    def build(self, *, seed: int = 0) -> nn.Module: ...
+    def to_dict(self) -> dict[str, Any]: ...
+
 
 # The name under which a run folder remembers how its model was built.
-BUILDERS: dict[str, type[FNOConfig]] = {"fno": FNOConfig}
+BUILDERS: dict[str, type[Any]] = {"fno": FNOConfig, "tfno": TFNOConfig, "uno": UNOConfig, "conv": ConvConfig}
 
 
-def describe(builder: FNOConfig) -> dict[str, Any]:
+def builder_for(name: str, **arguments: Any) -> Builder:
+    """The builder of this name; arguments that are None take its defaults.
+
+    Raises:
+        ValueError: the name is unknown, or the model has no such argument.
+    """
+    check_choice("builder_for", "name", name, tuple(BUILDERS))
+    given = {key: value for key, value in arguments.items() if value is not None}
+    known = [field.name for field in fields(BUILDERS[name])]
+    for key, value in given.items():
+        if key not in known:
+            raise ValueError(
+                f"train: `{key}` must not be given for the model {name!r}, which has {', '.join(known)}; got {value}."
+            )
+    return BUILDERS[name](**given)
+
+
+def describe(builder: Builder) -> dict[str, Any]:
     """What a run folder stores to build the same model again."""
     (name,) = [name for name, kind in BUILDERS.items() if kind is type(builder)]
     return {"builder": name, "arguments": builder.to_dict()}

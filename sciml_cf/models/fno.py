@@ -1,4 +1,4 @@
-"""The Fourier neural operator in the shape of the closed-form paper, built by neuraloperator."""
+"""The Fourier neural operator in the shape of the closed-form paper, and its tensorised form, by neuraloperator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sciml_cf.errors import check_count
+from sciml_cf.errors import check_count, check_positive
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class FNOConfig:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            check_count("FNOConfig", name, value)
+            if name != "rank":
+                check_count(type(self).__name__, name, value)
 
     def build(self, *, seed: int = 0) -> nn.Module:
         """A new FNO, (B, in_channels, *N) -> (B, out_channels, *N), initialised from ``seed`` alone.
@@ -47,10 +48,13 @@ class FNOConfig:
 
         Source: Li et al., Fourier Neural Operator (arXiv:2010.08895), section 5.1.
         """
-        FNO = _import_fno()
+        return self._build("FNO", seed)
+
+    def _build(self, name: str, seed: int, **more: Any) -> nn.Module:
+        kind = import_model(name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return FNO(
+            return kind(
                 n_modes=(2 * (self.modes - 1),) * self.num_dims,
                 in_channels=self.in_channels,
                 out_channels=self.out_channels,
@@ -59,6 +63,7 @@ class FNOConfig:
                 projection_channel_ratio=self.projection_ratio,
                 positional_embedding=None,
                 use_channel_mlp=False,
+                **more,
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,8 +71,33 @@ class FNOConfig:
         return asdict(self)
 
 
-def _import_fno() -> Any:
+@dataclass(frozen=True)
+class TFNOConfig(FNOConfig):
+    """Shape of a tensorised Fourier neural operator: an FNO whose spectral weights are Tucker factors.
+
+    Args:
+        rank: share of the dense weights' parameters that the factors may hold, above 0.
+    """
+
+    rank: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("TFNOConfig", "rank", self.rank)
+
+    def build(self, *, seed: int = 0) -> nn.Module:
+        """A new TFNO, (B, in_channels, *N) -> (B, out_channels, *N), initialised from ``seed`` alone.
+
+        It keeps the FNO's modes and hence its behaviour at other resolutions; only the weights are compressed.
+
+        Source: Kossaifi et al., Multi-Grid Tensorized Fourier Neural Operator (arXiv:2310.00120).
+        """
+        return self._build("TFNO", seed, factorization="Tucker", rank=self.rank)
+
+
+def import_model(name: str) -> Any:
+    """A class of neuraloperator's models, imported when it is first needed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its dependencies warn at import
-        from neuralop.models import FNO
-    return FNO
+        import neuralop.models
+    return getattr(neuralop.models, name)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sciml_cf.report import figure2, recipe, time_to_accuracy
-from sciml_cf.report.html import Picture, png, render_page
+from sciml_cf.report import figure2, recipe, time_to_accuracy, transfer
+from sciml_cf.report.html import Picture, render_page, write_pictures
 from sciml_cf.report.tables import Table
 from sciml_cf.runs import write_atomically
 
@@ -17,6 +17,7 @@ PAGES: dict[str, Callable[[dict[str, Any]], tuple[str, list[str], list[Table | P
     "figure2": figure2.page,
     "recipe": recipe.page,
     "time": time_to_accuracy.page,
+    "transfer": transfer.page,
 }
 
 
@@ -32,11 +33,7 @@ def write_bench_page(result: dict[str, Any], folder: Path) -> tuple[list[Table],
     lines = [f"# {title}", "", *[f"{text}\n" for text in introduction], *[table.markdown() for table in tables]]
     write_atomically(folder / f"{name}.md", "\n".join([*lines, origin, ""]))
     paths = [page, folder / f"{name}.md"]
-    for part in parts:
-        if isinstance(part, Picture):
-            paths.append(folder / f"{part.name}.png")
-            paths[-1].write_bytes(png(part.figure))
-    return tables, paths
+    return tables, paths + write_pictures([part for part in parts if isinstance(part, Picture)], folder)
 
 
 def provenance(result: dict[str, Any]) -> str:

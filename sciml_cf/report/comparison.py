@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from sciml_cf.report import figures
-from sciml_cf.report.single import write_page
+from sciml_cf.report.html import Picture, render_page, write_pictures
+from sciml_cf.report.single import provenance
 from sciml_cf.report.tables import Table, baseline_table, comparison_table, same_samples
 from sciml_cf.runs import read_evaluation, read_history, read_settings, write_atomically
 
@@ -30,16 +32,19 @@ def compare_runs(runs: Sequence[Path | str], out: Path | str) -> tuple[Table, li
     folder = Path(out)
     folder.mkdir(exist_ok=True)
     table = comparison_table(evaluations, settings)
+    curves = figures.training_curves(histories), figures.error_against_resolution(evaluations)
     pictures = [
-        figures.save(figures.training_curves(histories), folder / "training.png"),
-        figures.save(figures.error_against_resolution(evaluations), folder / "transfer.png"),
+        Picture("training", curves[0], "Errors over the epochs."),
+        Picture("transfer", curves[1], "Error against resolution, natively and interpolated to the full grid."),
     ]
-    tables = [table, baseline_table(next(iter(evaluations.values())))]
+    first = next(iter(evaluations))
+    tables = [table, baseline_table(evaluations[first])]
     write_atomically(folder / "comparison.md", "\n".join(entry.markdown() for entry in tables))
     write_atomically(folder / "comparison.csv", table.csv())
-    page = folder / "index.html"
-    write_page(page, "Comparison of runs", tables, pictures, settings)
-    return table, [page, *pictures, folder / "comparison.md", folder / "comparison.csv"]
+    page, origin = folder / "index.html", provenance(settings[first], evaluations[first].attrs)
+    details = json.dumps(settings, indent=2)
+    write_atomically(page, render_page("Comparison of runs", [], [*tables, *pictures], origin, details))
+    return table, [page, *write_pictures(pictures, folder), folder / "comparison.md", folder / "comparison.csv"]
 
 
 def _names(runs: list[Path]) -> dict[str, Path]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+
+from sciml_cf.report.tables import upsampling
 
 _FLOOR = 1e-30  # a power of zero cannot be drawn on a log axis
 
@@ -61,11 +62,11 @@ def head_panel(rows: Sequence[Mapping[str, float]]) -> Figure | None:
 
 
 def error_against_resolution(evaluations: Mapping[str, xr.Dataset]) -> Figure:
-    """MSE against resolution: solid natively, dashed after Fourier interpolation to the full grid."""
+    """MSE against resolution: solid natively, dashed after interpolation to the full grid."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     for index, (name, evaluation) in enumerate(evaluations.items()):
-        for output, style in (("native", "o-"), ("fourier", "s--")):
+        for output, style in (("native", "o-"), (upsampling(evaluation), "s--")):
             errors = evaluation["mse"].sel(output=output)
             axes.loglog(evaluation["resolution"], errors, style, color=f"C{index}", ms=5, label=f"{name}, {output}")
     ticks = sorted({int(n) for evaluation in evaluations.values() for n in evaluation["resolution"].values})
@@ -82,6 +83,8 @@ def error_against_resolution(evaluations: Mapping[str, xr.Dataset]) -> Figure:
 def example_predictions(evaluation: xr.Dataset) -> Figure:
     """Samples from the lowest to the highest error: the fields above, the error below."""
     count = evaluation.sizes["example"]
+    if "y" in evaluation.dims:
+        return _example_maps(evaluation)
     figure = Figure(figsize=(3.4 * count, 4.8), layout="constrained")
     rows = figure.subplots(2, count, sharex=True, squeeze=False, height_ratios=(2, 1))
     x = evaluation["x"].values
@@ -103,6 +106,33 @@ def example_predictions(evaluation: xr.Dataset) -> Figure:
     return figure
 
 
+def _example_maps(evaluation: xr.Dataset) -> Figure:
+    """The same in two dimensions: solution, prediction and error as maps, a column a sample."""
+    count = evaluation.sizes["example"]
+    figure = Figure(figsize=(3.0 * count, 7.6), layout="constrained")
+    rows = figure.subplots(3, count, sharex=True, sharey=True, squeeze=False)
+    for column in range(count):
+        example = evaluation.isel(example=column, channel=0)
+        target, prediction = example["example_target"], example["example_prediction"]
+        relative = float(np.linalg.norm(prediction - target) / np.linalg.norm(target))
+        low, high, error = float(target.min()), float(target.max()), prediction - target
+        reach = float(np.abs(error).max()) or 1.0
+        for row, field, bounds, colours in (
+            (0, target, (low, high), "viridis"),
+            (1, prediction, (low, high), "viridis"),
+            (2, error, (-reach, reach), "RdBu_r"),
+        ):
+            axes = rows[row][column]
+            limits = {"vmin": bounds[0], "vmax": bounds[1], "cmap": colours, "shading": "nearest"}
+            figure.colorbar(axes.pcolormesh(field["x"], field["y"], field, **limits), ax=axes, shrink=0.8)
+            axes.set_aspect("equal")
+        rows[0][column].set_title(f"sample {int(example['example'])}, rel. L2 {relative:.1e}", fontsize="medium")
+        rows[2][column].set_xlabel("x")
+    for axes, name in zip(rows[:, 0], ("solution", "prediction", "error"), strict=True):
+        axes.set_ylabel(f"{name}\ny")
+    return figure
+
+
 def spectrum(evaluation: xr.Dataset) -> Figure:
     """Mean squared Fourier coefficients of solution, prediction and error on the reference grid."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
@@ -119,9 +149,3 @@ def spectrum(evaluation: xr.Dataset) -> Figure:
     axes.legend(fontsize="small", frameon=False)
     axes.grid(alpha=0.3)
     return figure
-
-
-def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG."""
-    figure.savefig(path, dpi=130)
-    return path

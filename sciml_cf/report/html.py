@@ -7,6 +7,7 @@ import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -59,6 +60,14 @@ def render_page(
         + "\n".join(body)
         + "\n</body></html>\n"
     )
+
+
+def write_pictures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
+    """Each picture as FOLDER/NAME.png as well."""
+    paths = [folder / f"{picture.name}.png" for picture in pictures]
+    for picture, path in zip(pictures, paths, strict=True):
+        path.write_bytes(png(picture.figure))
+    return paths
 
 
 def png(figure: Figure) -> bytes:

@@ -1,13 +1,14 @@
-"""The report of one run: four figures (five with a closed-form head), two tables, one HTML page."""
+"""The report of one run: figures, two tables, one HTML page."""
 
 from __future__ import annotations
 
-import html
 import json
 from pathlib import Path
+from typing import Any
 
 from sciml_cf.report import figures
-from sciml_cf.report.tables import Table, baseline_table, method_label, transfer_table
+from sciml_cf.report.html import Picture, render_page, write_pictures
+from sciml_cf.report.tables import baseline_table, method_label, transfer_table
 from sciml_cf.runs import read_evaluation, read_history, read_settings, write_atomically
 
 
@@ -23,41 +24,36 @@ def report_run(run: Path | str) -> list[Path]:
     folder.mkdir(exist_ok=True)
     label = method_label(settings["fit"])
     pictures = [
-        figures.save(figures.training_curves({label: history}), folder / "training.png"),
-        figures.save(figures.error_against_resolution({label: evaluation}), folder / "transfer.png"),
-        figures.save(figures.example_predictions(evaluation), folder / "predictions.png"),
-        figures.save(figures.spectrum(evaluation), folder / "spectrum.png"),
+        Picture("training", figures.training_curves({label: history}), "Errors over the epochs."),
+        Picture(
+            "transfer",
+            figures.error_against_resolution({label: evaluation}),
+            "Error against resolution: of the model there, and of its output interpolated to the full grid.",
+        ),
+        Picture("predictions", figures.example_predictions(evaluation), "From the best sample to the worst."),
     ]
     if (head := figures.head_panel(history)) is not None:
-        pictures.append(figures.save(head, folder / "head.png"))
+        pictures.append(Picture("head", head, "What the solves of the head looked like, epoch by epoch."))
+    if "spectrum" in evaluation:  # periodic
+        pictures.append(Picture("spectrum", figures.spectrum(evaluation), "Where in the spectrum the error lies."))
     tables = [transfer_table(evaluation), baseline_table(evaluation)]
     write_atomically(folder / "tables.md", "\n".join(table.markdown() for table in tables))
     write_atomically(folder / "transfer.csv", tables[0].csv())
     write_atomically(folder / "baselines.csv", tables[1].csv())
     page = folder / "index.html"
-    write_page(page, f"Run {run.name}: {label}", tables, pictures, settings)
-    return [page, *pictures, folder / "tables.md", folder / "transfer.csv", folder / "baselines.csv"]
+    title, origin = f"Run {run.name}: {label}", provenance(settings, evaluation.attrs)
+    write_atomically(page, render_page(title, [], [*tables, *pictures], origin, json.dumps(settings, indent=2)))
+    return [
+        page,
+        *write_pictures(pictures, folder),
+        *(folder / f for f in ("tables.md", "transfer.csv", "baselines.csv")),
+    ]
 
 
-def write_page(path: Path, title: str, tables: list[Table], pictures: list[Path], settings: object) -> None:
-    """One HTML page that stands beside its pictures and needs nothing else."""
-    body = [f"<h1>{html.escape(title)}</h1>"]
-    for table in tables:
-        head = "".join(f"<th>{html.escape(column)}</th>" for column in table.columns)
-        rows = "".join("<tr>" + "".join(f"<td>{_format(value)}</td>" for value in row) + "</tr>" for row in table.rows)
-        body.append(f"<h2>{html.escape(table.title)}</h2><table><tr>{head}</tr>{rows}</table>")
-    body += [f'<p><img src="{picture.name}" alt="{picture.stem}"></p>' for picture in pictures]
-    body.append(f"<h2>Settings</h2><pre>{html.escape(json.dumps(settings, indent=2))}</pre>")
-    style = (
-        "body{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}img{max-width:100%}"
-        "td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #ddd}"
+def provenance(settings: dict[str, Any], evaluation: dict[str, Any]) -> str:
+    """One line that says what a run and its evaluation were made with."""
+    versions = settings.get("versions", {})
+    return (
+        f"{evaluation['num_samples']} {evaluation['split']} samples of {evaluation['data']} | sciml-cf "
+        f"{versions.get('sciml-cf', '?')}, torch {versions.get('torch', '?')}"
     )
-    write_atomically(
-        path,
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f"<style>{style}</style><body>{''.join(body)}</body></html>\n",
-    )
-
-
-def _format(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else html.escape(str(value))

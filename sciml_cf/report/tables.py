@@ -43,11 +43,11 @@ class Table:
 
 
 def transfer_table(evaluation: xr.Dataset) -> Table:
-    """Errors at each resolution, native and Fourier-upsampled side by side."""
-    full = evaluation.attrs["reference_resolution"]
+    """Errors at each resolution, native and upsampled (by Fourier where the grid allows it) side by side."""
+    full, upsampled = evaluation.attrs["reference_resolution"], upsampling(evaluation)
     rows = []
     for resolution in evaluation["resolution"].values:
-        native, fourier = (evaluation.sel(resolution=resolution, output=output) for output in ("native", "fourier"))
+        native, fourier = (evaluation.sel(resolution=resolution, output=output) for output in ("native", upsampled))
         rows.append(
             (
                 int(resolution),
@@ -62,10 +62,10 @@ def transfer_table(evaluation: xr.Dataset) -> Table:
     columns = (
         "resolution",
         "mse native",
-        f"mse fourier to {full}",
+        f"mse {upsampled} to {full}",
         "rel. L2 native",
         "(std)",
-        f"rel. L2 fourier to {full}",
+        f"rel. L2 {upsampled} to {full}",
         "max error native",
     )
     return Table(
@@ -86,16 +86,22 @@ def baseline_table(evaluation: xr.Dataset) -> Table:
 def comparison_table(evaluations: dict[str, xr.Dataset], settings: dict[str, dict[str, Any]]) -> Table:
     """Several runs at the resolutions they share, native and Fourier-upsampled side by side."""
     shared = sorted(set.intersection(*[{int(n) for n in e["resolution"].values} for e in evaluations.values()]))
-    full = next(iter(evaluations.values())).attrs["reference_resolution"]
+    first = next(iter(evaluations.values()))
+    full, upsampled = first.attrs["reference_resolution"], upsampling(first)
     rows = []
     for name, evaluation in evaluations.items():
         fit = settings[name]["fit"]
         for n in shared:
-            native, fourier = (evaluation.sel(resolution=n, output=output) for output in ("native", "fourier"))
+            native, fourier = (evaluation.sel(resolution=n, output=output) for output in ("native", upsampled))
             errors = (float(native["mse"]), float(fourier["mse"]), float(native["relative_l2"]))
             rows.append((name, method_label(fit), fit["optimizer"], fit["learning_rate"], fit["epochs"], n, *errors))
-    columns = ("run", "method", "optimizer", "rate", "epochs", "resolution", "mse native", f"mse fourier to {full}")
+    columns = ("run", "method", "optimizer", "rate", "epochs", "resolution", "mse native", f"mse {upsampled} to {full}")
     return Table("Comparison of runs", (*columns, "rel. L2 native"), tuple(rows))
+
+
+def upsampling(evaluation: xr.Dataset) -> str:
+    """How outputs were brought to the reference grid: "fourier", or "linear" where the grid does not allow that."""
+    return "fourier" if "fourier" in evaluation["output"].values else "linear"
 
 
 def method_label(fit: dict[str, Any]) -> str:

@@ -167,13 +167,12 @@ def test_facts_pick_a_pair_of_times(trajectories):
         FieldDataset(trajectories, "all", facts=Facts(extent=(1.0,)))
 
 
-def test_what_cannot_be_trained_or_measured_yet_is_said(tmp_path):
-    write(tmp_path / "data.h5", Header("any", 12, (8, 8), (1.0, 1.0), (0.0, 1.0)))
-    with pytest.raises(ValueError, match="`data` must hold fields of one dimension in space; got 2"):
-        train_on_file(tmp_path / "data.h5", tmp_path / "run", FitConfig(), resolution=8)
+def test_cutting_the_spectrum_between_walls_is_refused(tmp_path):
     write(tmp_path / "wall.h5", Header("any", 12, (8,), (1.0,), (0.0, 1.0), boundary="wall"))
-    with pytest.raises(ValueError, match="periodic grid of one dimension.*; got 1 dimensions and ends other than"):
-        evaluate_transfer(torch.nn.Identity(), tmp_path / "wall.h5", resolutions=[8])
+    with pytest.raises(ValueError, match="`sampling` must be 'strided' for wall ends"):
+        train_on_file(tmp_path / "wall.h5", tmp_path / "run", FitConfig(), resolution=4, sampling="fourier")
+    with pytest.raises(ValueError, match="`sampling` must be 'strided' for fields whose ends are not periodic"):
+        evaluate_transfer(torch.nn.Identity(), tmp_path / "wall.h5", resolutions=[8], sampling="fourier")
 
 
 def test_fourier_sampling_in_the_plane_keeps_a_band_limited_field(tmp_path):

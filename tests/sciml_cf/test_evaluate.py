@@ -101,7 +101,7 @@ def test_spectrum_sums_to_the_mean_square(run_folder):
 def test_results_file_opens_with_xarray_and_says_what_it_is(run_folder):
     with xr.open_dataset(run_folder / "evaluation.nc") as result:
         assert result["mse"].dims == ("resolution", "output")
-        assert list(result["output"].values) == ["native", "fourier"]
+        assert list(result["output"].values) == ["native", "fourier", "linear"]
         assert result.attrs["split"] == "test" and result.attrs["trained_at"] == 64
 
 

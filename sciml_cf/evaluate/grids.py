@@ -1,0 +1,110 @@
+"""A grid and the coarser ones within it: fields taken to them and brought back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_gen.grid import resample
+from sciml_cf.datasets import FieldDataset
+
+Output = Literal["native", "fourier", "linear"]
+
+
+@dataclass(frozen=True)
+class Grids:
+    """The reference grid of N points an axis, and the coarser ones of every k-th point of it.
+
+    Args:
+        resolution: points along the last axis of the reference grid.
+        coordinates: its points along each axis.
+        extents: length of each axis.
+        wraps: whether the ends are periodic.
+        fourier: whether Fourier interpolation is right: periodic ends and axes that are alike.
+    """
+
+    resolution: int
+    coordinates: tuple[np.ndarray, ...]
+    extents: tuple[float, ...]
+    wraps: bool
+    fourier: bool
+
+    @classmethod
+    def of(cls, data: FieldDataset) -> Grids:
+        """The grids of a dataset's items."""
+        return cls(data.resolution, data.coordinates, data.extents, data.wraps, data.periodic)
+
+    @property
+    def num_dims(self) -> int:
+        """Spatial dimensions."""
+        return len(self.coordinates)
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """The ways to measure an output: as it is, and interpolated to the reference grid."""
+        return ("native", "fourier", "linear") if self.fourier else ("native", "linear")
+
+    def take(self, fields: Tensor, resolution: int, sampling: Literal["strided", "fourier"]) -> Tensor:
+        """Fields of the reference grid on a coarser one: every k-th point, or the spectrum cut."""
+        if sampling == "fourier":
+            return torch.from_numpy(resample(fields.numpy(), resolution, self.num_dims))
+        stride = self.resolution // resolution
+        return fields[(..., *[slice(None, None, stride)] * self.num_dims)]
+
+    def interpolate(self, fields: Tensor, resolution: int, new: int, how: Output) -> Tensor:
+        """Fields on the grid of ``resolution`` points brought to one of ``new`` points, both within the reference."""
+        if how == "fourier":
+            return torch.from_numpy(resample(fields.numpy(), new, self.num_dims))
+        old_points, new_points = (
+            [points[:: self.resolution // n] for points in self.coordinates] for n in (resolution, new)
+        )
+        return torch.from_numpy(
+            linear_resample(fields.numpy(), old_points, new_points, periods=self.extents if self.wraps else None)
+        )
+
+
+def linear_resample(
+    u: np.ndarray,
+    points: Sequence[np.ndarray],
+    new_points: Sequence[np.ndarray],
+    *,
+    periods: Sequence[float] | None = None,
+) -> np.ndarray:
+    """Fields interpolated linearly along each of the last axes.
+
+        u(x) = (1 - w) u_j + w u_{j+1},   w = (x - x_j) / (x_{j+1} - x_j)
+
+    Args:
+        u: (..., *N), floating.
+        points: for each grid axis its N increasing coordinates.
+        new_points: for each grid axis the M coordinates wanted.
+        periods: for each axis its length, if the last point is followed by the first; None extends the outermost
+            straight pieces beyond the ends.
+    Returns:
+        (..., *M).
+    Raises:
+        ValueError: an axis has other points than ``u``, or a single one without a period.
+    """
+    dims = len(points)
+    if u.shape[u.ndim - dims :] != tuple(axis.size for axis in points):
+        raise ValueError(
+            f"linear_resample: `points` must be those of the last axes of `u`, {u.shape[-dims:]}; got "
+            f"{tuple(axis.size for axis in points)}."
+        )
+    for number, (old, new) in enumerate(zip(points, new_points, strict=True)):
+        axis = u.ndim - dims + number
+        if periods is not None:
+            old = np.append(old, old[0] + periods[number])
+            u = np.concatenate([u, u.take([0], axis)], axis)
+        if old.size < 2:
+            raise ValueError("linear_resample: `points` must be two or more along each axis without periods; got one.")
+        left = np.clip(np.searchsorted(old, new, side="right") - 1, 0, old.size - 2)
+        weight = ((new - old[left]) / (old[left + 1] - old[left])).astype(u.dtype)
+        weight = weight.reshape((-1,) + (1,) * (u.ndim - axis - 1))
+        u = (1 - weight) * u.take(left, axis) + weight * u.take(left + 1, axis)
+    return u

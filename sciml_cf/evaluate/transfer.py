@@ -1,0 +1,282 @@
+"""Resolution transfer: one trained model, applied at many resolutions, measured natively and on the full grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+import sciml_cf.metrics as metrics
+from data_gen.formats import Facts
+from sciml_cf.datasets import FieldDataset, Split
+from sciml_cf.datasets.field import Sampling
+from sciml_cf.errors import check_choice, check_count
+from sciml_cf.evaluate.grids import Grids
+from sciml_cf.evaluate.parts import PARTS, consistency, error_parts
+from sciml_cf.runs import apply_in_batches, versions
+
+Metric = Callable[[Tensor, Tensor], Tensor]
+_POINTS_PER_BATCH = 2**17  # bounds the memory of a forward pass at any resolution
+_POINTS_PER_BLOCK = 2**19  # bounds that of everything else: predictions of a block of samples at all resolutions
+_NUM_EXAMPLES = 4
+_AXES = ("z", "y", "x")
+
+
+def evaluate_transfer(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    resolutions: Sequence[int],
+    reference: int | None = None,
+    sampling: Sampling = "strided",
+    split: Split = "test",
+    split_seed: int = 0,
+    facts: Facts | None = None,
+    format: str | None = None,
+) -> xr.Dataset:
+    """Errors of a model over (resolution, output), their causes, and trivial baselines.
+
+    At each resolution n the model sees the inputs at n points along the last axis. Its output is measured in three
+    ways: "native", against the solution at the same n points, and brought to the reference grid and measured against
+    the solution there: "fourier", by Fourier interpolation, and "linear", piecewise linearly. On the reference grid
+    itself they agree. Where the ends are not periodic, or axes are unlike, there is no Fourier interpolation: the
+    output "fourier" and the variables marked * are missing.
+
+    Args:
+        model: (B, C, *n) -> (B, C', *n), for any n.
+        path: a data file, see FieldDataset.
+        resolutions: each a divisor of the reference resolution.
+        reference: the grid that "fourier" and "linear" are measured on; None takes the file's own.
+        sampling: how inputs, and native solutions, are taken to n points: "strided", every k-th point, or "fourier", by
+            cutting the spectrum.
+        split, split_seed: which samples, see FieldDataset.
+        facts, format: what a file of another format does not say about itself, and its format; see FieldDataset.
+    Returns:
+        Dataset with
+            mse, rmse, relative_l2, relative_l2_std, nmse, vrmse, h1*, relative_h1*, max_error  (resolution, output):
+                mean over samples of the metric of that name in sciml_cf.metrics (max_error: the largest;
+                relative_l2_std: over samples)
+            sample_relative_l2  (resolution, output, sample)
+            band_mse*  (resolution, output, band)
+            part_mse*  (resolution, part): the mse of "fourier" as a sum of model, sampling, aliasing and cross, see
+                sciml_cf.evaluate.parts.error_parts
+            floor_mse  (resolution, output): mse of the solution itself, taken to n points and brought back
+            consistency  (resolution, other): relative difference between the model's outputs at two resolutions, see
+                sciml_cf.evaluate.parts.consistency
+            baseline_mse, baseline_relative_l2  (baseline): predict zero, the training mean, and the exact solution of
+                the equation's linear part (for Burgers the heat kernel), on the reference grid
+            example_input, example_target, example_prediction  (example, channel, *axes): samples from the lowest to the
+                highest error, on the reference grid
+            spectrum*  (curve, wavenumber): mean squared Fourier coefficients of target, prediction and error; in
+                several dimensions their sum over all wave vectors of about that length
+    Raises:
+        DatasetError, ValueError: the file cannot be used; a resolution does not divide the reference.
+    """
+    check_choice("evaluate_transfer", "sampling", sampling, ("strided", "fourier"))
+    if not resolutions:
+        raise ValueError("evaluate_transfer: `resolutions` must name at least one; got none. For instance 256 8192.")
+    truth = FieldDataset(path, split, resolution=reference, split_seed=split_seed, facts=facts, format=format)
+    grids = Grids.of(truth)
+    _check_sampling(grids, sampling)
+    for resolution in resolutions:
+        _check_divides(resolution, truth)
+    _check_channels(model, truth)
+    sizes = sorted({int(resolution) for resolution in resolutions})
+    blocks = [_measure(model, grids, x, y, sizes, sampling) for x, y in _blocks(truth)]
+    measured = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0] if name != "spectrum"}
+    result = xr.Dataset(
+        _summarised(measured),
+        coords={
+            "resolution": sizes,
+            "output": list(grids.outputs),
+            "sample": truth.indices,
+            "other": sizes,
+            **({"band": np.array(metrics.BAND_EDGES), "part": list(PARTS)} if grids.fourier else {}),
+        },
+        attrs={
+            "data": Path(path).name,
+            "data_checksum": truth.checksum,
+            "split": split,
+            "split_seed": split_seed,
+            "sampling": sampling,
+            "num_samples": len(truth),
+            "reference_resolution": truth.resolution,
+            **{f"version_{name}": value for name, value in versions().items()},
+        },
+    )
+    if grids.fourier:
+        result["band"].attrs["long_name"] = "lowest wavenumber of the band; the next entry bounds it"
+        spectrum = np.sum([block["spectrum"] for block in blocks], axis=0) / len(truth)
+        result = result.merge(_spectrum(spectrum))
+    return result.merge(_baselines(truth, split_seed)).merge(_examples(model, truth, measured["full_relative_l2"]))
+
+
+def _check_sampling(grids: Grids, sampling: Sampling) -> None:
+    if sampling == "fourier" and not grids.fourier:
+        raise ValueError(
+            "evaluate_transfer: `sampling` must be 'strided' for fields whose ends are not periodic or whose axes are "
+            "unlike; got 'fourier'. Say --boundary periodic if the file does not tell that it is."
+        )
+
+
+def _check_divides(resolution: int, truth: FieldDataset) -> None:
+    check_count("evaluate_transfer", "resolutions", resolution)
+    if truth.resolution % resolution:
+        raise ValueError(
+            f"evaluate_transfer: `resolutions` must divide the reference resolution {truth.resolution}; "
+            f"got {resolution}."
+        )
+    stride = truth.resolution // resolution
+    shape = [points.size for points in truth.coordinates]
+    if any(points % stride for points in shape) or (not truth.wraps and any(points == stride for points in shape)):
+        raise ValueError(
+            f"evaluate_transfer: `resolutions` must leave whole grids of more than one point of all axes of "
+            f"{' x '.join(map(str, shape))} points; got {resolution}."
+        )
+
+
+def _check_channels(model: nn.Module, truth: FieldDataset) -> None:
+    try:
+        shape = tuple(apply_in_batches(model, truth.x[:1], batch_size=1).shape[1:])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(
+            f"evaluate_transfer: `model` must accept inputs {tuple(truth.x.shape[1:])}, (channels, points) of "
+            f"{truth.path}; it failed ({reason})."
+        ) from error
+    if shape != tuple(truth.y.shape[1:]):
+        raise ValueError(
+            f"evaluate_transfer: `model` must return {tuple(truth.y.shape[1:])}, (channels, points) of the targets; "
+            f"got {shape}."
+        )
+
+
+def _blocks(truth: FieldDataset) -> list[tuple[Tensor, Tensor]]:
+    """Inputs and targets, some samples at a time: views."""
+    size = max(1, _POINTS_PER_BLOCK // truth.x[0, 0].numel())
+    return list(zip(truth.x.split(size), truth.y.split(size), strict=True))
+
+
+def _metrics(grids: Grids) -> dict[str, Metric]:
+    names = ("mse", "rmse", "relative_l2", "nmse", "vrmse", "max_error")
+    chosen: dict[str, Metric] = {name: getattr(metrics, name) for name in names}
+    if grids.fourier:
+        chosen["h1"] = partial(metrics.h1, extent=grids.extents)
+        chosen["relative_h1"] = partial(metrics.relative_h1, extent=grids.extents)
+        chosen["band_mse"] = metrics.band_mse
+    return chosen
+
+
+def _measure(
+    model: nn.Module, grids: Grids, x: Tensor, y: Tensor, resolutions: Sequence[int], sampling: Sampling
+) -> dict[str, np.ndarray]:
+    """Everything about a block of samples, each (sample, resolution, ...); the spectrum is a sum over samples."""
+    target, full = y.double(), grids.resolution
+    predictions: dict[int, Tensor] = {}
+    rows: dict[str, list[Tensor]] = {name: [] for name in ("part_mse", "floor_mse")}
+    for n in resolutions:
+        prediction = predictions[n] = _apply(model, grids.take(x, n, sampling))
+        solution = grids.take(target, n, sampling)
+        brought = [(prediction, solution)]
+        floors = [torch.zeros(len(x), dtype=torch.float64)]
+        for how in grids.outputs[1:]:
+            brought.append((grids.interpolate(prediction, n, full, how), target))
+            floors.append(metrics.mse(grids.interpolate(solution, n, full, how), target))
+        rows["floor_mse"].append(torch.stack(floors, dim=1))
+        for name, metric in _metrics(grids).items():
+            rows.setdefault(name, []).append(torch.stack([metric(*pair) for pair in brought], dim=1))
+        if grids.fourier:
+            cut = prediction
+            if sampling == "strided" and n < full:
+                cut = _apply(model, grids.take(x, n, "fourier"))
+            rows["part_mse"].append(error_parts(grids, prediction, cut, target, n))
+    result = {name: torch.stack(entries, dim=1).numpy() for name, entries in rows.items() if entries}
+    result["consistency"] = consistency(grids, predictions)
+    at_full = predictions[full] if full in predictions else _apply(model, x)
+    result["full_relative_l2"] = metrics.relative_l2(at_full, target).numpy()
+    if grids.fourier:
+        result["spectrum"] = np.stack([_power(field) for field in (target, at_full, at_full - target)])
+    return result
+
+
+def _summarised(measured: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Variables over (resolution, ...) from arrays over (sample, resolution, ...)."""
+    dims = ("resolution", "output")
+    last = {"band_mse": (*dims, "band"), "part_mse": ("resolution", "part"), "consistency": ("resolution", "other")}
+    variables: dict[str, Any] = {}
+    for name, values in measured.items():
+        if name == "full_relative_l2":
+            continue
+        variables[name] = (last.get(name, dims), values.max(0) if name == "max_error" else values.mean(0))
+        if name == "relative_l2":
+            variables["relative_l2_std"] = (dims, values.std(0))
+            variables["sample_relative_l2"] = ((*dims, "sample"), np.moveaxis(values, 0, -1))
+    return variables
+
+
+def _apply(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The model's outputs in float64."""
+    batch_size = max(1, _POINTS_PER_BATCH // inputs[0, 0].numel())
+    return apply_in_batches(model, inputs.contiguous(), batch_size=batch_size).double()
+
+
+def _baselines(truth: FieldDataset, split_seed: int) -> xr.Dataset:
+    same: dict[str, Any] = {"split_seed": split_seed, "facts": truth.facts, "format": truth.format}
+    train = FieldDataset(truth.path, "train", resolution=truth.resolution, **same)
+    guesses = {"zero": torch.zeros(1).expand_as(truth.y), "training_mean": train.y.mean(0).expand_as(truth.y)}
+    linear = truth.linear_solution()
+    if linear is not None:
+        guesses["linear_part"] = linear
+    return xr.Dataset(
+        {
+            f"baseline_{name}": (
+                "baseline", [_mean(getattr(metrics, name), guess, truth.y) for guess in guesses.values()],
+            )
+            for name in ("mse", "relative_l2")
+        },
+        coords={"baseline": list(guesses)},
+    )  # fmt: skip
+
+
+def _mean(metric: Metric, prediction: Tensor, target: Tensor) -> float:
+    """The mean over samples with its sums in float64, a block of samples at a time."""
+    blocks = zip(prediction.split(16), target.split(16), strict=True)
+    return torch.cat([metric(p.double(), t.double()) for p, t in blocks]).mean().item()
+
+
+def _examples(model: nn.Module, truth: FieldDataset, errors: np.ndarray) -> xr.Dataset:
+    order = np.argsort(errors)
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, _NUM_EXAMPLES).round().astype(int))]
+    x, y = truth.x[chosen], truth.y[chosen]
+    axes = _AXES[-len(truth.coordinates) :]
+    dims = ("example", "channel", *axes)
+    return xr.Dataset(
+        {
+            "example_input": (("example", "input_channel", *axes), x.numpy()),
+            "example_target": (dims, y.numpy()),
+            "example_prediction": (dims, _apply(model, x).to(y.dtype).numpy()),
+        },
+        coords={"example": truth.indices[chosen], **dict(zip(axes, truth.coordinates, strict=True))},
+    )
+
+
+def _power(fields: Tensor) -> np.ndarray:
+    """|c_k|^2 over wavenumbers, the mean over channels and the sum over samples."""
+    if fields.ndim == 3:
+        return torch.fft.rfft(fields, norm="forward").abs().square().mean(1).sum(0).numpy()
+    power = metrics.mode_power(fields).mean(1).sum(0).flatten()
+    length = metrics.mode_lengths(fields).flatten().round().long()
+    return torch.bincount(length, weights=power)[: fields.shape[-1] // 2 + 1].numpy()
+
+
+def _spectrum(power: np.ndarray) -> xr.Dataset:
+    return xr.Dataset(
+        {"spectrum": (("curve", "wavenumber"), power)},
+        coords={"curve": ["target", "prediction", "error"], "wavenumber": np.arange(power.shape[1])},
+    )

@@ -1,0 +1,99 @@
+"""A plain convolutional network: the baseline that sees a fixed number of points, not a fixed length."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sciml_cf.errors import check_count
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@dataclass(frozen=True)
+class ConvConfig:
+    """Shape of a residual convolutional network with circular padding; ``build`` makes the module.
+
+    Args:
+        in_channels: channels of the input field.
+        out_channels: channels of the output field.
+        width: channels of the hidden layers.
+        layers: residual blocks, of two convolutions each.
+        kernel: points of a convolution along each axis, odd.
+        projection_ratio: width of the projection's hidden layer over ``width``; its outputs are the head's features.
+        num_dims: spatial dimensions, 1 to 3.
+    """
+
+    in_channels: int = 1
+    out_channels: int = 1
+    width: int = 64
+    layers: int = 4
+    kernel: int = 5
+    projection_ratio: int = 2
+    num_dims: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            check_count("ConvConfig", name, value)
+        if self.kernel % 2 == 0:
+            raise ValueError(f"ConvConfig: `kernel` must be odd, to have a middle point; got {self.kernel}.")
+        if self.num_dims > 3:
+            raise ValueError(f"ConvConfig: `num_dims` must be at most 3; got {self.num_dims}.")
+
+    @property
+    def receptive_field(self) -> int:
+        """Points along an axis that an output depends on.
+
+            1 + 2 layers (kernel - 1)
+
+        On a grid of n points over a length L that is the length ``receptive_field * L / n``: it halves when n doubles.
+        """
+        return 1 + 2 * self.layers * (self.kernel - 1)
+
+    def build(self, *, seed: int = 0) -> nn.Module:
+        """A new network, (B, in_channels, *N) -> (B, out_channels, *N), initialised from ``seed`` alone.
+
+        Source: the residual block of He et al. (arXiv:1512.03385), without normalisation.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return ConvNet(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The arguments as plain values, to store beside a trained model."""
+        return asdict(self)
+
+
+class ConvNet(nn.Sequential):
+    """Lifting, residual blocks, and a projection whose last layer is the head."""
+
+    def __init__(self, config: ConvConfig) -> None:
+        Convolution = _CONVOLUTIONS[config.num_dims - 1]
+        features = config.projection_ratio * config.width
+        super().__init__(
+            Convolution(config.in_channels, config.width, 1),
+            *[_Residual(config) for _ in range(config.layers)],
+            Convolution(config.width, features, 1),
+            nn.GELU(),
+            Convolution(features, config.out_channels, 1),
+        )
+
+
+class _Residual(nn.Module):
+    """u -> u + second(gelu(first(gelu(u))))."""
+
+    def __init__(self, config: ConvConfig) -> None:
+        super().__init__()
+        Convolution = _CONVOLUTIONS[config.num_dims - 1]
+        padding = config.kernel // 2
+        self.first, self.second = (
+            Convolution(config.width, config.width, config.kernel, padding=padding, padding_mode="circular")
+            for _ in range(2)
+        )
+
+    def forward(self, u: Tensor) -> Tensor:
+        gelu = nn.functional.gelu
+        return u + self.second(gelu(self.first(gelu(u))))

@@ -1,0 +1,119 @@
+"""The builders: from a seed alone, at any resolution, with a head in closed form."""
+
+import numpy as np
+import pytest
+import torch
+
+from sciml_cf.cli import main
+from sciml_cf.errors import CheckpointError
+from sciml_cf.fit_config import FitConfig
+from sciml_cf.head import find_head
+from sciml_cf.models import BUILDERS, ConvConfig, TFNOConfig, UNOConfig, build_from, builder_for, describe
+from sciml_cf.runs import load, read_settings
+from sciml_cf.train import fit
+from tests.problems import Shifted
+
+SIZES = {
+    "fno": {"modes": 6, "layers": 2},
+    "tfno": {"modes": 6, "layers": 2},
+    "uno": {"modes": 5},
+    "conv": {"layers": 2},
+}
+
+
+def small(name, **more):
+    return builder_for(name, width=8, **SIZES[name], **more)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_build_depends_on_the_seed_alone_and_can_be_described(name):
+    state = torch.get_rng_state()
+    first, again, other = (small(name).build(seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), state)
+    rebuilt = build_from(describe(small(name)), seed=3)
+    x = torch.randn(2, 1, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(first(x), again(x)) and torch.equal(first(x), rebuilt(x))
+    assert not torch.allclose(first(x), other(x))
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_models_take_any_resolution_channels_and_dimensions(name):
+    model = small(name, in_channels=2, out_channels=3, num_dims=2).build()
+    for n in (20, 32):
+        assert model(torch.randn(2, 2, n, n)).shape == (2, 3, n, n)
+    head = find_head(model)
+    assert (head.in_channels, head.out_channels) == (16, 3)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_model_commutes_with_shifts_except_the_uno(name):
+    model, x = small(name).build(), Shifted(4).x
+    error = (model(torch.roll(x, 2, -1)) - torch.roll(model(x), 2, -1)).abs().max() / model(x).abs().max()
+    # neuraloperator interpolates the UNO's skips with aligned corners, as if the grid had ends
+    assert error > 1e-3 if name == "uno" else error < 1e-5
+
+
+def test_a_convolution_sees_its_receptive_field_and_no_more():
+    config = ConvConfig(width=4, layers=2, kernel=3)
+    model = config.build().double()
+    x = torch.randn(1, 1, 64, dtype=torch.float64)
+    moved = x.clone()
+    moved[0, 0, 30] += 1
+    changed = np.flatnonzero((model(moved) - model(x))[0, 0].abs().detach() > 1e-12)
+    assert config.receptive_field == 9
+    assert (changed.min(), changed.max()) == (26, 34)
+    assert np.flatnonzero((model(torch.roll(moved, 30, -1)) - model(torch.roll(x, 30, -1)))[0, 0].detach())[0] == 0
+
+
+def test_tucker_factors_are_fewer():
+    dense, factored = (sum(p.numel() for p in builder_for(name).build().parameters()) for name in ("fno", "tfno"))
+    assert factored < 0.5 * dense
+    assert TFNOConfig(rank=0.5).build()(torch.randn(1, 1, 64)).shape == (1, 1, 64)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_head_is_solved_in_closed_form(name, tmp_path):
+    config = FitConfig(epochs=6, batch_size=16, accelerator="cpu")
+    history = fit(
+        small(name).build(), Shifted(64), Shifted(16, seed=1), config=config, out=tmp_path / "run",
+        describe={"model": describe(small(name)), "data": {}},
+    )  # fmt: skip
+    errors = [row["validation_mse"] for row in history.rows]
+    assert errors[-1] < 0.5 * float(Shifted(16, seed=1).y.var()) and errors[-1] < errors[0]
+    x = Shifted(4).x
+    assert torch.equal(load(tmp_path / "run")(x), load(tmp_path / "run")(x))
+
+
+def test_train_builds_the_model_that_was_asked_for(burgers_file, tmp_path, capsys):
+    words = ["train", "--data", str(burgers_file), "--epochs", "1", "--batch-size", "8", "--resolution", "64"]
+    words += ["--accelerator", "cpu", "--width", "8"]
+    for name in ("uno", "conv"):
+        main([*words, "--out", str(tmp_path / name), "--model", name])
+        assert read_settings(tmp_path / name)["model"]["builder"] == name
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--out", str(tmp_path / "x"), "--model", "conv", "--modes", "9"])
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1
+    assert "`modes` must not be given for the model 'conv'" in error
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: UNOConfig(layers=3), "UNOConfig: `layers` must be an integer of at least 4; got 3"),
+        (lambda: ConvConfig(kernel=4), "`kernel` must be odd"),
+        (lambda: ConvConfig(num_dims=4), "`num_dims` must be at most 3"),
+        (lambda: TFNOConfig(rank=0), "TFNOConfig: `rank` must be"),
+        (lambda: TFNOConfig(width=0), "TFNOConfig: `width` must be an integer of at least 1"),
+        (lambda: builder_for("deeponet"), "`name` must be one of 'fno'"),
+    ],
+)
+def test_bad_shapes_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_an_unknown_builder_of_a_run_is_named():
+    with pytest.raises(CheckpointError, match="fno, tfno, uno, conv"):
+        build_from({"builder": "deeponet", "arguments": {}})
