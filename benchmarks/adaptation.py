@@ -34,7 +34,8 @@ from sciml_cf.experiments.steps import train_on_file
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import find_head
 from sciml_cf.head.posterior import LEVEL_IN_STD, Posterior, apply_with_std, relative_leverage
-from sciml_cf.runs import apply_in_batches, load, read_posterior
+from sciml_cf.prediction import apply_in_batches
+from sciml_cf.runs import load, read_posterior
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,10 @@ if TYPE_CHECKING:
     )
     from sciml_cf.head.posterior import Posterior, posterior
     from sciml_cf.models import ConvConfig, FNOConfig, TFNOConfig, UNOConfig
+    from sciml_cf.prediction import predict
     from sciml_cf.report import compare_runs, report_run
     from sciml_cf.rollout import evaluate_rollout, one_step_pairs
-    from sciml_cf.runs import load, predict, read_evaluation, read_posterior, save_evaluation, save_posterior
+    from sciml_cf.runs import load, read_evaluation, read_posterior, save_evaluation, save_posterior
     from sciml_cf.train import History, fit
 
 _HOMES = {
@@ -89,7 +90,7 @@ _HOMES = {
     "load": "runs",
     "posterior": "head.posterior",
     "one_step_pairs": "rollout",
-    "predict": "runs",
+    "predict": "prediction",
     "proximal": "head",
     "read_evaluation": "runs",
     "read_posterior": "runs",

@@ -17,9 +17,10 @@ from sciml_cf.errors import DatasetError
 from sciml_cf.experiments import STUDIES
 from sciml_cf.experiments.steps import evaluate_run, train_on_file
 from sciml_cf.fit_config import FitConfig
+from sciml_cf.prediction import predict
 from sciml_cf.processes import is_first_process
 from sciml_cf.report import baseline_table, compare_runs, report_run, transfer_table
-from sciml_cf.runs import EVALUATION_FILE, Which, load, predict, read_posterior
+from sciml_cf.runs import EVALUATION_FILE, Which, load, read_posterior
 from sciml_cf.scalars import check_tensorboard
 
 

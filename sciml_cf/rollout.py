@@ -16,7 +16,8 @@ import sciml_cf.metrics as metrics
 from data_gen.formats import Facts, open_source
 from sciml_cf.datasets import FieldDataset, Split
 from sciml_cf.errors import check_count
-from sciml_cf.runs import apply_in_batches, versions
+from sciml_cf.prediction import apply_in_batches
+from sciml_cf.runs import versions
 
 _METRICS = ("mse", "relative_l2", "vrmse", "max_error")
 _POINTS_PER_BATCH = 2**17

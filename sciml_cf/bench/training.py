@@ -16,7 +16,7 @@ from sciml_cf.errors import TrainingDiverged
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.metrics import mse, relative_l2
 from sciml_cf.models import build_from
-from sciml_cf.runs import apply_in_batches
+from sciml_cf.prediction import apply_in_batches
 from sciml_cf.train import fit
 
 DATA_FOLDER = "data"

@@ -10,8 +10,9 @@ from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import CheckpointError
 from sciml_cf.evaluate import evaluate_transfer
 from sciml_cf.experiments.steps import evaluate_run
+from sciml_cf.prediction import predict
 from sciml_cf.report import report_run
-from sciml_cf.runs import load, predict, read_evaluation, read_history, save_evaluation
+from sciml_cf.runs import load, read_evaluation, read_history, save_evaluation
 
 
 class HeatOperator(nn.Module):
