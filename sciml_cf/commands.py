@@ -33,7 +33,8 @@ class TrainFlags(FactFlags, FitConfig):
         out: run folder to write.
         resolution: grid points to train at; must divide the stored resolution.
         sampling: how the coarser grid is taken: every k-th point, or by cutting the spectrum.
-        model: Fourier neural operator, its tensorised and its U-shaped form, or a convolutional network.
+        model: fno, tfno, uno or conv: a Fourier neural operator, its tensorised and its U-shaped form, or a
+            convolutional network.
         width: channels of the model's hidden layers; by default 64.
         modes: complex Fourier modes that the model keeps, by default 16; `conv` has none.
         layers: layers of the model, by default 4 and for `uno` 5; for `conv` residual blocks.
@@ -46,7 +47,7 @@ class TrainFlags(FactFlags, FitConfig):
     out: Path
     resolution: int = 256
     sampling: Literal["strided", "fourier"] = "strided"
-    model: Literal["fno", "tfno", "uno", "conv"] = "fno"
+    model: str = "fno"
     width: int | None = None
     modes: int | None = None
     layers: int | None = None

@@ -32,7 +32,7 @@ def builder_for(name: str, **arguments: Any) -> Builder:
     Raises:
         ValueError: the name is unknown, or the model has no such argument.
     """
-    check_choice("builder_for", "name", name, tuple(BUILDERS))
+    check_choice("train", "model", name, tuple(BUILDERS))
     given = {key: value for key, value in arguments.items() if value is not None}
     known = [field.name for field in fields(BUILDERS[name])]
     for key, value in given.items():

@@ -106,7 +106,7 @@ def test_train_builds_the_model_that_was_asked_for(burgers_file, tmp_path, capsy
         (lambda: ConvConfig(num_dims=4), "`num_dims` must be at most 3"),
         (lambda: TFNOConfig(rank=0), "TFNOConfig: `rank` must be"),
         (lambda: TFNOConfig(width=0), "TFNOConfig: `width` must be an integer of at least 1"),
-        (lambda: builder_for("deeponet"), "`name` must be one of 'fno'"),
+        (lambda: builder_for("deeponet"), "`model` must be one of 'fno'"),
     ],
 )
 def test_bad_shapes_are_refused(build, message):
