@@ -189,6 +189,7 @@ def scales(config: Config) -> list[dict[str, Any]]:
     """A row for each noise and scale: the fixed strengths, the rules that need none, and their ratio to the best."""
     free: dict[str, tuple[str, dict[str, Any]]] = {
         "automatic": ("Automatic", {}),
+        "sampled-gcv": ("SampledGCV", {}),
         "per-feature": ("PerFeature", {}),
         "kalman": ("Kalman", {}),
         "streaming": ("Streaming", {}),

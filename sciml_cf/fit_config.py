@@ -16,6 +16,7 @@ from sciml_cf.head import (
     RandomWalk,
     Ridge,
     Rule,
+    SampledGCV,
     Streaming,
 )
 from sciml_cf.losses import Loss
@@ -26,6 +27,7 @@ Method = Literal[
     "proximal",
     "per-feature",
     "automatic",
+    "sampled-gcv",
     "kalman",
     "random-walk",
     "streaming",
@@ -40,6 +42,7 @@ _RULES: dict[str, tuple[type[Rule], tuple[str, ...]]] = {
     "proximal": (Proximal, ("strength",)),
     "per-feature": (PerFeature, ("strength", "forgetting")),
     "automatic": (Automatic, ("forgetting",)),
+    "sampled-gcv": (SampledGCV, ("forgetting",)),
     "kalman": (Kalman, ("strength", "forgetting")),
     "random-walk": (RandomWalk, ("strength",)),
     "streaming": (Streaming, ("strength", "forgetting")),
@@ -55,9 +58,9 @@ class FitConfig:
     Args:
         method: "l2" trains every layer by gradients; the others solve the last layer in closed form, each by its rule:
             "proximal" on each batch, near the head before; "per-feature" the same in each feature's own scale;
-            "automatic" the same, at the strength that foretells the next batch best; "kalman" and "random-walk" with
-            the whole covariance; "ridge" on each batch alone; "streaming" on all batches, the older ones fading;
-            "moving-average" of the batches' own heads.
+            "automatic" the same, at the strength that foretells the next batch best, "sampled-gcv" at that of the least
+            generalised cross-validation error; "kalman" and "random-walk" with the whole covariance; "ridge" on each
+            batch alone; "streaming" on all batches, the older ones fading; "moving-average" of the batches' own heads.
         algorithm: 1 moves the backbone first and then solves the head on re-computed features (two forwards a step);
             2 solves the head first and moves the backbone at the new head (one forward). Not used by "l2".
         optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9.
@@ -69,7 +72,7 @@ class FitConfig:
         warmup: steps over which the rate first rises linearly to its peak; by default 90 for sgd, none for adam.
         strength: pull of the head to its previous value (proximal, per-feature and random-walk, default 1e-2; kalman,
             1e-4) or to zero (ridge, streaming and moving-average, 1e-4), beside a MEAN squared error; the paper's
-            lambda or beta is strength * batch size * grid points. Not used by automatic, which finds its own.
+            lambda or beta is strength * batch size * grid points. Automatic and sampled-gcv find their own.
         forgetting: for rules that remember earlier batches, from 0 to 1: about the last 1 / (1 - forgetting) batches
             count. By default 0.9, and 0.99 for automatic.
         initial_head: the head before the first solve: "zeros" (by default), the model's own ("keep"), or random normal
@@ -164,9 +167,10 @@ class FitConfig:
                 f"fit: `forgetting` must be left out with method {self.method!r}; got {self.forgetting!r}. "
                 f"It belongs to {having}."
             )
-        if self.strength is not None and self.method == "automatic":
+        if self.strength is not None and names and "strength" not in names:
             raise ValueError(
-                f"fit: `strength` must be left out with method 'automatic', which finds its own; got {self.strength!r}."
+                f"fit: `strength` must be left out with method {self.method!r}, which finds its own; got "
+                f"{self.strength!r}."
             )
         if self.method != "l2":
             self.rule()

@@ -25,6 +25,7 @@ from sciml_cf.head import (
     RandomWalk,
     Ridge,
     Rule,
+    SampledGCV,
     Streaming,
     WarmUp,
 )
@@ -159,6 +160,9 @@ RULES = {
     "per feature": Case(lambda s: PerFeature(s, 0.8), 0.3, True, lambda d: d, one_scale(0.8)),
     "moving average": Case(lambda s: MovingAverage(0.9, s), 1e-2, False, later=averaged),
     "warm-up": Case(lambda s: WarmUp(Proximal(s / 100), 1), 0.3, True, later=cooled),
+    "sampled GCV": Case(
+        lambda s: SampledGCV(strengths=(s,)), 0.3, True, lambda d: np.full_like(d, d.mean()), free_bias=False
+    ),
     "automatic": Case(lambda s: Automatic(0.9, (s, *STRENGTHS[1:])), 0.3, True, above_median, chosen),
 }
 

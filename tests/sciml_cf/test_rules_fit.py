@@ -16,6 +16,7 @@ from sciml_cf.head import (
     Proximal,
     RandomWalk,
     Ridge,
+    SampledGCV,
     Streaming,
 )
 from sciml_cf.head.layout import read_head
@@ -26,6 +27,7 @@ RULES = {
     "proximal": Proximal(),
     "per-feature": PerFeature(),
     "automatic": Automatic(),
+    "sampled-gcv": SampledGCV(),
     "kalman": Kalman(),
     "random-walk": RandomWalk(),
     "streaming": Streaming(),

@@ -18,6 +18,7 @@ from sciml_cf.head import (
     Proximal,
     RandomWalk,
     Ridge,
+    SampledGCV,
     Streaming,
     WarmUp,
     check_solved,
@@ -285,3 +286,40 @@ def test_a_free_bias_is_refused_where_moments_are_remembered(rule):
         ClosedFormHead(mlp()[-1], rule, penalise_bias=False)
     ClosedFormHead(mlp(bias=False)[-1], rule, penalise_bias=False)
     ClosedFormHead(mlp()[-1], Every(Ridge(), 2, on="last"), penalise_bias=False)
+
+
+@pytest.mark.parametrize("dependent", [1.0, 3.0])
+def test_sampled_gcv_scores_are_those_of_dense_smoothers(dependent):
+    strengths, parts = (1e-3, 0.1, 10.0), batches((60, 40))
+    rule = SampledGCV(0.5, dependent, strengths)
+    state, expected, weight = rule.init(7, 3), np.zeros(3), 0.0
+    for tensors in parts:
+        (phi, y), n = (part.numpy() for part in tensors), len(tensors[0])
+        gram, rest = phi.T @ phi / n, y - phi @ state["head"].numpy()
+        each = []
+        for strength in strengths:
+            pull = strength * np.trace(gram) / 7
+            smoother = phi @ np.linalg.solve(gram + pull * np.eye(7), phi.T) / n
+            error = np.square(rest - smoother @ rest).sum(0).mean() / n
+            each.append(np.log(error / (1 - np.trace(smoother) * dependent / n) ** 2))
+        faded = 0.5 * weight
+        expected, weight = (faded * expected + n * np.array(each)) / (faded + n), faded + n
+        _, state = rule.update(state, Moments.from_batch(*tensors))
+    np.testing.assert_allclose(state["scores"], expected, rtol=1e-9)
+
+
+def test_sampled_gcv_pulls_harder_where_targets_are_noise_and_where_fewer_rows_are_independent():
+    noise = torch.Generator().manual_seed(1)
+    parts = [(phi, torch.randn(y.shape, dtype=y.dtype, generator=noise)) for phi, y in batches((30,) * 20)]
+    strengths = (1e-4, 1e-2, 1.0, 100.0)
+
+    def found(data, dependent=1.0):
+        return run(SampledGCV(0.99, dependent, strengths), data)[1]["scores"].argmin().item()
+
+    assert found(parts) > found(batches((30,) * 20))
+    mixed = [(phi, y + 0.5 * e) for (phi, y), (_, e) in zip(batches((30,) * 20), parts, strict=True)]
+    assert found(mixed, dependent=4.0) > found(mixed)
+    with pytest.raises(ValueError, match="`dependent` must be a finite number above 0; got 0"):
+        SampledGCV(dependent=0)
+    with pytest.raises(ValueError, match="`strengths` must name at least one"):
+        SampledGCV(strengths=())

@@ -8,6 +8,7 @@ from sciml_cf.head.rules.per_feature import PerFeature
 from sciml_cf.head.rules.proximal import Proximal
 from sciml_cf.head.rules.ridge import Ridge
 from sciml_cf.head.rules.rule import Rule, State
+from sciml_cf.head.rules.sampled_gcv import SampledGCV
 from sciml_cf.head.rules.solving import check_solved
 from sciml_cf.head.rules.streaming import Streaming
 from sciml_cf.head.rules.warm_up import WarmUp
@@ -22,6 +23,7 @@ __all__ = [
     "RandomWalk",
     "Ridge",
     "Rule",
+    "SampledGCV",
     "State",
     "Streaming",
     "WarmUp",
