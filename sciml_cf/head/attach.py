@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -28,21 +28,11 @@ from sciml_cf.head.layout import (
     write_head,
 )
 from sciml_cf.head.moments import Moments
+from sciml_cf.head.rows import Rows
 from sciml_cf.head.rules import Rule, State
 from sciml_cf.head.rules.rule import check_bias
 
 _STATE_PREFIX = "rule_"
-
-
-class Rows(NamedTuple):
-    """One batch as rows: features in their graph, their targets, and weights or None.
-
-    Features are (rows, F) or (B, *N, F) with any strides, targets alike with C, and weights (rows,).
-    """
-
-    features: Tensor
-    targets: Tensor
-    weights: Tensor | None
 
 
 class ClosedFormHead(nn.Module):
@@ -235,15 +225,8 @@ class ClosedFormHead(nn.Module):
 
     def moments(self, rows: Rows) -> Moments:
         """Moments of what ``take`` returned, the constant feature of a bias included; of weight 0 without rows."""
-        constant = self.layer.bias is not None
         with exactly(rows.features.device):
-            if rows.weights is not None and len(rows.weights) == 0:
-                size = rows.features.shape[-1] + constant
-                gram = torch.zeros(size, size, dtype=torch.float64, device=rows.features.device)
-                cross = gram.new_zeros(size, rows.targets.shape[1])
-                return Moments(gram, cross, cross[0], cross.new_zeros(()))
-            features, targets = rows.features.detach(), rows.targets.detach()
-            return Moments.from_batch(features, targets, rows.weights, constant=constant)
+            return rows.moments(constant=self.layer.bias is not None)
 
     def passes_over(self) -> bool:
         """Whether the rule looks past this step: then its state moves on, and the head stays without any moments."""
@@ -381,12 +364,7 @@ class ClosedFormHead(nn.Module):
 
     def weigh(self, rows: Rows, weights: Tensor, output: Tensor) -> Rows:
         """The rows of positive weight; a masked row is gone, whatever it holds."""
-        given = row_weights(weights.to(output.device), row_shape(output, self.layer), self.layer)
-        features, targets = rows.features.flatten(0, -2), rows.targets.flatten(0, -2)
-        keep = given > 0
-        if bool(keep.all()):
-            return Rows(features, targets, given)
-        return Rows(features[keep], targets[keep], given[keep])
+        return rows.weighted(row_weights(weights.to(output.device), row_shape(output, self.layer), self.layer))
 
     def _check_free(self) -> None:
         if self.frozen:

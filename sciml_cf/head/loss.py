@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sciml_cf.head.attach import ClosedFormHead, Rows
+from sciml_cf.head.attach import ClosedFormHead
 from sciml_cf.head.initial import Initial
 from sciml_cf.head.layout import Layer, linear, to_rows
 from sciml_cf.head.moments import mean_of_processes
+from sciml_cf.head.rows import Rows
 from sciml_cf.head.rules import Rule
 
 

@@ -10,10 +10,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sciml_cf.errors import check_positive
-from sciml_cf.head.attach import ClosedFormHead, Rows
+from sciml_cf.head.attach import ClosedFormHead
 from sciml_cf.head.diagnostics import Diagnostics
 from sciml_cf.head.layout import Layer, num_inputs, num_outputs
 from sciml_cf.head.loss import ClosedFormLoss
+from sciml_cf.head.rows import Rows
 from sciml_cf.head.rules import Rule
 
 

@@ -1,0 +1,38 @@
+"""One batch as rows: what a layer saw, what it should have said, and how much each row counts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sciml_cf.head.moments import Moments
+
+
+class Rows(NamedTuple):
+    """One batch as rows: features in their graph, their targets, and weights or None.
+
+    Features are (rows, F) or (B, *N, F) with any strides, targets alike with C, and weights (rows,).
+    """
+
+    features: Tensor
+    targets: Tensor
+    weights: Tensor | None
+
+    def weighted(self, weights: Tensor) -> Rows:
+        """The rows whose weight (rows,) is above zero, flat; a masked row is gone, whatever it holds."""
+        features, targets = self.features.flatten(0, -2), self.targets.flatten(0, -2)
+        keep = weights > 0
+        if bool(keep.all()):
+            return Rows(features, targets, weights)
+        return Rows(features[keep], targets[keep], weights[keep])
+
+    def moments(self, *, constant: bool) -> Moments:
+        """Their moments, with a constant feature if asked for; of weight 0 without rows."""
+        if self.weights is not None and len(self.weights) == 0:
+            size = self.features.shape[-1] + constant
+            gram = torch.zeros(size, size, dtype=torch.float64, device=self.features.device)
+            cross = gram.new_zeros(size, self.targets.shape[-1])
+            return Moments(gram, cross, cross[0], cross.new_zeros(()))
+        return Moments.from_batch(self.features.detach(), self.targets.detach(), self.weights, constant=constant)
