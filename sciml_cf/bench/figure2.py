@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_gen import DatasetSpec
-from sciml_cf.bench.grid import Trial, Workers, run_trials
+from sciml_cf.bench.grid import GridFlags, Trial, run_trials
 from sciml_cf.bench.results import RESULT_FILE, write_result
 from sciml_cf.bench.selection import Rung, at_edge, select
 from sciml_cf.bench.training import TRIAL_FOLDER, make_data, train_trial
@@ -118,7 +118,7 @@ PRESETS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure2:
+class Figure2(GridFlags):
     """The paper's Figure 2: test error on the full grid against iteration, for every method and batch size.
 
     Every method gets nine candidates at every batch size, chosen by successive halving on the validation set with one
@@ -131,18 +131,12 @@ class Figure2:
         preset: how large; see above.
         methods: which methods to compare.
         batch_sizes: by default those of the preset.
-        workers: processes on this machine, of one thread each.
-        dask: a Dask scheduler's address, or "local", to run the trials there; its workers must see `out`.
-        shard: K N runs the K-th of N parts of the grid, as one task of a SLURM array; a last call without it collects.
     """
 
     out: Path = Path("figure2")
     preset: Literal["small", "full"] = "small"
     methods: tuple[str, ...] = tuple(METHODS)
     batch_sizes: tuple[int, ...] = ()
-    workers: int = 2
-    dask: str | None = None
-    shard: tuple[int, int] | None = None
 
 
 def run(config: Figure2, command: str) -> Path | None:
@@ -150,7 +144,7 @@ def run(config: Figure2, command: str) -> Path | None:
     for method in config.methods:
         check_choice("bench figure2", "methods", method, tuple(METHODS))
     scale = PRESETS[config.preset]
-    workers = Workers(config.workers, config.dask, config.shard)
+    workers = config.where()
     make_data(
         config.out, _DATA, DatasetSpec(samples=scale.samples, resolution=scale.stored_resolution, dtype="float32")
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 
 from data_gen import DatasetSpec
-from sciml_cf.bench.grid import Trial, Workers, run_trials
+from sciml_cf.bench.grid import GridFlags, Trial, run_trials
 from sciml_cf.bench.results import RESULT_FILE, write_result
 from sciml_cf.bench.training import DATA_FOLDER, TRIAL_FOLDER, apply, make_data, mean_over_samples
 from sciml_cf.datasets import FieldDataset
@@ -99,7 +99,7 @@ PRESETS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(GridFlags):
     """The most accurate Burgers surrogate that we know how to train on 256 points, measured on 8192.
 
     A Fourier neural operator with a proximal head: Adam with a cosine schedule, batches of 16, the relative loss,
@@ -112,18 +112,12 @@ class Recipe:
         preset: how large; see above.
         methods: proximal, and l2 for the twin.
         cases: which of the preset's cases to run, by number from 1; by default all.
-        workers: processes on this machine, of one thread each.
-        dask: a Dask scheduler's address, or "local", to run the trials there; its workers must see `out`.
-        shard: K N runs the K-th of N parts of the grid, as one task of a SLURM array; a last call without it collects.
     """
 
     out: Path = Path("recipe")
     preset: Literal["small", "full"] = "small"
     methods: tuple[Literal["proximal", "l2"], ...] = METHODS
     cases: tuple[int, ...] = ()
-    workers: int = 2
-    dask: str | None = None
-    shard: tuple[int, int] | None = None
 
 
 def run(config: Recipe, command: str) -> Path | None:
@@ -132,7 +126,7 @@ def run(config: Recipe, command: str) -> Path | None:
     for number in config.cases:
         if not 1 <= number <= len(scale.cases):
             raise ValueError(f"bench recipe: `cases` must be numbers from 1 to {len(scale.cases)}; got {number}.")
-    workers = Workers(config.workers, config.dask, config.shard)
+    workers = config.where()
     cases = [scale.cases[number - 1] for number in config.cases] or list(scale.cases)
     for viscosity in {viscosity for viscosity, _ in cases}:
         spec = DatasetSpec(

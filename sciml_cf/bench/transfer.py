@@ -11,7 +11,7 @@ from typing import Any, Literal
 import xarray as xr
 
 from data_gen import DatasetSpec
-from sciml_cf.bench.grid import Trial, Workers, run_trials
+from sciml_cf.bench.grid import GridFlags, Trial, run_trials
 from sciml_cf.bench.results import RESULT_FILE, read_result, write_result
 from sciml_cf.bench.selection import Rung, at_edge, select
 from sciml_cf.bench.training import DATA_FOLDER, TRIAL_FOLDER, make_data, train_trial
@@ -149,7 +149,7 @@ PRESETS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer:
+class Transfer(GridFlags):
     """Resolution transfer: models trained at several resolutions, each measured at many, up to the full grid.
 
     Every model gets the same four learning rates on every problem, chosen on the validation set at one resolution with
@@ -164,9 +164,6 @@ class Transfer:
         problems: which data to train on.
         models: which models to train.
         resolutions: which of the preset's resolutions to train at; by default all of them.
-        workers: processes on this machine, of one thread each.
-        dask: a Dask scheduler's address, or "local", to run the trials there; its workers must see `out`.
-        shard: K N runs the K-th of N parts of the grid, as one task of a SLURM array; a last call without it collects.
     """
 
     out: Path = Path("transfer")
@@ -174,16 +171,13 @@ class Transfer:
     problems: tuple[str, ...] = tuple(PROBLEMS)
     models: tuple[str, ...] = MODELS
     resolutions: tuple[int, ...] = ()
-    workers: int = 2
-    dask: str | None = None
-    shard: tuple[int, int] | None = None
 
 
 def run(config: Transfer, command: str) -> Path | None:
     """Run what is missing of the grid; returns the result file, or None for one part of it."""
     scale = PRESETS[config.preset]
     _check(config, scale)
-    workers = Workers(config.workers, config.dask, config.shard)
+    workers = config.where()
     for problem in config.problems:
         size = scale.size(problem)
         spec = DatasetSpec(**PROBLEMS[problem], samples=size.samples, resolution=size.stored, dtype="float32")
