@@ -60,7 +60,7 @@ class Config:
 
     work: Path = Path("runs/adaptation")
     epochs: int = 40
-    l2_epochs: int = 6
+    l2_epochs: int = 40
     resolution: int = 256
     draws: int = 200
     other_draws: int = 50
