@@ -243,8 +243,9 @@ def read_evaluation(run: Path | str) -> xr.Dataset:
 
 
 def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """Tensors of the model's state_dict, on the CPU, without the extras that some libraries add to theirs."""
-    return {name: value.detach().cpu() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    """Copies of the tensors of the model's state_dict, on the CPU, without the extras that some libraries add."""
+    state = model.state_dict().items()
+    return {name: value.detach().to("cpu", copy=True) for name, value in state if isinstance(value, Tensor)}
 
 
 def load(run: Path | str, *, model: nn.Module | None = None, which: Which = "best") -> nn.Module:

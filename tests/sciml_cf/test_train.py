@@ -372,6 +372,22 @@ class Scaled(Points):
         self.y *= factor ** (torch.arange(samples)[:, None] % 3)
 
 
+@pytest.mark.parametrize("kind", ["ridge", "algorithm 2"])
+def test_the_model_is_left_with_the_last_weights_though_the_best_get_error_bars(kind, tmp_path):
+    class Opposite(Shifted):  # the better it is learnt, the worse it gets
+        def __getitem__(self, index):
+            item = super().__getitem__(index)
+            return {"x": item["x"], "y": -item["y"]}
+
+    model, config = SMALL.build(), FitConfig(epochs=3, batch_size=8, accelerator="cpu", **KINDS[kind])
+    history = fit(model, TRAIN, Opposite(16), config=config, out=tmp_path / "run", progress=False)
+    assert history.best["epoch"] < 3 and (tmp_path / "run" / "posterior.pt").exists()
+    best, last = (read_tensors(tmp_path / "run" / f"weights_{which}.pt") for which in ("best", "last"))
+    for name, value in plain_state_dict(model).items():
+        assert torch.equal(value, last[name]), name
+    assert any(not torch.equal(best[name], last[name]) for name in last)
+
+
 @pytest.mark.parametrize("method", ["l2", "ridge"])
 def test_the_relative_loss_weighs_each_sample_by_the_size_of_its_target(method, tmp_path):
     data = Scaled(8)
