@@ -10,26 +10,23 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from sciml_cf.bench.results import machine
-from sciml_cf.runs import versions, write_atomically
+from sciml_cf.bench import results
+from sciml_cf.runs import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def write_result(name: str, *, config: Any, seeds: Sequence[int], figures: dict[str, Any]) -> Path:
-    """Write benchmarks/results/NAME.json in the one schema: config, versions, machine, seeds, figures."""
+    """Write benchmarks/results/NAME.json in the one schema of result files."""
     RESULTS.mkdir(exist_ok=True)
-    content = {
-        "benchmark": name,
-        "config": json.loads(json.dumps(asdict(config), default=str)),
-        "versions": versions(),
-        "machine": machine(),
-        "seeds": list(seeds),
-        "figures": figures,
-    }
-    path = RESULTS / f"{name}.json"
-    write_atomically(path, json.dumps(content, indent=1) + "\n")
-    return path
+    return results.write_result(
+        RESULTS / f"{name}.json",
+        benchmark=name,
+        command=f"python -m benchmarks.{name}",
+        config=asdict(config),
+        seeds=seeds,
+        figures=figures,
+    )
 
 
 def run_grid(
