@@ -33,6 +33,7 @@ ARROWS = {
     "sciml_cf.losses": {"sciml_cf.processes"},
     "sciml_cf.processes": set(),
     "sciml_cf.scalars": set(),
+    "sciml_cf.symmetry": set(),
     "sciml_cf.schedules": {"sciml_cf.fit_config"},
     "sciml_cf.runs": {"sciml_cf.checkpoints", "sciml_cf.models", "sciml_cf.head", "sciml_cf.errors"},
     "sciml_cf.prediction": {"data_gen.grid", "sciml_cf.errors", "sciml_cf.head", "sciml_cf.runs"},
@@ -115,6 +116,7 @@ ARROWS = {
         "sciml_cf.prediction",
         "sciml_cf.runs",
         "sciml_cf.train",
+        "sciml_cf.symmetry",
     },
     "sciml_cf.cli": {"data_gen.flags", "sciml_cf", "sciml_cf.errors"},
 }

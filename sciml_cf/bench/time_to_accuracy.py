@@ -18,11 +18,11 @@ from sciml_cf.bench.neuralop_trainer import default_fno, train_with_neuralop
 from sciml_cf.bench.results import RESULT_FILE, write_result
 from sciml_cf.bench.training import DATA_FOLDER, TRIAL_FOLDER, apply, make_data, mean_over_samples
 from sciml_cf.datasets import FieldDataset
-from sciml_cf.datasets.symmetry import Reflected
 from sciml_cf.errors import TrainingDiverged, check_choice
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.metrics import mse
 from sciml_cf.models import FNOConfig
+from sciml_cf.symmetry import Reflected
 from sciml_cf.train import fit
 
 _DATA = "burgers"

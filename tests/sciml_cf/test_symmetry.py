@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from data_gen import PeriodicGrid, cole_hopf
-from sciml_cf.datasets.symmetry import Reflected, reflect
+from sciml_cf.symmetry import Reflected, Symmetrised, reflect
 from tests.problems import Points, Shifted
 
 
@@ -42,3 +42,24 @@ def test_items_are_reflected_whole_and_about_half_the_time():
 def test_only_fields_on_a_line_can_be_reflected():
     with pytest.raises(ValueError, match=r"`data` must have items \(channels, points\); got \(3,\)"):
         Reflected(Points(4))
+
+
+def test_a_symmetrised_model_is_equivariant_and_keeps_one_that_was():
+    torch.manual_seed(0)
+    model = torch.nn.Conv1d(1, 2, 3, padding=1, padding_mode="circular", dtype=torch.float64)
+    fields = torch.randn(4, 1, 12, dtype=torch.float64)
+    both = Symmetrised(model)
+    assert not torch.allclose(model(reflect(fields)), reflect(model(fields)))
+    torch.testing.assert_close(both(reflect(fields)), reflect(both(fields)), rtol=0, atol=1e-14)
+    torch.testing.assert_close(Symmetrised(both)(fields), both(fields), rtol=0, atol=1e-14)
+
+
+def test_symmetrising_lowers_the_error_over_samples_and_their_reflections():
+    torch.manual_seed(1)
+    model = torch.nn.Conv1d(1, 1, 3, padding=1, padding_mode="circular", dtype=torch.float64)
+    fields = torch.randn(8, 1, 12, dtype=torch.float64)
+    fields = torch.cat([fields, reflect(fields)])
+    target = fields.roll(2, -1) + fields.roll(-2, -1)  # has the symmetry: odd, and even in x
+    with torch.no_grad():
+        errors = [(f(fields) - target).square().mean().item() for f in (Symmetrised(model), model)]
+    assert errors[0] < errors[1]
