@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sciml_cf.bench import results
-from sciml_cf.runs import write_atomically
+from sciml_cf.bench.grid import Trial, Workers, run_trials
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -32,14 +30,19 @@ def write_result(name: str, *, config: Any, seeds: Sequence[int], figures: dict[
 def run_grid(
     trials: Sequence[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]], *, folder: Path, processes: int
 ) -> list[dict[str, Any]]:
-    """Results of ``work`` for every trial, in order; a trial whose result is already in ``folder`` is not run again.
+    """Results of ``work`` for every trial, in order, as ``sciml_cf.bench.grid.run_trials`` gives them.
 
-    A trial is a plain dict with a unique "name". Each runs in its own process with the threads of the environment.
+    A trial is a plain dict with a unique "name". One whose result is in ``folder`` already is not run again; a result
+    of other settings there is refused.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    missing = [trial for trial in trials if not (folder / f"{trial['name']}.json").exists()]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        for trial, result in zip(missing, pool.map(work, missing), strict=True):
-            write_atomically(folder / f"{trial['name']}.json", json.dumps(result, indent=1) + "\n")
-            print(f"{trial['name']}: {result}", flush=True)
-    return [json.loads((folder / f"{trial['name']}.json").read_text()) for trial in trials]
+    return run_trials(
+        [Trial(trial["name"], trial) for trial in trials],
+        partial(_settings_only, work),
+        folder,
+        workers=Workers(processes),
+        label=folder.name,
+    )
+
+
+def _settings_only(work: Callable[[dict[str, Any]], dict[str, Any]], settings: dict[str, Any], _: Path) -> Any:
+    return work(settings)
