@@ -6,11 +6,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sciml_cf.causal.archive import read_hearts
+    from sciml_cf.causal.data import InstrumentalData, StructuralData
+    from sciml_cf.causal.demand_design import demand, demand_structural, demand_test
+    from sciml_cf.causal.dsprites_design import dsprites, dsprites_structural, dsprites_test
     from sciml_cf.causal.estimator import Estimator
+    from sciml_cf.causal.hearts import latent_values, render_hearts
+    from sciml_cf.causal.sine_design import sine_structural, sine_test, sine_toy
 
-_HOMES = {"Estimator": "estimator"}
+_HOMES = {
+    "Estimator": "estimator",
+    "InstrumentalData": "data",
+    "StructuralData": "data",
+    "demand": "demand_design",
+    "demand_structural": "demand_design",
+    "demand_test": "demand_design",
+    "dsprites": "dsprites_design",
+    "dsprites_structural": "dsprites_design",
+    "dsprites_test": "dsprites_design",
+    "latent_values": "hearts",
+    "read_hearts": "archive",
+    "render_hearts": "hearts",
+    "sine_structural": "sine_design",
+    "sine_test": "sine_design",
+    "sine_toy": "sine_design",
+}
 
-__all__ = ["Estimator"]
+__all__ = [
+    "Estimator",
+    "InstrumentalData",
+    "StructuralData",
+    "demand",
+    "demand_structural",
+    "demand_test",
+    "dsprites",
+    "dsprites_structural",
+    "dsprites_test",
+    "latent_values",
+    "read_hearts",
+    "render_hearts",
+    "sine_structural",
+    "sine_test",
+    "sine_toy",
+]
 
 
 def __getattr__(name: str) -> Any:
