@@ -9,15 +9,22 @@ if TYPE_CHECKING:
     from sciml_cf.causal.archive import read_hearts
     from sciml_cf.causal.data import InstrumentalData, StructuralData
     from sciml_cf.causal.demand_design import demand, demand_structural, demand_test
+    from sciml_cf.causal.direct import ConstantOutcome, DirectRegression
     from sciml_cf.causal.dsprites_design import dsprites, dsprites_structural, dsprites_test
     from sciml_cf.causal.estimator import Estimator
     from sciml_cf.causal.hearts import latent_values, render_hearts
+    from sciml_cf.causal.kernel_iv import KernelIV
+    from sciml_cf.causal.least_squares import TwoStageLeastSquares
     from sciml_cf.causal.sine_design import sine_structural, sine_test, sine_toy
 
 _HOMES = {
+    "ConstantOutcome": "direct",
+    "DirectRegression": "direct",
     "Estimator": "estimator",
     "InstrumentalData": "data",
+    "KernelIV": "kernel_iv",
     "StructuralData": "data",
+    "TwoStageLeastSquares": "least_squares",
     "demand": "demand_design",
     "demand_structural": "demand_design",
     "demand_test": "demand_design",
@@ -33,9 +40,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "ConstantOutcome",
+    "DirectRegression",
     "Estimator",
     "InstrumentalData",
+    "KernelIV",
     "StructuralData",
+    "TwoStageLeastSquares",
     "demand",
     "demand_structural",
     "demand_test",

@@ -99,7 +99,7 @@ def test_demand_is_confounded_as_much_as_asked(correlation):
     error = data.outcome - data.structural
     assert np.cov(surprise, error) == pytest.approx(np.array([[1, correlation], [correlation, 1]]), abs=0.02)
     assert abs(np.corrcoef(data.instrument[:, 0], error)[0, 1]) < 0.02
-    assert set(group) == set(range(1, 8)) and 0 <= time.min() and time.max() <= 10
+    assert set(group) == set(range(1, 8)) and ((time >= 0) & (time <= 10)).all()
     price = data.treatment[:, 0]
     np.testing.assert_allclose(data.structural, 100 + (10 + price) * group * season - 2 * price)
 
