@@ -70,7 +70,7 @@ ARROWS = {
         "sciml_cf.prediction",
         "sciml_cf.runs",
     },
-    "sciml_cf.report": {"sciml_cf.runs"},
+    "sciml_cf.report": {"sciml_cf.errors", "sciml_cf.runs"},
     "sciml_cf.experiments": {
         "data_gen",
         "data_gen.formats",
