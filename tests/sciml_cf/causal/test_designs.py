@@ -140,12 +140,13 @@ def test_the_sine_is_confounded():
 
 
 def write_archive(path, latents, *, shapes=2, **changes):
-    """A file of the published layout with these hearts, ellipses of the same latents before them."""
+    """A file of the published layout with these hearts, ellipses of the same latents before and after them."""
     classes = np.column_stack([np.zeros(len(latents)), np.full(len(latents), shapes), latents]).astype(np.int64)
     others = classes.copy()
     others[:, 1] = 1
-    classes = np.concatenate([others, classes])
-    images = np.concatenate([np.ones((len(latents), 64, 64), np.uint8), render_hearts(latents)])
+    classes = np.concatenate([others, classes, others])
+    full = np.ones((len(latents), 64, 64), np.uint8)
+    images = np.concatenate([full, render_hearts(latents), full])
     values = np.column_stack([np.ones(len(classes)), classes[:, 1] + 1, latent_values(classes[:, 2:])])
     names = ("color", "shape", "scale", "orientation", "posX", "posY")
     held = {
