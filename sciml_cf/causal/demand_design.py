@@ -41,7 +41,7 @@ def demand(*, samples: int = 5000, correlation: float = 0.5, seed: int = 0) -> I
         and structural (n,).
     Raises:
         ValueError: samples, correlation or seed are unusable.
-    Source: Hartford, Lewis, Leyton-Brown and Taddy (2017), Deep IV, ICML, section 5.1; constants and the variance
+    Source: Hartford, Lewis, Leyton-Brown and Taddy (2017), Deep IV, ICML; constants and the variance
         1 - r^2 as in Xu et al. (2021), arXiv:2010.07154, and in the program published with it.
     """
     check_count("demand", "samples", samples)
@@ -94,7 +94,7 @@ def demand_structural(price: Any, time: Any, group: Any) -> np.ndarray:
         price, time, group: numbers or arrays that broadcast.
     Returns:
         float64, of the broadcast shape.
-    Source: Hartford et al. (2017), Deep IV, section 5.1.
+    Source: Hartford et al. (2017), Deep IV, ICML.
     """
     price, time, group = (np.asarray(value, dtype=np.float64) for value in (price, time, group))
     return 100 + (10 + price) * group * _psi(time) - 2 * price

@@ -102,7 +102,8 @@ def dsprites_structural(images: Any) -> np.ndarray:
         (n,) float64.
     Raises:
         ValueError: another shape.
-    Source: Xu et al. (2021), Deep proxy causal learning (arXiv:2106.03907), as arXiv:2510.04606 takes it, Eq. (47).
+    Source: Xu, Kanagawa and Gretton (2021), Deep proxy causal learning, NeurIPS, as arXiv:2510.04606 takes it in
+        Eq. (47).
     """
     array = np.asarray(images)
     if array.shape[1:] not in ((SIZE, SIZE), (SIZE * SIZE,)):
