@@ -17,7 +17,7 @@ ARROWS = {
     "sciml_cf.metrics": set(),
     "sciml_cf.datasets": {"data_gen.formats", "data_gen.grid", "sciml_cf.errors"},
     "sciml_cf.adaptation": {"sciml_cf.errors", "sciml_cf.head"},
-    "sciml_cf.causal": {"sciml_cf.checkpoints", "sciml_cf.errors", "sciml_cf.head"},
+    "sciml_cf.causal": {"sciml_cf.batches", "sciml_cf.checkpoints", "sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.adapt_command": {
         "data_gen.flags",
         "data_gen.formats",

@@ -6,11 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sciml_cf.causal.deep import DeepFeatureIV
     from sciml_cf.causal.estimator import Estimator
+    from sciml_cf.causal.stage_rules import StageRules
 
-_HOMES = {"Estimator": "estimator"}
+_HOMES = {"DeepFeatureIV": "deep", "Estimator": "estimator", "StageRules": "stage_rules"}
 
-__all__ = ["Estimator"]
+__all__ = ["DeepFeatureIV", "Estimator", "StageRules"]
 
 
 def __getattr__(name: str) -> Any:
