@@ -112,7 +112,7 @@ def _attributes(header: Header) -> tuple[dict[str, Any], dict[str, Any]]:
         "extent": header.extents[0] if len(set(header.extents)) == 1 else np.array(header.extents),
         "input": header.input_name,
         "target": header.target_name,
-        "versions": json.dumps(_versions(), sort_keys=True),
+        "versions": json.dumps(package_versions(), sort_keys=True),
         "dataset_name": header.name,
         "grid_type": "cartesian",
         "n_spatial_dims": header.num_dims,
@@ -128,7 +128,8 @@ def _attributes(header: Header) -> tuple[dict[str, Any], dict[str, Any]]:
     return first, last
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that a file depends on, for its attributes."""
     found = {}
     for package in ("sciml_cf", "numpy", "scipy", "h5py"):
         with contextlib.suppress(metadata.PackageNotFoundError):

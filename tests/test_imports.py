@@ -17,7 +17,13 @@ ARROWS = {
     "sciml_cf.metrics": set(),
     "sciml_cf.datasets": {"data_gen.formats", "data_gen.grid", "sciml_cf.errors"},
     "sciml_cf.adaptation": {"sciml_cf.errors", "sciml_cf.head"},
-    "sciml_cf.causal": {"sciml_cf.batches", "sciml_cf.checkpoints", "sciml_cf.errors", "sciml_cf.head"},
+    "sciml_cf.causal": {
+        "data_gen.formats",
+        "sciml_cf.batches",
+        "sciml_cf.checkpoints",
+        "sciml_cf.errors",
+        "sciml_cf.head",
+    },
     "sciml_cf.adapt_command": {
         "data_gen.flags",
         "data_gen.formats",
@@ -70,7 +76,7 @@ ARROWS = {
         "sciml_cf.prediction",
         "sciml_cf.runs",
     },
-    "sciml_cf.report": {"sciml_cf.runs"},
+    "sciml_cf.report": {"sciml_cf.errors", "sciml_cf.runs"},
     "sciml_cf.experiments": {
         "data_gen",
         "data_gen.formats",
