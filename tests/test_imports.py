@@ -81,6 +81,8 @@ ARROWS = {
         "data_gen",
         "data_gen.formats",
         "data_gen.generate",
+        "sciml_cf.bench",
+        "sciml_cf.causal",
         "sciml_cf.datasets",
         "sciml_cf.errors",
         "sciml_cf.evaluate",
