@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sciml_cf.bench.results import read_result
-from sciml_cf.causal import StageRules, StructuralData
+from sciml_cf.causal import InstrumentalData, StageRules, StructuralData
 from sciml_cf.causal.deep import HeadName
 from sciml_cf.head import Kalman, Proximal, SampledGCV, strength_from_paper
 from sciml_cf.report.bench_page import write_bench_page
@@ -51,6 +52,18 @@ def settled(values: Sequence[float]) -> float:
 def mean_square(prediction: Any, part: StructuralData) -> float:
     """Mean squared error against the structural function."""
     return float(np.square(np.asarray(prediction) - part.structural).mean())
+
+
+@lru_cache(maxsize=1)
+def load_training(path: Path) -> InstrumentalData:
+    """A file of training samples; trials of one seed, one after another in a process, share what was read."""
+    return InstrumentalData.load(path)
+
+
+@lru_cache(maxsize=2)
+def load_structural(path: Path) -> StructuralData:
+    """A file of validation or test points, read once in a process."""
+    return StructuralData.load(path)
 
 
 def make_folder(study: str, out: Path) -> None:

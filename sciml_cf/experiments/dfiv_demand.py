@@ -25,7 +25,6 @@ from sciml_cf.causal import (
     InstrumentalData,
     KernelIV,
     StageRules,
-    StructuralData,
     TwoStageLeastSquares,
     demand,
     demand_test,
@@ -40,6 +39,8 @@ from sciml_cf.experiments.dfiv_common import (
     command_of,
     finish,
     grid,
+    load_structural,
+    load_training,
     make_folder,
     mean_square,
     part_done,
@@ -186,7 +187,7 @@ def train_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """One fit as ``settings`` say, and its errors against the structural function."""
     torch.set_num_threads(1)
     folder = scratch.parents[1] / DATA_FOLDER
-    data = InstrumentalData.load(folder / f"train seed {settings['seed']}.h5")
+    data = load_training(folder / f"train seed {settings['seed']}.h5")
     if len(data) != settings["samples"]:
         raise DatasetError(
             f"{NAME}: `out` must hold {settings['samples']} samples a seed; got {len(data)} in {folder}. Other preset?"
@@ -200,7 +201,7 @@ def train_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
         return {"diverged": str(error)}
     result: dict[str, Any] = {}
     for name in ("validation", "test"):
-        part = StructuralData.load(folder / f"{name}.h5")
+        part = load_structural(folder / f"{name}.h5")
         result[f"{name}_mse"] = mean_square(estimator.predict(part.treatment, part.covariates), part)
         if isinstance(estimator, DeepFeatureIV):
             found = {heads: estimator.predict(part.treatment, part.covariates, heads=heads) for heads in HEADS}

@@ -20,7 +20,6 @@ from sciml_cf.causal import (
     ConstantOutcome,
     DeepFeatureIV,
     DirectRegression,
-    InstrumentalData,
     StructuralData,
     dsprites,
     dsprites_test,
@@ -35,6 +34,8 @@ from sciml_cf.experiments.dfiv_common import (
     command_of,
     finish,
     grid,
+    load_structural,
+    load_training,
     make_folder,
     mean_square,
     part_done,
@@ -264,12 +265,12 @@ def train_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """One training as ``settings`` say, and its errors against the structural function on validation and test."""
     torch.set_num_threads(1)
     folder, seed = scratch.parents[1] / DATA_FOLDER, settings["seed"]
-    data = InstrumentalData.load(folder / f"train seed {seed}.h5")
+    data = load_training(folder / f"train seed {seed}.h5")
     if len(data) != settings["samples"]:
         raise DatasetError(
             f"{NAME}: `out` must hold {settings['samples']} samples a seed; got {len(data)} in {folder}. Other preset?"
         )
-    parts = {name: StructuralData.load(folder / f"{name}.h5") for name in ("validation", "test")}
+    parts = {name: load_structural(folder / f"{name}.h5") for name in ("validation", "test")}
     given = {"treatment": data.treatment, "instrument": data.instrument, "outcome": data.outcome}
     try:
         if settings["method"] in BASELINES:
