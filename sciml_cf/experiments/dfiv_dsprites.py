@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from sciml_cf.bench.grid import GridFlags, Trial, run_trials
@@ -54,7 +55,7 @@ METHODS: dict[str, tuple[dict[str, Any], Candidates]] = {
     ),
     "ridge": (
         {"rule": "ridge", "gradients": "through"},
-        grid(learning_rate=_RATES, lambda_1=(1.0, 10.0, 100.0), lambda_2=(10.0, 100.0)),
+        grid(learning_rate=_RATES, lambda_1=(1.0, 10.0, 100.0), lambda_2=(30.0, 300.0)),
     ),
     "gcv": (
         {"rule": "gcv", "gradients": "previous", "lambda_1": 10.0},
@@ -67,10 +68,10 @@ METHODS: dict[str, tuple[dict[str, Any], Candidates]] = {
 }
 # Ways out for batches with about as many rows as features; larger batches do not need them.
 FEW_ROWS = {"gcv": 64, "streaming": 64}
-BASELINES: dict[str, Candidates] = {
-    "constant": [{}],
-    "direct": grid(learning_rate=(1e-4, 3e-4, 1e-3, 3e-3), epochs=(2, 5, 10)),
-}
+_DIRECT = grid(learning_rate=(1e-4, 3e-4, 1e-3, 3e-3), epochs=(2, 5, 10))
+# Direct regression chooses its settings on held-out outcomes, as a regression does, or on the truth, as all others do.
+BASELINES: dict[str, Candidates] = {"constant": [{}], "direct": _DIRECT, "direct-truth": _DIRECT}
+_HELD_OUT = 0.1  # share of the samples that direct regression does not train on
 
 
 @dataclass(frozen=True)
@@ -167,9 +168,12 @@ def run(config: DFIVDsprites) -> str:
         return [found[trial.name] for trial in trials]
 
     figures: dict[str, Any] = {}
+    for name in (one for one in BASELINES if one in cells):
+        score = "held_out" if name == "direct" else "validation"
+        figures.update(_measure(config, scale, {name: cells[name]}, None, score, run_all))
+    deep = {name: cell for name, cell in cells.items() if name not in BASELINES}
     for heads in HEADS:
-        own = {name: cell for name, cell in cells.items() if cell[1] is not None or heads == HEADS[0]}
-        figures.update(_measure(config, scale, own, heads, run_all))
+        figures.update(_measure(config, scale, deep, heads, f"validation_{heads}", run_all))
     if config.shard is not None:
         return part_done(config.out)
     path = write_result(
@@ -184,39 +188,40 @@ def run(config: DFIVDsprites) -> str:
 
 
 def _measure(
-    config: DFIVDsprites, scale: Scale, cells: Mapping[str, Cell], heads: str, run_all: Any
+    config: DFIVDsprites, scale: Scale, cells: Mapping[str, Cell], heads: str | None, score: str, run_all: Any
 ) -> dict[str, dict[str, Any]]:
-    """Choose and report every cell for one kind of heads."""
+    """Choose every cell by the figure ``score`` and report it, deep ones for one kind of heads."""
+    what = "baselines" if heads is None else f"{heads} heads"
 
     def candidate(name: str, options: Any, iterations: int) -> Trial:
         return _trial(config, scale, cells[name], options, SELECTION_SEED, until=iterations)
 
     def scored(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
-        results = run_all(trials, f"{label}, {heads} heads")
-        return [one if "diverged" in one else {**one, "best_validation_mse": _score(one, heads)} for one in results]
+        results = run_all(trials, f"{label}, {what}")
+        return [
+            one if "diverged" in one else {"best_validation_mse": settled(one.get("curve", one)[score])}
+            for one in results
+        ]
 
     tried = {name: _candidates(method) for name, (method, _) in cells.items()}
-    chosen, log = select(tried, scale.rungs, candidate, scored)
+    rungs = scale.rungs if heads else (Rung(0, 1),)  # a baseline trains once
+    chosen, log = select(tried, rungs, candidate, scored)
     reported = [name for name, (method, _) in cells.items() if chosen[name] or method == "constant"]
     trials = [_trial(config, scale, cells[name], chosen[name], seed) for name in reported for seed in scale.seeds]
-    results = iter(run_all(trials, f"report, {heads} heads"))
+    results = iter(run_all(trials, f"report, {what}"))
     figures = {}
     for name, (method, size) in cells.items():
         runs = [{"seed": seed, **next(results)} for seed in scale.seeds] if name in reported else []
-        figures[name if size is None else f"{name}, {heads} heads"] = {
+        figures[name if heads is None else f"{name}, {heads} heads"] = {
             "method": method,
             "batch_size": size,
-            "heads": None if size is None else heads,
+            "heads": heads,
             "chosen": chosen[name],
             "at_edge": at_edge(chosen[name], tried[name]),
             "selection": log[name],
             "runs": runs,
         }
     return figures
-
-
-def _score(result: Mapping[str, Any], heads: str) -> float:
-    return settled(result["validation"] if "validation" in result else result["curve"][f"validation_{heads}"])
 
 
 def _candidates(method: str) -> Candidates:
@@ -228,10 +233,10 @@ def _cell(method: str, size: int | None) -> str:
 
 
 def _trial(config: DFIVDsprites, scale: Scale, cell: Cell, options: Any, seed: int, until: int | None = None) -> Trial:
-    """One training: of a candidate up to an iteration, or to report. Baselines have no rungs: they train once."""
-    method, size = cell
+    """One training: of a candidate up to an iteration, or to report. Both kinds of direct regression share theirs."""
+    method, size = cell[0].removesuffix("-truth"), cell[1]
     words = " ".join(f"{key}={value:g}" for key, value in options.items())
-    name = " ".join(filter(None, [_cell(*cell), words, f"{config.treatment_net} net seed {seed}"]))
+    name = " ".join(filter(None, [_cell(method, size), words, f"{config.treatment_net} net seed {seed}"]))
     settings = {
         "method": method,
         "batch_size": size,
@@ -283,13 +288,19 @@ def train_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
 def _train_baseline(
     settings: dict[str, Any], given: dict[str, Any], parts: dict[str, StructuralData]
 ) -> dict[str, Any]:
+    """Errors of a constant or of direct regression, the latter also on outcomes that it did not train on."""
     if settings["method"] == "constant":
         estimator = ConstantOutcome()
     else:
         net = heart_regression(settings["net"], seed=settings["seed"])
         estimator = DirectRegression(net, **settings["fit"], seed=settings["seed"], progress=False)
-    estimator.fit(**given)
-    return {name: [mean_square(estimator.predict(part.treatment), part)] for name, part in parts.items()}
+    count = round((1 - _HELD_OUT) * settings["samples"]) if settings["method"] == "direct" else settings["samples"]
+    estimator.fit(**{name: values[:count] for name, values in given.items()})
+    result = {name: [mean_square(estimator.predict(part.treatment), part)] for name, part in parts.items()}
+    if count < settings["samples"]:
+        error = np.asarray(estimator.predict(given["treatment"][count:])) - given["outcome"][count:]
+        result["held_out"] = [float(np.square(error).mean())]
+    return result
 
 
 def _train_deep(

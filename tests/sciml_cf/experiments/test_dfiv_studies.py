@@ -42,7 +42,10 @@ def hearts(tmp_path_factory):
         patch.setitem(dfiv_dsprites.FEW_ROWS, "ridge", 16)
         for name, (fixed, candidates) in dfiv_dsprites.METHODS.items():
             patch.setitem(dfiv_dsprites.METHODS, name, (fixed, some(candidates)))
-        patch.setitem(dfiv_dsprites.BASELINES, "direct", [{"learning_rate": 1e-3, "epochs": 1}])
+        for name in ("direct", "direct-truth"):
+            patch.setitem(
+                dfiv_dsprites.BASELINES, name, [{"learning_rate": rate, "epochs": 1} for rate in (1e-4, 1e-3)]
+            )
         parts = [part.take(slice(0, 12)) for part in dsprites_test()]
         patch.setattr(dfiv_dsprites, "dsprites_test", lambda archive: parts)
         words = ["run", "dfiv-dsprites", "--out", str(out), "--workers", "1"]
@@ -68,7 +71,7 @@ def test_hearts_hold_every_cell_and_both_kinds_of_heads(hearts):
     result = read_result(hearts / "results.json")
     deep = {"proximal batch 16", "proximal batch 40", "ridge batch 16"}
     expected = {f"{name}, {heads} heads" for name in deep for heads in ("current", "refit")}
-    assert set(result["figures"]) == expected | {"constant", "direct"}
+    assert set(result["figures"]) == expected | {"constant", "direct", "direct-truth"}
     assert result["command"].startswith("sciml-cf run dfiv-dsprites --workers 1 --out ")
     cell = result["figures"]["proximal batch 40, refit heads"]
     assert [run["seed"] for run in cell["runs"]] == [1, 2] and cell["chosen"]
@@ -86,6 +89,14 @@ def test_hearts_candidates_are_chosen_by_their_own_kind_of_heads(hearts):
         name = f"ridge batch 16 {words} small net seed 0 iteration 2.json"
         curve = json.loads((hearts / "trials" / name).read_text())["result"]["curve"]
         assert best["best_validation_mse"] == curve[f"validation_{heads}"][0]
+
+
+def test_direct_regression_is_chosen_on_held_out_outcomes_and_on_the_truth(hearts):
+    figures = read_result(hearts / "results.json")["figures"]
+    stored = [json.loads(path.read_text()) for path in (hearts / "trials").glob("direct * seed 0.json")]
+    for name, key in (("direct", "held_out"), ("direct-truth", "validation")):
+        best = min(stored, key=lambda one: one["result"][key][0])
+        assert len(stored) == 2 and figures[name]["chosen"] == best["settings"]["fit"]
 
 
 def test_hearts_page_says_what_the_file_holds(hearts):
