@@ -17,7 +17,13 @@ ARROWS = {
     "sciml_cf.metrics": set(),
     "sciml_cf.datasets": {"data_gen.formats", "data_gen.grid", "sciml_cf.errors"},
     "sciml_cf.adaptation": {"sciml_cf.errors", "sciml_cf.head"},
-    "sciml_cf.causal": {"data_gen.formats", "sciml_cf.checkpoints", "sciml_cf.errors", "sciml_cf.head"},
+    "sciml_cf.causal": {
+        "data_gen.formats",
+        "sciml_cf.batches",
+        "sciml_cf.checkpoints",
+        "sciml_cf.errors",
+        "sciml_cf.head",
+    },
     "sciml_cf.adapt_command": {
         "data_gen.flags",
         "data_gen.formats",
@@ -76,6 +82,8 @@ ARROWS = {
         "data_gen",
         "data_gen.formats",
         "data_gen.generate",
+        "sciml_cf.bench",
+        "sciml_cf.causal",
         "sciml_cf.datasets",
         "sciml_cf.errors",
         "sciml_cf.evaluate",

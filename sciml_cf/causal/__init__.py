@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sciml_cf.causal.archive import read_hearts
     from sciml_cf.causal.data import InstrumentalData, StructuralData
+    from sciml_cf.causal.deep import DeepFeatureIV
     from sciml_cf.causal.demand_design import demand, demand_structural, demand_test
     from sciml_cf.causal.direct import ConstantOutcome, DirectRegression
     from sciml_cf.causal.dsprites_design import dsprites, dsprites_structural, dsprites_test
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
     from sciml_cf.causal.kernel_iv import KernelIV
     from sciml_cf.causal.least_squares import TwoStageLeastSquares
     from sciml_cf.causal.sine_design import sine_structural, sine_test, sine_toy
+    from sciml_cf.causal.stage_rules import StageRules
 
 _HOMES = {
     "ConstantOutcome": "direct",
+    "DeepFeatureIV": "deep",
     "DirectRegression": "direct",
     "Estimator": "estimator",
     "InstrumentalData": "data",
     "KernelIV": "kernel_iv",
+    "StageRules": "stage_rules",
     "StructuralData": "data",
     "TwoStageLeastSquares": "least_squares",
     "demand": "demand_design",
@@ -41,10 +45,12 @@ _HOMES = {
 
 __all__ = [
     "ConstantOutcome",
+    "DeepFeatureIV",
     "DirectRegression",
     "Estimator",
     "InstrumentalData",
     "KernelIV",
+    "StageRules",
     "StructuralData",
     "TwoStageLeastSquares",
     "demand",

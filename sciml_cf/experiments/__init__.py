@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sciml_cf.experiments import burgers_fno
+from sciml_cf.experiments import burgers_fno, dfiv_demand, dfiv_dsprites
 
 __all__ = ["STUDIES", "Study"]
 
@@ -19,4 +19,8 @@ class Study:
     run: Callable[[Any], str]
 
 
-STUDIES: dict[str, Study] = {"burgers-fno": Study(burgers_fno.BurgersFNO, burgers_fno.run)}
+STUDIES: dict[str, Study] = {
+    "burgers-fno": Study(burgers_fno.BurgersFNO, burgers_fno.run),
+    "dfiv-dsprites": Study(dfiv_dsprites.DFIVDsprites, dfiv_dsprites.run),
+    "dfiv-demand": Study(dfiv_demand.DFIVDemand, dfiv_demand.run),
+}

@@ -81,6 +81,27 @@ class Moments:
             weight=total,
         )
 
+    @classmethod
+    def in_graph(cls, features: Tensor, targets: Tensor, weights: Tensor | None = None) -> Moments:
+        """Moments of one batch that stay in the graph, so that a head solved from them is differentiable.
+
+        For the few losses in which a head is no minimiser of what is differentiated, as in the second stage of
+        instrumental variables; where it is one, the gradient through the solve is zero and ``from_batch`` costs less.
+
+        Args:
+            features: (rows, F).
+            targets: (rows, C).
+            weights: (rows,), non-negative, or None.
+        Raises:
+            ValueError: shapes disagree, or there are no rows.
+        """
+        _check_rows(features, targets, weights)
+        phi, y = features.flatten(0, -2).to(torch.float64), targets.flatten(0, -2).to(torch.float64)
+        given = phi.new_ones(len(phi)) if weights is None else weights.detach().to(torch.float64).flatten()
+        total = given.sum()
+        share = (given / total)[:, None]
+        return cls(phi.T @ (share * phi), phi.T @ (share * y), (share * y.square()).sum(dim=0), total)
+
     @property
     def rows(self) -> tuple[Tensor, Tensor] | None:
         """Features (n, F) and targets (n, C) whose sums of products are the moments, if n < F and they are at hand."""

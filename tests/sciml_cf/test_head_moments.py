@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from sciml_cf.head import Moments
+from sciml_cf.head import Moments, ridge
 from tests.problems import regression
 
 
@@ -53,6 +53,15 @@ def test_float32_features_are_multiplied_in_float64():
 def test_moments_carry_no_graph():
     phi, y = regression()
     assert not Moments.from_batch(phi.requires_grad_(), y).gram.requires_grad
+
+
+def test_moments_in_the_graph_are_the_same_and_let_gradients_through():
+    phi, y = regression()
+    weights = torch.rand(200, dtype=torch.float64)
+    assert_same(Moments.in_graph(phi, y), Moments.from_batch(phi, y), 1e-12)
+    assert_same(Moments.in_graph(phi, y, weights), Moments.from_batch(phi, y, weights), 1e-12)
+    few = phi[:4].clone().requires_grad_(), y[:4].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda *rows: ridge(Moments.in_graph(*rows), strength=0.1), few)
 
 
 @pytest.mark.parametrize(

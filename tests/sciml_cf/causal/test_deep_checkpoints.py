@@ -1,0 +1,98 @@
+"""Checkpoints: the same bits after a stop, and files that cannot be used told in one line."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sciml_cf.causal import DeepFeatureIV, StageRules
+from sciml_cf.errors import CheckpointError
+from tests.sciml_cf.causal.problems import mlp, sine
+
+DATA = sine(300)
+GRID = np.linspace(-3, 3, 50)
+
+
+class Stopped(Exception):
+    pass
+
+
+def deep(out, iterations=10, **changes):
+    treatment = nn.Sequential(mlp(seed=1), nn.BatchNorm1d(16))
+    instrument = nn.Sequential(mlp(seed=2), nn.Dropout(0.2))
+    given = {"progress": False, "batch_size": 32, "updates": (3, 1), "save_every": 4, "optimizer": "adam", **changes}
+    return DeepFeatureIV(treatment, instrument, iterations=iterations, out=out, **given)
+
+
+def stop_at(iteration):
+    def measure(estimator, now):
+        if now == iteration:
+            raise Stopped
+        return {}
+
+    return measure
+
+
+@pytest.mark.parametrize("rule", ["proximal", "ridge", "kalman"])
+def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, rule):
+    whole = deep(tmp_path / "whole", rule=rule).fit(**DATA)
+    with pytest.raises(Stopped):
+        deep(tmp_path / "parts", rule=rule, measure=stop_at(7)).fit(**DATA)
+    parts = deep(tmp_path / "parts", rule=rule, resume=True).fit(**DATA)
+    np.testing.assert_array_equal(parts.predict(GRID), whole.predict(GRID))
+    np.testing.assert_array_equal(parts.predict(GRID, heads="refit"), whole.predict(GRID, heads="refit"))
+    for one, other in zip(parts.history_, whole.history_, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_more_iterations_go_on_and_fewer_are_refused(tmp_path):
+    deep(tmp_path / "run", 6).fit(**DATA)
+    longer = deep(tmp_path / "run", 10, resume=True).fit(**DATA)
+    np.testing.assert_array_equal(longer.predict(GRID), deep(None).fit(**DATA).predict(GRID))
+    with pytest.raises(CheckpointError, match="`iterations` must be at least 10, where .* stopped; got 6"):
+        deep(tmp_path / "run", 6, resume=True).fit(**DATA)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
+    whole = deep(tmp_path / "run").fit(**DATA)
+    path = tmp_path / "run" / "last.pt"
+    path.write_bytes(path.read_bytes()[:-500])
+    again = deep(tmp_path / "run", resume=True).fit(**DATA)
+    np.testing.assert_array_equal(again.predict(GRID), whole.predict(GRID))
+
+
+def test_a_fitted_estimator_is_loaded_without_its_data_and_without_code(tmp_path):
+    data = {**DATA, "outcome": np.column_stack([DATA["outcome"], DATA["treatment"] * 3 + 100])}
+    fitted = deep(tmp_path / "run", heads="refit").fit(**data)
+    loaded = deep(None, heads="refit").load(tmp_path / "run")
+    np.testing.assert_array_equal(loaded.predict(GRID), fitted.predict(GRID))
+    np.testing.assert_array_equal(loaded.predict(GRID, heads="current"), fitted.predict(GRID, heads="current"))
+    assert loaded.history_ == fitted.history_
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["iteration"] == 10
+    other = DeepFeatureIV(mlp(features=3), mlp())
+    with pytest.raises(CheckpointError, match="DeepFeatureIV.load: `folder` must hold a checkpoint of these nets"):
+        other.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "data", "words"),
+    [
+        ({"learning_rate": 0.02}, DATA, "differs in learning_rate"),
+        ({"rule": StageRules.proximal(0.3)}, DATA, "differs in rules"),
+        ({}, sine(300, seed=1), "differs in the data"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, changes, data, words):
+    deep(tmp_path / "run", 4).fit(**DATA)
+    with pytest.raises(CheckpointError, match=words):
+        deep(tmp_path / "run", **changes, resume=True).fit(**data)
+
+
+def test_folders_that_cannot_be_used_are_told(tmp_path):
+    deep(tmp_path / "run", 4).fit(**DATA)
+    with pytest.raises(FileExistsError, match="`out` must be without a checkpoint; got .* Use resume=True"):
+        deep(tmp_path / "run").fit(**DATA)
+    with pytest.raises(FileNotFoundError, match="`out` must be a folder, or a new one in a folder; got"):
+        deep(tmp_path / "no" / "run").fit(**DATA)
+    with pytest.raises(CheckpointError, match="last.pt"):
+        deep(None).load(tmp_path)
