@@ -125,6 +125,32 @@ class Moments:
             weight=weight,
         )
 
+    def around(self, head: Tensor, *, step: float, curvature: float | Tensor) -> Moments:
+        """Moments of the same rows for targets that start from a head's own outputs, times a curvature.
+
+            k mean |V^T phi - (W^T phi + t y)|^2        t: step, k: curvature
+
+        is what a rule then minimises over V: the quadratic that stands for a loss near W, y being minus its gradient by
+        the outputs. What W foretells is taken from the moments themselves, so that it cancels in the solve up to
+        rounding in float64, whatever the precision of the features.
+
+        Args:
+            head: W (F, C) float64.
+            step, curvature: t and k > 0.
+        """
+        foretold = self.gram @ head
+        targets = (head * (foretold + 2 * step * self.cross)).sum(dim=0) + step**2 * self.target_square
+        return Moments(
+            gram=curvature * self.gram,
+            cross=curvature * (foretold + step * self.cross),
+            target_square=(curvature * targets).clamp(min=0),
+            weight=self.weight,
+        )
+
+    def weighing(self, weight: Tensor) -> Moments:
+        """The same means, counted as another sum of row weights."""
+        return Moments(self.gram, self.cross, self.target_square, weight)
+
     def all_reduce(self) -> Moments:
         """Moments of the rows of all processes, the same to the bit on each; itself when there is one process."""
         if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
@@ -174,6 +200,14 @@ class _FewRows(Moments):
         total = given.sum()
         root = (given / total).sqrt()[:, None]
         return cls(root * phi, root * targets.flatten(0, -2).to(torch.float64), total)
+
+    def around(self, head: Tensor, *, step: float, curvature: float | Tensor) -> Moments:
+        features, targets = self.rows
+        root = curvature**0.5
+        return _FewRows(root * features, root * (features @ head + step * targets), self.weight)
+
+    def weighing(self, weight: Tensor) -> Moments:
+        return _FewRows(*self.rows, weight)
 
     @cached_property
     def gram(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
