@@ -18,6 +18,7 @@ OBJECTIVES = {
     "bound": CrossEntropy(0.1, (1.0, 2.0, 0.5)),
     "iterations": CrossEntropy(iterations=3),
     "per-class": CrossEntropy(curvature="per-class", iterations=2),
+    "overshooting": CrossEntropy(curvature="per-class", iterations=3),  # whose steps have to be halved
 }
 
 
@@ -25,10 +26,11 @@ def steps(objective, rank: int, world: int) -> dict[str, list]:
     """Five steps on the rows ``rank::world``; losses averaged over processes, and the head after each."""
     generator = torch.Generator().manual_seed(0)
     model = mlp(4, 6, 3)
-    loss_of = ClosedFormLoss(model[-1], Proximal(1e-3), objective=objective)
+    strength = 1e-9 if objective is OBJECTIVES["overshooting"] else 1e-3
+    loss_of = ClosedFormLoss(model[-1], Proximal(strength), objective=objective)
     heads, losses = [], []
     for _ in range(5):
-        x = torch.randn(40, 4, dtype=torch.float64, generator=generator)
+        x = 3 * torch.randn(40, 4, dtype=torch.float64, generator=generator)
         labels = torch.randint(3, (40,), generator=generator)
         weights = torch.rand(40, dtype=torch.float64, generator=generator)
         loss = loss_of(model(x[rank::world]), labels[rank::world], weights[rank::world]).detach()

@@ -301,6 +301,11 @@ def test_a_class_weight_counts_the_rows_of_its_class_so_often(make):
     for loss_of, layer, rows in ((one, weighted, slice(None)), (two, doubled, repeated)):
         layer.eval()
         torch.testing.assert_close(loss_of(layer(phi[rows]), labels[rows]), one(weighted.eval()(phi), labels))
+    sample_weights = torch.rand(30, dtype=torch.float64)
+    both = one(weighted(phi), labels, sample_weights)
+    plain = ClosedFormLoss(weighted, rule, initial="keep", objective=make())
+    own = sample_weights * torch.tensor([1.0, 2.0, 1.0]).double()[labels]
+    torch.testing.assert_close(both, plain(weighted(phi), labels, own), rtol=1e-12, atol=0)
     if make is CrossEntropy:
         theirs = cross_entropy(weighted(phi), labels, torch.tensor([1.0, 2.0, 1.0]).double())
         torch.testing.assert_close(one(weighted(phi), labels), theirs)
@@ -451,7 +456,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "out.json").read_text())
-    assert len(found) == 4
+    assert len(found) == 5
     for shared, alone in found.values():
         np.testing.assert_allclose(shared["heads"], alone["heads"], rtol=1e-9, atol=1e-11)
         np.testing.assert_allclose(shared["losses"], alone["losses"], rtol=1e-10)
