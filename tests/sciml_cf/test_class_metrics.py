@@ -59,8 +59,8 @@ def test_outputs_of_nan_are_wrong_and_of_equal_ones_the_first_is_taken():
 
 
 def test_reliability_counts_by_hand():
-    top = torch.tensor([0.5, 0.55, 0.6, 0.85, 1.0, 1.0])
-    probabilities = torch.stack([top, 1 - top], 1).double()
+    top = torch.tensor([0.5, 0.55, 0.6, 0.85, 1.0, 1.0], dtype=torch.float64)
+    probabilities = torch.stack([top, 1 - top], 1)
     labels = torch.tensor([0, 0, 1, 0, 0, 1])
     found = reliability(probabilities, labels, bins=10)  # 0.5 belongs to (0.4, 0.5]
     assert found.count.tolist() == [0, 0, 0, 0, 1, 2, 0, 0, 1, 2]
