@@ -21,8 +21,10 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 if TYPE_CHECKING:
     from sciml_cf.adaptation import Adaptation, adapt, adapted_posterior
+    from sciml_cf.classification import classification_loss
     from sciml_cf.datasets import FieldDataset, split_indices
     from sciml_cf.errors import CheckpointError, HeadWarning, NotPositiveDefinite, TrainingDiverged
+    from sciml_cf.estimators import ClosedFormClassifier, ClosedFormRegressor
     from sciml_cf.evaluate import evaluate_transfer
     from sciml_cf.fit_config import FitConfig
     from sciml_cf.head import (
@@ -62,9 +64,12 @@ _HOMES = {
     "Automatic": "head",
     "Adaptation": "adaptation",
     "CheckpointError": "errors",
+    "ClosedFormClassifier": "estimators",
     "ClosedFormHead": "head",
     "ClosedFormLoss": "head",
     "ClosedFormLosses": "head",
+    "ClosedFormRegressor": "estimators",
+    "classification_loss": "classification",
     "HeadWarning": "errors",
     "ConvConfig": "models",
     "CrossEntropy": "head",
@@ -117,9 +122,11 @@ __all__ = [
     "Adaptation",
     "Automatic",
     "CheckpointError",
+    "ClosedFormClassifier",
     "ClosedFormHead",
     "ClosedFormLoss",
     "ClosedFormLosses",
+    "ClosedFormRegressor",
     "ConvConfig",
     "CrossEntropy",
     "Every",
@@ -149,6 +156,7 @@ __all__ = [
     "WarmUp",
     "adapt",
     "adapted_posterior",
+    "classification_loss",
     "compare_runs",
     "evaluate_rollout",
     "evaluate_transfer",

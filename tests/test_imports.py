@@ -16,6 +16,8 @@ ARROWS = {
     "sciml_cf.adapters": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.metrics": set(),
     "sciml_cf.class_metrics": {"sciml_cf.errors"},
+    "sciml_cf.classification": {"sciml_cf.errors", "sciml_cf.head"},
+    "sciml_cf.estimators": {"sciml_cf.classification", "sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.datasets": {"data_gen.formats", "data_gen.grid", "sciml_cf.errors"},
     "sciml_cf.adaptation": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.adapt_command": {
@@ -134,6 +136,7 @@ CONFINED = {
     "distributed": ("data_gen/dask_executor.py",),
     "matplotlib": ("sciml_cf/report/", "data_gen/plot.py"),
     "lightning_fabric": ("sciml_cf/processes.py",),
+    "sklearn": ("sciml_cf/estimators.py",),
     "tensorboard": ("sciml_cf/scalars.py",),
     "lightning": ("sciml_cf/adapters/lightning.py",),
     "tyro": (
