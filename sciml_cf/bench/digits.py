@@ -161,7 +161,7 @@ class _Grid:
         def trial(cell: str, candidate: Mapping[str, Any], iterations: int) -> Trial:
             own = {**common[cell], **candidate, "part": "validation", "seed": _SELECTION_SEED, "every": 10**6}
             words = " ".join(f"{key}={value:g}" for key, value in candidate.items())
-            return Trial(f"{label} {cell} {words} its={iterations}", {**own, "iterations": iterations})
+            return Trial(_file_name(f"{label} {cell} {words} its={iterations}"), {**own, "iterations": iterations})
 
         last = max(one["iterations"] for one in common.values())
         rungs = (Rung(first, 4), Rung(last, 1))
@@ -176,7 +176,7 @@ class _Grid:
         seeds = list(seeds)
         trials = [
             Trial(
-                f"{label} {cell} report seed {seed}",
+                _file_name(f"{label} {cell} report seed {seed}"),
                 {**common[cell], **_settings(found), "part": "test", "every": 5, "seed": seed, **further},
             )
             for cell, found in chosen.items()
@@ -184,6 +184,10 @@ class _Grid:
         ]
         results = iter(self.run(trials, f"{label}, report"))
         return {cell: [{"seed": seed, **_tell(next(results))} for seed in seeds] for cell in chosen}
+
+
+def _file_name(words: str) -> str:
+    return words.replace(",", "")
 
 
 def _settings(found: Mapping[str, Any]) -> dict[str, Any]:
