@@ -29,14 +29,22 @@ class Task:
         return nn.Sequential(*layers, nn.Linear(widths[-1], self.classes))
 
 
+# Synthetic tasks by name: classes, samples of each, and widths of the perceptron, the last one the features.
+SYNTHETIC: dict[str, tuple[int, int, tuple[int, ...]]] = {
+    "100 classes 64 features": (100, 120, (128, 64)),
+    "100 classes 256 features": (100, 120, (128, 256)),
+    "1000 classes 128 features": (1000, 40, (256, 128)),
+}
+
+
 @lru_cache(maxsize=4)
 def load_task(name: str) -> Task:
-    """digits: 1797 images of 8 x 8 points in ten classes; "N classes": see ``synthetic``."""
+    """digits: 1797 images of 8 x 8 points in ten classes; others: see ``SYNTHETIC`` and ``synthetic``."""
     if name == "digits":
         return digits()
-    check_choice("bench digits", "task", name, ("digits", "100 classes", "1000 classes"))
-    classes = int(name.split()[0])
-    return synthetic(classes, samples=120 if classes <= 100 else 40, hidden=(128, 64) if classes <= 100 else (256, 128))
+    check_choice("bench digits", "task", name, ("digits", *SYNTHETIC))
+    classes, samples, hidden = SYNTHETIC[name]
+    return synthetic(classes, samples=samples, hidden=hidden)
 
 
 def digits() -> Task:
@@ -52,7 +60,7 @@ def digits() -> Task:
     return Task(_split(x, y, 300, 400), 10, (128, 64))
 
 
-def synthetic(classes: int, *, samples: int, hidden: tuple[int, ...], noise: float = 0.45) -> Task:
+def synthetic(classes: int, *, samples: int, hidden: tuple[int, ...], noise: float = 0.6) -> Task:
     """Overlapping clouds around points of a space of 12 dimensions, seen through a random nonlinear map in 64.
 
         x = A tanh(B (u_c + noise e)) + 0.05 e',      u_c, e, e' standard normal

@@ -36,6 +36,7 @@ ARMS: dict[str, tuple[str, int, dict[str, Any]]] = {
 }
 _STRENGTHS = {"kalman": (1e-4, 1e-3, 1e-2)}  # others: _STRENGTH_GRID
 _STRENGTH_GRID = (1e-3, 1e-2, 1e-1)
+_STRONGER = (1e-2, 1e-1, 1.0)  # of batches with as few rows a class as those of many classes have
 # Twelve candidates each: of the rate alone, or four rates by three strengths over the same range.
 _RATES = {
     "sgd": tuple(float(f"{rate:.2g}") for rate in np.geomspace(1e-2, 3, 12)),
@@ -83,7 +84,12 @@ PRESETS = {
         seeds=(1, 2, 3),
         gap_seeds=(1, 2, 3, 4, 5),
         batch_sizes=(32, 128, 1024),
-        tasks=(("digits", 128, 200), ("100 classes", 256, 300), ("1000 classes", 512, 300)),
+        tasks=(
+            ("digits", 128, 200),
+            ("100 classes 64 features", 256, 200),
+            ("100 classes 256 features", 256, 200),
+            ("1000 classes 128 features", 512, 200),
+        ),
         rounds=40,
     ),
     "small": Scale(seeds=(1, 2), gap_seeds=(1, 2), batch_sizes=(128,), tasks=(("digits", 128, 50),), rounds=5),
@@ -204,11 +210,11 @@ def _common(task: str, arm: str, optimizer: str, batch_size: int, iterations: in
     return {**settings, "batch_size": batch_size, "iterations": iterations}
 
 
-def candidates(arm: str, optimizer: str) -> list[dict[str, float]]:
+def candidates(arm: str, optimizer: str, strengths: tuple[float, ...] = _STRENGTH_GRID) -> list[dict[str, float]]:
     """Twelve settings to choose from."""
     if arm in ("l2", "cross-entropy"):
         return [{"learning_rate": rate} for rate in _RATES[optimizer]]
-    strengths = _STRENGTHS.get(arm, _STRENGTH_GRID)
+    strengths = _STRENGTHS.get(arm, strengths)
     return [{"learning_rate": rate, "strength": s} for rate in _FEW_RATES[optimizer] for s in strengths]
 
 
@@ -221,7 +227,7 @@ def _choices(scale: Scale, grid: _Grid) -> tuple[dict[str, dict[str, Any]], dict
         for optimizer in ("sgd", "adam")
         for arm in arms
     }
-    cells = {cell: candidates(*cell.rsplit(", ", 2)[:2]) for cell in common}
+    cells = {cell: candidates(one["arm"], one["optimizer"]) for cell, one in _names(common).items()}
     return common, grid.choose(cells, common, first=50, label="digits")
 
 
@@ -235,6 +241,10 @@ def accuracies(scale: Scale, grid: _Grid) -> dict[str, Any]:
 def _named(cell: str) -> dict[str, Any]:
     arm, optimizer, size = cell.rsplit(", ", 2)
     return {"arm": arm, "optimizer": optimizer, "batch_size": int(size)}
+
+
+def _names(cells: Iterable[str]) -> dict[str, dict[str, Any]]:
+    return {cell: _named(cell) for cell in cells}
 
 
 def stability(scale: Scale, grid: _Grid) -> dict[str, Any]:
@@ -309,14 +319,16 @@ def gap(scale: Scale, grid: _Grid) -> dict[str, Any]:
             for arm in arms
             for opt in ("sgd", "adam")
         }
-        cells = {cell: candidates(*cell.rsplit(", ", 2)[:2]) for cell in common}
+        strengths = _STRENGTH_GRID if task == "digits" else _STRONGER
+        cells = {cell: candidates(one["arm"], one["optimizer"], strengths) for cell, one in _names(common).items()}
         chosen = grid.choose(cells, common, first=50, label=task)
-        own = grid.report(chosen, common, scale.gap_seeds, task)
+        seeds = scale.gap_seeds[: 3 if task.startswith("1000") else None]
+        own = grid.report(chosen, common, seeds, task)
         theirs = {
             cell: {"learning_rate": chosen[f"cross-entropy, {cell.rsplit(', ', 2)[1]}, {size}"]["learning_rate"]}
             for cell in common
         }
-        lent = grid.report(theirs, common, scale.gap_seeds, f"{task} lent")
+        lent = grid.report(theirs, common, seeds, f"{task} lent")
         for cell in common:
             found[f"{task}, {cell}"] = {
                 "task": task, **_named(cell), "chosen": chosen[cell],

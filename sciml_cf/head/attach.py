@@ -18,6 +18,7 @@ from sciml_cf.head.layout import (
     check_layer,
     describe,
     features_last,
+    holds_head,
     num_inputs,
     num_outputs,
     read_head,
@@ -177,18 +178,22 @@ class ClosedFormHead(nn.Module):
 
         Returns, Raises: as ``update``.
         """
-        start = self._present()
-        for _ in range(self.objective.iterations):
-            before = self._present()["head"]
-            found = self.moments(rows)
-            each = tuple(m.all_reduce() for m in (found if isinstance(found, tuple) else (found,)))
+        self._check_free()
+        start = state = self._present()
+        constant, objective = self.layer.bias is not None, self.objective
+        for _ in range(objective.iterations):
+            before = state["head"]
+            with exactly(rows.features.device):
+                found = objective.moments(rows, before, constant=constant)
+            each = tuple(one.all_reduce() for one in found) if isinstance(found, tuple) else (found.all_reduce(),)
             self.solve(each if isinstance(found, tuple) else each[0], weighted=rows.weights is not None, start=start)
-            if self.objective.guarded:
-                after = self.state()
+            state = self.state()
+            if objective.guarded:
                 with exactly(rows.features.device):
-                    heads = start["head"], before, after["head"]
-                    head = no_worse(self.objective, rows, heads, strength=cast(Any, self.rule).strength)
-                self.restore({**after, "head": head})
+                    heads = start["head"], before, state["head"]
+                    head = no_worse(objective, rows, heads, strength=cast(Any, self.rule).strength)
+                state = {**state, "head": head}
+                self.restore(state)
         return each[0]
 
     def solve(
@@ -268,8 +273,7 @@ class ClosedFormHead(nn.Module):
     def moments(self, rows: Rows) -> Moments | tuple[Moments, ...]:
         """Moments of what ``take`` returned, the constant feature of a bias included; of weight 0 without rows."""
         with exactly(rows.features.device):
-            head = self._present()["head"] if not self.objective.quadratic else self.state()["head"]
-            return self.objective.moments(rows, head, constant=self.layer.bias is not None)
+            return self.objective.moments(rows, self._present()["head"], constant=self.layer.bias is not None)
 
     def passes_over(self) -> bool:
         """Whether the rule looks past this step: then its state moves on, and the head stays without any moments."""
@@ -326,16 +330,13 @@ class ClosedFormHead(nn.Module):
 
     def state(self) -> State:
         """The rule's state: named float64 tensors, among them ``head`` (F, C)."""
-        return {
-            name.removeprefix(_STATE_PREFIX): value
-            for name, value in self.named_buffers(recurse=False)
-            if name.startswith(_STATE_PREFIX)
-        }
+        own, length = self._buffers, len(_STATE_PREFIX)
+        return {name[length:]: cast(Tensor, own[name]) for name in own if name.startswith(_STATE_PREFIX)}
 
     def restore(self, state: State) -> None:
         """Go back to a state taken earlier with ``state()``, and put its head into the layer."""
         for name, value in state.items():
-            setattr(self, _STATE_PREFIX + name, value)
+            self._buffers[_STATE_PREFIX + name] = value
         write_head(self.layer, state["head"])
 
     def detach(self) -> None:
@@ -383,6 +384,8 @@ class ClosedFormHead(nn.Module):
     def _present(self) -> State:
         """The rule's state. Weights that someone loaded into the layer win over the remembered head."""
         state = self.state()
+        if state["head"].device.type == "cpu" and holds_head(self.layer, state["head"]):
+            return state
         present = read_head(self.layer)
         same = state["head"].to(self.layer.weight.dtype).to(torch.float64) == present  # these keep float64 digits
         return {**state, "head": torch.where(same, state["head"], present)}

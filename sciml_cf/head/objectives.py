@@ -126,6 +126,9 @@ class OneHot(_Classes):
     def errors(self, output: Tensor, targets: Tensor) -> Tensor:
         return (output - smoothed(targets, self.smoothing)).square().sum(dim=-1)
 
+    def mean(self, output: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.mse_loss(output, smoothed(targets, self.smoothing)) * output.shape[-1]
+
 
 @dataclass(frozen=True)
 class CrossEntropy(_Classes):
