@@ -321,14 +321,14 @@ def gap(scale: Scale, grid: _Grid) -> dict[str, Any]:
         }
         strengths = _STRENGTH_GRID if task == "digits" else _STRONGER
         cells = {cell: candidates(one["arm"], one["optimizer"], strengths) for cell, one in _names(common).items()}
-        chosen = grid.choose(cells, common, first=50, label=task)
+        chosen = grid.choose(cells, common, first=50, label=f"gap {task}")
         seeds = scale.gap_seeds[: 3 if task.startswith("1000") else None]
-        own = grid.report(chosen, common, seeds, task)
+        own = grid.report(chosen, common, seeds, f"gap {task}")
         theirs = {
             cell: {"learning_rate": chosen[f"cross-entropy, {cell.rsplit(', ', 2)[1]}, {size}"]["learning_rate"]}
             for cell in common
         }
-        lent = grid.report(theirs, common, seeds, f"{task} lent")
+        lent = grid.report(theirs, common, seeds, f"gap {task} lent")
         for cell in common:
             found[f"{task}, {cell}"] = {
                 "task": task, **_named(cell), "chosen": chosen[cell],
