@@ -3,10 +3,12 @@
 from sciml_cf.head.attach import ClosedFormHead
 from sciml_cf.head.diagnostics import Diagnostics, Steps, diagnose
 from sciml_cf.head.initial import Initial
+from sciml_cf.head.labels import one_hot_targets
 from sciml_cf.head.layout import find_head
 from sciml_cf.head.loss import ClosedFormLoss
 from sciml_cf.head.many import ClosedFormLosses
 from sciml_cf.head.moments import Moments
+from sciml_cf.head.objectives import CrossEntropy, Hybrid, Objective, OneHot, SquaredError
 from sciml_cf.head.rules import (
     Automatic,
     Every,
@@ -29,24 +31,30 @@ __all__ = [
     "ClosedFormHead",
     "ClosedFormLoss",
     "ClosedFormLosses",
+    "CrossEntropy",
     "Diagnostics",
     "Every",
+    "Hybrid",
     "Initial",
     "Kalman",
     "Moments",
     "MovingAverage",
+    "Objective",
+    "OneHot",
     "PerFeature",
     "Proximal",
     "RandomWalk",
     "Ridge",
     "Rule",
     "SampledGCV",
+    "SquaredError",
     "Steps",
     "Streaming",
     "WarmUp",
     "check_solved",
     "diagnose",
     "find_head",
+    "one_hot_targets",
     "proximal",
     "ridge",
     "strength_from_paper",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from sciml_cf.head.layout import (
     check_layer,
     describe,
     features_last,
+    holds_head,
     num_inputs,
     num_outputs,
     read_head,
@@ -28,6 +29,7 @@ from sciml_cf.head.layout import (
     write_head,
 )
 from sciml_cf.head.moments import Moments
+from sciml_cf.head.objectives import Objective, SquaredError, no_worse
 from sciml_cf.head.rows import Rows
 from sciml_cf.head.rules import Rule, State
 from sciml_cf.head.rules.rule import check_bias
@@ -68,9 +70,11 @@ class ClosedFormHead(nn.Module):
         penalise_bias: True pulls the bias like the other weights. False leaves it free: it is eliminated exactly by
             centring, ``b = mean(y) - W^T mean(phi)``, for rules that use the moments of one batch.
         name: what error messages call the layer, for instance "decoder.readout".
+        objective: what the head is solved for: SquaredError() by default, or OneHot(), CrossEntropy() or Hybrid() for
+            class labels as targets.
     Raises:
         TypeError, ValueError: the layer is not linear at each grid point, or its weight is not a plain parameter;
-            `initial` is unknown.
+            `initial` is unknown; the objective does not go with the layer or the rule.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithms 1 and 2.
     """
 
@@ -82,6 +86,7 @@ class ClosedFormHead(nn.Module):
         initial: Initial = "zeros",
         penalise_bias: bool = True,
         name: str | None = None,
+        objective: Objective | None = None,
     ) -> None:
         super().__init__()
         check_layer(layer)
@@ -89,6 +94,8 @@ class ClosedFormHead(nn.Module):
         if not isinstance(rule, Rule):
             raise TypeError(f"ClosedFormHead: `rule` must be a Rule such as Proximal(strength=1e-2); got {rule!r}.")
         check_bias(rule, penalise_bias=penalise_bias or layer.bias is None)
+        self.objective = SquaredError() if objective is None else objective
+        self.objective.check(layer, rule)
         # Not a submodule: the layer belongs to the model, and must not appear in this module's state_dict.
         object.__setattr__(self, "layer", layer)
         self.layer: Layer
@@ -135,6 +142,8 @@ class ClosedFormHead(nn.Module):
                 is changed after the layer.
             NotPositiveDefinite: the system could not be solved; the layer keeps its weights.
         """
+        if targets is not None and self._pending is None:
+            return self.solve_rows(self.take(targets, prediction=prediction, weights=weights))
         if targets is not None:
             self.accumulate(targets, prediction=prediction, weights=weights)
         if self._pending is None:
@@ -146,20 +155,57 @@ class ClosedFormHead(nn.Module):
         return moments
 
     def accumulate(self, targets: Tensor, *, prediction: Tensor | None = None, weights: Tensor | None = None) -> None:
-        """Add a forward pass to the moments that the next ``update()`` solves on; the head stays as it is."""
-        moments = self.moments(self.take(targets, prediction=prediction, weights=weights))
-        self._weighted = self._weighted or weights is not None
+        """Add a forward pass to the moments that the next ``update()`` solves on; the head stays as it is.
+
+        Raises:
+            ValueError: as ``update``; or the objective needs the rows of the whole batch at once.
+        """
+        if self.objective.guarded or self.objective.iterations > 1:
+            raise ValueError(
+                "ClosedFormHead.accumulate: `objective` must need one solve on moments; got "
+                f"{self.objective}. Use iterations=1 and curvature='bound', or one update a batch."
+            )
+        rows = self.take(targets, prediction=prediction, weights=weights)
+        moments = cast(Moments, self.moments(rows))
+        self._weighted = self._weighted or rows.weights is not None
         if self._pending is None or (self._weighted and float(self._pending.weight) == 0.0):
             self._pending = moments
         elif not self._weighted or float(moments.weight) > 0.0:
             self._pending = self._pending + moments
 
-    def solve(self, moments: Moments, *, weighted: bool = False) -> None:
+    def solve_rows(self, rows: Rows) -> Moments:
+        """Update the head on what ``take`` returned, linearised anew as often as the objective wants.
+
+        Returns, Raises: as ``update``.
+        """
+        self._check_free()
+        start = state = self._present()
+        constant, objective = self.layer.bias is not None, self.objective
+        for _ in range(objective.iterations):
+            before = state["head"]
+            with exactly(rows.features.device):
+                found = objective.moments(rows, before, constant=constant)
+            each = tuple(one.all_reduce() for one in found) if isinstance(found, tuple) else (found.all_reduce(),)
+            self.solve(each if isinstance(found, tuple) else each[0], weighted=rows.weights is not None, start=start)
+            state = self.state()
+            if objective.guarded:
+                with exactly(rows.features.device):
+                    heads = start["head"], before, state["head"]
+                    head = no_worse(objective, rows, heads, strength=cast(Any, self.rule).strength)
+                state = {**state, "head": head}
+                self.restore(state)
+        return each[0]
+
+    def solve(
+        self, moments: Moments | tuple[Moments, ...], *, weighted: bool = False, start: State | None = None
+    ) -> None:
         """Update the head on moments from anywhere, and write it into the layer.
 
         Args:
-            moments: with as many features as the layer has inputs, and one for its bias, the last.
+            moments: with as many features as the layer has inputs, and one for its bias, the last; or one for each
+                output.
             weighted: whether the rows had weights, whose sum then must not be zero.
+            start: the state that the rule updates, by default the present one.
         Raises:
             RuntimeError: the head is frozen, or was replaced by another one.
             ValueError: the moments have weight zero.
@@ -168,33 +214,34 @@ class ClosedFormHead(nn.Module):
             HeadWarning: the last solves show a fault, see docs/diagnostics.md; each is told once.
         """
         self._check_free()
-        if weighted and float(moments.weight) == 0.0:
+        one = moments[0] if isinstance(moments, tuple) else moments
+        if weighted and float(one.weight) == 0.0:
             raise ValueError("ClosedFormHead: `weights` must not be zero everywhere; got no row to solve on.")
-        with exactly(moments.weight.device):
-            state = self.state()
-            # Weights that someone loaded into the layer win over the remembered head; equal ones keep float64 digits.
-            present = read_head(self.layer)
-            same = state["head"].to(self.layer.weight.dtype).to(torch.float64) == present
-            state["head"] = torch.where(same, state["head"], present)
+        with exactly(one.weight.device):
+            state = self._present() if start is None else start
             try:
                 state = self._next(state, moments, weighted)
             except NotPositiveDefinite as error:
-                raise NotPositiveDefinite(f"{error} {self._blame(moments)}") from error
+                raise NotPositiveDefinite(f"{error} {self._blame(one)}") from error
             narrow = self.layer.weight.dtype == torch.float16
             if narrow and not bool(torch.isfinite(state["head"].to(torch.float16)).all()):
                 raise NotPositiveDefinite(
                     f"ClosedFormHead: the head of layer {self._who()} must be finite in {self.layer.weight.dtype}; "
-                    f"got numbers up to {state['head'].abs().max():.1e}. {self._blame(moments)}"
+                    f"got numbers up to {state['head'].abs().max():.1e}. {self._blame(one)}"
                 )
             self.restore(state)
-            self._watch.judge()
+            if self.objective.quadratic:  # the figures are those of the loss
+                self._watch.judge()
 
     # What the layer saw.
 
     def take(self, targets: Tensor, *, prediction: Tensor | None = None, weights: Tensor | None = None) -> Rows:
         """The captured features, still in their graph, beside their targets and weights; clears the captures."""
         self._check_free()
-        if not self._captures.passes:
+        if self._captures.passes:
+            shaped_like = self._captures.passes[-1].output if prediction is None else prediction
+            targets = self.objective.expand(targets, shaped_like, self.layer)
+        else:
             raise RuntimeError(
                 f"ClosedFormHead: layer {self._who()} must have seen a forward pass in training mode since the last "
                 "update; got none. Call model.train() and run the model on this batch first; a head that was copied "
@@ -204,7 +251,7 @@ class ClosedFormHead(nn.Module):
         if len(used) == 1:  # views: copying the features of a convolution would cost as much as the rest of the loss
             views = [features_last(values, self.layer) for values in (used[0].features, aligned[0])]
             rows = Rows(views[0], views[1], None)
-            return rows if weights is None else self.weigh(rows, weights, used[0].output)
+            return self.objective.weigh(rows if weights is None else self.weigh(rows, weights, used[0].output))
         features = torch.cat([to_rows(capture.features, self.layer) for capture in used])
         rows = Rows(features, torch.cat([to_rows(part, self.layer) for part in aligned]), None)
         if weights is not None:
@@ -212,7 +259,7 @@ class ClosedFormHead(nn.Module):
                 "ClosedFormLoss: `weights` must belong to one pass through the layer; got a prediction made of "
                 f"{len(used)}. Call the loss on each, or run the model once on all inputs."
             )
-        return rows
+        return self.objective.weigh(rows)
 
     def prove(self, prediction: Tensor) -> None:
         """Check, once, that the prediction is the layer's output and nothing comes after it; keeps the captures.
@@ -223,10 +270,10 @@ class ClosedFormHead(nn.Module):
         if self._captures.passes and self._captures.arrangement is None:
             self._captures.match(prediction, prediction, self._who())
 
-    def moments(self, rows: Rows) -> Moments:
+    def moments(self, rows: Rows) -> Moments | tuple[Moments, ...]:
         """Moments of what ``take`` returned, the constant feature of a bias included; of weight 0 without rows."""
         with exactly(rows.features.device):
-            return rows.moments(constant=self.layer.bias is not None)
+            return self.objective.moments(rows, self._present()["head"], constant=self.layer.bias is not None)
 
     def passes_over(self) -> bool:
         """Whether the rule looks past this step: then its state moves on, and the head stays without any moments."""
@@ -283,16 +330,13 @@ class ClosedFormHead(nn.Module):
 
     def state(self) -> State:
         """The rule's state: named float64 tensors, among them ``head`` (F, C)."""
-        return {
-            name.removeprefix(_STATE_PREFIX): value
-            for name, value in self.named_buffers(recurse=False)
-            if name.startswith(_STATE_PREFIX)
-        }
+        own, length = self._buffers, len(_STATE_PREFIX)
+        return {name[length:]: cast(Tensor, own[name]) for name in own if name.startswith(_STATE_PREFIX)}
 
     def restore(self, state: State) -> None:
         """Go back to a state taken earlier with ``state()``, and put its head into the layer."""
         for name, value in state.items():
-            setattr(self, _STATE_PREFIX + name, value)
+            self._buffers[_STATE_PREFIX + name] = value
         write_head(self.layer, state["head"])
 
     def detach(self) -> None:
@@ -337,8 +381,22 @@ class ClosedFormHead(nn.Module):
         if (module.training or self._recording) and not self.frozen and not in_backward():
             self._captures.add(Capture(features, output))
 
-    def _next(self, state: State, moments: Moments, weighted: bool) -> State:
+    def _present(self) -> State:
+        """The rule's state. Weights that someone loaded into the layer win over the remembered head."""
+        state = self.state()
+        if state["head"].device.type == "cpu" and holds_head(self.layer, state["head"]):
+            return state
+        present = read_head(self.layer)
+        same = state["head"].to(self.layer.weight.dtype).to(torch.float64) == present  # these keep float64 digits
+        return {**state, "head": torch.where(same, state["head"], present)}
+
+    def _next(self, state: State, moments: Moments | tuple[Moments, ...], weighted: bool) -> State:
         """The rule's next state; a free bias is eliminated before and put back after."""
+        if isinstance(moments, tuple):
+            columns = [{**state, "head": column} for column in state["head"].split(1, dim=1)]
+            after = [self._next(column, one, weighted) for column, one in zip(columns, moments, strict=True)]
+            whole = torch.cat([one["head"] for one in after], dim=1)
+            return {**state, "head": whole, "jitter": torch.stack([one["jitter"] for one in after]).max()}
         if not self._free_bias:
             return self._ask_rule(state, moments, weighted)
         mean, target_mean = moments.gram[:-1, -1], moments.cross[-1]

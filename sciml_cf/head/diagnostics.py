@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ DRAWN_ANEW = 0.2  # relative change of a head in a solve; below it a high loss i
 STUCK = 1e-2  # share that a solve gains of what it could, while no direction of the features outweighs the pull
 INTERPOLATES = 0.8  # degrees of freedom a row
 _WORTHWHILE = 0.1  # share of the loss that must be there to gain, before a head can be called stuck
+_AT_ONCE = 2**18  # numbers in the Gram matrices of the solves that wait to be summed up
 _NO_PENALTY = 1e-10  # stands for none in the reachable loss, times the mean diagonal
 
 
@@ -161,7 +163,8 @@ class Watch:
 
     def __init__(self) -> None:
         self.last: _Solve | None = None
-        self._previous: tuple[Tensor, Tensor] | None = None  # change of the head, and the loss after it
+        self._previous: tuple[Tensor, Tensor, Tensor] | None = None  # change of the head, its norm, and the loss after
+        self._waiting: list[tuple[Moments, Tensor, Tensor]] = []
         self._since = _Sums()
         self._window = _Sums()
         self._report: Report | None = None
@@ -177,26 +180,45 @@ class Watch:
         self.last = _Solve(state, moments, after, weighted, free_bias)
         if not sum_up:
             return
-        before, head = state["head"], after["head"]
-        change, loss_before, loss_after = head - before, _loss(moments, before), _loss(moments, head)
+        self._waiting.append((moments, state["head"], after["head"]))
+        if len(self._waiting) * moments.num_features**2 >= _AT_ONCE or self.solves >= WINDOW:
+            self._sum_up()
+
+    @property
+    def solves(self) -> int:
+        """Solves since the last look for a fault."""
+        return self._window.solves + len(self._waiting)
+
+    def _sum_up(self) -> None:
+        """Add the figures of the solves that wait; of small heads many at once, for a call costs as much as a solve."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        before, after = (torch.stack(heads) for heads in list(zip(*waiting, strict=True))[1:])
+        tiny = torch.finfo(torch.float64).tiny
         # Of a loss below this only rounding is left.
-        least = 1e-14 * moments.target_square.mean() + torch.finfo(torch.float64).tiny
-        gain = 1 - loss_after.clamp(min=least) / loss_before.clamp(min=least)
-        figures = [_relative(before, head), gain]
+        least = 1e-14 * torch.stack([moments.target_square for moments, _, _ in waiting]).mean(dim=1) + tiny
+        losses = _losses([moments for moments, _, _ in waiting], torch.stack([before, after])).maximum(least)
+        change = after - before
+        norms = torch.linalg.vector_norm(torch.stack([before, after, change]), dim=(2, 3))
+        steps = torch.stack([norms[2] / norms[:2].amax(dim=0).clamp(min=tiny), 1 - losses[1] / losses[0]])
+        olds = (change[:-1], norms[2, :-1], losses[1, :-1])
         if self._previous is not None:
-            old_change, old_loss = self._previous
-            product = torch.linalg.norm(change) * torch.linalg.norm(old_change)
-            turn = (change * old_change).sum() / product.clamp(min=torch.finfo(torch.float64).tiny)
-            figures += [(loss_before.clamp(min=least) / old_loss.clamp(min=least)).log(), turn]
-        self._previous = change, loss_after
-        numbers = torch.stack(figures)
-        self._since.add(numbers)
-        self._window.add(numbers)
+            olds = tuple(torch.cat([old[None], more]) for old, more in zip(self._previous, olds, strict=True))
+        self._previous = change[-1], norms[2, -1], losses[1, -1]
+        pairs = torch.empty(2, 0, dtype=torch.float64, device=change.device)
+        if count := len(olds[0]):
+            turn = (change[-count:] * olds[0]).sum(dim=(1, 2)) / (norms[2, -count:] * olds[1]).clamp(min=tiny)
+            ratio = losses[0, -count:] / olds[2].maximum(least[-count:])
+            pairs = torch.stack([ratio.log(), turn])
+        self._since.add(steps, pairs)
+        self._window.add(steps, pairs)
 
     def judge(self) -> None:
         """Warn of a fault, if a window of solves has just ended."""
-        if self._window.solves < WINDOW or self.last is None:
+        if self.solves < WINDOW or self.last is None:
             return
+        self._sum_up()
         # Change, gain, ratio and turn, and the four shares.
         if self._num_rows is None:
             self._num_rows = _rows(self.last, _problem(self.last)[0]).item()
@@ -226,6 +248,7 @@ class Watch:
 
     def take(self) -> Steps:
         """Means since the last call; forgets them, and what the next solve would have been compared with."""
+        self._sum_up()
         sums, self._since, self._previous = self._since, _Sums(), None
         change, gain, ratio, turn = sums.means().tolist() if sums.solves else [math.nan] * 4
         return Steps(sums.solves, change, gain, math.exp(ratio), turn)
@@ -266,11 +289,11 @@ class _Sums:
         self.solves, self._pairs = 0, 0
         self._all: Tensor | None = None
 
-    def add(self, numbers: Tensor) -> None:
-        pair = len(numbers) == 4
-        numbers = numbers if pair else torch.cat([numbers, torch.zeros_like(numbers)])
+    def add(self, steps: Tensor, pairs: Tensor) -> None:
+        """Columns of (2, solves) and (2, pairs)."""
+        numbers = torch.cat([steps.sum(dim=1), pairs.sum(dim=1)])
         self._all = numbers if self._all is None else self._all + numbers
-        self.solves, self._pairs = self.solves + 1, self._pairs + pair
+        self.solves, self._pairs = self.solves + steps.shape[1], self._pairs + pairs.shape[1]
 
     def means(self) -> Tensor:
         """(4,); NaN for the pairs if there were none."""
@@ -319,11 +342,26 @@ def _shares(solve: _Solve, num_rows: float) -> Tensor:
 
 def _loss(moments: Moments, head: Tensor) -> Tensor:
     """Mean squared error of a head, over rows and outputs, not below zero; from the rows where they are at hand."""
-    if moments.rows is not None:
-        features, targets = moments.rows
-        return (targets - features @ head).square().sum() / moments.num_outputs
-    quadratic = (head * (moments.gram @ head - 2 * moments.cross)).sum()
-    return ((moments.target_square.sum() + quadratic) / moments.num_outputs).clamp(min=0)
+    return _losses([moments], head[None, None])[0, 0]
+
+
+def _losses(moments: Sequence[Moments], heads: Tensor) -> Tensor:
+    """(K, n), the same of K heads for each of n moments, (K, n, F, C)."""
+    if any(one.rows is not None for one in moments):
+        each = zip(moments, heads.unbind(dim=1), strict=True)
+        return torch.stack([_losses_by_rows(one, own) for one, own in each], dim=1)
+    gram, cross = (torch.stack([getattr(one, name) for one in moments]) for name in ("gram", "cross"))
+    squares = torch.stack([one.target_square for one in moments]).sum(dim=1)
+    quadratic = (heads * torch.sub(gram @ heads, cross, alpha=2)).sum(dim=(2, 3))
+    return ((squares + quadratic) / moments[0].num_outputs).clamp(min=0)
+
+
+def _losses_by_rows(moments: Moments, heads: Tensor) -> Tensor:
+    """(K,) of heads (K, F, C), from the rows if they are at hand."""
+    if moments.rows is None:
+        return torch.stack([_loss(moments, head) for head in heads])
+    features, targets = moments.rows
+    return (targets - features @ heads).square().sum(dim=(1, 2)) / moments.num_outputs
 
 
 def _relative(before: Tensor, after: Tensor) -> Tensor:

@@ -177,6 +177,14 @@ def read_head(layer: Layer) -> Tensor:
     return weight.to(torch.float64)
 
 
+def holds_head(layer: Layer, head: Tensor) -> bool:
+    """Whether the layer has this very head (F, C), rounded to its precision; looking waits for a device."""
+    inputs = num_inputs(layer)
+    weight = layer.weight.detach().reshape(num_outputs(layer), inputs)
+    same = torch.equal(weight, head[:inputs].T.to(weight.dtype))
+    return same and (layer.bias is None or torch.equal(layer.bias.detach(), head[inputs].to(layer.bias.dtype)))
+
+
 def write_head(layer: Layer, head: Tensor) -> None:
     """Put a head (F, C) into the layer's weight and bias.
 

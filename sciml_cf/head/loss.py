@@ -7,26 +7,30 @@ from torch import Tensor, nn
 
 from sciml_cf.head.attach import ClosedFormHead
 from sciml_cf.head.initial import Initial
-from sciml_cf.head.layout import Layer, linear, to_rows
+from sciml_cf.head.layout import Layer, linear, num_outputs, to_rows
 from sciml_cf.head.moments import mean_of_processes
+from sciml_cf.head.objectives import Objective, SquaredError
 from sciml_cf.head.rows import Rows
 from sciml_cf.head.rules import Rule
 
 
 class ClosedFormLoss(nn.Module):
-    """Mean squared error at the head that is optimal for this very batch (one forward pass a step).
+    """The loss at the head that is solved for this very batch (one forward pass a step): mean squared error by default.
 
     Called in training mode with gradients on, it takes the features that the layer saw in this forward pass, solves
     the head on them, writes it into the layer, and returns the loss with the new head. The head counts as a constant
     in the backward pass: by Theorem 2 that is the whole gradient of the solved loss. In evaluation mode, or with
-    gradients off, it is the plain mean squared error and nothing is solved.
+    gradients off, it is the plain loss and nothing is solved.
 
         W_t = rule(features, y),   loss = mean |W_t^T phi - y|^2     (mean over all rows and outputs)
+
+    For classification only the objective differs: ``OneHot()`` is the squared error, ``CrossEntropy()`` is
+    cross-entropy, and the targets are class labels.
 
     Args:
         layer: the model's last linear layer (nn.Linear or a 1x1 convolution).
         rule: Proximal(...), Ridge(...), or another rule.
-        initial, penalise_bias, name: see ClosedFormHead.
+        initial, penalise_bias, name, objective: see ClosedFormHead.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), Theorem 2.
 
     With gradient accumulation each micro-batch makes its own update. To solve once on all of them, exactly as on the
@@ -63,9 +67,12 @@ class ClosedFormLoss(nn.Module):
         initial: Initial = "zeros",
         penalise_bias: bool = True,
         name: str | None = None,
+        objective: Objective | None = None,
     ) -> None:
         super().__init__()
-        self.head = ClosedFormHead(layer, rule, initial=initial, penalise_bias=penalise_bias, name=name)
+        self.head = ClosedFormHead(
+            layer, rule, initial=initial, penalise_bias=penalise_bias, name=name, objective=objective
+        )
 
     def forward(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Scalar loss; see the class.
@@ -75,7 +82,8 @@ class ClosedFormLoss(nn.Module):
         Args:
             prediction: the model's output, (B, C, *N) or (B, *N, C): the layer's own output, at most with its
                 numbers in other places (axes moved, patches joined, several passes stacked or concatenated).
-            targets: shaped like the prediction.
+            targets: shaped like the prediction; for an objective of classes integer labels (B, *N), or probabilities
+                shaped like the prediction.
             weights: of samples (B,), of grid points (*N,), or of both (B, *N) up to axes of length one; a boolean
                 mask counts as 0 and 1. A row of weight zero touches neither the solve nor the loss, even if its
                 targets are NaN. None counts all rows once.
@@ -87,12 +95,13 @@ class ClosedFormLoss(nn.Module):
             ValueError: shapes disagree, all weights are zero, or the prediction is changed after the layer.
             NotPositiveDefinite: the head could not be solved; the layer keeps its weights.
         """
+        head, layer, objective = self.head, self.head.layer, self.head.objective
+        targets = objective.expand(targets, prediction, layer)
         if prediction.shape != targets.shape:
             raise ValueError(
                 f"ClosedFormLoss: `targets` must be shaped like the prediction {tuple(prediction.shape)}; "
                 f"got {tuple(targets.shape)}."
             )
-        head, layer = self.head, self.head.layer
         if not (layer.training and torch.is_grad_enabled()) or head.frozen or head.status == "detached":
             return self._plain(prediction, targets, weights)
         rows = head.take(targets, prediction=prediction, weights=weights)
@@ -102,26 +111,34 @@ class ClosedFormLoss(nn.Module):
                 "the checkpointed block, or use torch.utils.checkpoint(..., use_reentrant=False)."
             )
         if not head.passes_over():
-            head.solve(head.moments(rows).all_reduce(), weighted=weights is not None)
+            head.solve_rows(rows)
         with torch.autocast(rows.features.device.type, enabled=False):
             output = linear(rows.features, layer)
             precision = torch.promote_types(torch.promote_types(output.dtype, rows.targets.dtype), torch.float32)
             output, targets = output.to(precision), rows.targets.to(precision)
             if rows.weights is None:
-                return nn.functional.mse_loss(output, targets)
+                return objective.mean(output, targets)
             share = mean_of_processes(rows.weights.sum())
-            return _weighted_mean((output - targets).square().mean(dim=-1), rows.weights, share)
+            return _weighted_mean(objective.errors(output, targets), rows.weights, share)
 
     def _plain(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-        """The mean squared error of a prediction at the head as it is."""
-        if weights is None:
-            return nn.functional.mse_loss(prediction, targets)
+        """The loss of a prediction at the head as it is."""
+        objective = self.head.objective
+        if weights is None and isinstance(objective, SquaredError):
+            return objective.mean(prediction, targets)
         output, layer = self.head.in_layout(prediction), self.head.layer
+        if output.shape[-1 if isinstance(layer, nn.Linear) else 1] != num_outputs(layer):
+            raise ValueError(
+                f"ClosedFormLoss: the prediction must have its {num_outputs(layer)} outputs where the layer has them, "
+                f"or where a step in training mode has shown them; got {tuple(prediction.shape)}. Move its axes."
+            )
         rows = Rows(to_rows(output, layer), to_rows(self.head.in_layout(targets), layer), None)
-        rows = self.head.weigh(rows, weights, output)
-        if rows.weights is None or len(rows.weights) == 0:
+        rows = objective.weigh(rows if weights is None else self.head.weigh(rows, weights, output))
+        if rows.weights is None:
+            return objective.mean(rows.features, rows.targets)
+        if len(rows.weights) == 0:
             raise ValueError("ClosedFormLoss: `weights` must not be zero everywhere; got no row to average over.")
-        return _weighted_mean((rows.features - rows.targets).square().mean(dim=-1), rows.weights, rows.weights.sum())
+        return _weighted_mean(objective.errors(rows.features, rows.targets), rows.weights, rows.weights.sum())
 
 
 def _weighted_mean(errors: Tensor, weights: Tensor, share: Tensor) -> Tensor:

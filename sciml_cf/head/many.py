@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,7 @@ from sciml_cf.head.attach import ClosedFormHead
 from sciml_cf.head.diagnostics import Diagnostics
 from sciml_cf.head.layout import Layer, num_inputs, num_outputs
 from sciml_cf.head.loss import ClosedFormLoss
+from sciml_cf.head.moments import Moments
 from sciml_cf.head.rows import Rows
 from sciml_cf.head.rules import Rule
 
@@ -157,6 +158,6 @@ class ClosedFormLosses(nn.Module):
             return
         none = layer.weight.new_zeros(0, num_inputs(layer) + num_outputs(layer))
         features, targets = none.split([num_inputs(layer), num_outputs(layer)], dim=1)
-        moments = head.moments(Rows(features, targets, none.new_zeros(0))).all_reduce()
+        moments = cast(Moments, head.moments(Rows(features, targets, none.new_zeros(0)))).all_reduce()
         if float(moments.weight) > 0:
             head.solve(moments)

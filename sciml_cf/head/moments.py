@@ -17,6 +17,7 @@ _CHUNK_ROWS = {"cpu": (512, 2048), "other": (512, 2**20)}
 # Columns of the symmetric product at a time; the rows below a block follow by symmetry, which saves up to half. The
 # width is a compromise: narrow blocks multiply less, wide ones multiply faster.
 _BLOCK = {"cpu": 32, "other": 1024}
+_SMALL = 128  # columns of a product that is made in one call
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ class Moments:
         num_features = features.shape[-1] + constant
         if features.shape[:-1].numel() < num_features:
             return _FewRows.of(features, targets, weights, constant)
-        products = _products(features, targets, weights, constant)
+        products, squares = _products(features, targets, weights, constant)
         if weights is None:
             rows = features.shape[:-1].numel()
             total = torch.full((), float(rows), dtype=torch.float64, device=features.device)
@@ -75,9 +76,9 @@ class Moments:
             total = weights.detach().to(torch.float64).sum()
         products /= total
         return cls(
-            gram=products[:num_features, :num_features],
-            cross=products[:num_features, num_features:],
-            target_square=products.diagonal()[num_features:],
+            gram=products[:, :num_features],
+            cross=products[:, num_features:],
+            target_square=squares / total,
             weight=total,
         )
 
@@ -146,6 +147,32 @@ class Moments:
             weight=weight,
         )
 
+    def around(self, head: Tensor, *, step: float, curvature: float | Tensor) -> Moments:
+        """Moments of the same rows for targets that start from a head's own outputs, times a curvature.
+
+            k mean |V^T phi - (W^T phi + t y)|^2        t: step, k: curvature
+
+        is what a rule then minimises over V: the quadratic that stands for a loss near W, y being minus its gradient by
+        the outputs. What W foretells is taken from the moments themselves, so that it cancels in the solve up to
+        rounding in float64, whatever the precision of the features.
+
+        Args:
+            head: W (F, C) float64.
+            step, curvature: t and k > 0.
+        """
+        foretold = self.gram @ head
+        targets = (head * (foretold + 2 * step * self.cross)).sum(dim=0) + step**2 * self.target_square
+        return Moments(
+            gram=curvature * self.gram,
+            cross=curvature * (foretold + step * self.cross),
+            target_square=(curvature * targets).clamp(min=0),
+            weight=self.weight,
+        )
+
+    def weighing(self, weight: Tensor) -> Moments:
+        """The same means, counted as another sum of row weights."""
+        return Moments(self.gram, self.cross, self.target_square, weight)
+
     def all_reduce(self) -> Moments:
         """Moments of the rows of all processes, the same to the bit on each; itself when there is one process."""
         if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
@@ -196,10 +223,18 @@ class _FewRows(Moments):
         root = (given / total).sqrt()[:, None]
         return cls(root * phi, root * targets.flatten(0, -2).to(torch.float64), total)
 
+    def around(self, head: Tensor, *, step: float, curvature: float | Tensor) -> Moments:
+        features, targets = self.rows
+        root = curvature**0.5
+        return _FewRows(root * features, root * (features @ head + step * targets), self.weight)
+
+    def weighing(self, weight: Tensor) -> Moments:
+        return _FewRows(*self.rows, weight)
+
     @cached_property
     def gram(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         features, targets = self.rows
-        return _products(features, targets, None, constant=False)[: self.num_features, : self.num_features]
+        return _products(features, targets, None, constant=False)[0][:, : self.num_features]
 
     @property
     def squares(self) -> Tensor:
@@ -208,16 +243,17 @@ class _FewRows(Moments):
 
 def _products(
     features: Tensor, targets: Tensor, weights: Tensor | None, constant: bool, chunk: int | None = None
-) -> Tensor:
-    """Sum over rows of weight * z z^T with z = (features, 1 if constant, targets), ``chunk`` rows in float64 a time."""
+) -> tuple[Tensor, Tensor]:
+    """Sums over rows of weight * phi z^T, (F, F + C), and of weight * y^2, (C,); ``chunk`` rows in float64 at a time.
+
+    phi are the features, with a 1 if ``constant``, y the targets, and z both.
+    """
     rows, num_features = features.shape[:-1].numel(), features.shape[-1]
     first_target = num_features + constant
     width = first_target + targets.shape[-1]
     kind = "cpu" if features.device.type == "cpu" else "other"
     least, most = _CHUNK_ROWS[kind]
     chunk = min(rows, chunk or min(max(_CHUNK_NUMBERS[kind] // width, least), most))
-    block = _BLOCK[kind]
-    products = torch.zeros(width, width, dtype=torch.float64, device=features.device)
     # Laid out as the features are, so that converting them is a plain pass over memory.
     if features.stride(-1) == 1:
         buffer = torch.empty(chunk, width, dtype=torch.float64, device=features.device)
@@ -225,18 +261,29 @@ def _products(
         buffer = torch.empty(width, chunk, dtype=torch.float64, device=features.device).T
     if constant:
         buffer[:, num_features] = 1
+    if chunk == rows and width <= _SMALL:  # nothing is worth saving but calls
+        buffer[:, :num_features].unflatten(0, features.shape[:-1]).copy_(features)
+        buffer[:, first_target:].unflatten(0, targets.shape[:-1]).copy_(targets)
+        weighted = buffer if weights is None else buffer * weights.reshape(-1, 1).to(torch.float64)
+        whole = buffer.T @ weighted
+        return whole[:first_target], whole.diagonal()[first_target:]
+    block = _BLOCK[kind]
+    products = torch.zeros(first_target, width, dtype=torch.float64, device=features.device)
+    squares = torch.zeros(targets.shape[-1], dtype=torch.float64, device=features.device)
     for some_features, some_targets, some_weights in _parts(features, targets, weights, chunk):
         shape = some_features.shape[:-1]
         part = buffer[: shape.numel()]
         part[:, :num_features].unflatten(0, shape).copy_(some_features)
         part[:, first_target:].unflatten(0, shape).copy_(some_targets)
         weighted = part if some_weights is None else part * some_weights.reshape(-1, 1).to(torch.float64)
-        for left in range(0, width, block):
-            products[left : left + block, left:].addmm_(part[:, left : left + block].T, weighted[:, left:])
-    for left in range(0, width, block):
-        right = min(left + block, width)
-        products[right:, left:right] = products[left:right, right:].T
-    return products
+        for left in range(0, first_target, block):
+            right = min(left + block, first_target)
+            products[left:right, left:].addmm_(part[:, left:right].T, weighted[:, left:])
+        squares += (part[:, first_target:] * weighted[:, first_target:]).sum(dim=0)
+    for left in range(0, first_target, block):
+        right = min(left + block, first_target)
+        products[right:, left:right] = products[left:right, right:first_target].T
+    return products, squares
 
 
 def _parts(

@@ -1,0 +1,197 @@
+"""ClosedFormClassifier and ClosedFormRegressor: scikit-learn's own checks, and what those do not ask."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_digits, make_moons
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from torch import nn
+
+from sciml_cf import ClosedFormClassifier, ClosedFormRegressor
+from sciml_cf.errors import TrainingDiverged
+
+SMALL = {"hidden": (16,), "epochs": 20, "learning_rate": 1e-2}
+
+
+@parametrize_with_checks([ClosedFormClassifier("cross-entropy-closed-form", **SMALL), ClosedFormRegressor(**SMALL)])
+def test_scikit_learns_checks_on_a_small_network(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@pytest.mark.parametrize(
+    "estimator", [ClosedFormClassifier(), ClosedFormClassifier("cross-entropy"), ClosedFormRegressor()], ids=repr
+)
+def test_scikit_learns_checks_at_the_defaults(estimator):
+    check_estimator(estimator)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, y = load_digits(return_X_y=True)
+    return x[:600], y[:600], x[600:900], y[600:900]
+
+
+@pytest.mark.parametrize("method", ["proximal", "kalman", "cross-entropy-closed-form", "hybrid", "l2", "cross-entropy"])
+def test_digits_are_learnt_with_labels_of_any_kind(digits, method):
+    x, y, test, labels = digits
+    names = np.array([f"digit {number}" for number in y])
+    model = ClosedFormClassifier(method, epochs=20, random_state=0).fit(x, names)
+    right = model.predict(test) == np.array([f"digit {number}" for number in labels])
+    assert right.mean() > 0.88
+    assert model.decision_function(test).shape == (300, 10)
+    assert len(model.loss_curve_) == 20 and model.loss_curve_[-1] < model.loss_curve_[0]
+
+
+def test_a_conv_backbone_of_ones_own_takes_images(digits):
+    x, y, test, labels = digits
+    backbone = nn.Sequential(nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+    before = [value.clone() for value in backbone.parameters()]
+    model = ClosedFormClassifier(backbone=backbone, epochs=15, random_state=0).fit(x.reshape(-1, 1, 8, 8), y)
+    assert model.score(test.reshape(-1, 1, 8, 8), labels) > 0.9
+    assert all(torch.equal(a, b) for a, b in zip(before, backbone.parameters(), strict=True))
+    assert model.model_[1].in_features == 192
+    made = ClosedFormClassifier(backbone=lambda columns: nn.Linear(columns, 7), epochs=1).fit(x, y)
+    assert made.model_[1].in_features == 7
+
+
+def test_probabilities_are_the_softmax_where_cross_entropy_is_fitted_and_nowhere_else(digits):
+    x, y, test, _ = digits
+    model = ClosedFormClassifier("cross-entropy-closed-form", epochs=5, random_state=0).fit(x, y)
+    probabilities = model.predict_proba(test)
+    outputs = model.decision_function(test)
+    expected = np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True)
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-10)
+    np.testing.assert_allclose(np.log(probabilities), model.predict_log_proba(test), rtol=1e-8)
+    squared = ClosedFormClassifier(epochs=5, random_state=0).fit(x, y)
+    assert not hasattr(squared, "predict_proba")
+    with pytest.raises(AttributeError) as refused:
+        squared.predict_proba(test)
+    assert "`predict_proba` must have method 'cross-entropy'" in str(refused.value.__cause__)
+    calibrated = CalibratedClassifierCV(ClosedFormClassifier(epochs=5, random_state=0), cv=2).fit(x[:300], y[:300])
+    assert calibrated.predict_proba(test).sum(1) == pytest.approx(np.ones(300))
+
+
+def test_one_seed_gives_one_model_and_another_seed_another(digits):
+    x, y, test, _ = digits
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    one, same, other = (
+        ClosedFormClassifier(epochs=2, random_state=seed).fit(x, y).decision_function(test) for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 1e-3
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_weight_of_two_is_a_sample_twice_and_balanced_weights_lift_the_rare_class():
+    x, y = make_moons(60, noise=0.3, random_state=0)
+    rng = np.random.default_rng(0)
+    weights = rng.integers(0, 3, 60)
+    twice = x.repeat(weights, axis=0), y.repeat(weights)
+    settings = {"epochs": 20, "hidden": (8,), "random_state": 0}
+    for make in (ClosedFormClassifier, ClosedFormRegressor):
+        for algorithm in (1, 2):
+            weighted = make(algorithm=algorithm, **settings).fit(x, y, sample_weight=weights)
+            repeated = make(algorithm=algorithm, **settings).fit(*twice)
+            np.testing.assert_allclose(weighted.predict(x), repeated.predict(x), rtol=1e-7, atol=1e-9)
+    rare = np.concatenate([np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:4]])
+    found = [
+        (ClosedFormClassifier(class_weight=how, **settings).fit(x[rare], y[rare]).predict(x[y == 1]) == 1).mean()
+        for how in (None, "balanced", {0: 1.0, 1: 7.5})
+    ]
+    assert found[1] > found[0] + 0.1
+    assert found[2] == found[1]
+
+
+def test_a_warm_start_goes_on_where_the_last_fit_ended(digits):
+    x, y, _, _ = digits
+    model = ClosedFormClassifier(epochs=5, warm_start=True, random_state=0).fit(x, y)
+    first = model.loss_curve_[-1]
+    network = model.model_
+    model.fit(x, y)
+    assert model.model_ is network and len(model.loss_curve_) == 10
+    assert model.loss_curve_[5] < 1.2 * first < model.loss_curve_[0]
+    with pytest.raises(ValueError, match="`y` must have the classes of the fit before"):
+        model.fit(x, y + 1)
+    fresh = ClosedFormClassifier(epochs=5, random_state=0).fit(x, y).fit(x, y)
+    assert len(fresh.loss_curve_) == 5
+
+
+def test_a_pickled_estimator_predicts_alike_and_can_go_on(digits):
+    x, y, test, _ = digits
+    model = ClosedFormClassifier(epochs=2, warm_start=True, random_state=0).fit(x, y)
+    copy = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(copy.decision_function(test), model.decision_function(test))
+    np.testing.assert_array_equal(copy.fit(x, y).decision_function(test), model.fit(x, y).decision_function(test))
+    assert not hasattr(clone(model), "model_")
+
+
+def test_it_stands_in_pipelines_and_searches(digits):
+    x, y, _, _ = digits
+    search = GridSearchCV(ClosedFormClassifier(epochs=3, random_state=0), {"strength": [1e-3, 1e3]}, cv=2).fit(x, y)
+    assert search.best_params_ == {"strength": 1e-3}
+    scores = cross_val_score(
+        make_pipeline(StandardScaler(), ClosedFormClassifier(epochs=8, random_state=0)), x, y, cv=2
+    )
+    assert scores.min() > 0.8
+
+
+@pytest.mark.parametrize("method", ["proximal", "l2", "kalman"])
+def test_the_regressor_is_free_of_the_targets_unit(method):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (300, 2))
+    y = np.stack([np.sin(3 * x[:, 0]) * x[:, 1], x[:, 1] ** 2], axis=1)
+    settings = {"method": method, "hidden": (32,), "epochs": 40, "learning_rate": 1e-2, "random_state": 0}
+    plain, other = ClosedFormRegressor(**settings), ClosedFormRegressor(**settings)
+    one, two = plain.fit(x, y).predict(x), other.fit(x, 1e6 * y + 3e6).predict(x)
+    np.testing.assert_allclose(two, 1e6 * one + 3e6, rtol=1e-6, atol=10.0)
+    assert plain.score(x, y) > 0.9
+    single = ClosedFormRegressor(**settings).fit(x, y[:, 0])
+    assert single.predict(x).shape == (300,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "adam"}, "ClosedFormClassifier: `method` must be one of 'l2', 'ridge', 'proximal'"),
+        ({"algorithm": 3}, "`algorithm` must be one of 1, 2; got 3"),
+        ({"epochs": 0}, "`epochs` must be"),
+        ({"learning_rate": -1.0}, "`learning_rate` must be"),
+        ({"hidden": (0,)}, "`hidden` must be"),
+        ({"strength": -1.0}, "`strength` must be"),
+        ({"method": "l2", "strength": 1.0}, "`strength` must be left out with method 'l2'"),
+        ({"smoothing": 1.0}, "`smoothing` must be"),
+        ({"backbone": nn.Unflatten(1, (2, 32))}, r"`backbone` must return features .* got \(2, 2, 32\)"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_in_one_line(digits, settings, message):
+    with pytest.raises(ValueError, match=message):
+        ClosedFormClassifier(**settings).fit(digits[0], digits[1])
+
+
+def test_no_weight_at_all_and_a_rate_too_high_are_refused(digits):
+    x, y, _, _ = digits
+    with pytest.raises(ValueError, match="`sample_weight` must not be zero everywhere|at least one non-zero number"):
+        ClosedFormClassifier().fit(x, y, sample_weight=np.zeros(600))
+    with pytest.raises(TrainingDiverged, match="`learning_rate` must keep the training stable"):
+        ClosedFormRegressor("l2", optimizer="sgd", learning_rate=1e9, epochs=50).fit(x, y)
+
+
+def test_without_scikit_learn_one_line_says_what_to_install():
+    code = "import sys; sys.modules['sklearn'] = None; import sciml_cf; sciml_cf.ClosedFormClassifier"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert done.stderr.splitlines()[-1].startswith("ImportError: sciml_cf.estimators: `scikit-learn` must be installed")
+    assert "pip install 'sciml-cf[sklearn]'" in done.stderr.splitlines()[-1]
