@@ -14,6 +14,7 @@ ARROWS = {
     "sciml_cf.head": {"sciml_cf.errors"},
     "sciml_cf.models": {"sciml_cf.errors"},
     "sciml_cf.adapters": {"sciml_cf.errors", "sciml_cf.head"},
+    "sciml_cf.layerwise": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.metrics": set(),
     "sciml_cf.datasets": {"data_gen.formats", "data_gen.grid", "sciml_cf.errors"},
     "sciml_cf.adaptation": {"sciml_cf.errors", "sciml_cf.head"},
