@@ -67,7 +67,7 @@ class Rows:
                 yield x[start : start + BATCH_ROWS], y[start : start + BATCH_ROWS]
             return
         for item in self._data:
-            x, y = _pair(item)
+            x, y = pair(item)
             if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
                 raise TypeError(
                     "fit_least_squares: `x` must be a loader of batches (x, y) or {'x': x, 'y': y} of tensors, or a "
@@ -112,7 +112,7 @@ class Rows:
         return y.long()
 
 
-def _pair(item: Any) -> tuple[Any, Any]:
+def pair(item: Any) -> tuple[Any, Any]:
     """The two entries of a batch; (None, None) if it has others."""
     if isinstance(item, dict):
         return item.get("x"), item.get("y")
