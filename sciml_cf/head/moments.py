@@ -188,7 +188,10 @@ class _FewRows(Moments):
 def _products(
     features: Tensor, targets: Tensor, weights: Tensor | None, constant: bool, chunk: int | None = None
 ) -> Tensor:
-    """Sum over rows of weight * z z^T with z = (features, 1 if constant, targets), ``chunk`` rows in float64 a time."""
+    """Sum over rows of weight * z z^T with z = (features, 1 if constant, targets), ``chunk`` rows in float64 a time.
+
+    Of the products of targets with each other only the squares are complete.
+    """
     rows, num_features = features.shape[:-1].numel(), features.shape[-1]
     first_target = num_features + constant
     width = first_target + targets.shape[-1]
@@ -210,9 +213,11 @@ def _products(
         part[:, :num_features].unflatten(0, shape).copy_(some_features)
         part[:, first_target:].unflatten(0, shape).copy_(some_targets)
         weighted = part if some_weights is None else part * some_weights.reshape(-1, 1).to(torch.float64)
-        for left in range(0, width, block):
+        for left in range(0, first_target, block):
             products[left : left + block, left:].addmm_(part[:, left : left + block].T, weighted[:, left:])
-    for left in range(0, width, block):
+        rest = max(first_target, -(-first_target // block) * block)  # targets alone: only their squares are wanted
+        products.diagonal()[rest:] += (part[:, rest:] * weighted[:, rest:]).sum(dim=0)
+    for left in range(0, first_target, block):
         right = min(left + block, width)
         products[right:, left:right] = products[left:right, right:].T
     return products

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sciml_cf.errors import check_choice, check_count, check_positive
 from sciml_cf.head.solve import check_strength
-from sciml_cf.layerwise.rows import Rows
+from sciml_cf.layerwise.rows import Batch, Rows
 from sciml_cf.layerwise.structure import Layer, layers_of, read_heads, write_heads
 from sciml_cf.layerwise.sweep import LayerSolve, Part, Solves, SweepSettings, Targets, forward, sweep
 
@@ -60,8 +60,8 @@ def fit_least_squares(
     """Solve every layer of a feed-forward network by least squares, in one sweep from the last to the first.
 
     The network is changed in place, once all has gone well; its weights before are the random features that the
-    sweep starts from. See ``sweep`` for the formulas. Everything is computed in float64 from moments, so no more than
-    a batch of rows is held, and each solve reads the data once.
+    sweep starts from. See ``sweep`` for the formulas. Moments and solves are float64, features are in the network's own
+    precision. Each solve reads the data once and keeps moments alone, so no more than a batch of rows is held.
 
     Args:
         network: nn.Linear and activations with an inverse (``INVERSES``) in turn; a Flatten may lead.
@@ -120,12 +120,15 @@ class _Parts:
 
     def __init__(self, rows: Rows, weights: Tensor | None = None, *, only: bool = False) -> None:
         self.rows, self.weights, self.only = rows, weights, only
+        self._last: tuple[Batch, Part] | None = None
 
     def __iter__(self) -> Iterator[Part]:
         start = 0
         for batch in self.rows:
             if self.weights is None:
-                yield Part(batch.x, batch.y)
+                if self._last is None or self._last[0] is not batch:  # the same batch again is the same part
+                    self._last = batch, Part(batch.x, batch.y)
+                yield self._last[1]
                 continue
             own = self.weights[start : start + len(batch.x)]
             start += len(batch.x)

@@ -1,4 +1,4 @@
-"""Inputs and targets in batches of float64 rows, from tensors or from a loader, as often as they are asked for."""
+"""Inputs and targets in batches of rows, from tensors or from a loader, as often as they are asked for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH_ROWS = 4096  # rows of tensors that are passed through a network at a time
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs (n, F) and targets (n, C), float64; labels (n,), or None where the targets are numbers."""
+    """Inputs (n, F) and targets (n, C) in the network's precision; labels (n,), or None where targets are numbers."""
 
     x: Tensor
     y: Tensor
@@ -29,7 +29,8 @@ class Rows:
 
     Args:
         data: (x, y) as tensors, or a loader of batches (x, y) or {"x": x, "y": y} that can be iterated over again.
-        network, layers: what the rows are for; they are brought to its device, and flattened if it begins so.
+        network, layers: what the rows are for; they are brought to its device and precision (float32 at least), and
+            flattened if it begins so.
     """
 
     def __init__(self, data: tuple[Tensor, Tensor] | Iterable[Any], network: nn.Sequential, layers: list[Layer]):
@@ -39,6 +40,8 @@ class Rows:
         self._labels = layers[-1].inverse.labels
         self._low, self._high = layers[-1].inverse.low, layers[-1].inverse.high
         self._device = layers[0].linear.weight.device
+        self._dtype = torch.promote_types(layers[0].linear.weight.dtype, torch.float32)
+        self._only: Batch | None = None
         if isinstance(data, Iterator):
             raise TypeError(
                 f"fit_least_squares: `x` must be a loader that can be read several times; got {type(data).__name__}, "
@@ -51,11 +54,17 @@ class Rows:
         return isinstance(self._data, DataLoader) and isinstance(self._data.sampler, RandomSampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        none = True
+        if self._only is not None:
+            yield self._only
+            return
+        count = 0
         for x, y in self._pairs():
-            none = False
-            yield self._batch(x, y)
-        if none:
+            count += 1
+            batch = self._batch(x, y)
+            yield batch
+        if count == 1 and isinstance(self._data, tuple):
+            self._only = batch  # tensors of one batch are looked at once
+        if not count:
             raise ValueError("fit_least_squares: `x` must hold at least one row; got none. An empty loader?")
 
     def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -76,7 +85,7 @@ class Rows:
             yield x, y
 
     def _batch(self, x: Tensor, y: Tensor) -> Batch:
-        x = (x.flatten(1) if self._flatten else x).detach().to(self._device, torch.float64)
+        x = (x.flatten(1) if self._flatten else x).detach().to(self._device, self._dtype)
         y = y.detach().to(self._device)
         if x.ndim != 2 or x.shape[1] != self._inputs:
             raise ValueError(f"fit_least_squares: `x` must be (rows, {self._inputs}); got {tuple(x.shape)}.")
@@ -84,14 +93,14 @@ class Rows:
         if not y.is_floating_point():
             labels = y = self._checked_labels(y, len(x))
             off, on = self._labels
-            y = torch.full((len(x), self._outputs), off, dtype=torch.float64, device=self._device)
+            y = torch.full((len(x), self._outputs), off, dtype=self._dtype, device=self._device)
             y.scatter_(1, labels[:, None], on)
         elif y.shape != (len(x), self._outputs):
             raise ValueError(
                 f"fit_least_squares: `y` must be ({len(x)}, {self._outputs}), or ({len(x)},) integer labels; "
                 f"got {tuple(y.shape)} {y.dtype}."
             )
-        y = y.to(torch.float64)
+        y = y.to(self._dtype)
         for name, values in (("x", x), ("y", y)):
             if not torch.isfinite(values).all():
                 raise ValueError(f"fit_least_squares: `{name}` must be finite; got NaN or infinite entries.")

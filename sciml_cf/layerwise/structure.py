@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from sciml_cf.head.layout import is_head_layer, read_head, write_head
@@ -30,7 +31,7 @@ class Layer:
 
     def apply(self, features: Tensor, head: Tensor) -> Tensor:
         """The map's outputs for a head (F, C), the bias its last row."""
-        return features @ head[:-1] + head[-1] if self.has_bias else features @ head
+        return torch.addmm(head[-1], features, head[:-1]) if self.has_bias else features @ head
 
 
 def layers_of(network: nn.Sequential, *, pseudo_inverse: bool = False) -> list[Layer]:

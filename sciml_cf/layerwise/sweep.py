@@ -23,7 +23,7 @@ _PSEUDO_INVERSE_PULL = 1e-12
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of one batch that a sweep sees: inputs (n, F) and targets (n, C), float64, and row weights (n,) or None."""
+    """Rows of one batch that a sweep sees: inputs (n, F) and targets (n, C), and row weights (n,) or None."""
 
     x: Tensor
     y: Tensor
@@ -83,6 +83,7 @@ def sweep(
                           D_{l-1} = X_{l-1} + (r - W^T X_{l-1}) W^+   (closest)   or   (r - b) W^+   (minnorm)
 
     X_l are the outputs of layer l with the heads given. Each solve reads the data once and keeps moments only.
+    Features and targets are computed in the precision of the rows, moments and solves in float64.
 
     Args:
         layers, heads: of the network, from the first.
@@ -92,18 +93,29 @@ def sweep(
     Source: arXiv:2401.06699, its backward sweep; ``closest``, the top re-fit and the pulls are this project's.
     """
     new, inverses = list(heads), {}
+    around = _Around(heads, new, inverses)
     for index in reversed(range(len(layers))):
-        new[index] = _solve(layers, index, (heads, new, inverses), parts, settings, solves)
+        new[index] = _solve(layers, index, around, parts, settings, solves)
         if index:
             inverses[index] = pseudo_inverse(new[index], has_bias=layers[index].has_bias)
             solves.targets += 1
     if settings.top and len(layers) > 1:
-        new[-1] = _solve(layers, len(layers) - 1, (new, new, inverses), parts, settings, solves)
+        new[-1] = _solve(layers, len(layers) - 1, _Around(new, new, inverses), parts, settings, solves)
     return new
 
 
-# Heads that make the features of a layer, heads that its targets come down through, and their pseudo-inverses.
-_Around = tuple[Sequence[Tensor], Sequence[Tensor], dict[int, Tensor]]
+class _Around:
+    """Heads that make the features of a layer, heads that its targets come down through, and their pseudo-inverses."""
+
+    def __init__(self, below: Sequence[Tensor], above: Sequence[Tensor], inverses: dict[int, Tensor]) -> None:
+        self.below, self.above, self.inverses = below, above, inverses
+        self._last: tuple[Part, list[Tensor]] | None = None
+
+    def features(self, layers: Sequence[Layer], part: Part) -> list[Tensor]:
+        """What enters each layer; kept for the next solve if that comes with the same part, as from one batch."""
+        if self._last is None or self._last[0] is not part:
+            self._last = part, forward(layers[:-1], self.below[: len(layers) - 1], part.x)
+        return self._last[1]
 
 
 def _solve(
@@ -117,7 +129,7 @@ def _solve(
     moments = reduce(add, _moments(layers, index, around, parts, settings))
     penalty, previous = settings.strength, None
     if settings.pull is not None:
-        penalty, previous = settings.pull, around[0][index]
+        penalty, previous = settings.pull, around.below[index]
     head = solve_head(moments, penalty=penalty, previous=previous).head
     condition = _condition(moments, penalty) if settings.conditions else math.nan
     solves.weights.append(LayerSolve(index, _unexplained(moments, head), condition))
@@ -128,21 +140,21 @@ def _solve(
 def _moments(
     layers: Sequence[Layer], index: int, around: _Around, parts: Iterable[Part], settings: SweepSettings
 ) -> Iterator[Moments]:
-    below, above, inverses = around
     for part in parts:
-        outputs = forward(layers, below, part.x)
+        features = around.features(layers, part)
         pre = _pre(layers[-1], part.y, settings.clip)
         for upper in range(len(layers) - 1, index, -1):
-            targets = _targets(settings.targets, outputs[upper], pre, layers[upper], above[upper], inverses[upper])
+            head, inverse = (value.to(part.x.dtype) for value in (around.above[upper], around.inverses[upper]))
+            targets = _targets(settings.targets, features[upper], pre, layers[upper], head, inverse)
             pre = _pre(layers[upper - 1], targets, settings.hidden_clip)
-        yield Moments.from_batch(outputs[index], pre, part.weights, constant=layers[index].has_bias)
+        yield Moments.from_batch(features[index], pre, part.weights, constant=layers[index].has_bias)
 
 
 def forward(layers: Sequence[Layer], heads: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-    """The inputs of each layer in turn, and last the network's output."""
+    """What enters each of the layers in turn, and last what the last one gives, in the precision of x."""
     outputs = [x]
     for layer, head in zip(layers, heads, strict=True):
-        outputs.append(layer.activate(layer.apply(outputs[-1], head)))
+        outputs.append(layer.activate(layer.apply(outputs[-1], head.to(x.dtype))))
     return outputs
 
 

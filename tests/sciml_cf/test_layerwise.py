@@ -338,6 +338,17 @@ def test_proximal_iterations_stay_at_the_weights_before_as_the_pull_grows(digits
     assert report.accuracy[0] == report.accuracy[1] == pytest.approx(accuracy(nets[0], x, y), abs=1e-12)
 
 
+@pytest.mark.parametrize("iterate", ["reweight", "misclassified", "proximal"])
+def test_iterations_over_a_loader_equal_those_over_all_rows(iterate, digits):
+    """Also where a batch has no misclassified row."""
+    x, y = digits[0][:300], digits[1][:300]
+    reports = []
+    for data in ((x, y), (DataLoader(TensorDataset(x, y), batch_size=5),)):
+        net = network((64, 20, 10), nn.Sigmoid)
+        reports.append(fit_least_squares(net, *data, iterations=2, iterate=iterate, strength=1e-3))
+    assert reports[0].accuracy == pytest.approx(reports[1].accuracy, abs=1e-12)
+
+
 def test_iterations_stop_when_all_is_classified_right():
     x = torch.cat([normal(20, 2) + 8, normal(20, 2) - 8])
     report = fit_least_squares(network((2, 5, 2), nn.Tanh), x, torch.arange(40) // 20, iterations=9)
