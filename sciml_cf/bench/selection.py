@@ -64,7 +64,8 @@ def at_edge(chosen: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) 
     """The numbers among the chosen settings that are the lowest or highest of those tried."""
     edges = []
     for key, value in chosen.items():
-        tried = sorted({candidate[key] for candidate in candidates if isinstance(candidate[key], (int, float))})
+        numbers = [candidate[key] for candidate in candidates if isinstance(candidate[key], (int, float))]
+        tried = sorted({number for number in numbers if not isinstance(number, bool)})
         if len(tried) > 1 and value in (tried[0], tried[-1]):
             edges.append(key)
     return edges
