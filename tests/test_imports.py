@@ -111,6 +111,7 @@ ARROWS = {
         "sciml_cf.errors",
         "sciml_cf.evaluate",
         "sciml_cf.fit_config",
+        "sciml_cf.layerwise",
         "sciml_cf.metrics",
         "sciml_cf.models",
         "sciml_cf.report",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sciml_cf.report import figure2, recipe, time_to_accuracy, transfer
+from sciml_cf.report import figure2, layerwise, recipe, softmax, time_to_accuracy, transfer
 from sciml_cf.report.html import Picture, render_page, write_pictures
 from sciml_cf.report.tables import Table
 from sciml_cf.runs import write_atomically
@@ -15,7 +15,9 @@ from sciml_cf.runs import write_atomically
 # For each benchmark: result -> (title, paragraphs, tables and pictures in their order).
 PAGES: dict[str, Callable[[dict[str, Any]], tuple[str, list[str], list[Table | Picture]]]] = {
     "figure2": figure2.page,
+    "layerwise": layerwise.page,
     "recipe": recipe.page,
+    "softmax": softmax.page,
     "time": time_to_accuracy.page,
     "transfer": transfer.page,
 }
