@@ -44,7 +44,8 @@ def read_idx(path: Path | str) -> NDArray[np.generic]:
             "A gzipped file must end in .gz."
         )
     axes, kind = content[3], np.dtype(_TYPES[content[2]])
-    shape = tuple(int(n) for n in np.frombuffer(content[4 : 4 + 4 * axes], ">u4"))
+    header = content[4 : 4 + 4 * axes]
+    shape = tuple(int(n) for n in np.frombuffer(header[: len(header) // 4 * 4], ">u4"))
     entries = content[4 + 4 * axes :]
     if len(shape) < axes or len(entries) != math.prod(shape) * kind.itemsize:
         raise DatasetError(

@@ -19,8 +19,8 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     config, figures = result["config"], result["figures"]
     data = _data(config)
     introduction = [
-        "One sweep of least squares through all layers (arXiv:2401.06699), beside gradient methods and random features, "
-        f"on {data}. Hidden units are sigmoids; weights are drawn from -1 to 1 unless a table says otherwise.",
+        "One sweep of least squares through all layers (arXiv:2401.06699), beside gradient methods and random "
+        f"features, on {data}. Hidden units are sigmoids; weights drawn from -1 to 1 unless a table says so.",
         "Every arm chose among as many settings, twice: for the least time to the mark and for the highest accuracy at "
         "the end, on a validation part and three splits of its own. Reported runs came one after another, seed by seed "
         f"and arm by arm, on one thread; seconds are the processor's. Seeds {result['seeds']}.",

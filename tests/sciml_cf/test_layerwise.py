@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from sciml_cf import layerwise
 from sciml_cf.fit_config import FitConfig
-from sciml_cf.layerwise import INVERSES, Exp, Inverse, draw_weights, fit_least_squares
+from sciml_cf.layerwise import INVERSES, Exp, Inverse, draw_weights, fit_least_squares, rows
 from sciml_cf.layerwise.activations import RELU_PSEUDO_INVERSE
 from sciml_cf.layerwise.structure import layers_of, read_heads
 from sciml_cf.layerwise.sweep import forward
@@ -26,8 +26,8 @@ def network(sizes, activation=nn.Identity, top=None, *, seed=0, bound=1.0):
     return made
 
 
-def normal(rows, columns, seed=0):
-    return torch.randn(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+def normal(number, columns, seed=0):
+    return torch.randn(number, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 @torch.no_grad()
@@ -108,6 +108,16 @@ def test_a_loader_in_batches_equals_all_rows_at_once():
     for other in nets[1:]:
         for a, b in zip(*(read_heads(layers_of(net)) for net in (nets[0], other)), strict=True):
             assert (a - b).abs().max() < 1e-8 * a.abs().max()
+
+
+def test_rows_of_tensors_come_in_batches_that_lose_none(monkeypatch):
+    x, y = normal(301, 4), torch.sin(normal(301, 3, 1))
+    nets = [network((4, 6, 3), nn.Tanh) for _ in range(2)]
+    fit_least_squares(nets[0], x, y, strength=1e-4)
+    monkeypatch.setattr(rows, "BATCH_ROWS", 50)  # 6 batches and a row
+    fit_least_squares(nets[1], x, y, strength=1e-4)
+    for a, b in zip(*(read_heads(layers_of(net)) for net in nets), strict=True):
+        assert (a - b).abs().max() < 1e-8 * a.abs().max()
 
 
 def test_only_moments_and_one_batch_are_held():
@@ -195,9 +205,9 @@ def test_a_nonlinear_teacher_is_fitted_about_as_well_as_by_random_features(activ
 @pytest.mark.parametrize("top", [True, False])
 def test_the_number_of_solves_is_the_number_of_layers_whatever_the_data(depth, top):
     counts = set()
-    for seed, rows in ((0, 20), (1, 200), (2, 5000)):
+    for seed, number in ((0, 20), (1, 200), (2, 5000)):
         net = network((4, *[6] * (depth - 1), 3), nn.Sigmoid, seed=seed)
-        report = fit_least_squares(net, normal(rows, 4, seed), normal(rows, 3, seed + 9), top=top, strength=1e-4)
+        report = fit_least_squares(net, normal(number, 4, seed), normal(number, 3, seed + 9), top=top, strength=1e-4)
         counts.add((report.weight_solves, report.target_solves, report.passes, report.sweeps))
     solves = depth + (top and depth > 1)
     assert counts == {(solves, depth - 1, solves, 1)}
@@ -376,8 +386,8 @@ def test_gradient_training_goes_on_from_it(digits, tmp_path):
         if start == "warm":
             fit_least_squares(net, x.float(), y)
         config = FitConfig(method="l2", epochs=2, batch_size=64, learning_rate=1e-3, accelerator="cpu")
-        rows = fit(net, Items(x, y), Items(x_test, y_test), config=config, out=tmp_path / start, progress=False).rows
-        losses[start] = [row["validation_mse"] for row in rows]
+        history = fit(net, Items(x, y), Items(x_test, y_test), config=config, out=tmp_path / start, progress=False)
+        losses[start] = [row["validation_mse"] for row in history.rows]
     assert losses["warm"][0] < 0.5 * losses["cold"][0] and losses["warm"][-1] < losses["cold"][-1]
 
 
