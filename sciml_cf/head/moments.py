@@ -190,7 +190,7 @@ def _products(
 ) -> Tensor:
     """Sum over rows of weight * z z^T with z = (features, 1 if constant, targets), ``chunk`` rows in float64 a time.
 
-    Of the products of targets with each other only the squares are complete.
+    Of the products of targets with each other there are only the squares, which is all that moments hold.
     """
     rows, num_features = features.shape[:-1].numel(), features.shape[-1]
     first_target = num_features + constant
@@ -214,11 +214,11 @@ def _products(
         part[:, first_target:].unflatten(0, shape).copy_(some_targets)
         weighted = part if some_weights is None else part * some_weights.reshape(-1, 1).to(torch.float64)
         for left in range(0, first_target, block):
-            products[left : left + block, left:].addmm_(part[:, left : left + block].T, weighted[:, left:])
-        rest = max(first_target, -(-first_target // block) * block)  # targets alone: only their squares are wanted
-        products.diagonal()[rest:] += (part[:, rest:] * weighted[:, rest:]).sum(dim=0)
+            right = min(left + block, first_target)
+            products[left:right, left:].addmm_(part[:, left:right].T, weighted[:, left:])
+        products.diagonal()[first_target:] += (part[:, first_target:] * weighted[:, first_target:]).sum(dim=0)
     for left in range(0, first_target, block):
-        right = min(left + block, width)
+        right = min(left + block, first_target)
         products[right:, left:right] = products[left:right, right:].T
     return products
 

@@ -61,9 +61,9 @@ class Rows:
         for x, y in self._pairs():
             count += 1
             batch = self._batch(x, y)
+            if isinstance(self._data, tuple) and len(self._data[0]) == len(x):
+                self._only = batch  # tensors of one batch are looked at once
             yield batch
-        if count == 1 and isinstance(self._data, tuple):
-            self._only = batch  # tensors of one batch are looked at once
         if not count:
             raise ValueError("fit_least_squares: `x` must hold at least one row; got none. An empty loader?")
 

@@ -166,7 +166,7 @@ def _pre(layer: Layer, targets: Tensor, clip: float) -> Tensor:
 def _targets(mode: Targets, features: Tensor, pre: Tensor, layer: Layer, head: Tensor, inverse: Tensor) -> Tensor:
     """What the layer's features should be, for its linear map to give ``pre``."""
     if mode == "closest":
-        return features + (pre - layer.apply(features, head)) @ inverse
+        return torch.addmm(features, pre - layer.apply(features, head), inverse)
     return (pre - head[-1] if layer.has_bias else pre) @ inverse
 
 
