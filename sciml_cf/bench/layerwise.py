@@ -29,7 +29,7 @@ from sciml_cf.bench.layerwise_toys import ACTIVATIONS, toy_trial
 from sciml_cf.bench.results import RESULT_FILE, write_result
 from sciml_cf.bench.selection import Rung, at_edge, select
 from sciml_cf.bench.training import TRIAL_FOLDER
-from sciml_cf.layerwise import draw_weights, fit_least_squares
+from sciml_cf.layerwise import LayerwiseReport, draw_weights, fit_least_squares
 
 _SELECTION_SEEDS = (0, 1000, 2000)
 RATES = {
@@ -71,7 +71,7 @@ class Scale:
     Args:
         timed: hidden units of the networks whose time is taken.
         widths: hidden units of those whose accuracy is.
-        depths: hidden layers of those whose conditioning is, of 100 units each.
+        depths, bounds: hidden layers of those whose conditioning is, of 100 units each, and the bounds of their draws.
         mark: accuracy to pass.
         epochs: passes of each gradient method.
         seeds: of the reported runs; the selection has its own, 0.
@@ -81,6 +81,7 @@ class Scale:
     timed: tuple[int, ...] = (100, 500)
     widths: tuple[int, ...] = (100, 500)
     depths: tuple[int, ...] = (1, 2, 3, 4)
+    bounds: tuple[float, ...] = (0.3, 1.0)
     mark: float = 0.95
     epochs: int = 30
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
@@ -119,8 +120,12 @@ def run(config: Layerwise, command: str) -> Path | None:
         for form in FORMS for width in scale.widths for seed in scale.seeds
     ]  # fmt: skip
     depths = [
-        Trial(f"depth {depth} {mode} seed {seed}", {**common, "depth": depth, "mode": mode, "seed": seed, "width": 100})
-        for depth in scale.depths for mode in ("closest", "minnorm") for seed in scale.seeds
+        Trial(
+            f"depth {depth} {mode} from {bound:g} seed {seed}",
+            {**common, "depth": depth, "mode": mode, "bound": bound, "seed": seed, "width": 100},
+        )
+        for depth in scale.depths for mode in ("closest", "minnorm", "random features") for bound in scale.bounds
+        for seed in scale.seeds
     ]  # fmt: skip
     untimed = [*((toy_trial, trial) for trial in toys), *((form_trial, t) for t in forms)]
     untimed += [(depth_trial, trial) for trial in depths]
@@ -208,9 +213,7 @@ def _rows_of_arm(settings: dict[str, Any], seed: int, images: Images) -> list[di
     if arm == "sweep":
         fit_least_squares(network, images.x, images.labels, strength=settings["strength"], top=settings["top"])
     else:
-        with torch.no_grad():
-            features = network[:-1](images.x)
-        fit_least_squares(nn.Sequential(network[-1]), features, images.labels, strength=settings["strength"])
+        _solve_last(network, images, strength=settings["strength"])
     seconds = watch.stop()
     return [{"steps": 1.0, "seconds": seconds, "accuracy": accuracy(network, images.x_test, images.labels_test)}]
 
@@ -232,16 +235,26 @@ def form_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
 
 
 def depth_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
-    """Accuracy and condition numbers of a deeper network."""
+    """Accuracy and condition numbers of a deeper network, or of its last layer solved alone."""
     torch.set_num_threads(1)
     images, depth = load_images(_folder(settings), settings["seed"]), settings["depth"]
-    network = _network(settings, images, settings["seed"], bound=1.0, depth=depth)
-    report = fit_least_squares(network, images.x, images.labels, targets=settings["mode"], conditions=True)
+    network = _network(settings, images, settings["seed"], bound=settings["bound"], depth=depth)
+    if settings["mode"] == "random features":
+        report = _solve_last(network, images, conditions=True)
+    else:
+        report = fit_least_squares(network, images.x, images.labels, targets=settings["mode"], conditions=True)
     return {
         "test": accuracy(network, images.x_test, images.labels_test),
         "weight_solves": report.weight_solves,
         "solves": [asdict(solve) for solve in report.solves],
     }
+
+
+def _solve_last(network: nn.Sequential, images: Images, **settings: Any) -> LayerwiseReport:
+    """Random features: the last layer alone, by the same solve."""
+    with torch.no_grad():
+        features = network[:-1](images.x)
+    return fit_least_squares(nn.Sequential(network[-1]), features, images.labels, **settings)
 
 
 def _network(

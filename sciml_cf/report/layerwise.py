@@ -90,29 +90,37 @@ def time_table(one: dict[str, Any], mark: float) -> Table:
 
 
 def depth_table(depths: Rows, data: str) -> Table:
-    """Accuracy and solves by depth."""
+    """Accuracy and solves by depth, by the bound of the first weights."""
+    bounds = sorted({one["bound"] for one in depths})
     rows = []
     for depth, mode in dict.fromkeys((one["depth"], one["mode"]) for one in depths):
         some = [one for one in depths if (one["depth"], one["mode"]) == (depth, mode)]
-        rows.append((depth, mode, _mean(some, "test"), str(some[0]["weight_solves"])))
-    return Table(
-        f"Hidden layers of 100 units on {data}", ("hidden layers", "targets", "test", "weight solves"), tuple(rows)
-    )
+        cells = [_mean([one for one in some if one["bound"] == bound], "test") for bound in bounds]
+        rows.append((depth, mode, *cells, str(some[0]["weight_solves"])))
+    columns = ("hidden layers", "targets", *(f"test, from {bound:g}" for bound in bounds), "weight solves")
+    return Table(f"Hidden layers of 100 units on {data}, by the bound of the first weights", columns, tuple(rows))
 
 
 def conditions_table(depths: Rows) -> Table:
     """Condition numbers of the solved systems, by the layer they belong to."""
-    deepest = max(one["depth"] for one in depths)
+    deepest, bound = (max(one[name] for one in depths) for name in ("depth", "bound"))
     rows = []
     for depth in sorted({one["depth"] for one in depths}):
         cells: list[Any] = ["-"] * (deepest + 2)
-        some = [one["solves"] for one in depths if (one["depth"], one["mode"]) == (depth, "closest")]
+        some = [
+            one["solves"] for one in depths
+            if (one["depth"], one["mode"], one["bound"]) == (depth, "closest", bound)
+        ]  # fmt: skip
         for place, solve in enumerate(some[0]):
             column = solve["layer"] if place <= depth else deepest + 1  # the last solve is the re-fit
             cells[column] = f"{statistics.median(solves[place]['condition'] for solves in some):.1e}"
         rows.append((depth, *cells))
     columns = ("hidden layers", *(f"layer {number}" for number in range(1, deepest + 2)), "top re-fit")
-    return Table("Condition number of each solved system, closest targets (medians)", columns, tuple(rows))
+    return Table(
+        f"Condition number of each solved system, closest targets, weights from {bound:g} (medians)",
+        columns,
+        tuple(rows),
+    )
 
 
 def _data(config: dict[str, Any]) -> str:

@@ -48,7 +48,8 @@ def test_the_result_file_holds_every_run(finished):
     figures = read_result(finished[0] / "results.json")["figures"]
     assert [(one["form"], one["seed"]) for one in figures["forms"]] == [(f, s) for f in FORMS for s in (1, 2)]
     assert {one["weight_solves"] for one in figures["forms"] if one["form"] == FORMS[0]} == {3}
-    assert {(one["depth"], one["weight_solves"]) for one in figures["depths"]} == {(1, 3), (2, 4)}
+    solves = {(one["mode"] == "random features", one["depth"], one["weight_solves"]) for one in figures["depths"]}
+    assert solves == {(False, 1, 3), (False, 2, 4), (True, 1, 1), (True, 2, 1)}
     assert all(solve["condition"] > 1 for one in figures["depths"] for solve in one["solves"])
     (time,) = figures["time"]
     order = [(run["seeds"], run["end"], run["arm"]) for run in time["runs"]]
