@@ -216,7 +216,9 @@ def _products(
         for left in range(0, first_target, block):
             right = min(left + block, first_target)
             products[left:right, left:].addmm_(part[:, left:right].T, weighted[:, left:])
-        products.diagonal()[first_target:] += (part[:, first_target:] * weighted[:, first_target:]).sum(dim=0)
+        own = part[:, first_target:]
+        squares = own.square() if some_weights is None else own * weighted[:, first_target:]
+        products.diagonal()[first_target:] += squares.sum(dim=0)
     for left in range(0, first_target, block):
         right = min(left + block, first_target)
         products[right:, left:right] = products[left:right, right:].T

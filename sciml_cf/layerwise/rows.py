@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -101,13 +102,12 @@ class Rows:
                 f"got {tuple(y.shape)} {y.dtype}."
             )
         y = y.to(self._dtype)
-        for name, values in (("x", x), ("y", y)):
-            if not torch.isfinite(values).all():
-                raise ValueError(f"fit_least_squares: `{name}` must be finite; got NaN or infinite entries.")
-        if y.min() < self._low or y.max() > self._high:
+        _finite_ends("x", x)
+        low, high = _finite_ends("y", y)
+        if low < self._low or high > self._high:
             raise ValueError(
                 f"fit_least_squares: `y` must be within the values of the last activation, {self._low:g} to "
-                f"{self._high:g}; got {y.min():.3g} to {y.max():.3g}. Scale the targets, or end with nn.Linear."
+                f"{self._high:g}; got {low:.3g} to {high:.3g}. Scale the targets, or end with nn.Linear."
             )
         return Batch(x, y, labels)
 
@@ -119,6 +119,14 @@ class Rows:
                 f"layer; got {tuple(y.shape)} of {y.min()} to {y.max()}."
             )
         return y.long()
+
+
+def _finite_ends(name: str, values: Tensor) -> tuple[float, float]:
+    """The least and the greatest entry; NaN anywhere makes both NaN."""
+    low, high = (end.item() for end in values.aminmax()) if values.numel() else (0.0, 0.0)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"fit_least_squares: `{name}` must be finite; got NaN or infinite entries.")
+    return low, high
 
 
 def pair(item: Any) -> tuple[Any, Any]:
