@@ -28,6 +28,8 @@ def select(
     rungs: Sequence[Rung],
     trial: Callable[[str, Mapping[str, Any], int], Trial],
     run: Callable[[Sequence[Trial], str], Results],
+    *,
+    score: str = "best_validation_mse",
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
     """The best candidate of each cell, and what every rung measured.
 
@@ -37,6 +39,7 @@ def select(
         trial: (cell, candidate, epochs) -> the training up to so many epochs, which goes on where an earlier one of the
             same cell and candidate stopped.
         run: (trials, label) -> their results, in order; a diverged one has the key "diverged".
+        score: the key of a result that is to be low.
     Returns:
         (chosen, log): chosen is {} for a cell whose candidates all diverged. The log has for each cell one entry a
         candidate and rung: its settings, epochs, and best_validation_mse (infinite if it diverged).
@@ -48,9 +51,9 @@ def select(
         results = run([trial(cell, candidate, rung.epochs) for cell, candidate in pairs], f"select, round {number}")
         scores: dict[str, list[tuple[float, dict[str, Any]]]] = {cell: [] for cell in cells}
         for (cell, candidate), result in zip(pairs, results, strict=True):
-            score = math.inf if "diverged" in result else float(result["best_validation_mse"])
-            scores[cell].append((score, dict(candidate)))
-            log[cell].append({"settings": dict(candidate), "epochs": rung.epochs, "best_validation_mse": score})
+            value = math.inf if "diverged" in result else float(result[score])
+            scores[cell].append((value, dict(candidate)))
+            log[cell].append({"settings": dict(candidate), "epochs": rung.epochs, score: value})
         for cell, scored in scores.items():
             sound = sorted((pair for pair in scored if math.isfinite(pair[0])), key=lambda pair: pair[0])
             left[cell] = [candidate for _, candidate in sound[: rung.keep]]
@@ -61,7 +64,8 @@ def at_edge(chosen: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) 
     """The numbers among the chosen settings that are the lowest or highest of those tried."""
     edges = []
     for key, value in chosen.items():
-        tried = sorted({candidate[key] for candidate in candidates if isinstance(candidate[key], (int, float))})
+        numbers = [candidate[key] for candidate in candidates if isinstance(candidate[key], (int, float))]
+        tried = sorted({number for number in numbers if not isinstance(number, bool)})
         if len(tried) > 1 and value in (tried[0], tried[-1]):
             edges.append(key)
     return edges

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sciml_cf.report import dfiv_demand, dfiv_dsprites, figure2, recipe, time_to_accuracy, transfer
+from sciml_cf.report import (
+    dfiv_demand,
+    dfiv_dsprites,
+    figure2,
+    layerwise,
+    recipe,
+    softmax,
+    time_to_accuracy,
+    transfer,
+)
 from sciml_cf.report.html import Picture, render_page, write_pictures
 from sciml_cf.report.tables import Table
 from sciml_cf.runs import write_atomically
@@ -17,7 +26,9 @@ PAGES: dict[str, Callable[[dict[str, Any]], tuple[str, list[str], list[Table | P
     "dfiv-demand": dfiv_demand.page,
     "dfiv-dsprites": dfiv_dsprites.page,
     "figure2": figure2.page,
+    "layerwise": layerwise.page,
     "recipe": recipe.page,
+    "softmax": softmax.page,
     "time": time_to_accuracy.page,
     "transfer": transfer.page,
 }
