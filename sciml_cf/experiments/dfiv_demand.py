@@ -240,7 +240,6 @@ def make_estimator(settings: dict[str, Any], data: InstrumentalData, scratch: Pa
         batch_size=min(options["batch_size"], settings["samples"] // 2),
         optimizer="adam",
         learning_rate=options["learning_rate"],
-        schedule="cosine",
         refit_strength=_REFIT_STRENGTH,
         seed=seed,
         progress=False,
