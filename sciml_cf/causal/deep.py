@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sciml_cf.causal.checks import Observations, as_given, check_fitted, check_inputs, check_observations
 from sciml_cf.causal.estimator import Estimator
 from sciml_cf.causal.nets import Batch, Nets
-from sciml_cf.causal.plan import FUNCTION, BatchSize, OptimizerMaker, OptimizerName, Plan
+from sciml_cf.causal.plan import FUNCTION, BatchSize, OptimizerMaker, OptimizerName, Plan, Schedule
 from sciml_cf.causal.saved import (
     described_shapes,
     fingerprint,
@@ -54,6 +54,7 @@ class DeepFeatureIV(Estimator):
         updates: gradient steps a pair of batches in stages 1 and 2 (T1, T2); the covariate net makes T1 too.
         optimizer: "sgd", "adam", or a function from a list of parameters to an optimizer, called for each net.
         learning_rate: of both stages, for a named optimizer.
+        schedule: "constant", or "cosine": all rates fall to nearly zero over the iterations, which settles the heads.
         split: share of the rows for stage 1.
         scale_outcome: train on outcomes less their mean, over their standard deviation; predictions are in the
             outcome's own units either way. False is the algorithm as printed.
@@ -86,6 +87,7 @@ class DeepFeatureIV(Estimator):
         updates: tuple[int, int] = (20, 1),
         optimizer: OptimizerName | OptimizerMaker = "sgd",
         learning_rate: float = 0.01,
+        schedule: Schedule = "constant",
         split: float = 0.5,
         scale_outcome: bool = True,
         heads: HeadName = "current",
@@ -107,6 +109,7 @@ class DeepFeatureIV(Estimator):
         self.updates = updates
         self.optimizer: OptimizerName | OptimizerMaker = optimizer
         self.learning_rate = learning_rate
+        self.schedule: Schedule = schedule
         self.split = split
         self.scale_outcome = scale_outcome
         self.heads: HeadName = heads
@@ -252,6 +255,7 @@ class DeepFeatureIV(Estimator):
             updates=self.updates,
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
+            schedule=self.schedule,
             split=self.split,
             refit_strength=self.refit_strength,
             seed=self.seed,

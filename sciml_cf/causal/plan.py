@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from sciml_cf.head.solve import check_strength
 
 FUNCTION = "DeepFeatureIV.fit"
 OptimizerName = Literal["sgd", "adam"]
+Schedule = Literal["constant", "cosine"]
 OptimizerMaker = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 BatchSize = int | tuple[int | None, int | None] | None
 
@@ -38,6 +40,7 @@ class Plan:
     updates: tuple[int, int]
     optimizer: OptimizerName | OptimizerMaker
     learning_rate: float
+    schedule: Schedule
     split: float
     refit_strength: float
     seed: int
@@ -49,6 +52,7 @@ class Plan:
             check_through(FUNCTION, self.rules.second)
         if not callable(self.optimizer):
             check_choice(FUNCTION, "optimizer", self.optimizer, ("sgd", "adam"))
+        check_choice(FUNCTION, "schedule", self.schedule, ("constant", "cosine"))
         check_count(FUNCTION, "iterations", self.iterations)
         check_count(FUNCTION, "seed", self.seed, minimum=0)
         check_positive(FUNCTION, "learning_rate", self.learning_rate)
@@ -63,8 +67,14 @@ class Plan:
                 if number is not None or name == "updates":
                     check_count(FUNCTION, name, number, minimum=2 if name == "batch_size" else 1)
 
+    def rate_factor(self, iteration: int) -> float:
+        """What the learning rates are multiplied by: 1, or half a cosine from 1 towards 0."""
+        if self.schedule == "constant":
+            return 1.0
+        return (1 + math.cos(math.pi * iteration / self.iterations)) / 2
+
     def described(self) -> dict[str, Any]:
-        """Plain values that decide the training, but for its length, which a resumed one may change."""
+        """Plain values that decide the training; its length is one only where the schedule depends on it."""
         optimizer = self.optimizer if isinstance(self.optimizer, str) else getattr(self.optimizer, "__name__", "given")
         return {
             "rules": repr(self.rules),
@@ -73,6 +83,7 @@ class Plan:
             "updates": list(self.updates),
             "optimizer": optimizer,
             "learning_rate": self.learning_rate,
+            "schedule": self.schedule if self.schedule == "constant" else f"cosine over {self.iterations}",
             "split": self.split,
             "seed": self.seed,
         }

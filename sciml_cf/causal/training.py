@@ -40,6 +40,7 @@ class Training:
             for name, module in self.nets.modules.items()
             if (parameters := [one for one in module.parameters() if one.requires_grad])
         }
+        self._rates = {name: [group["lr"] for group in one.param_groups] for name, one in self.optimizers.items()}
         self.iteration = 0
         self.rows: list[dict[str, float]] = []
         self._refitted: tuple[int, Tensor] | None = None
@@ -109,6 +110,10 @@ class Training:
         first, second = (self._batch(stage) for stage in (0, 1))
         plan, nets, heads, movers = self.plan, self.nets, self.heads, self.optimizers
         steps, gradients = plan.updates, plan.gradients
+        factor = plan.rate_factor(self.iteration)
+        for name, optimizer in movers.items():
+            for group, rate in zip(optimizer.param_groups, self._rates[name], strict=True):
+                group["lr"] = rate * factor
         with torch.random.fork_rng():  # dropout and the like depend on the seed and the iteration alone
             torch.manual_seed(mix_seed(plan.seed, self.iteration, _DROPOUT))
             try:

@@ -48,8 +48,8 @@ from sciml_cf.experiments.dfiv_common import (
 from sciml_cf.experiments.dfiv_nets import demand_nets, demand_regression, standardised
 
 NAME = "dfiv-demand"
-_DEEP = grid(learning_rate=(3e-3, 1e-2), batch_size=(256, 0), strength_2=(1e-3, 1e-2, 1e-1))
-# name: twelve candidates for what is tuned; strengths are on means, a batch size of 0 takes all rows of a stage
+_DEEP = grid(learning_rate=(3e-3, 1e-2), batch_size=(256, 1024), strength_2=(1e-2, 3e-2, 1e-1))
+# name: twelve candidates for what is tuned; strengths are on means
 METHODS: dict[str, Candidates] = {
     "DFIV proximal": _DEEP,
     "DFIV ridge": _DEEP,
@@ -82,7 +82,7 @@ class Scale:
 
 
 PRESETS = {
-    "paper": Scale(samples=5000, correlation=0.5, iterations=200, epochs_share=1.0, seeds=(1, 2, 3, 4, 5)),
+    "paper": Scale(samples=5000, correlation=0.5, iterations=800, epochs_share=1.0, seeds=(1, 2, 3, 4, 5)),
     "small": Scale(samples=1000, correlation=0.5, iterations=40, epochs_share=0.1, seeds=(1, 2)),
 }
 
@@ -93,7 +93,7 @@ class DFIVDemand(GridFlags):
 
     Every method gets twelve candidates, chosen with one seed by the error against the structural function on 400 points
     of the test grid; the winner is fitted to the samples of others and measured on the other 2400 points. Interrupted,
-    the same command goes on where it stopped. The small preset takes minutes, the paper's half an hour of one core.
+    the same command goes on where it stopped. The small preset takes minutes, the paper's about an hour of one core.
 
     Args:
         out: folder for the data, the trials, the result file and the page.
@@ -237,7 +237,7 @@ def make_estimator(settings: dict[str, Any], data: InstrumentalData, scratch: Pa
         rule=proximal if method == "DFIV proximal" else StageRules.ridge(1e-3, second),
         gradients="previous" if method == "DFIV proximal" else "through",
         iterations=settings["iterations"],
-        batch_size=options["batch_size"] or None,
+        batch_size=min(options["batch_size"], settings["samples"] // 2),
         optimizer="adam",
         learning_rate=options["learning_rate"],
         refit_strength=_REFIT_STRENGTH,

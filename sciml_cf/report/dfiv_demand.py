@@ -71,15 +71,12 @@ def _errors(cell: dict[str, Any], key: str) -> list[float]:
 def _chosen(cell: dict[str, Any]) -> str:
     if cell["chosen"] is None:
         return "every candidate diverged"
-    words = [f"{key.replace('_', ' ')} {_named(key, value)}" for key, value in cell["chosen"].items()]
+    words = [
+        f"{key.replace('_', ' ')} {value if isinstance(value, str) else f'{value:g}'}"
+        for key, value in cell["chosen"].items()
+    ]
     edge = [key.replace("_", " ") for key in cell["at_edge"]]
     return (", ".join(words) or "its own") + (f" (edge of the grid: {', '.join(edge)})" if edge else "")
-
-
-def _named(key: str, value: Any) -> str:
-    if key == "batch_size" and not value:
-        return "all rows"
-    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _figure(cells: Cells) -> Figure:

@@ -225,9 +225,9 @@ def _final(cells: list[Cell]) -> Figure:
                     points.append((place, geometric_interval(errors).mean))
                     axes.plot([place] * len(errors), errors, ".", color=colour, ms=3, alpha=0.5)
             if points:
-                axes.plot(
-                    *zip(*sorted(points), strict=True), f"o{style}", color=colour, ms=4, label=f"{method}, {heads}"
-                )
+                places, means = zip(*sorted(points), strict=True)
+                face = "white" if heads == "current" else colour
+                axes.plot(places, means, f"o{style}", color=colour, mfc=face, ms=5, label=f"{method}, {heads}")
     _baseline_lines(axes, cells)
     sizes = sorted({cell["batch_size"] for cell in cells if cell["batch_size"]})
     axes.set_xscale("log", base=2)

@@ -53,6 +53,18 @@ def test_more_iterations_go_on_and_fewer_are_refused(tmp_path):
         deep(tmp_path / "run", 6, resume=True).fit(**DATA)
 
 
+def test_a_falling_rate_goes_on_and_keeps_its_length(tmp_path):
+    whole = deep(tmp_path / "whole", schedule="cosine").fit(**DATA)
+    with pytest.raises(Stopped):
+        deep(tmp_path / "parts", schedule="cosine", measure=stop_at(7)).fit(**DATA)
+    parts = deep(tmp_path / "parts", schedule="cosine", resume=True).fit(**DATA)
+    np.testing.assert_array_equal(parts.predict(GRID), whole.predict(GRID))
+    (group,) = torch.load(tmp_path / "whole" / "last.pt")["optimizers"]["treatment_net"]["param_groups"]
+    assert group["lr"] == pytest.approx(0.01 * (1 + np.cos(0.9 * np.pi)) / 2)
+    with pytest.raises(CheckpointError, match="differs in schedule"):
+        deep(tmp_path / "whole", 12, schedule="cosine", resume=True).fit(**DATA)
+
+
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
     whole = deep(tmp_path / "run").fit(**DATA)
     path = tmp_path / "run" / "last.pt"

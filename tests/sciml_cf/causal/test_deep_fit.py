@@ -202,6 +202,7 @@ def test_a_rate_that_is_too_high_is_told():
         ({"updates": 20}, "`updates` must be two numbers, one a stage; got 20"),
         ({"updates": (20, 0)}, "`updates` must be an integer of at least 1; got 0"),
         ({"optimizer": "lbfgs"}, "`optimizer` must be one of 'sgd', 'adam'; got 'lbfgs'"),
+        ({"schedule": "step"}, "`schedule` must be one of 'constant', 'cosine'; got 'step'"),
         ({"learning_rate": -1.0}, "`learning_rate` must be a finite number above 0; got -1"),
         ({"split": 1.5}, "`split` must be below 1; got 1.5"),
         ({"split": 0.001}, "`split` must leave each stage at least 2 rows; got 0.001 of 300"),
