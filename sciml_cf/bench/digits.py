@@ -37,6 +37,7 @@ ARMS: dict[str, tuple[str, int, dict[str, Any]]] = {
 _STRENGTHS = {"kalman": (1e-4, 1e-3, 1e-2)}  # others: _STRENGTH_GRID
 _STRENGTH_GRID = (1e-3, 1e-2, 1e-1)
 _STRONGER = (1e-2, 1e-1, 1.0)  # of batches with as few rows a class as those of many classes have
+_CHEAP = ("digits", "100 classes 64 features")  # five solves a step cost too much elsewhere
 # Twelve candidates each: of the rate alone, or four rates by three strengths over the same range.
 _RATES = {
     "sgd": tuple(float(f"{rate:.2g}") for rate in np.geomspace(1e-2, 3, 12)),

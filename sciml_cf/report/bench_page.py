@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sciml_cf.report import figure2, recipe, time_to_accuracy, transfer
+from sciml_cf.report import digits, figure2, recipe, time_to_accuracy, transfer
 from sciml_cf.report.html import Picture, render_page, write_pictures
 from sciml_cf.report.tables import Table
 from sciml_cf.runs import write_atomically
 
 # For each benchmark: result -> (title, paragraphs, tables and pictures in their order).
 PAGES: dict[str, Callable[[dict[str, Any]], tuple[str, list[str], list[Table | Picture]]]] = {
+    "digits": digits.page,
     "figure2": figure2.page,
     "recipe": recipe.page,
     "time": time_to_accuracy.page,
