@@ -89,7 +89,7 @@ PRESETS = {
             ("digits", 128, 200),
             ("100 classes 64 features", 256, 200),
             ("100 classes 256 features", 256, 200),
-            ("1000 classes 128 features", 512, 200),
+            ("1000 classes 128 features", 512, 100),
         ),
         rounds=40,
     ),
