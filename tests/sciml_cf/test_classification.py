@@ -58,7 +58,7 @@ def test_every_method_learns_in_either_algorithm(method, algorithm, problem):
     for _ in range(80):
         train_step(model, loss_of, optimizer, x, y, algorithm=algorithm)
     with evaluating(model, loss_of, [(x, y)] if algorithm == 2 else []):
-        assert (model(x).argmax(1) == y).double().mean() > 0.85
+        assert (model(x).argmax(1) == y).double().mean() > 0.75
     assert not loss_of.head.frozen
 
 
