@@ -399,11 +399,12 @@ class ClosedFormHead(nn.Module):
             return {**state, "head": whole, "jitter": torch.stack([one["jitter"] for one in after]).max()}
         if not self._free_bias:
             return self._ask_rule(state, moments, weighted)
-        mean, target_mean = moments.gram[:-1, -1], moments.cross[-1]
+        constant = moments.gram[-1, -1]  # 1, or the mean curvature of what stands for a loss
+        mean, target_mean = moments.gram[:-1, -1] / constant, moments.cross[-1] / constant
         centred = Moments(
-            gram=moments.gram[:-1, :-1] - torch.outer(mean, mean),
-            cross=moments.cross[:-1] - torch.outer(mean, target_mean),
-            target_square=moments.target_square - target_mean.square(),
+            gram=moments.gram[:-1, :-1] - torch.outer(constant * mean, mean),
+            cross=moments.cross[:-1] - torch.outer(constant * mean, target_mean),
+            target_square=moments.target_square - constant * target_mean.square(),
             weight=moments.weight,
         )
         state = self._ask_rule({**state, "head": state["head"][:-1]}, centred, weighted)

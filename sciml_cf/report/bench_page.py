@@ -10,6 +10,7 @@ from typing import Any
 from sciml_cf.report import (
     dfiv_demand,
     dfiv_dsprites,
+    digits,
     figure2,
     layerwise,
     recipe,
@@ -25,6 +26,7 @@ from sciml_cf.runs import write_atomically
 PAGES: dict[str, Callable[[dict[str, Any]], tuple[str, list[str], list[Table | Picture]]]] = {
     "dfiv-demand": dfiv_demand.page,
     "dfiv-dsprites": dfiv_dsprites.page,
+    "digits": digits.page,
     "figure2": figure2.page,
     "layerwise": layerwise.page,
     "recipe": recipe.page,
