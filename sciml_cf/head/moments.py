@@ -217,10 +217,8 @@ def _products(
             right = min(left + block, first_target)
             products[left:right, left:].addmm_(part[:, left:right].T, weighted[:, left:])
         own = part[:, first_target:]
-        if some_weights is None:
-            products.diagonal()[first_target:] += torch.linalg.vector_norm(own, dim=0).square()
-        else:
-            products.diagonal()[first_target:] += (own * weighted[:, first_target:]).sum(dim=0)
+        squares = own.square() if some_weights is None else own * weighted[:, first_target:]
+        products.diagonal()[first_target:] += squares.sum(dim=0)
     for left in range(0, first_target, block):
         right = min(left + block, first_target)
         products[right:, left:right] = products[left:right, right:].T
