@@ -32,7 +32,7 @@ from sciml_cf.bench.training import TRIAL_FOLDER
 from sciml_cf.layerwise import LayerwiseReport, draw_weights, fit_least_squares
 
 _SELECTION_SEEDS = (0, 1000, 2000)
-_REPEATS = 5  # of each timed run, the same to the bit but for its time; other programs only ever add to it
+_REPEATS = 3  # of each timed run, the same to the bit but for its time; other programs only ever add to it
 RATES = {
     "adam": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     "sgd": (3e-2, 1e-1, 3e-1, 1.0, 3.0, 1e1),
@@ -98,7 +98,7 @@ class Layerwise(GridFlags):
 
     Every gradient method chooses among as many learning rates and batch sizes, once for the time to the mark and once
     for the accuracy at the end, on a validation part of its own. Timed runs come one at a time, seed by seed and arm by
-    arm, on one thread, five times each, of which the quickest counts; time is the processor's, and measuring stops it.
+    arm, on one thread, three times each, of which the quickest counts; time is the processor's, and measuring stops it.
     Some minutes of one core.
 
     Args:
@@ -172,10 +172,11 @@ def _time(scale: Scale, common: dict[str, Any], folder: Path, workers: Workers) 
         end: select(CANDIDATES, (Rung(scale.epochs, 1),), trial, work, score=score)[0]
         for end, score in (("time", "seconds_to_mark"), ("accuracy", "lost"))
     }
+    reported = {"repeats": _REPEATS, "validate": False}
     trials = [
         Trial(
             f"report width {common['width']} {end} {arm} seed {seed}",
-            {**common, "end": end, "arm": arm, **chosen[end][arm], "seeds": [seed], "repeats": _REPEATS, "validate": False},
+            {**common, "end": end, "arm": arm, **chosen[end][arm], **reported, "seeds": [seed]},
         )
         for seed in scale.seeds for end in chosen for arm in CANDIDATES
     ]  # fmt: skip

@@ -36,7 +36,8 @@ class LayerSolve:
 
     Attributes:
         layer: which, from 0.
-        unexplained: mean squared error over mean square of its targets, both before the activation.
+        unexplained: mean squared error over mean square of its targets, both before the activation; NaN where those
+            are all zero.
         condition: largest over smallest eigenvalue of the solved system; NaN where it was not asked for.
     """
 

@@ -23,7 +23,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         f"features, on {data}. Hidden units are sigmoids; weights drawn from -1 to 1 unless a table says so.",
         "Every arm chose among as many settings, twice: for the least time to the mark and for the highest accuracy at "
         "the end, on a validation part and three splits of its own. Reported runs came one after another, seed by seed "
-        "and arm by arm, on one thread, each five times, of which the quickest counts; seconds are the processor's. "
+        "and arm by arm, on one thread, three times each, of which the quickest counts; seconds are the processor's. "
         f"Seeds {result['seeds']}.",
         "Random features are the same first layer left as drawn, with the last one solved by the same solve.",
     ]

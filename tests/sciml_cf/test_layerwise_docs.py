@@ -72,8 +72,9 @@ def test_shortest_targets_hold_in_deeper_networks_and_closest_ones_do_not(sweeps
                 by_bound.setdefault(one["bound"], []).append(one["test"])
         return max(sum(values) / len(values) for values in by_bound.values())
 
-    assert share(1, "closest") > share(1, "minnorm") and share(2, "closest") > share(2, "minnorm")
-    assert share(4, "minnorm") > share(4, "closest")
+    assert all(share(depth, "closest") > share(depth, "minnorm") for depth in (2, 3))
+    assert share(4, "minnorm") > share(4, "closest") + 0.1
+    assert max(share(depth, "closest") for depth in (2, 3, 4)) < share(1, "closest") + 0.005
 
 
 def test_what_is_said_of_the_explicit_layer(explicit):
