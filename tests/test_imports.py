@@ -152,7 +152,7 @@ CONFINED = {
     "distributed": ("data_gen/dask_executor.py",),
     "matplotlib": ("sciml_cf/report/", "data_gen/plot.py"),
     "lightning_fabric": ("sciml_cf/processes.py",),
-    "sklearn": ("sciml_cf/estimators.py", "sciml_cf/bench/class_data.py"),
+    "sklearn": ("sciml_cf/estimators.py", "sciml_cf/datasets/digits.py"),
     "tensorboard": ("sciml_cf/scalars.py",),
     "lightning": ("sciml_cf/adapters/lightning.py",),
     "tyro": (

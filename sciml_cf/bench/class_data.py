@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from sciml_cf.datasets import read_digits
 from sciml_cf.errors import check_choice
 
 _SPLIT_SEED = 20_251_006  # of every split and of the synthetic data: no run's seed
@@ -49,14 +50,7 @@ def load_task(name: str) -> Task:
 
 def digits() -> Task:
     """scikit-learn's digits, scaled to 0 .. 1: 1097 samples to train, 300 to choose by, 400 to report on."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError(
-            "bench digits: `scikit-learn` must be installed, for its digits. Run: pip install 'sciml-cf[bench]'."
-        ) from error
-    images, labels = load_digits(return_X_y=True)
-    x, y = torch.tensor(images / 16, dtype=torch.float32), torch.tensor(labels)
+    x, y = read_digits()
     return Task(_split(x, y, 300, 400), 10, (128, 64))
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sciml_cf.datasets import read_mnist
-from sciml_cf.errors import BenchmarkError
+from sciml_cf.datasets import read_digits, read_mnist
 
 # name: (parameters, lr=rate) -> optimizer
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -49,14 +48,8 @@ def load_images(folder: Path | None, seed: int, *, validate: bool = False) -> Im
     """
     order = torch.Generator().manual_seed(seed)
     if folder is None:
-        try:
-            from sklearn.datasets import load_digits
-        except ImportError as error:
-            raise BenchmarkError(
-                f'bench: scikit-learn must be installed for its digits ({error}). Run pip install "sciml-cf[bench]".'
-            ) from error
-        pixels, labels = load_digits(return_X_y=True)
-        images = _cut(torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels), 0.8, order)
+        x, labels = read_digits()
+        images = _cut(x, labels, 0.8, order)
     else:
         (x, labels), (x_test, labels_test) = read_mnist(folder, "train"), read_mnist(folder, "test")
         images = Images(x.flatten(1), labels, x_test.flatten(1), labels_test)
