@@ -1,0 +1,37 @@
+"""Build the site: pictures, reference, pages, and Sphinx with warnings as errors."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from sphinx.cmd.build import build_main
+
+from docsite import gallery, reference, staging
+
+
+def build(out: Path) -> int:
+    """Build into ``out``/html, and return Sphinx's exit status; what was in ``out`` is made anew."""
+    source = out / "source"
+    for name in ("source", "html", "cache"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    source.mkdir(parents=True)
+    began = time.process_time()
+    fragments = gallery.make(source)
+    drawn = time.process_time() - began
+    reference.write_reference(source)
+    staging.stage(source, fragments)
+    config = str(Path(__file__).parent)
+    status = build_main(["-q", "-W", "--keep-going", "-E", "-b", "html", "-d", str(out / "cache"), "-c", config, str(source), str(out / "html")])
+    print(f"{out / 'html' / 'index.html'}: {time.process_time() - began:.0f} s of processor time, {drawn:.0f} of them for pictures")
+    return status
+
+
+def main() -> None:
+    raise SystemExit(build(Path(sys.argv[1] if len(sys.argv) > 1 else "build/docs")))
+
+
+if __name__ == "__main__":
+    main()
