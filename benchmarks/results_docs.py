@@ -51,17 +51,16 @@ def paper(summary: dict[str, Any], faults: list[dict[str, Any]]) -> str:
         cells = [f"{name}: {_span(values)}" for name, values in zip((low, high), found, strict=True)]
         rows.append((claim, *cells, verdict(*found)))
     smallest = min(run["batch_size"] for run in faults)
+    small = [run for run in faults if run["batch_size"] == smallest]
+    seeds = sorted({run["seed"] for run in small})
     best = {
-        rule: [
-            max(run["accuracy"] for run in faults if (run["rule"], run["batch_size"], run["seed"]) == (rule, smallest, seed))
-            for seed in sorted({run["seed"] for run in faults})
-        ]
+        rule: [max(run["accuracy"] for run in small if (run["rule"], run["seed"]) == (rule, seed)) for seed in seeds]
         for rule in ("Proximal", "Ridge")
     }
     lost = {rule: [1 - value for value in values] for rule, values in best.items()}
     rows.append(
         (
-            f"ridge needs large batches: at {smallest} rows of digits it is worse than proximal, each at its best strength",
+            f"ridge needs large batches: at {smallest} rows of digits it is worse than proximal, each at its best",
             *(f"{rule.lower()}: {_span(values)} wrong" for rule, values in lost.items()),
             verdict(lost["Proximal"], lost["Ridge"]),
         )
@@ -89,7 +88,12 @@ def cost(head: dict[str, Any]) -> str:
     rows.append(("algorithm 2 over l2, perceptrons of all widths and rows tried", _span(cells)))
     steps = [cell["seconds_over_solve"] for cell in head["inner_loop"] if cell["reached"]]
     lost = sum(not cell["reached"] for cell in head["inner_loop"])
-    rows.append((f"gradient steps on the head alone to the solve's loss, over the solve ({lost} did not get there)", _span(steps)))
+    rows.append(
+        (
+            f"gradient steps on the head alone to the solve's loss, over the solve ({lost} did not get there)",
+            _span(steps),
+        )
+    )
     return table(("time of", "ratio"), rows)
 
 
@@ -114,10 +118,14 @@ def rules(found: dict[str, Any]) -> str:
 
 def adaptation(found: dict[str, Any]) -> str:
     """What worked and what did not, in one table."""
-    usual = [row for row in found["adaptation"] if row["way"] == "default"]
     rows = [
-        (f"error after over before, {row['samples']} samples of {row['law']}", f"{row['ratio_median']:.2g}", f"{row['ratio_max']:.3g}")
-        for row in usual
+        (
+            f"error after over before, {row['samples']} samples of {row['law']}",
+            f"{row['ratio_median']:.2g}",
+            f"{row['ratio_max']:.3g}",
+        )
+        for row in found["adaptation"]
+        if row["way"] == "default"
     ]
     closed = {row["samples"]: row["mse"] for row in found["peers"] if row["peer"] == "closed form"}
     longest: dict[tuple[int, str], dict[str, Any]] = {}
@@ -125,14 +133,12 @@ def adaptation(found: dict[str, Any]) -> str:
         if row["peer"] != "closed form":
             key = row["samples"], row["peer"]
             longest[key] = max(row, longest.get(key, row), key=lambda row: row["seconds"])
-    rows += [
-        (f"error of gradient descent over ours, {samples} samples, {peer}, {row['seconds']:.2g} s", f"{row['mse'] / closed[samples]:.2g}", "-")
-        for (samples, peer), row in longest.items()
-    ]
-    rows += [
-        (f"share of errors inside the 90 % interval, {row['inputs']}, {row['resolution']} points", f"{100 * row['coverage']:.0f} %", "-")
-        for row in found["error_bars"]
-    ]
+    for (samples, peer), row in longest.items():
+        words = f"error of gradient descent over ours, {samples} samples, {peer}, {row['seconds']:.2g} s"
+        rows.append((words, f"{row['mse'] / closed[samples]:.2g}", "-"))
+    for row in found["error_bars"]:
+        words = f"share of errors inside the 90 % interval, {row['inputs']}, {row['resolution']} points"
+        rows.append((words, f"{100 * row['coverage']:.0f} %", "-"))
     return table(("figure", "median", "worst draw"), rows)
 
 

@@ -1,4 +1,4 @@
-"""Build the site: pictures, reference, pages, and Sphinx with warnings as errors."""
+"""Build the site: pictures, reference, pages, Sphinx with warnings as errors, and a look at what came out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sphinx.cmd.build import build_main
 
-from docsite import gallery, reference, staging
+from docsite import check, gallery, reference, staging
 
 
 def build(out: Path) -> int:
@@ -23,10 +23,14 @@ def build(out: Path) -> int:
     drawn = time.process_time() - began
     reference.write_reference(source)
     staging.stage(source, fragments)
-    config = str(Path(__file__).parent)
-    status = build_main(["-q", "-W", "--keep-going", "-E", "-b", "html", "-d", str(out / "cache"), "-c", config, str(source), str(out / "html")])
-    print(f"{out / 'html' / 'index.html'}: {time.process_time() - began:.0f} s of processor time, {drawn:.0f} of them for pictures")
-    return status
+    html = out / "html"
+    folders = ["-d", str(out / "cache"), "-c", str(Path(__file__).parent), str(source), str(html)]
+    status = build_main(["-q", "-W", "--keep-going", "-E", "-b", "html", *folders])
+    faults = check.faults(html) if status == 0 else []
+    print("\n".join(faults), file=sys.stderr)
+    spent = time.process_time() - began
+    print(f"{html / 'index.html'}: {spent:.0f} s of processor time, {drawn:.0f} of them for pictures")
+    return status or len(faults) > 0
 
 
 def main() -> None:

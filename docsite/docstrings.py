@@ -44,7 +44,8 @@ def sections(lines: list[str]) -> Iterator[tuple[str | None, list[str]]]:
 
 def _section(title: str, body: list[str]) -> list[str]:
     """A field: its title, and a list of its entries."""
-    entries = list(_entries(_dedent(body)))
+    lines = _dedent(body)
+    entries = list(_entries(lines if title in _NAMED else _joined(lines)))
     found = [f":{title}:"]
     for first, rest in entries:
         named = re.match(r"^([\w*.,() ]+?):\s+(.*)$", first) if title in _NAMED or len(entries) > 1 else None
@@ -71,6 +72,17 @@ def _entries(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
             rest.append(line)
     if first is not None:
         yield first, rest
+
+
+def _joined(lines: list[str]) -> list[str]:
+    """The same with a paragraph's lines made one."""
+    found: list[str] = []
+    for line in lines:
+        if found and line.strip() and not line.startswith(" ") and found[-1].strip() and not found[-1].startswith(" "):
+            found[-1] += f" {line}"
+        else:
+            found.append(line)
+    return found
 
 
 def _is_list(lines: list[str]) -> bool:

@@ -1,8 +1,9 @@
-"""Pictures that the build makes from short runs: every equation, every initial condition, and a transfer of two models."""
+"""Pictures that the build makes from short runs: equations, initial conditions, and two models between resolutions."""
 
 from __future__ import annotations
 
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,12 @@ def make(out: Path) -> dict[str, str]:
         equations = [_equation(name, folder, Path(scratch)) for name in equation_names()]
         moved = transfer(folder / "transfer.png", Path(scratch))
     starts = [_initial(name, folder) for name in INITIAL_CONDITIONS]
-    text = ["# Gallery", "", "Made by the build of these pages from short runs; the command above each picture makes its data.", ""]
+    text = [
+        "# Gallery",
+        "",
+        "Made by the build of these pages from short runs; the command above each picture makes its data.",
+        "",
+    ]
     text += ["## Equations", "", *equations, "## Initial conditions", "", *starts]
     text += ["## Between resolutions", "", moved, ""]
     (out / "gallery.md").write_text("\n".join(text))
@@ -83,6 +89,11 @@ def command_of(spec: DatasetSpec) -> str:
     return " ".join([*words, f"--out {spec.equation}.h5"])
 
 
+def _wrapped(command: str) -> str:
+    """A command on as many lines as a page has room for."""
+    return " \\\n        ".join(textwrap.wrap(command, 76, break_long_words=False, break_on_hyphens=False))
+
+
 def _equation(name: str, folder: Path, scratch: Path) -> str:
     spec = shown_spec(name)
     equation = spec.make_equation()
@@ -94,8 +105,8 @@ def _equation(name: str, folder: Path, scratch: Path) -> str:
             fields = data.read_trajectory()
             figure = _line(fields[:, :, 0], data) if equation.num_dims == 1 else _plane(fields[0, :, 0], data)
     figure.savefig(folder / f"{name}.png", dpi=110)
-    law = equation.formula.replace("; ", "\n")
-    return f"### {name}\n\n    {law}\n\n    {command_of(spec)}\n\n![{name}]({FOLDER}/{name}.png)\n"
+    law = equation.formula.replace(", ", ",\n    ") if "_t" in equation.formula else equation.formula
+    return f"### {name}\n\n    {law}\n\n    {_wrapped(command_of(spec))}\n\n![{name}]({FOLDER}/{name}.png)\n"
 
 
 def _line(fields: np.ndarray, data: Any) -> Figure:
@@ -116,7 +127,7 @@ def _line(fields: np.ndarray, data: Any) -> Figure:
 
 def _plane(fields: np.ndarray, data: Any) -> Figure:
     times = data.times
-    return _images([(f"t = {times[i]:g}", fields[i]) for i in (0, len(times) // 3, len(times) - 1)])
+    return _images([(f"t = {times[i]:.3g}", fields[i]) for i in (0, len(times) // 3, len(times) - 1)])
 
 
 def _images(named: list[tuple[str, np.ndarray]]) -> Figure:

@@ -34,8 +34,8 @@ def transfer(picture: Path, scratch: Path) -> str:
     ]
     return "\n".join(
         [
-            f"{len(train)} training samples of Burgers at {TRAINED_AT} points, {CONFIG.epochs} epochs, one seed, made with "
-            "this page. Relative L2 error, by the points that the model is run at:",
+            f"{len(train)} training samples of Burgers at {TRAINED_AT} points, {CONFIG.epochs} epochs, one seed, "
+            "made with this page. Relative L2 error, by the points that the model is run at:",
             "",
             f"![Errors of two models between resolutions](gallery/{picture.name})",
             "",
@@ -53,7 +53,9 @@ def _draw(errors: dict[str, dict[str, np.ndarray]], picture: Path) -> None:
         for output, style in (("native", "o-"), ("fourier", "s--")):
             axes.loglog(SEEN, found[output], style, color=f"C{place}", ms=4, label=f"{name}, {output}")
     axes.axvline(TRAINED_AT, color="k", lw=0.8, ls=":")
-    axes.set(xlabel="points that the model is run at", ylabel="relative L2 error", title="dotted: the resolution of training")
+    axes.set(
+        xlabel="points that the model is run at", ylabel="relative L2 error", title="dotted: resolution of training"
+    )
     axes.set_xticks(SEEN, [str(n) for n in SEEN])
     axes.minorticks_off()
     axes.legend(fontsize="small", frameon=False)
