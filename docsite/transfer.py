@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from data_gen import DatasetSpec, generate
 from sciml_cf import ConvConfig, FieldDataset, FitConfig, FNOConfig, evaluate_transfer, fit
@@ -57,6 +58,6 @@ def _draw(errors: dict[str, dict[str, np.ndarray]], picture: Path) -> None:
         xlabel="points that the model is run at", ylabel="relative L2 error", title="dotted: resolution of training"
     )
     axes.set_xticks(SEEN, [str(n) for n in SEEN])
-    axes.minorticks_off()
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.legend(fontsize="small", frameon=False)
     figure.savefig(picture, dpi=110)

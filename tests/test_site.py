@@ -1,4 +1,4 @@
-"""The built site in a browser, at the width of a desk and of a phone. `make test-slow` runs it; it needs the docs extra."""
+"""The built site in a browser, as wide as a desk and as a phone. `make test-slow` runs it with the docs extra."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ def look(site: Path, page: str, width: int, query: str = "") -> dict:
             [
                 CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
                 f"--user-data-dir={profile}", "--enable-logging=stderr", "--virtual-time-budget=20000",
+                "--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking",
                 "--window-size=1500,1000", "--dump-dom", frame.as_uri(),
             ],
             capture_output=True, text=True, timeout=180, check=True,
@@ -93,12 +94,22 @@ def test_page_in_a_browser(site: Path, page: str, width: int) -> None:
     seen = look(site, page, width)
     assert seen["width"] == width and seen["console"] == []
     assert seen["page"] <= width, f"{seen['page'] - width} pixels too wide"
-    assert seen["fetched"] and all(name.startswith("file:") for name in seen["fetched"])
+    assert all(name.startswith("file:") for name in seen["fetched"])
     assert all(natural > 0 for _, natural in seen["pictures"])
     if page in ("method.html", "transfer.html", "adaptation.html"):
         assert seen["formulas"] and min(seen["formulas"]) > 0
     if page == "gallery.html":
         assert len(seen["pictures"]) > len(list((ROOT / "data_gen" / "equations").glob("[a-z]*.py")))
+
+
+def test_a_page_that_fetches_is_found(site: Path) -> None:
+    page = site / "fetches.html"
+    page.write_text(
+        '<!doctype html><body><p>x</p></body><script src="https://example.org/x.js"></script><script>no()</script>'
+    )
+    seen = look(site, page.name, 1300)
+    page.unlink()
+    assert "https://example.org/x.js" in seen["fetched"] and "no is not defined" in seen["console"][0]
 
 
 def test_search_works_from_the_disk(site: Path) -> None:
