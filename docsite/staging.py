@@ -21,6 +21,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
 #: Files outside of docs/ that are pages of the site.
 PAGES = {"CONVENTIONS.md": "conventions.md", "CHANGELOG.md": "changelog.md", "README.md": "index.md"}
 _LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
+_FRAGMENT = re.compile(r"<!-- site: ([\w -]+) -->")
 _FENCE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
 
 
@@ -73,14 +74,15 @@ def examples_page() -> str:
 def _page(path: Path, out: Path, fragments: dict[str, str]) -> str:
     """The text of a page with its links turned and its fragments put in."""
     parts = _FENCE.split(path.read_text())
-    turned = [part if part.startswith("`") else _turned(part, path, out) for part in parts]
 
     def fragment(match: re.Match[str]) -> str:
         if match[1] not in fragments:
             raise ValueError(f"stage: `fragments` must hold what pages ask for; got no {match[1]!r} for {path.name}.")
         return fragments[match[1]]
 
-    return re.sub(r"<!-- site: ([\w -]+) -->", fragment, "".join(turned))
+    return "".join(
+        part if part.startswith("`") else _FRAGMENT.sub(fragment, _turned(part, path, out)) for part in parts
+    )
 
 
 def _turned(text: str, path: Path, out: Path) -> str:
