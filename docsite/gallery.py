@@ -41,7 +41,7 @@ def make(out: Path) -> dict[str, str]:
     """Draw everything into ``out``/gallery, write ``out``/gallery.md, and return what pages take in.
 
     Returns:
-        "equations", "initial conditions" and "transfer": Markdown with the pictures.
+        Markdown by name: "transfer", the errors of two models, and "pictures", a line that leads to the gallery.
     """
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,8 @@ def make(out: Path) -> dict[str, str]:
     text += ["## Equations", "", *equations, "## Initial conditions", "", *starts]
     text += ["## Between resolutions", "", moved, ""]
     (out / "gallery.md").write_text("\n".join(text))
-    return {"transfer": moved.replace("\n## ", "\n### ")}
+    pictures = "[The gallery](gallery.md#equations) has a picture of each, with the command that makes its data."
+    return {"transfer": moved, "pictures": pictures}
 
 
 def shown_spec(name: str) -> DatasetSpec:

@@ -72,7 +72,7 @@ def test_a_link_without_a_place_on_the_site_is_refused() -> None:
 
 
 def test_every_page_is_in_the_navigation(tmp_path: Path) -> None:
-    staging.stage(tmp_path, {"transfer": "made by the build"})
+    staging.stage(tmp_path, {"transfer": "made by the build", "pictures": ""})
     (tmp_path / "brand_new.md").write_text("# New\n")
     listed = re.findall(r"^[\w/]+$", staging.navigation(tmp_path), re.MULTILINE)
     pages = {path.stem for path in tmp_path.glob("*.md")} - {"index"}
@@ -80,7 +80,7 @@ def test_every_page_is_in_the_navigation(tmp_path: Path) -> None:
     assert len(listed) == len(set(listed))
     assert "made by the build" in (tmp_path / "transfer.md").read_text()
     assert all(f"\n## {path.stem}\n" in (tmp_path / "examples.md").read_text() for path in ROOT.glob("examples/*.py"))
-    with pytest.raises(ValueError, match="`fragments` must hold what pages ask for; got no 'transfer'"):
+    with pytest.raises(ValueError, match="`fragments` must hold what pages ask for; got no 'pictures'"):
         staging.stage(tmp_path, {})
 
 
