@@ -24,7 +24,7 @@ SHOWN: dict[str, dict[str, Any]] = {
     "allen_cahn": {"resolution": 1024},
     "burgers": {"parameters": {"viscosity": 0.01}, "method": "lawson7", "resolution": 4096, "tolerance": 1e-6},
     "fisher_kpp": {"initial_condition": "fronts", "times": 4.0, "extent": 56.0},
-    "gray_scott": {"resolution": 256, "times": 2000.0, "tolerance": 1e-4, "samples": 1},
+    "gray_scott": {"resolution": 256, "times": 2000.0, "tolerance": 1e-4},
     "kdv": {
         "initial_condition": "solitons",
         "initial_parameters": {"count": 2, "slowest": 1, "fastest": 4},
@@ -52,13 +52,13 @@ def make(out: Path) -> dict[str, str]:
     text = [
         "# Gallery",
         "",
-        "Made by the build of these pages from short runs; the command above each picture makes its data.",
+        "Made with these pages, from short runs; the command above each picture makes its first and last fields.",
         "",
     ]
     text += ["## Equations", "", *equations, "## Initial conditions", "", *starts]
     text += ["## Between resolutions", "", moved, ""]
     (out / "gallery.md").write_text("\n".join(text))
-    pictures = "[The gallery](gallery.md#equations) has a picture of each, with the command that makes its data."
+    pictures = "[The gallery](gallery.md#equations) has a picture of each, with the command that makes such data."
     return {"transfer": moved, "pictures": pictures}
 
 
@@ -68,7 +68,11 @@ def shown_spec(name: str) -> DatasetSpec:
     changes = dict(SHOWN.get(name, {}))
     last = changes.pop("times", equation.time)
     times = None if equation.steady else tuple(last * (i + 1) / TIMES for i in range(TIMES))
-    return DatasetSpec(name, times=times, **{"samples": 4, "resolution": _POINTS[equation.num_dims], **changes})
+    return DatasetSpec(
+        name,
+        times=times,
+        **{"samples": 4 if equation.num_dims == 1 else 1, "resolution": _POINTS[equation.num_dims], **changes},
+    )
 
 
 def command_of(spec: DatasetSpec) -> str:
