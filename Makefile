@@ -1,11 +1,11 @@
-# `make demo` and `make test` set up their own environment in .venv; nothing else is needed but Python 3.11+ with venv.
+# `make install`, `demo`, `test` and `docs` set up their own environment in .venv; nothing else is needed but Python 3.11+ with venv.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Two cores by default: one worker process per core, one thread per worker.
 WORKERS ?= 2
 
-.PHONY: demo test test-slow lint format bench clean
+.PHONY: install demo test test-slow lint format bench docs clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -17,13 +17,19 @@ $(VENV)/.dev: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
+install: $(VENV)/.base
+
 demo: $(VENV)/.base
 	$(BIN)/sciml-cf run burgers-fno --samples 512 --epochs 40 --out demo --overwrite
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow"
 
-test-slow: $(VENV)/.dev
+test-slow: $(VENV)/.dev $(VENV)/.docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m slow
 
 lint: $(VENV)/.dev
@@ -35,6 +41,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Warnings are errors. The pages are in build/docs/html and need no network.
+docs: $(VENV)/.docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m docsite build/docs
+
 bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.burgers_optimisers
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data_generation
@@ -44,4 +54,4 @@ bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.adaptation
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache demo
+	rm -rf $(VENV) .pytest_cache .ruff_cache demo build/docs

@@ -26,6 +26,8 @@ __all__ = ["Dataset", "create_empty", "create_file", "open_dataset", "read_map"]
 def open_dataset(path: str | Path) -> Dataset:
     """Open a dataset file for reading; use it in a ``with`` statement.
 
+    Args:
+        path: the file; of a dataset in shards, the small one that lists them.
     Raises:
         DatasetError: the file is missing, a folder, not HDF5, truncated, unfinished, or of another layout.
     """

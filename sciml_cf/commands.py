@@ -232,9 +232,22 @@ def _read_fields(flags: PredictFlags) -> np.ndarray:
     """Input fields from a .npy file, or the inputs of a data file of any format."""
     path = flags.input
     if (path.suffix == ".npy" and "," not in str(path)) or not path.exists():
-        return _read_npy(path)
+        fields = _read_npy(path)
+        _check_resolution(flags, fields, flags.boundary or "periodic")
+        return fields
     with open_source(path, facts=flags.facts()) as source:
-        return source.read(source.input_name)
+        fields = source.read(source.input_name)
+        _check_resolution(flags, fields, source.header.boundary)
+        return fields
+
+
+def _check_resolution(flags: PredictFlags, fields: np.ndarray, boundary: str) -> None:
+    """Refuse to interpolate by Fourier where the ends are not periodic."""
+    if boundary != "periodic" and flags.resolution not in (None, fields.shape[-1]):
+        raise UsageError(
+            f"sciml-cf predict: `resolution` must be that of the input, {fields.shape[-1]}, where the ends are not "
+            f"periodic; got {flags.resolution} and {boundary} ends. Interpolate the inputs yourself."
+        )
 
 
 def _read_npy(path: Path) -> np.ndarray:

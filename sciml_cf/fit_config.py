@@ -90,6 +90,8 @@ class FitConfig:
         seed: seed of the initial weights and of the order of the samples.
         accelerator: "cpu", "cuda", or "auto" for a CUDA GPU where there is one. (Heads are solved in float64, which
             Apple's GPUs lack.)
+    Raises:
+        ValueError: a setting is out of range or unknown, or belongs to another method.
     """
 
     method: Method = "proximal"

@@ -57,6 +57,9 @@ class History:
     Those are, unless the method is l2: head_change (over the epoch), jitter, the means over the epoch's solves
     head_step, gain, rebound and turn (see ``sciml_cf.head.Steps``), and of its last solve condition,
     degrees_of_freedom and feature_scale (see ``sciml_cf.head.Diagnostics``).
+
+    Attributes:
+        rows: a dict an epoch, of the names above.
     """
 
     rows: tuple[dict[str, float], ...]

@@ -212,7 +212,12 @@ def read_history(run: Path | str) -> list[dict[str, float]]:
 
 
 def save_evaluation(result: xr.Dataset, run: Path | str) -> Path:
-    """Write RUN/evaluation.nc (netCDF-4), whole or not at all."""
+    """Write RUN/evaluation.nc (netCDF-4), whole or not at all, and return its path.
+
+    Args:
+        result: what ``evaluate_transfer`` returned.
+        run: the run folder.
+    """
     path = Path(run) / EVALUATION_FILE
     temporary = path.with_suffix(".nc.part")
     result.to_netcdf(temporary, engine="h5netcdf")
@@ -281,7 +286,12 @@ def load(run: Path | str, *, model: nn.Module | None = None, which: Which = "bes
 
 
 def save_posterior(known: Posterior, run: Path | str) -> Path:
-    """Write RUN/posterior.pt, whole or not at all."""
+    """Write RUN/posterior.pt, whole or not at all, and return its path.
+
+    Args:
+        known: the posterior of the run's best weights.
+        run: the run folder.
+    """
     save_tensors(Path(run) / POSTERIOR_FILE, known.state())
     return Path(run) / POSTERIOR_FILE
 

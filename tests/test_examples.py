@@ -44,6 +44,7 @@ CHECKS = {
     "lightning_trainer": lambda text: max(numbers(text)[1:]) < 0.5 * numbers(text)[0],
     "own_file": lambda text: "unconverted: True" in text and numbers(text)[0] < 0.1,
     "pdebench_file": lambda text: numbers(text)[0] < 0.1 * numbers(text)[1],
+    "the_well_file": lambda text: numbers(text)[0] < 0.1 * numbers(text)[1],
     "several_heads": lambda text: len(numbers(text)) == 2 and max(numbers(text)) < 0.1,
     "resume": lambda text: "interrupted" in text and text.endswith("uninterrupted run's: True\n"),
     "two_processes": lambda text: numbers(text)[0] == 0 and numbers(text)[1] < 1e-6,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Equation:
-    """u_t = L u + N(u) on a periodic box, in Fourier space.
+    """A law u_t = L u + N(u) on a periodic box, in Fourier space.
 
     Args:
         name: the name of its module and function.

@@ -41,6 +41,9 @@ class Facts:
         input_name, target_name: variables of the file to take.
         input_time, target_time: of a file with several times, the two that are used: the target then is the field at
             the second and the input the same field at the first.
+    Raises:
+        ValueError: ``extent`` is not above 0, ``boundary`` or ``right_end`` unknown, or a parameter not finite or of a
+            name that dataset files use themselves.
     """
 
     extent: tuple[float, ...] = ()

@@ -28,6 +28,11 @@ def split_indices(num_samples: int, *, seed: int = _SPLIT_SEED) -> dict[str, np.
 
     The proportions are 1448 : 200 : 400, as in the closed-form paper (section 6).
 
+    Args:
+        num_samples: samples to split, at least 3.
+        seed: of the permutation.
+    Returns:
+        Indices (S,) of each split, int64.
     Raises:
         ValueError: fewer than three samples.
     """

@@ -38,6 +38,7 @@ class Posterior:
         head: (F, C) float64, the weights that it was made for.
         noise: (C,) float64, root mean square of the errors on data not trained on.
         scale: () float64, the one number: 90 % of those errors lie within 1.645 std.
+    Source: Bishop, Pattern Recognition and Machine Learning (2006), Eq. (3.58) and (3.59), for independent rows.
     """
 
     gram: Tensor

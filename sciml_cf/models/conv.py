@@ -25,6 +25,8 @@ class ConvConfig:
         kernel: points of a convolution along each axis, odd.
         projection_ratio: width of the projection's hidden layer over ``width``; its outputs are the head's features.
         num_dims: spatial dimensions, 1 to 3.
+    Raises:
+        ValueError: a number is not a positive integer, ``kernel`` is even, or ``num_dims`` above 3.
     """
 
     in_channels: int = 1

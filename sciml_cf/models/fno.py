@@ -24,6 +24,8 @@ class FNOConfig:
         layers: number of Fourier layers.
         projection_ratio: width of the projection's hidden layer over ``width``; its outputs are the head's features.
         num_dims: spatial dimensions.
+    Raises:
+        ValueError: a number is not a positive integer.
     """
 
     in_channels: int = 1
@@ -76,7 +78,10 @@ class TFNOConfig(FNOConfig):
     """Shape of a tensorised Fourier neural operator: an FNO whose spectral weights are Tucker factors.
 
     Args:
+        in_channels, out_channels, width, modes, layers, projection_ratio, num_dims: see FNOConfig.
         rank: share of the dense weights' parameters that the factors may hold, above 0.
+    Raises:
+        ValueError: ``rank`` is not above 0, or another number not a positive integer.
     """
 
     rank: float = 0.1

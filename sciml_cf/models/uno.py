@@ -29,6 +29,8 @@ class UNOConfig:
         layers: number of Fourier layers, at least 4.
         projection_ratio: width of the projection's hidden layer over ``width``; its outputs are the head's features.
         num_dims: spatial dimensions.
+    Raises:
+        ValueError: a number is not a positive integer, or ``layers`` below 4.
     """
 
     in_channels: int = 1

@@ -83,6 +83,22 @@ def test_predict_writes_what_python_predicts(capsys, run_folder, tmp_path):
     assert status == 2 and "`output` must not exist yet" in error
 
 
+def test_predict_interpolates_no_fields_that_are_not_periodic(capsys, run_folder, tmp_path):
+    fields = np.random.default_rng(0).normal(size=(3, 64))
+    np.save(tmp_path / "in.npy", fields)
+    words = ("predict", run_folder, "--input", tmp_path / "in.npy", "--output", tmp_path / "out.npy")
+    status, _, error = call(capsys, *words, "--resolution", 128, "--boundary", "open")
+    assert status == 2 and "`resolution` must be that of the input, 64, where the ends are not periodic" in error
+    assert not (tmp_path / "out.npy").exists()
+    assert call(capsys, *words, "--boundary", "open")[0] == 0
+    np.save(tmp_path / "y.npy", fields)
+    pair, wall = f"{tmp_path / 'in.npy'},{tmp_path / 'y.npy'}", tmp_path / "wall.h5"
+    assert call(capsys, "convert", pair, wall, "--extent", 1, "--times", 0, 1, "--boundary", "wall")[0] == 0
+    words = ("predict", run_folder, "--input", wall, "--output", tmp_path / "from_wall.npy")
+    status, _, error = call(capsys, *words, "--resolution", 128)
+    assert status == 2 and "got 128 and wall ends" in error
+
+
 def test_train_evaluate_and_predict_on_a_matlab_file(capsys, burgers_file, tmp_path):
     """From a file in the layout of FNO's, which has fields alone, without converting it first."""
     with open_dataset(burgers_file) as data:

@@ -33,6 +33,8 @@ class Automatic(Rule):
     Args:
         forgetting: g from 0 (the last batch decides alone) to 1; scores are means of about 1 / (1 - g) batches.
         strengths: the candidates, relative to the features' mean squares; the first is used until errors tell.
+    Raises:
+        ValueError: ``forgetting`` is not from 0 to 1, or ``strengths`` are none or not above 0.
     Source: the idea of choosing the strength anew at each step from the data is slimTrain's (arXiv:2109.14002); the
         criterion is prequential validation (Dawid, 1984).
     """

@@ -26,6 +26,8 @@ class Kalman(Rule):
     Args:
         forgetting: g from 0 to 1; about the last 1 / (1 - g) batches count.
         strength: s > 0 on the mean loss of a batch, the prior's pull to the previous head.
+    Raises:
+        ValueError: ``strength`` is not above 0, or ``forgetting`` not from 0 to 1.
     Source: arXiv:2510.04606, appendix A, without the collapse of Eq. (24); forgetting as in recursive least squares
         (Haykin, Adaptive Filter Theory, chapter 10).
     """
@@ -68,6 +70,8 @@ class RandomWalk(Rule):
     Args:
         strength: s > 0, the ratio of the variance of a batch's mean error to that of the head's drift from batch to
             batch (paper: lambda = rows * s).
+    Raises:
+        ValueError: ``strength`` is not above 0.
     Source: arXiv:2510.04606, Eq. (22), (23) and (25).
     """
 

@@ -24,6 +24,8 @@ class MovingAverage(Rule):
     Args:
         forgetting: g from 0 (``Ridge``) to 1; about the last 1 / (1 - g) batches count.
         strength: b >= 0 on the mean loss, the pull of each batch's head to zero.
+    Raises:
+        ValueError: ``strength`` is below 0, or ``forgetting`` not from 0 to 1.
     Source: as described in arXiv:2510.04606, section 2, of Barboni et al. (2025).
     """
 

@@ -30,6 +30,8 @@ class PerFeature(Rule):
     Args:
         strength: s > 0, without unit.
         forgetting: g from 0 (d of the batch at hand) to 1; about the last 1 / (1 - g) batches count.
+    Raises:
+        ValueError: ``strength`` is not above 0, or ``forgetting`` not from 0 to 1.
     Source: the proximal update (arXiv:2510.04606, Eq. (13)) with the scaling of Marquardt (1963).
     """
 

@@ -18,6 +18,8 @@ class Ridge(Rule):
 
     Args:
         strength: b >= 0 on the mean loss (paper: beta = rows * b).
+    Raises:
+        ValueError: ``strength`` is below 0.
     Source: arXiv:2510.04606, Eq. (9) and (11).
     """
 

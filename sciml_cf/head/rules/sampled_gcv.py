@@ -35,6 +35,9 @@ class SampledGCV(Rule):
         forgetting: g from 0 (each batch decides alone) to 1; scores are means of about 1 / (1 - g) batches.
         dependent: rows that count as one; for fields roughly the grid points within a correlation length.
         strengths: the candidates, relative to the mean square of the features.
+    Raises:
+        ValueError: ``forgetting`` is not from 0 to 1, ``dependent`` not above 0, or ``strengths`` are
+            none or not above 0.
     Source: the sampled criterion of slimTrain (Newman, Chung, Chung and Ruthotto, arXiv:2109.14002) on the proximal
         update (arXiv:2510.04606, Eq. (13)); Golub, Heath and Wahba (1979) for the criterion itself.
     """

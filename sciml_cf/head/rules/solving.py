@@ -18,6 +18,8 @@ def check_solved(state: State) -> None:
 
     On CUDA a solve is checked when the next one begins, so the last solve of a loop is checked by this.
 
+    Args:
+        state: the rule's state, such as ``head.state``.
     Raises:
         NotPositiveDefinite: the solve failed, and the head before it was kept.
     """

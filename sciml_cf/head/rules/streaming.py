@@ -25,6 +25,8 @@ class Streaming(Rule):
     Args:
         forgetting: g from 0 to 1; about the last 1 / (1 - g) batches count.
         strength: s > 0 on the mean loss of a batch, the pull to zero.
+    Raises:
+        ValueError: ``strength`` is not above 0, or ``forgetting`` not from 0 to 1.
     Source: Ljung and Soederstroem, Theory and Practice of Recursive Identification (1983), chapter 2.
     """
 

@@ -26,6 +26,10 @@ class WarmUp(Rule):
         rule: a rule with a ``strength``.
         steps: updates until the strength is its own, 1 or more.
         times: above 0; below 1 starts with a weaker pull.
+    Raises:
+        TypeError: ``rule`` is not a rule with a strength.
+        ValueError: ``steps`` is below 1, or ``times`` not above 0.
+    Source: a choice of this package; the paper (arXiv:2510.04606) keeps its strength.
     """
 
     rule: Rule

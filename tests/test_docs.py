@@ -1,0 +1,228 @@
+"""The pages of docs/: links that resolve, figures from files, commands that exist, and a start page that works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import results_docs
+from docsite import staging
+from docsite.check import faults
+from docsite.docstrings import to_rst
+from docsite.figures import ALLOWED, measured_by_hand
+from docsite.reference import PAGES, public_names
+from sciml_cf.cli import COMMANDS, main
+
+ROOT = Path(__file__).parent.parent
+PAGES_OF_DOCS = sorted((ROOT / "docs").glob("*.md"))
+TEXTS = [*PAGES_OF_DOCS, *(ROOT / name for name in ("README.md", "CONVENTIONS.md", "CHANGELOG.md"))]
+START = (ROOT / "docs" / "index.md").read_text()
+
+
+def links(path: Path) -> list[str]:
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", path.read_text(), flags=re.DOTALL)
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:", link)]
+
+
+def anchors(path: Path) -> set[str]:
+    """What a repository browser, and the site, make of a page's headings."""
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def broken(path: Path) -> list[str]:
+    found = []
+    for link in links(path):
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_links_resolve(path: Path) -> None:
+    assert broken(path) == []
+
+
+def test_a_broken_link_is_found(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# One two\n[x](b.md) [y](#one-two) [z](#two) `[c](d)`\n")
+    assert broken(tmp_path / "a.md") == ["b.md", "#two"]
+
+
+@pytest.mark.parametrize("path", [*PAGES_OF_DOCS, ROOT / "CONVENTIONS.md", ROOT / "CHANGELOG.md"], ids=lambda p: p.name)
+def test_links_have_a_place_on_the_site(path: Path) -> None:
+    assert all(staging.site_link(link, path) for link in links(path))
+
+
+def test_a_link_without_a_place_on_the_site_is_refused() -> None:
+    page = ROOT / "docs" / "index.md"
+    assert staging.site_link("../examples/resume.py", page) == "examples.md#resume"
+    assert staging.site_link("docs/data.md#figures", ROOT / "CONVENTIONS.md") == "data.md#figures"
+    with pytest.raises(ValueError, match=r"a link on a page must lead to a file; got the folder \.\./benchmarks"):
+        staging.site_link("../benchmarks", page)
+    with pytest.raises(ValueError, match=r"a link must lead to a file of the repository; got nowhere\.md"):
+        staging.site_link("nowhere.md", page)
+
+
+def test_every_page_is_in_the_navigation(tmp_path: Path) -> None:
+    staging.stage(tmp_path, {"transfer": "made by the build", "pictures": ""})
+    (tmp_path / "brand_new.md").write_text("# New\n")
+    listed = re.findall(r"^[\w/]+$", staging.navigation(tmp_path), re.MULTILINE)
+    pages = {path.stem for path in tmp_path.glob("*.md")} - {"index"}
+    assert {"brand_new", "examples", "conventions", "data"} <= pages and set(listed) == pages | {"reference/index"}
+    assert len(listed) == len(set(listed))
+    assert "made by the build" in (tmp_path / "transfer.md").read_text()
+    assert all(f"\n## {path.stem}\n" in (tmp_path / "examples.md").read_text() for path in ROOT.glob("examples/*.py"))
+    with pytest.raises(ValueError, match="`fragments` must hold what pages ask for; got no 'pictures'"):
+        staging.stage(tmp_path, {})
+
+
+@pytest.mark.parametrize("path", TEXTS[:-1], ids=lambda path: path.name)
+def test_measured_figures_come_from_files(path: Path) -> None:
+    assert measured_by_hand(path.read_text()) == [], (
+        "fill it by a script of benchmarks/, or list why it is no measurement"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "an error of 2.6e-05",
+        "in 93 % of runs",
+        "takes 12 ms",
+        "takes ten minutes",
+        "3.5 times faster",
+        "1.08x",
+        "22 times as long",
+    ],
+)
+def test_a_figure_typed_by_hand_is_found(words: str) -> None:
+    assert measured_by_hand(f"It {words} here.")
+    assert not measured_by_hand(f"<!-- t: f -->\nIt {words} here.\n<!-- end of t -->\n```\n{words}\n```\n    {words}\n")
+
+
+def test_settings_are_not_taken_for_measurements() -> None:
+    assert not measured_by_hand(
+        "Trained at 256 points with strength 1e-2, 40 epochs (Eq. 13, arXiv:2510.04606), lr=3e-3."
+    )
+    together = " ".join(path.read_text() for path in TEXTS)
+    assert [words for words in ALLOWED if words not in together] == []
+
+
+def test_results_page_shows_the_result_files() -> None:
+    text = results_docs.PAGE.read_text()
+    assert results_docs.filled(text) == text, "run python -m benchmarks.results_docs"
+
+
+def test_verdicts_follow_from_the_figures() -> None:
+    assert results_docs.verdict([1.0, 2.0], [3.0, 4.0]) == "reproduced"
+    assert results_docs.verdict([3.0, 4.0], [1.0, 2.0]) == "not reproduced: the other way round"
+    assert results_docs.verdict([1.0, 3.0], [2.0, 4.0]) == "not told apart"
+
+
+@pytest.mark.parametrize("path", PAGES_OF_DOCS, ids=lambda path: path.name)
+def test_commands_on_the_pages_exist(path: Path) -> None:
+    assert set(re.findall(r"^ {4}sciml-cf ([a-z]+)", path.read_text(), re.MULTILINE)) <= set(COMMANDS)
+
+
+def commands(name: str) -> list[str]:
+    (block,) = re.findall(rf"<!-- commands: {name} -->\n((?: {{4}}.*\n)+)", START)
+    return [line.strip() for line in block.splitlines()]
+
+
+def test_start_page_leads_from_two_arrays_to_a_transfer_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install, own = commands("install"), commands("own data")
+    assert len(install) + len(own) <= 10
+    makefile = (ROOT / "Makefile").read_text()
+    assert install == ["make install", "source .venv/bin/activate"] and re.search(r"^install:", makefile, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"<!-- file: make_pair.py -->\n```python\n(.*?)```", START, re.DOTALL)
+    exec(code, {})
+    for line in own:
+        few = "--epochs 1 --width 8 --modes 4 --layers 2"  # the page's own settings take longer than a test may
+        words = shlex.split(line.replace("--epochs 40", few))
+        assert words[0] == "sciml-cf"
+        try:
+            main(words[1:])
+        except SystemExit as stop:
+            assert not stop.code, line
+        if words[1] == "evaluate":
+            shown = capsys.readouterr().out
+            assert "mse native" in shown and "mse fourier to 256" in shown
+            assert all(re.search(rf"^ +{n} ", shown, re.MULTILINE) for n in (32, 64, 128, 256))
+    assert np.load("prediction.npy").shape == (3, 256)
+    assert Path("run/report/index.html").exists() and Path("mine.png").exists()
+
+
+def test_loop_without_a_grid_learns() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "not_periodic.md").read_text(), re.DOTALL)
+    found: dict = {}
+    exec(code, found)
+    torch, model = found["torch"], found["model"].eval()
+    points = torch.rand(4000, 3)
+    values = torch.sin(4 * points[:, :1]) * points[:, 1:2] ** points[:, 2:]
+    assert (model(points) - values).square().mean() < 0.05 * values.var()
+
+
+def test_docstring_becomes_fields() -> None:
+    text = """Sum of a|b and c_ with *args.
+
+        y = a^2 * b      (formula)
+
+    More.
+
+    Args:
+        a, b: (B, N), one of
+            many lines.
+    Returns:
+        (B,).
+    Raises:
+        ValueError: ``a`` is bad.
+    Source: Somebody (1999), pages
+        1-2."""
+    lines = to_rst([line.removeprefix("    ") for line in text.splitlines()])
+    assert lines[0] == r"Sum of a\|b and c\_ with \*args."
+    assert lines[lines.index("::") + 2] == "    y = a^2 * b      (formula)"
+    joined = "\n".join(lines)
+    assert ":Args:\n    - ``a, b``: (B, N), one of many lines.\n" in joined
+    assert ":Returns:\n    (B,).\n" in joined and ":Source:\n    Somebody (1999), pages 1-2.\n" in joined
+    assert "    - ``ValueError``: ``a`` is bad.\n" in joined
+
+
+def test_reference_lists_the_lazy_names() -> None:
+    assert {"fit", "Proximal", "strength_from_paper"} - set(public_names("sciml_cf")) == {"strength_from_paper"}
+    assert "plot_dataset" in public_names("data_gen") and "strength_from_paper" in public_names("sciml_cf.head")
+    assert {"data_gen", "sciml_cf", "sciml_cf.head"} <= set(PAGES)
+
+
+def test_built_pages_are_searched_for_faults(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(
+        '<h1 id="top"><a href="b.html#there">1</a><a href="#top">2</a><a href="b.html#gone">3</a><a href="c.html">4</a>'
+        '<a href="https://example.org">5</a><img src="no.png"><script src="https://far/x.js"></script>'
+    )
+    (tmp_path / "b.html").write_text('<p id="there">')
+    (tmp_path / "s.css").write_text("@import url('https://fonts/x.css'); a { background: url(data:image/png;base64,) }")
+    assert faults(tmp_path) == [
+        "a.html: fetched from a network: https://far/x.js",
+        "a.html: leads nowhere: b.html#gone",
+        "a.html: leads nowhere: c.html",
+        "a.html: leads nowhere: no.png",
+        "s.css: fetched from a network: https://fonts/x.css",
+    ]
+
+
+def test_generator_is_pinned() -> None:
+    pins = {
+        re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in (ROOT / "constraints.txt").read_text().split()
+    }
+    assert {"sphinx", "myst-parser", "furo", "latex2mathml"} <= pins
+    assert os.access(ROOT / ".ci" / "run", os.X_OK) and "make docs" in (ROOT / ".ci" / "run").read_text()
