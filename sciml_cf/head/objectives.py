@@ -156,6 +156,8 @@ class CrossEntropy(_Classes):
             and features). A step that would raise the loss is halved until it does not. With ``Proximal`` only.
         iterations: such steps on each batch, all pulled to the head before the batch; more of them come nearer to the
             batch's own minimum.
+    Raises:
+        ValueError: `smoothing`, `class_weights`, `curvature` or `iterations` is none of these.
     Source: Boehning (1992), Ann. Inst. Statist. Math. 44, 197, Theorem 1 (the bound, with identity in place of
         I - 1 1^T / C: residuals sum to zero, so both give one step); per class: the Hessian diag(p) - p p^T is at most
         2 diag(p (1 - p)) by diagonal dominance.
@@ -209,6 +211,9 @@ class Hybrid(_Classes):
     Args:
         smoothing, class_weights: as in ``CrossEntropy``.
         scale: above 0.
+    Raises:
+        ValueError: `smoothing`, `class_weights` or `scale` is out of range.
+    Source: the squared-loss head of Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), under another loss.
     """
 
     scale: float = 10.0

@@ -139,3 +139,20 @@ def test_what_the_page_says_of_expectations_is_judged_and_told():
     assert len(judgements) == 15
     for what, _, got, holds in judgements:
         assert f"| {what} |" in text and re.search(rf"\| {re.escape(got)} \| {'yes' if holds else 'no'} \|", text)
+
+
+def test_what_the_docs_say_of_the_gap_is_so():
+    best = {}
+    for cell in read()["figures"]["gap"].values():
+        for name in ("runs", "at_rate_of_cross_entropy"):
+            finals = [run.get("accuracy", 0.0) for run in cell[name]]
+            best[cell["task"], cell["arm"], cell["optimizer"], name] = sum(finals) / len(finals)
+    for (task, arm, mover, name), value in best.items():
+        plain = best[task, "cross-entropy", mover, "runs"]
+        if name == "runs" and arm == "cross-entropy closed form" and task != "digits":
+            assert value > plain
+        if name == "runs" and arm in ("l2", "proximal") and task == "100 classes 256 features":
+            assert value > plain
+        if arm in ("l2", "proximal") and task in ("100 classes 64 features", "1000 classes 128 features"):
+            assert value < plain - 0.05
+    assert best["100 classes 256 features", "l2", "adam", "at_rate_of_cross_entropy"] < 0.05
