@@ -213,7 +213,7 @@ class Hybrid(_Classes):
         scale: above 0.
     Raises:
         ValueError: `smoothing`, `class_weights` or `scale` is out of range.
-    Source: the squared-loss head of Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), under another loss.
+    Source: the head of Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), under another loss.
     """
 
     scale: float = 10.0
