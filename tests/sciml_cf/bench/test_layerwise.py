@@ -191,3 +191,8 @@ def test_a_sweep_is_at_the_mark_four_times_sooner_than_the_best_gradient_method(
         for arm in layerwise.CANDIDATES
     }
     assert min(seconds[arm] for arm in ("adam", "sgd", "nag", "adagrad")) >= 4 * seconds["sweep"], seconds
+
+
+def test_the_mark_is_passed_by_the_first_row_that_reaches_it():
+    rows = [{"seconds": 0.0, "accuracy": 0.1}, {"seconds": 1.0, "accuracy": 0.9}, {"seconds": 2.0, "accuracy": 0.95}]
+    assert [first_at(rows, mark) for mark in (0.5, 0.9, 0.91, 0.96)] == [1.0, 1.0, 2.0, float("inf")]
