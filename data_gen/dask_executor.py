@@ -61,14 +61,19 @@ def dask_cluster(address: str, workers: int) -> Iterator[Runner]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Dask's loggers say errors only: what matters of them comes as an exception."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Dask's loggers, and its loop's, are still: what matters of them comes as an exception.
+
+    The loop's tells of an unbound name in ``distributed.utils.sync`` where Ctrl-C comes before a call has begun.
+    """
+    loggers = [logging.getLogger(name) for name in ("distributed", "tornado.application")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -122,7 +122,7 @@ def test_runs_that_diverged_are_counted_and_shown_as_such(finished, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["bench", "figure9"], 2, "unknown benchmark 'figure9'; choose one of figure2"),
+        (["bench", "figure9"], 2, "unknown benchmark 'figure9'; choose one of digits, figure2"),
         (["bench", "figure2", "--methods", "newton"], 2, "`methods` must be one of 'l2-SGD'"),
         (["bench", "figure2", "--shard", "5", "4", "--out", "here"], 2, "`shard` must be K N with K from 1 to N"),
         (["bench", "figure2", "--workers", "0", "--out", "here"], 2, "`workers` must be an integer of at least 1"),
