@@ -23,6 +23,7 @@ from sciml_cf.bench.images import (
     first_at,
     load_images,
     perceptron,
+    thinned,
     train_by_gradients,
 )
 from sciml_cf.bench.layerwise_toys import ACTIVATIONS, toy_trial
@@ -202,7 +203,7 @@ def arm_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
         "passed": len(found) - missed,
         "lost": lost,
         "seconds": sum(rows[-1]["seconds"] for rows in found) / len(found),
-        "rows": found[0] if not settings["validate"] else [],
+        "rows": thinned(found[0], settings["mark"]) if not settings["validate"] else [],
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from sciml_cf.bench import layerwise, softmax
 from sciml_cf.bench.commands import bench_command
-from sciml_cf.bench.images import first_at, load_images
+from sciml_cf.bench.images import first_at, load_images, thinned
 from sciml_cf.bench.results import read_result
 from sciml_cf.bench.softmax import distances
 from sciml_cf.bench.softmax_text import load_text, made_up_text, premise
@@ -196,3 +196,11 @@ def test_a_sweep_is_at_the_mark_four_times_sooner_than_the_best_gradient_method(
 def test_the_mark_is_passed_by_the_first_row_that_reaches_it():
     rows = [{"seconds": 0.0, "accuracy": 0.1}, {"seconds": 1.0, "accuracy": 0.9}, {"seconds": 2.0, "accuracy": 0.95}]
     assert [first_at(rows, mark) for mark in (0.5, 0.9, 0.91, 0.96)] == [1.0, 1.0, 2.0, float("inf")]
+
+
+def test_a_thinned_curve_keeps_its_ends_and_the_mark():
+    rows = [{"accuracy": index / 500, "seconds": float(index)} for index in range(500)]
+    few = thinned(rows, 0.95)
+    assert few[0] == rows[0] and few[-1] == rows[-1] and rows[475] in few and len(few) <= 42
+    assert first_at(few, 0.95) == first_at(rows, 0.95) == 475
+    assert thinned(rows[:3], 2.0) == rows[:3] and thinned(rows[:1], 0.0) == rows[:1]
