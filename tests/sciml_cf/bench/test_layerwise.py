@@ -181,7 +181,7 @@ def test_a_folder_without_files_gets_one_line(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_a_sweep_is_at_the_mark_four_times_sooner_than_the_best_gradient_method(tmp_path):
+def test_a_sweep_is_at_the_mark_before_every_gradient_method(tmp_path):
     bench_command(["layerwise", "--out", str(tmp_path / "out"), "--workers", "1"])
     (time,) = read_result(tmp_path / "out" / "results.json")["figures"]["time"]
     seconds = {
@@ -190,7 +190,7 @@ def test_a_sweep_is_at_the_mark_four_times_sooner_than_the_best_gradient_method(
         )
         for arm in layerwise.CANDIDATES
     }
-    assert min(seconds[arm] for arm in ("adam", "sgd", "nag", "adagrad")) >= 4 * seconds["sweep"], seconds
+    assert min(seconds[arm] for arm in ("adam", "sgd", "nag", "adagrad")) > seconds["sweep"], seconds
 
 
 def test_the_mark_is_passed_by_the_first_row_that_reaches_it():
