@@ -21,7 +21,9 @@ PAGES: dict[str, tuple[str, ...]] = {
         "data_gen.store",
         "sciml_cf.adapters.lightning",
         "sciml_cf.adapters.neuralop",
+        "sciml_cf.causal",
         "sciml_cf.errors",
+        "sciml_cf.layerwise",
         "sciml_cf.metrics",
         "sciml_cf.models",
         "sciml_cf.report",
@@ -100,6 +102,9 @@ def _home(package: str, value: Any) -> str:
 def _directive(package: str, name: str, value: Any) -> list[str]:
     if inspect.isclass(value):
         kind, options = "autoexception" if issubclass(value, BaseException) else "autoclass", [":members:"]
+        routed = [member for member in dir(value) if member.startswith("set_") and member.endswith("_request")]
+        if routed:  # scikit-learn's own, whose words link to its own manual
+            options.append(f":exclude-members: {', '.join(routed)}")
     elif isinstance(value, types.FunctionType):
         kind, options = "autofunction", []
     else:
