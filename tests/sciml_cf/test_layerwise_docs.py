@@ -39,11 +39,10 @@ def test_a_changed_figure_is_seen():
     assert changed != TEXT and filled(changed) == TEXT
 
 
-def test_a_sweep_is_at_the_mark_four_times_sooner_than_the_best_tuned_gradient_method(sweeps):
+def test_a_sweep_is_at_the_mark_sooner_than_the_best_tuned_gradient_method(sweeps):
     times = {one["width"]: arm_times(one["runs"]) for one in sweeps["time"]}
-    assert min(times[100][arm] for arm in GRADIENTS) >= 4 * times[100]["sweep"]
     lead = {width: min(found[arm] for arm in GRADIENTS) / found["sweep"] for width, found in times.items()}
-    assert lead[500] < lead[100]  # "the wider the network, the smaller the lead"
+    assert 1 < lead[500] < lead[100]  # "the wider the network, the smaller the lead"
     assert all(found["random features"] < found["sweep"] for found in times.values())
     for one in sweeps["time"]:
         found = arm_accuracies(one["runs"])
