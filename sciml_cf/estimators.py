@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import Any
@@ -46,7 +47,7 @@ _REGRESSION: dict[str, Any] = {
 }
 
 
-class _Estimator(BaseEstimator):
+class _Estimator(ABC, BaseEstimator):
     """The settings, the loop and the outputs that both estimators share."""
 
     def __init__(
@@ -80,11 +81,13 @@ class _Estimator(BaseEstimator):
 
     # What differs.
 
+    @abstractmethod
     def _make_loss(self, layer: nn.Linear) -> ClosedFormLoss:
-        raise NotImplementedError
+        """The loss that solves the head, for ``_methods`` that have one."""
 
+    @abstractmethod
     def _methods(self) -> tuple[str, ...]:
-        raise NotImplementedError
+        """What ``method`` may be."""
 
     # The loop.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sciml_cf.class_metrics import accuracy as right
 from sciml_cf.datasets import read_digits, read_mnist
 
 # name: (parameters, lr=rate) -> optimizer
@@ -73,7 +74,7 @@ def perceptron(inputs: int, width: int, classes: int, activation: type[nn.Module
 @torch.no_grad()
 def accuracy(network: nn.Module, x: Tensor, labels: Tensor) -> float:
     """Share of rows whose largest output is that of the label."""
-    return (network(x).argmax(dim=1) == labels).double().mean().item()
+    return right(network(x), labels).double().mean().item()
 
 
 class Watch:

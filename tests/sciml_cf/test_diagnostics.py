@@ -324,8 +324,11 @@ def test_a_head_that_has_settled_on_one_batch_is_not_stuck(rule):
     moments = Moments.from_batch(rows_of(model, x), y)
     start = torch.linalg.solve(moments.gram, moments.cross) if rule.strength > 1 else torch.zeros(9, 2)
     head.restore({**head.state(), "head": start.double()})
-    for _ in range(LONG):
-        head.solve(moments)  # warnings are errors here
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", HeadWarning)
+        for _ in range(LONG):
+            head.solve(moments)
+    assert told == []
 
 
 def test_a_warning_comes_after_the_head_is_written():
