@@ -16,17 +16,17 @@ _STRUCTURAL = (
 )
 _LAW = (
     "C, V ~ N(0, 1), T ~ U(0, 10), S uniform on 1..7, P = 25 + (C + 3) psi(T) + V, e ~ N(r V, 1 - r^2), "
-    f"Y = f(P, T, S) + e, {_STRUCTURAL}"
+    f"Y = f(P, T, S) + d e, {_STRUCTURAL}"
 )
 _PRICES, _TIMES, _GROUPS = np.linspace(10, 25, 20), np.linspace(0, 10, 20), range(1, 8)
 
 
-def demand(*, samples: int = 5000, correlation: float = 0.5, seed: int = 0) -> InstrumentalData:
+def demand(*, samples: int = 5000, correlation: float = 0.5, noise: float = 1.0, seed: int = 0) -> InstrumentalData:
     """Training samples of the demand design: sales of tickets by price, time of the year and group of customers.
 
         T ~ U(0, 10),   S uniform on {1, ..., 7},   C ~ N(0, 1),   V ~ N(0, 1)
         P = 25 + (C + 3) psi(T) + V
-        Y = f(P, T, S) + e,   e ~ N(r V, 1 - r^2),   f as in ``demand_structural``
+        Y = f(P, T, S) + d e,   e ~ N(r V, 1 - r^2),   f as in ``demand_structural``
 
     The price P is the treatment, the cost of fuel C the instrument, and the time T and the group S are covariates. The
     surprise V moves the price and, through the correlation r, the sales. The first samples of a larger set are those
@@ -35,12 +35,15 @@ def demand(*, samples: int = 5000, correlation: float = 0.5, seed: int = 0) -> I
     Args:
         samples: how many.
         correlation: r of V and e, from -1 to 1; the papers take 0.1 to 0.9.
+        noise: d, the standard deviation of the sales around f, at least 0. Xu et al. take 1, which next to the
+            deviation 158 of the sales hides hardly anything; the program of Hartford et al. adds unit noise to sales
+            that it has divided by 158, which is a noise of 158.
         seed: of the draws.
     Returns:
         InstrumentalData in float64: treatment (n, 1), instrument (n, 1), covariates (n, 2) of time and group, outcome
         and structural (n,).
     Raises:
-        ValueError: samples, correlation or seed are unusable.
+        ValueError: samples, correlation, noise or seed are unusable.
     Source: Hartford, Lewis, Leyton-Brown and Taddy (2017), Deep IV, ICML; constants and the variance
         1 - r^2 as in Xu et al. (2021), arXiv:2010.07154, and in the program published with it.
     """
@@ -48,6 +51,8 @@ def demand(*, samples: int = 5000, correlation: float = 0.5, seed: int = 0) -> I
     check_count("demand", "seed", seed, minimum=0)
     if not isinstance(correlation, int | float) or isinstance(correlation, bool) or not -1 <= correlation <= 1:
         raise ValueError(f"demand: `correlation` must be a number from -1 to 1; got {correlation!r}.")
+    if not isinstance(noise, int | float) or isinstance(noise, bool) or not 0 <= noise < math.inf:
+        raise ValueError(f"demand: `noise` must be a finite number of at least 0, a standard deviation; got {noise!r}.")
     random = [np.random.default_rng([seed, stream]) for stream in range(5)]
     time, group = random[0].uniform(0, 10, samples), random[1].integers(1, 8, samples).astype(np.float64)
     cost, surprise, rest = (stream.standard_normal(samples) for stream in random[2:])
@@ -57,10 +62,10 @@ def demand(*, samples: int = 5000, correlation: float = 0.5, seed: int = 0) -> I
         treatment=price[:, None],
         instrument=cost[:, None],
         covariates=np.stack([time, group], axis=1),
-        outcome=structural + correlation * surprise + math.sqrt(1 - correlation**2) * rest,
+        outcome=structural + noise * (correlation * surprise + math.sqrt(1 - correlation**2) * rest),
         structural=structural,
         law=_LAW,
-        parameters={"design": "demand", "samples": samples, "correlation": correlation},
+        parameters={"design": "demand", "samples": samples, "correlation": correlation, "noise": noise},
         seed=seed,
     )
 

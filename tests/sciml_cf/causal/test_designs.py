@@ -110,6 +110,14 @@ def test_an_unusable_correlation_is_one_line(correlation):
         demand(samples=3, correlation=correlation)
 
 
+def test_noise_scales_what_is_not_structural_and_nothing_else():
+    plain, loud = demand(samples=50, seed=2), demand(samples=50, noise=158.0, seed=2)
+    np.testing.assert_allclose(loud.outcome - loud.structural, 158 * (plain.outcome - plain.structural), rtol=1e-9)
+    assert np.array_equal(loud.treatment, plain.treatment) and loud.parameters["noise"] == 158
+    with pytest.raises(ValueError, match="^demand: `noise` must be a finite number of at least 0, .* got -1"):
+        demand(samples=3, noise=-1)
+
+
 def test_the_test_grid_of_demand():
     data = demand_test()
     assert data.treatment.shape == (2800, 1) and data.covariates.shape == (2800, 2)

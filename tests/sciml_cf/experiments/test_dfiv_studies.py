@@ -20,7 +20,7 @@ HEARTS = replace(
     dfiv_dsprites.PRESETS["small"],
     samples=80, batch_sizes=(16, 40), iterations=4, every=2, rungs=(Rung(2, 1),),
 )  # fmt: skip
-DEMAND = replace(dfiv_demand.PRESETS["small"], samples=600, iterations=2, epochs_share=0.02)
+DEMAND = replace(dfiv_demand.PRESETS["small"], samples=600, noises=(1.0, 158.0), iterations=2, epochs_share=0.02)
 
 
 def some(candidates):
@@ -118,22 +118,45 @@ def test_another_preset_in_the_same_folder_is_refused(hearts, monkeypatch):
 
 def test_demand_holds_every_method_with_intervals(tickets):
     result = read_result(tickets / "results.json")
-    assert list(result["figures"]) == list(dfiv_demand.METHODS)
-    for method, cell in result["figures"].items():
-        assert len(cell["runs"]) == 2 and len(cell["selection"]) == (1 if method == "constant" else 2)
+    expected = [f"{method}, noise {noise}" for noise in (1, 158) for method in dfiv_demand.METHODS]
+    assert list(result["figures"]) == expected
+    for cell in result["figures"].values():
+        assert len(cell["runs"]) == 2 and len(cell["selection"]) == (1 if cell["method"] == "constant" else 2)
         assert all(run["test_mse"] > 0 for run in cell["runs"])
     text = (tickets / "dfiv-demand.md").read_text()
-    assert "| DFIV proximal | refit |" in text and "| two-stage least squares | - |" in text
+    assert "| 158 | DFIV proximal |" in text and "| 1 | two-stage least squares |" in text
     # Least squares is done here in full: far better than a constant, as is its page.
-    found = {method: cell["runs"][0]["test_mse"] for method, cell in result["figures"].items()}
-    assert found["two-stage least squares"] < 0.5 * found["constant"]
+    found = {name: cell["runs"][0]["test_mse"] for name, cell in result["figures"].items()}
+    assert found["two-stage least squares, noise 1"] < 0.5 * found["constant, noise 1"]
+
+
+def test_demand_chooses_between_both_kinds_of_heads_of_one_training(tickets):
+    cell = read_result(tickets / "results.json")["figures"]["DFIV ridge, noise 158"]
+    trainings = list((tickets / "trials").glob("DFIV ridge * noise 158 seed 0.json"))
+    by_words = {path.name: json.loads(path.read_text())["result"] for path in trainings}
+    assert len(by_words) == 2  # the first and the last candidate, which differ in more than their heads
+    for entry in cell["selection"]:
+        settings = entry["settings"]
+        words = f"learning_rate={settings['learning_rate']} strength_2={settings['strength_2']}"
+        found = by_words[f"DFIV ridge {words} noise 158 seed 0.json"]
+        assert entry["validation_mse"] == found[f"validation_{settings['heads']}_mse"]
+    assert {entry["settings"]["heads"] for entry in cell["selection"]} == {"current", "refit"}
+    assert cell["runs"][0]["test_mse"] == cell["runs"][0][f"test_{cell['chosen']['heads']}_mse"]
+
+
+def test_what_two_candidates_share_is_trained_once(tmp_path, monkeypatch):
+    scale, calls = dfiv_demand.PRESETS["small"], []
+    same = [{"strength_2": 1.0, "heads": heads} for heads in ("current", "refit")]
+    trials = [dfiv_demand._trial(scale, "DFIV ridge", 1.0, options, 0) for options in same]
+    found = dfiv_demand._shared(trials, lambda some: calls.append(len(some)) or [{"mse": 2.0}] * len(some))
+    assert calls == [1] and found == [{"mse": 2.0}] * 2
 
 
 def test_results_fill_the_page_of_the_docs(hearts, tickets, tmp_path):
     for folder, name in ((hearts, "dfiv_dsprites"), (tickets, "dfiv_demand")):
         shutil.copy(folder / "results.json", tmp_path / f"{name}.json")
     text = filled(PAGE.read_text(), tmp_path)
-    assert "Not measured yet" not in text and "| proximal | 40 | current |" in text and "| kernel IV | - |" in text
+    assert "Not measured yet" not in text and "| proximal | 40 | current |" in text and "| 158 | kernel IV |" in text
     assert "- Proximal against ridge with refit heads" in text
 
 
