@@ -140,12 +140,12 @@ def run(config: DFIVDemand) -> str:
     def run_all(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
         return run_trials(trials, train_trial, config.out / TRIAL_FOLDER, workers=workers, label=f"{NAME}: {label}")
 
-    selection = [_trial(scale, *cell, options, SELECTION_SEED) for cell in cells for options in METHODS[cell[0]]]
+    selection = [_trial(scale, cell, options, SELECTION_SEED) for cell in cells for options in METHODS[cell[0]]]
     results = iter(_shared(selection, lambda trials: run_all(trials, "select")))
     logs = {cell: [_logged(options, next(results)) for options in METHODS[cell[0]]] for cell in cells}
     chosen = {cell: min(log, key=lambda one: one["validation_mse"]) for cell, log in logs.items()}
     sound = [cell for cell in cells if math.isfinite(chosen[cell]["validation_mse"])]
-    trials = [_trial(scale, *cell, chosen[cell]["settings"], seed) for cell in sound for seed in scale.seeds]
+    trials = [_trial(scale, cell, chosen[cell]["settings"], seed) for cell in sound for seed in scale.seeds]
     results = iter(run_all(trials, "report"))
     if config.shard is not None:
         return part_done(config.out)
@@ -197,8 +197,9 @@ def _at_edge(chosen: dict[str, Any], candidates: Candidates) -> list[str]:
     return at_edge(chosen, [one for one in candidates if one.keys() == chosen.keys()])
 
 
-def _trial(scale: Scale, method: str, noise: float, options: dict[str, Any], seed: int) -> Trial:
+def _trial(scale: Scale, cell: tuple[str, float], options: dict[str, Any], seed: int) -> Trial:
     """One fit; which heads predict is no part of it."""
+    method, noise = cell
     options = {key: value for key, value in options.items() if key != "heads"}
     words = " ".join(f"{key}={value}" for key, value in options.items())
     settings = {

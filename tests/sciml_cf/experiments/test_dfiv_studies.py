@@ -147,7 +147,7 @@ def test_demand_chooses_between_both_kinds_of_heads_of_one_training(tickets):
 def test_what_two_candidates_share_is_trained_once(tmp_path, monkeypatch):
     scale, calls = dfiv_demand.PRESETS["small"], []
     same = [{"strength_2": 1.0, "heads": heads} for heads in ("current", "refit")]
-    trials = [dfiv_demand._trial(scale, "DFIV ridge", 1.0, options, 0) for options in same]
+    trials = [dfiv_demand._trial(scale, ("DFIV ridge", 1.0), options, 0) for options in same]
     found = dfiv_demand._shared(trials, lambda some: calls.append(len(some)) or [{"mse": 2.0}] * len(some))
     assert calls == [1] and found == [{"mse": 2.0}] * 2
 
