@@ -44,8 +44,9 @@ _BATCHES = (16, 32, 128, 512)
 # What each arm chooses from, as many for each.
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "sweep": [
-        {"bound": bound, "strength": strength, "top": top}
-        for bound in (0.3, 0.5, 0.7, 1.0) for strength in (1e-6, 1e-5, 1e-4) for top in (False, True)
+        {"bound": bound, "strength": strength, "top": top, "every": every}
+        for bound in (0.3, 0.5, 0.7, 1.0) for strength in (1e-6, 1e-5)
+        for top, every in ((False, 1), (True, 1), (True, 4))
     ],
     "random features": [
         {"bound": bound, "strength": strength}
@@ -56,6 +57,7 @@ CANDIDATES: dict[str, list[dict[str, Any]]] = {
 # Forms of a sweep on the pictures: settings of fit_least_squares, and the bound of the first weights (None: torch's).
 FORMS: dict[str, tuple[dict[str, Any], float | None]] = {
     "closest and top": ({}, 1.0),
+    "closest and top and every 4th row below": ({"every": 4}, 1.0),
     "closest": ({"top": False}, 1.0),
     "shortest and top": ({"targets": "minnorm"}, 1.0),
     "shortest": ({"targets": "minnorm", "top": False}, 1.0),
@@ -215,7 +217,8 @@ def _rows_of_arm(settings: dict[str, Any], seed: int, images: Images) -> list[di
         return train_by_gradients(network, images, optimizer=arm, every=5, seed=seed, **options)
     watch = Watch()
     if arm == "sweep":
-        fit_least_squares(network, images.x, images.labels, strength=settings["strength"], top=settings["top"])
+        options = {name: settings[name] for name in ("strength", "top", "every")}
+        fit_least_squares(network, images.x, images.labels, **options)
     else:
         _solve_last(network, images, strength=settings["strength"])
     seconds = watch.stop()

@@ -49,6 +49,7 @@ def fit_least_squares(
     *,
     targets: Targets = "closest",
     top: bool = True,
+    every: int = 1,
     strength: float = 1e-6,
     clip: float | None = None,
     relu: Literal["refuse", "pseudo-inverse"] = "refuse",
@@ -70,6 +71,8 @@ def fit_least_squares(
         targets: what a layer below should give: "closest" to what it gives now among all that the layer above maps to
             its own targets, or "minnorm", the shortest (the paper's reading).
         top: solve the last layer once more at the end, on what the solved layers below it give.
+        every: all solves but the top re-fit see every so-manieth row of each batch: passing targets down needs fewer
+            rows than predicting does. A solve costs as much as it has rows.
         strength: ridge strength of every solve, on the mean loss.
         clip: targets of a bounded last activation stay so far from its ends, as a share of their distance; by default
             0.05 for labels and 1e-3 otherwise. Targets of hidden layers always stay 1e-3 away.
@@ -92,13 +95,16 @@ def fit_least_squares(
         (arXiv:2401.06699).
     """
     _check_settings(targets, relu, iterations, iterate, pull, strength, clip)
+    check_count("fit_least_squares", "every", every)
+    if every > 1 and not top:
+        raise ValueError(f"fit_least_squares: `every` must be 1 without the top re-fit; got {every}. Set top=True.")
     layers = layers_of(network, pseudo_inverse=relu == "pseudo-inverse")
     rows = Rows(_data(x, y), network, layers)
     heads, solves = read_heads(layers), Solves()
     labelled = _labelled(rows)
-    settings = SweepSettings(
-        targets, top, strength, (0.05 if labelled else 1e-3) if clip is None else clip, 1e-3, conditions=conditions
-    )
+    if clip is None:
+        clip = 0.05 if labelled else 1e-3
+    settings = SweepSettings(targets, top, strength, clip, 1e-3, every, conditions=conditions)
     if iterations:
         _check_iterable(labelled, rows)
     new = sweep(layers, heads, _Parts(rows), settings, solves)

@@ -55,6 +55,7 @@ class SweepSettings:
     strength: float
     clip: float
     hidden_clip: float
+    every: int = 1
     pull: float | None = None  # strength of a pull to the weights before, in place of one to zero
     conditions: bool = False
 
@@ -83,7 +84,8 @@ def sweep(
                           min_W  mean |W^T X_{l-1} - r|^2 + strength |W|^2
                           D_{l-1} = X_{l-1} + (r - W^T X_{l-1}) W^+   (closest)   or   (r - b) W^+   (minnorm)
 
-    X_l are the outputs of layer l with the heads given. Each solve reads the data once and keeps moments only.
+    X_l are the outputs of layer l with the heads given. Each solve reads the data once and keeps moments only; all but
+    the top re-fit may do so on every so-manieth row of each part.
     Features and targets are computed in the precision of the rows, moments and solves in float64.
 
     Args:
@@ -95,14 +97,30 @@ def sweep(
     """
     new, inverses = list(heads), {}
     around = _Around(heads, new, inverses)
+    some = parts if settings.every == 1 else _Thinned(parts, settings.every)
     for index in reversed(range(len(layers))):
-        new[index] = _solve(layers, index, around, parts, settings, solves)
+        new[index] = _solve(layers, index, around, some, settings, solves)
         if index:
             inverses[index] = pseudo_inverse(new[index], has_bias=layers[index].has_bias)
             solves.targets += 1
     if settings.top and len(layers) > 1:
         new[-1] = _solve(layers, len(layers) - 1, _Around(new, new, inverses), parts, settings, solves)
     return new
+
+
+class _Thinned:
+    """Every so-manieth row of each part; the same part again gives the same rows."""
+
+    def __init__(self, parts: Iterable[Part], every: int) -> None:
+        self.parts, self.every = parts, every
+        self._last: tuple[Part, Part] | None = None
+
+    def __iter__(self) -> Iterator[Part]:
+        for part in self.parts:
+            if self._last is None or self._last[0] is not part:
+                weights = None if part.weights is None else part.weights[:: self.every]
+                self._last = part, Part(part.x[:: self.every], part.y[:: self.every], weights)
+            yield self._last[1]
 
 
 class _Around:

@@ -97,6 +97,33 @@ def test_one_solve_for_all_neurons_equals_a_problem_for_each(mode):
         assert np.abs(head.numpy() - reference).max() < 1e-8 * np.abs(reference).max()
 
 
+@pytest.mark.parametrize("targets", ["closest", "minnorm"])
+def test_every_third_row_below_the_top_refit_is_a_sweep_on_them_and_a_refit_on_all(targets):
+    x, y = normal(300, 6), normal(300, 2, seed=1)
+    net, own = network((6, 9, 8, 2), nn.Tanh), network((6, 9, 8, 2), nn.Tanh)
+    report = fit_least_squares(net, x, y, targets=targets, every=3)
+    fit_least_squares(own, x[::3], y[::3], targets=targets, top=False)
+    with torch.no_grad():
+        features = own[:-1](x)
+    fit_least_squares(nn.Sequential(own[-1]), features, y)
+    for found, expected in zip(net.parameters(), own.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    whole = network((6, 9, 8, 2), nn.Tanh)
+    fit_least_squares(whole, x, y, targets=targets)
+    assert report.weight_solves == 4 and relative_error(whole, x, net(x)) > 1e-3  # all rows give another network
+
+
+def test_every_reaches_batches_and_their_weights(digits):
+    x, y = digits[0][:400], digits[1][:400]
+    nets = [network((64, 20, 10), nn.Sigmoid) for _ in range(2)]
+    loader = DataLoader(TensorDataset(x, y), batch_size=100)
+    settings = {"every": 5, "iterations": 2, "strength": 1e-4}
+    fit_least_squares(nets[0], x, y, **settings)
+    fit_least_squares(nets[1], loader, **settings)
+    for one, other in zip(*(net.parameters() for net in nets), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
 def test_a_loader_in_batches_equals_all_rows_at_once():
     x, y = normal(300, 4), torch.sin(normal(300, 3, 1))
     nets = [network((4, 6, 5, 3), nn.Tanh) for _ in range(3)]
@@ -447,6 +474,8 @@ SIGMOID = (4, 6, 2), nn.Sigmoid
         (None, (normal(5, 4), normal(5, 2)), {"strength": -1.0}, "`strength` must be a finite number of at least 0"),
         (None, (normal(5, 4), normal(5, 2)), {"clip": 0.5}, "`clip` must be below 0.5"),
         (None, (normal(5, 4), normal(5, 2)), {"relu": "yes"}, "`relu` must be one of 'refuse', 'pseudo-inverse'"),
+        (None, (normal(5, 4), normal(5, 2)), {"every": 0}, "`every` must be an integer of at least 1; got 0"),
+        (None, (normal(5, 4), normal(5, 2)), {"every": 2, "top": False}, "`every` must be 1 without the top re-fit"),
         (network(*SIGMOID, nn.Sigmoid), (normal(5, 4), 9 + normal(5, 2)), {}, "within the values of the last acti"),
     ],
 )  # fmt: skip
