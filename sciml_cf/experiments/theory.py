@@ -165,6 +165,7 @@ def gradient_rows(nets: int, seed: int) -> list[dict[str, Any]]:
     return rows
 
 
+_LAMBDA_AS_STRENGTH = "Proximal, lambda taken for a strength"
 _PREMISE_HOLDS = ("ridge", "proximal", "ridge, ClosedFormLoss", "proximal, ClosedFormLoss")
 
 
@@ -289,7 +290,7 @@ def kalman_rows(seed: int) -> list[dict[str, Any]]:
         ("covariance collapsed", "Proximal", True, by_filter(True), by_rule(Proximal(ratio / size))),
         ("random walk", "RandomWalk", True, by_filter(False), by_rule(RandomWalk(ratio / size))),
         ("random walk", "Proximal", False, by_filter(False), by_rule(Proximal(ratio / size))),
-        ("covariance collapsed", "Proximal, lambda taken for a strength", False, by_filter(True), by_rule(Proximal(ratio))),
+        ("covariance collapsed", _LAMBDA_AS_STRENGTH, False, by_filter(True), by_rule(Proximal(ratio))),
     ]  # fmt: skip
     return [
         {"filter": one, "rule": other, "holds": holds, "distance": float(np.abs(a - b).max() / np.abs(a).max())}
