@@ -22,12 +22,17 @@ PAGES: dict[str, tuple[str, ...]] = {
         "sciml_cf.adapters.lightning",
         "sciml_cf.adapters.neuralop",
         "sciml_cf.causal",
+        "sciml_cf.class_metrics",
+        "sciml_cf.classification",
+        "sciml_cf.datasets",
         "sciml_cf.errors",
+        "sciml_cf.estimators",
         "sciml_cf.layerwise",
         "sciml_cf.metrics",
         "sciml_cf.models",
         "sciml_cf.report",
         "sciml_cf.rollout",
+        "sciml_cf.theory",
     ),
 }
 

@@ -14,6 +14,7 @@ DOCS = ROOT / "docs"
 NAVIGATION: dict[str, tuple[str, ...]] = {
     "Use": ("your_model", "data", "formats", "training", "not_periodic", "examples"),
     "Choose": ("rules", "transfer", "diagnostics", "adaptation"),
+    "Beyond operators": ("classification", "instrumental_variables", "layerwise"),
     "Understand": ("method", "theory", "results", "benchmarks"),
     "More": (),
     "Look up": ("gallery", "reference/index", "conventions", "changelog"),

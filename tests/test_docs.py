@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from docsite import staging
 from docsite.check import faults
 from docsite.docstrings import to_rst
 from docsite.figures import ALLOWED, measured_by_hand
-from docsite.reference import PAGES, public_names
+from docsite.reference import PAGES, public_names, public_objects
+from sciml_cf import estimators
 from sciml_cf.cli import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
@@ -202,6 +204,40 @@ def test_reference_lists_the_lazy_names() -> None:
     assert {"fit", "Proximal", "strength_from_paper"} - set(public_names("sciml_cf")) == {"strength_from_paper"}
     assert "plot_dataset" in public_names("data_gen") and "strength_from_paper" in public_names("sciml_cf.head")
     assert {"data_gen", "sciml_cf", "sciml_cf.head"} <= set(PAGES)
+
+
+#: Packages whose names are wiring of the command line, not something to import.
+WIRING = {"sciml_cf.experiments"}
+
+
+def packages_with_names(root: Path) -> set[str]:
+    """Packages that list what can be imported from them."""
+    paths = [path for name in ("data_gen", "sciml_cf") for path in (root / name).rglob("__init__.py")]
+    return {
+        ".".join(path.parent.relative_to(root).parts)
+        for path in paths
+        if re.search(r"^(__all__|_HOMES?)\b", path.read_text(), re.MULTILINE)
+    }
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    listed = [package for packages in PAGES.values() for package in packages]
+    shown = [value for _, _, value in public_objects(listed)]
+    assert any(value is estimators.ClosedFormClassifier for value in shown)
+    missing = [
+        f"{package}.{name}"
+        for package in sorted(packages_with_names(ROOT) - WIRING)
+        for name in public_names(package)
+        if not any(getattr(import_module(package), name) is value for value in shown)
+    ]
+    assert missing == [], "add its package to PAGES in docsite/reference.py, or to WIRING"
+
+
+def test_a_package_with_names_is_found(tmp_path: Path) -> None:
+    for name, text in (("new", '__all__ = ["a"]\n'), ("plain", "")):
+        (tmp_path / "sciml_cf" / name).mkdir(parents=True)
+        (tmp_path / "sciml_cf" / name / "__init__.py").write_text(text)
+    assert packages_with_names(tmp_path) == {"sciml_cf.new"}
 
 
 def test_built_pages_are_searched_for_faults(tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ def numbers(text):
     return [float(word) for word in re.findall(r"\d\.\d+e[+-]\d+", text)]
 
 
+def shares(text):
+    """The plain decimals of each line."""
+    return [[float(word) for word in re.findall(r"\d\.\d+", line)] for line in text.splitlines()]
+
+
 def test_every_example_is_short_and_run_here():
     assert {path.stem for path in FILES} == set(CHECKS)
     assert all(len(path.read_text().splitlines()) < 60 for path in FILES)
@@ -40,6 +45,8 @@ def test_every_example_is_short_and_run_here():
 CHECKS = {
     "adapt": lambda text: numbers(text)[1] < 0.8 * numbers(text)[0],
     "plain_loop": lambda text: numbers(text)[1] < 0.5 * numbers(text)[0],
+    "classification": lambda text: shares(text)[1][0] > 0.85 and shares(text)[1][1] < shares(text)[0][1],
+    "instrumental_variables": lambda text: numbers(text)[2] < 0.6 * min(numbers(text)[:2]),
     "neuralop_trainer": lambda text: numbers(text)[0] < 5e-3,
     "lightning_trainer": lambda text: max(numbers(text)[1:]) < 0.5 * numbers(text)[0],
     "own_file": lambda text: "unconverted: True" in text and numbers(text)[0] < 0.1,

@@ -96,8 +96,10 @@ ARROWS = {
         "sciml_cf.models",
         "sciml_cf.report",
         "sciml_cf.runs",
+        "sciml_cf.theory",
         "sciml_cf.train",
     },
+    "sciml_cf.theory": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.commands": {
         "data_gen.flags",
         "data_gen.formats",

@@ -96,7 +96,7 @@ def test_page_in_a_browser(site: Path, page: str, width: int) -> None:
     assert seen["page"] <= width, f"{seen['page'] - width} pixels too wide"
     assert all(name.startswith("file:") for name in seen["fetched"])
     assert all(natural > 0 for _, natural in seen["pictures"])
-    if page in ("method.html", "transfer.html", "adaptation.html"):
+    if page in ("method.html", "transfer.html", "adaptation.html", "theory.html"):
         assert seen["formulas"] and min(seen["formulas"]) > 0
     if page == "gallery.html":
         assert len(seen["pictures"]) > len(list((ROOT / "data_gen" / "equations").glob("[a-z]*.py")))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sciml_cf.experiments import burgers_fno, dfiv_demand, dfiv_dsprites
+from sciml_cf.experiments import burgers_fno, dfiv_demand, dfiv_dsprites, theory
 
 __all__ = ["STUDIES", "Study"]
 
@@ -23,4 +23,5 @@ STUDIES: dict[str, Study] = {
     "burgers-fno": Study(burgers_fno.BurgersFNO, burgers_fno.run),
     "dfiv-dsprites": Study(dfiv_dsprites.DFIVDsprites, dfiv_dsprites.run),
     "dfiv-demand": Study(dfiv_demand.DFIVDemand, dfiv_demand.run),
+    "theory": Study(theory.Theory, theory.run),
 }

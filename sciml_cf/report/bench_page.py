@@ -15,6 +15,7 @@ from sciml_cf.report import (
     layerwise,
     recipe,
     softmax,
+    theory,
     time_to_accuracy,
     transfer,
 )
@@ -31,6 +32,7 @@ PAGES: dict[str, Callable[[dict[str, Any]], tuple[str, list[str], list[Table | P
     "layerwise": layerwise.page,
     "recipe": recipe.page,
     "softmax": softmax.page,
+    "theory": theory.page,
     "time": time_to_accuracy.page,
     "transfer": transfer.page,
 }
