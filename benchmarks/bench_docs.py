@@ -1,0 +1,51 @@
+"""Put the measured tables of docs/benchmarks.md and docs/transfer.md into them, from benchmarks/results.
+
+sciml-cf bench figure2 --preset full       # its results.json becomes benchmarks/results/figure2.json
+sciml-cf bench time --preset full          # and so on for time, recipe and transfer
+python -m benchmarks.bench_docs            # fills the tables
+python -m benchmarks.bench_docs --check    # says whether the pages show what the files hold
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RESULTS
+from benchmarks.readme import ROOT, _between
+from sciml_cf.bench.results import read_result
+from sciml_cf.report.bench_page import PAGES
+from sciml_cf.report.tables import Table
+
+# page: the benchmarks whose tables it shows
+SHOWN = {ROOT / "docs" / "benchmarks.md": ("figure2", "time", "recipe"), ROOT / "docs" / "transfer.md": ("transfer",)}
+
+
+def filled(text: str, names: tuple[str, ...], results: Path = RESULTS) -> str:
+    """A page with its tables made anew; a benchmark without a result file is said not to be measured."""
+    for name in names:
+        path = results / f"{name}.json"
+        text = _between(text, name, measured(read_result(path)) if path.exists() else "Not measured yet.")
+    return text
+
+
+def measured(result: dict[str, Any]) -> str:
+    """What was run where, what the page of the benchmark says of it, and its tables."""
+    _, introduction, parts = PAGES[result["benchmark"]](result)
+    origin = f"`{result['command']}`, seeds {result['seeds']}, {result['machine']['cpu']}, {result['date']}."
+    tables = [part.markdown() for part in parts if isinstance(part, Table)]
+    return "\n".join([f"{origin} {introduction[0]}", "", *[f"{line}\n" for line in introduction[1:]], *tables]).rstrip()
+
+
+def main() -> None:
+    for page, names in SHOWN.items():
+        text = page.read_text()
+        if "--check" not in sys.argv:
+            page.write_text(filled(text, names))
+        elif filled(text, names) != text:
+            raise SystemExit(f"{page.relative_to(ROOT)} is not up to date")
+
+
+if __name__ == "__main__":
+    main()
