@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 # Rows converted to float64 at a time: about 2 MB on a CPU, which stay in its cache and are not paged in anew at each
 # step. On a device few large products are faster than many small ones.
@@ -17,7 +18,7 @@ _CHUNK_ROWS = {"cpu": (512, 2048), "other": (512, 2**20)}
 # Columns of the symmetric product at a time; the rows below a block follow by symmetry, which saves up to half. The
 # width is a compromise: narrow blocks multiply less, wide ones multiply faster.
 _BLOCK = {"cpu": 32, "other": 1024}
-_SMALL = 128  # columns of a product that is made in one call
+SMALL = 128  # columns of a product that is made in one call
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +69,8 @@ class Moments:
         num_features = features.shape[-1] + constant
         if features.shape[:-1].numel() < num_features:
             return _FewRows.of(features, targets, weights, constant)
+        if weights is None and (small := _small_means(features, targets, constant)) is not None:
+            return cls(*small)
         products, squares = _products(features, targets, weights, constant)
         if weights is None:
             rows = features.shape[:-1].numel()
@@ -241,6 +244,30 @@ class _FewRows(Moments):
         return self.rows[0].square().sum(dim=0)
 
 
+def is_plain(values: Tensor) -> bool:
+    """Whether numpy can work on these numbers where they lie: float32 or float64 on a CPU, in no graph."""
+    own = type(values) in (Tensor, nn.Parameter) and values.device.type == "cpu" and not values.requires_grad
+    return own and values.dtype in (torch.float64, torch.float32)
+
+
+def _small_means(features: Tensor, targets: Tensor, constant: bool) -> tuple[Tensor, ...] | None:
+    """Gram, cross, target_square and weight of a batch of few columns, in a few calls past torch; None for others."""
+    rows, first_target = len(features), features.shape[-1] + constant
+    width = first_target + targets.shape[-1]
+    fits = features.ndim == 2 and width <= SMALL and rows * width <= _CHUNK_NUMBERS["cpu"]
+    if not (fits and is_plain(features) and is_plain(targets)):
+        return None
+    columns = np.empty((rows, width))
+    columns[:, : features.shape[1]] = features.numpy()
+    columns[:, features.shape[1] : first_target] = 1
+    columns[:, first_target:] = targets.numpy()
+    means = columns.T @ columns
+    means /= rows
+    gram, cross = means[:first_target, :first_target], means[:first_target, first_target:]
+    squares = means.diagonal()[first_target:].copy()
+    return (*map(torch.from_numpy, (gram, cross, squares)), torch.full((), float(rows), dtype=torch.float64))
+
+
 def _products(
     features: Tensor, targets: Tensor, weights: Tensor | None, constant: bool, chunk: int | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -261,7 +288,7 @@ def _products(
         buffer = torch.empty(width, chunk, dtype=torch.float64, device=features.device).T
     if constant:
         buffer[:, num_features] = 1
-    if chunk == rows and width <= _SMALL:  # nothing is worth saving but calls
+    if chunk == rows and width <= SMALL:  # nothing is worth saving but calls
         buffer[:, :num_features].unflatten(0, features.shape[:-1]).copy_(features)
         buffer[:, first_target:].unflatten(0, targets.shape[:-1]).copy_(targets)
         weighted = buffer if weights is None else buffer * weights.reshape(-1, 1).to(torch.float64)
