@@ -12,7 +12,8 @@ ROOT = Path(__file__).parent.parent
 ARROWS = {
     "sciml_cf.errors": {"data_gen.errors"},
     "sciml_cf.head": {"sciml_cf.errors"},
-    "sciml_cf.models": {"sciml_cf.errors"},
+    "sciml_cf.models": {"sciml_cf.errors", "sciml_cf.vision"},
+    "sciml_cf.vision": set(),
     "sciml_cf.adapters": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.layerwise": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.metrics": set(),
@@ -154,6 +155,8 @@ CONFINED = {
     "lightning_fabric": ("sciml_cf/processes.py",),
     "sklearn": ("sciml_cf/estimators.py", "sciml_cf/datasets/digits.py"),
     "tensorboard": ("sciml_cf/scalars.py",),
+    "torchvision": ("sciml_cf/vision.py",),
+    "timm": ("sciml_cf/vision.py",),
     "lightning": ("sciml_cf/adapters/lightning.py",),
     "tyro": (
         "sciml_cf/commands.py",
