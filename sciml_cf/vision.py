@@ -45,8 +45,8 @@ def _load(name: str) -> None:
             _import(name)
     except (ImportError, RuntimeError) as error:
         raise ImportError(
-            f"sciml_cf.vision: `{name}` must be installed, in the version that goes with torch {torch.__version__}; got "
-            f"{' '.join(str(error).split())[:120]}. Run: pip install 'sciml-cf[vision]'."
+            f"sciml_cf.vision: `{name}` must be installed, in the version that goes with torch {torch.__version__}; "
+            f"got {' '.join(str(error).split())[:120]}. Run: pip install 'sciml-cf[vision]'."
         ) from error
 
 

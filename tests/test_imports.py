@@ -20,7 +20,7 @@ ARROWS = {
     "sciml_cf.class_metrics": {"sciml_cf.errors"},
     "sciml_cf.classification": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.estimators": {"sciml_cf.classification", "sciml_cf.errors", "sciml_cf.head"},
-    "sciml_cf.datasets": {"data_gen.formats", "data_gen.grid", "sciml_cf.errors"},
+    "sciml_cf.datasets": {"data_gen.formats", "data_gen.grid", "sciml_cf.errors", "sciml_cf.vision"},
     "sciml_cf.adaptation": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.causal": {
         "data_gen.formats",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -45,7 +46,7 @@ class PerceptronConfig:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             layers: list[nn.Module] = [nn.Flatten()]
-            for before, after in zip(widths[:-1], widths[1:], strict=True):
+            for before, after in pairwise(widths):
                 layers += [nn.Linear(before, after), nn.ReLU()]
             return nn.Sequential(*layers, nn.Linear(widths[-1], self.classes, bias=self.bias))
 
