@@ -142,7 +142,7 @@ def _read_batch(path: Path, key: str, classes: int) -> tuple[Tensor, Tensor]:
     content = content if isinstance(content, dict) else {}
     content = {name.decode() if isinstance(name, bytes) else name: value for name, value in content.items()}
     data, labels = content.get("data"), content.get(key)
-    data = data if isinstance(data, np.ndarray) else np.empty(0)
+    data = data if isinstance(data, np.ndarray) else np.empty((0, 0))
     fits = data.dtype == np.uint8 and data.ndim == 2 and data.shape[1] == 3072
     if not fits or not isinstance(labels, list) or len(labels) != len(data) or not len(data):
         names = ", ".join(map(str, content))[:120]

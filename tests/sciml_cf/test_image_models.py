@@ -98,7 +98,7 @@ def test_a_head_in_closed_form_lowers_the_loss_of_each_over_twenty_steps(name, c
     loss_of = classification_loss(find_head(model), "proximal", strength=10.0)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 1e-2, momentum=0.9, nesterov=True)
     losses = [float(train_step(model, loss_of, optimizer, x, labels, algorithm=algorithm)) for _ in range(20)]
-    assert losses[-1] < 0.5 * losses[0], losses
+    assert losses[-1] < 0.8 * losses[0], losses
 
 
 def test_wrong_settings_are_told_in_one_line():
