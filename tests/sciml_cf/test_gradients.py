@@ -8,7 +8,9 @@ from torch import nn
 
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.gradients import clip_by_unit
+from sciml_cf.train import fit
 from sciml_cf.vision import timm
+from tests.problems import Points, mlp
 
 
 def network():
@@ -40,3 +42,19 @@ def test_only_units_with_large_gradients_are_scaled():
 def test_a_factor_must_be_positive():
     with pytest.raises(ValueError, match="`adaptive_clip` must be"):
         FitConfig(adaptive_clip=0.0)
+
+
+@pytest.mark.parametrize("method", ["l2", "proximal"])
+def test_a_training_clips_the_backbone_alone(tmp_path, method):
+    moved = {}
+    for factor in (None, 1e-9):
+        model = mlp()
+        before = [part.detach().clone() for part in model.parameters()]
+        config = FitConfig(
+            method=method, optimizer="sgd", learning_rate=0.1, warmup=0, epochs=1, batch_size=8, adaptive_clip=factor
+        )
+        fit(model, Points(32), Points(8), config=config, out=tmp_path / str(factor), progress=False)
+        after = model.parameters()
+        moved[factor] = [(one - two).abs().max().item() for one, two in zip(after, before, strict=True)]
+    assert moved[None][0] > 1e-3 and moved[1e-9][0] < 1e-8
+    assert (moved[1e-9][-1] > 1e-3) == (method == "proximal")
