@@ -85,6 +85,8 @@ class FitConfig:
         epochs: passes over the training samples; fewer with patience.
         patience: stop once this many epochs in a row have not lowered the validation error; by default never.
         clip: largest norm of the backbone's whole gradient, which is scaled down to it; by default not.
+        adaptive_clip: largest norm of the gradient of each unit of the backbone, over that of the unit's weights, such
+            as 0.01; larger ones are scaled down to it. By default not.
         average: decay of a moving average of the weights, such as 0.99 for about the last hundred steps. The average,
             with a head solved for it on the next few batches, is then what is validated and kept as best and as last.
         seed: seed of the initial weights and of the order of the samples.
@@ -110,6 +112,7 @@ class FitConfig:
     epochs: int = 100
     patience: int | None = None
     clip: float | None = None
+    adaptive_clip: float | None = None
     average: float | None = None
     seed: int = 0
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
@@ -133,6 +136,8 @@ class FitConfig:
             check_count("fit", "patience", self.patience)
         if self.clip is not None:
             check_positive("fit", "clip", self.clip)
+        if self.adaptive_clip is not None:
+            check_positive("fit", "adaptive_clip", self.adaptive_clip)
         if not 0 < self.factor < 1:
             raise ValueError(f"fit: `factor` must lie between 0 and 1; got {self.factor!r}.")
         if self.average is not None and not 0 <= self.average < 1:

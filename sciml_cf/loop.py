@@ -22,7 +22,8 @@ from sciml_cf.batches import epoch_batches, mix_seed, sequential_batches
 from sciml_cf.checkpoints import choose_checkpoint, read_tensors, save_checkpoint, save_tensors
 from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged, check_choice
 from sciml_cf.fit_config import FitConfig
-from sciml_cf.head import ClosedFormLoss, check_solved, find_head
+from sciml_cf.gradients import clip_by_unit
+from sciml_cf.head import ClosedFormLoss, Objective, Proximal, check_solved, find_head
 from sciml_cf.head.posterior import posterior
 from sciml_cf.losses import sample_weights, weighted_mse
 from sciml_cf.metrics import mse
@@ -54,6 +55,8 @@ _CHECKPOINT_KEYS = frozenset(
 class History:
     """One row an epoch: epoch, steps, learning_rate, train_loss, validation_mse, seconds, and figures of the head.
 
+    Where ``fit`` was given an objective, validation_loss stands in the place of validation_mse.
+
     Those are, unless the method is l2: head_change (over the epoch), jitter, the means over the epoch's solves
     head_step, gain, rebound and turn (see ``sciml_cf.head.Steps``), and of its last solve condition,
     degrees_of_freedom and feature_scale (see ``sciml_cf.head.Diagnostics``).
@@ -67,7 +70,12 @@ class History:
     @property
     def best(self) -> dict[str, float]:
         """The row with the lowest validation error."""
-        return min(self.rows, key=lambda row: row["validation_mse"])
+        return min(self.rows, key=validation_error)
+
+
+def validation_error(row: Mapping[str, float]) -> float:
+    """The figure that was validated: validation_mse, or validation_loss of an objective."""
+    return row["validation_mse"] if "validation_mse" in row else row["validation_loss"]
 
 
 class Training:
@@ -82,16 +90,21 @@ class Training:
         out: Path,
         head: nn.Module | str | None,
         progress: bool,
+        objective: Objective | None = None,
     ) -> None:
         self.raw_model, self.config, self.out, self.progress = model, config, out, progress
         self.data, self.num_samples = train, len(cast(Sized, train))
-        self.validation_data, self.head = validation, head
+        self.validation_data, self.head, self.objective = validation, head, objective
+        if objective is not None and config.loss != "mse":
+            raise ValueError(f"fit: `loss` must be left out beside an objective; got {config.loss!r}.")
+        self.judged = "validation_mse" if objective is None else "validation_loss"
         if min(self.num_samples, len(cast(Sized, validation))) == 0:
             raise ValueError("fit: `train` and `validation` must each hold at least one sample; got an empty dataset.")
         self.fabric = make_fabric(config.accelerator)
         self.batch_size = min(config.batch_size, self.num_samples)
         self.steps_per_epoch = self.num_samples // self.batch_size
         self.loss = self._make_loss(head)
+        self.plain = self._make_plain_loss(head) if self.loss is None else self.loss
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.model, self.optimizer = self.fabric.setup(model, _make_optimizer(parameters, config))
         if self.loss is not None:
@@ -143,7 +156,7 @@ class Training:
                     self._one_epoch(bar)
                 if writer:
                     writer.write(self.rows[-1])
-                bar.set_postfix(epoch=self.epoch, validation_mse=f"{self.rows[-1]['validation_mse']:.3g}")
+                bar.set_postfix({"epoch": self.epoch, self.judged: f"{self.rows[-1][self.judged]:.3g}"})
         if self.loss is not None:
             self.loss.head.detach()
         if first and self._complete():
@@ -186,7 +199,7 @@ class Training:
             "steps": self.epoch * self.steps_per_epoch,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "train_loss": mean(torch.stack(losses).mean()).item(),
-            "validation_mse": error,
+            self.judged: error,
         }
         if self.loss is not None:
             state = self.loss.head.state()
@@ -209,19 +222,31 @@ class Training:
         weights = sample_weights(y, self.config.loss)
         prediction = self.model(x)
         if self.loss is None:
-            return self._descend(weighted_mse(prediction, y, weights))
+            return self._descend(self._value(prediction, y, weights))
         if self.config.algorithm == 2:
             return self._descend(self.loss(prediction, y, weights))
         self.loss.head.prove(prediction)
-        value = self._descend(weighted_mse(prediction, y, weights))
+        value = self._descend(self._value(prediction, y, weights))
         with torch.no_grad():
             self.loss.head.update(y, prediction=self.model(x), weights=weights)
         return value
+
+    def _value(self, prediction: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
+        """The loss of a prediction at the head as it is."""
+        if self.plain is None or self.objective is None:
+            return weighted_mse(prediction, y, weights)
+        frozen, self.plain.head.frozen = self.plain.head.frozen, True
+        try:
+            return self.plain(prediction, y)
+        finally:
+            self.plain.head.frozen = frozen
 
     def _descend(self, loss: Tensor) -> Tensor:
         self.optimizer.zero_grad()
         if loss.requires_grad:
             self.fabric.backward(loss)
+            if self.config.adaptive_clip is not None:
+                clip_by_unit(self.raw_model, self.config.adaptive_clip)
             if self.config.clip is not None:
                 self.fabric.clip_gradients(
                     self.model, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False
@@ -252,18 +277,26 @@ class Training:
     def _solve_ahead(self, loss: ClosedFormLoss, count: int) -> None:
         """Solve the head on the batches that come next, for evaluation."""
         self.raw_model.eval()
+        objective = loss.head.objective
+        at_once = objective.guarded or objective.iterations > 1  # needs the rows of a batch, not their moments
+        gather = loss.head.update if at_once else loss.head.accumulate
         with torch.no_grad(), loss.head.recording():
             for batch in islice(self._batches(self.epoch + 1), count):
                 weights = sample_weights(batch["y"], self.config.loss)
-                loss.head.accumulate(batch["y"], prediction=self.raw_model(batch["x"]), weights=weights)
-            loss.head.update()
+                gather(batch["y"], prediction=self.raw_model(batch["x"]), weights=weights)
+            if not at_once:
+                loss.head.update()
 
     def _validate(self) -> float:
         self.raw_model.eval()
         error, count = 0.0, 0
         with torch.no_grad():
             for batch in self.validation:
-                error += mse(self.raw_model(batch["x"]), batch["y"]).double().sum().item()
+                prediction = self.raw_model(batch["x"])
+                if self.objective is None:
+                    error += mse(prediction, batch["y"]).double().sum().item()
+                else:
+                    error += self._value(prediction, batch["y"], None).item() * len(batch["x"])
                 count += len(batch["x"])
         sums = total(torch.tensor([error, count], dtype=torch.float64, device=self.fabric.device))
         return (sums[0] / sums[1]).item()
@@ -288,6 +321,8 @@ class Training:
 
     def _save_posterior(self) -> None:
         """Error bars of the best weights; a model whose prediction is not its last layer's output goes without."""
+        if self.objective is not None:
+            return
         last = plain_state_dict(self.raw_model)
         try:
             self.raw_model.load_state_dict(read_tensors(self.out / "weights_best.pt"))
@@ -305,7 +340,7 @@ class Training:
         return self.epoch >= self.config.epochs or should_stop(self._errors(), self.config.patience)
 
     def _errors(self) -> list[float]:
-        return [row["validation_mse"] for row in self.rows]
+        return [validation_error(row) for row in self.rows]
 
     def _diverged(self, step: int, what: str) -> TrainingDiverged:
         old = replaced_run(self.out)
@@ -323,16 +358,28 @@ class Training:
     def _make_loss(self, head: nn.Module | str | None) -> ClosedFormLoss | None:
         if self.config.method == "l2":
             return None
-        if head is None:
-            head = find_head(self.raw_model)
-        elif isinstance(head, str):
-            names = [name for name, _ in self.raw_model.named_modules()]
-            check_choice("fit", "head", head, tuple(name for name in names if name))
-            head = self.raw_model.get_submodule(head)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix_seed(self.config.seed, 0, _HEAD))
             initial = self.config.initial_head or "zeros"
-            return ClosedFormLoss(cast(Any, head), self.config.rule(), initial=initial)
+            layer = self._find_head(head)
+            return ClosedFormLoss(layer, self.config.rule(), initial=initial, objective=self.objective)
+
+    def _make_plain_loss(self, head: nn.Module | str | None) -> ClosedFormLoss | None:
+        """An objective's loss beside a head that is trained like the other layers."""
+        if self.objective is None:
+            return None
+        plain = ClosedFormLoss(self._find_head(head), Proximal(), initial="keep", objective=self.objective)
+        plain.head.detach()
+        return plain
+
+    def _find_head(self, head: nn.Module | str | None) -> Any:
+        if head is None:
+            return find_head(self.raw_model)
+        if isinstance(head, str):
+            names = [name for name, _ in self.raw_model.named_modules()]
+            check_choice("fit", "head", head, tuple(name for name in names if name))
+            return self.raw_model.get_submodule(head)
+        return head
 
     def _batches(self, epoch: int) -> Iterator[dict[str, Tensor]]:
         """The batches of one epoch, this process's share of each."""

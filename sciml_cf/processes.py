@@ -29,6 +29,11 @@ def is_first_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def process_rank() -> tuple[int, int]:
+    """(rank, world): which process this is, and how many there are."""
+    return (0, 1) if _alone() else (dist.get_rank(), dist.get_world_size())
+
+
 def total(values: Tensor) -> Tensor:
     """The sum over all processes, the same to the bit in each; the values themselves if there is one process."""
     if _alone():

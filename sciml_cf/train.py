@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from sciml_cf.errors import check_count
 from sciml_cf.fit_config import FitConfig
+from sciml_cf.head import Objective
 from sciml_cf.loop import History, Measure, Training
 from sciml_cf.scalars import check_tensorboard
 
@@ -31,8 +32,11 @@ def fit(
     tensorboard: bool = False,
     until: int | None = None,
     measure: Measure | None = None,
+    objective: Objective | None = None,
 ) -> History:
     """Train ``model`` to map x to y under the mean squared error; leaves it with the weights of the last epoch.
+
+    With an objective of classes y are labels, and both the training and the validation are of its loss.
 
     Before each validation under Algorithm 2, the head is solved once more on the batch that comes next, so that it
     matches the backbone it is evaluated with; training then goes on from the head it had (arXiv:2510.04606,
@@ -55,6 +59,8 @@ def fit(
         until: stop after this epoch though ``config.epochs`` is higher; the run can be resumed.
         measure: ``measure(model, epoch)`` is called after each validation, with the evaluated weights and in evaluation
             mode; the figures it returns, the same names every time, join the epoch's row. Its time is not counted.
+        objective: what the prediction is judged by, such as ``sciml_cf.head.CrossEntropy()``; by default the squared
+            error of ``config.loss``. There are no error bars then, and ``describe`` should name it.
     Returns:
         History.
     Raises:
@@ -66,7 +72,7 @@ def fit(
         check_tensorboard()
     if until is not None:
         check_count("fit", "until", until)
-    training = Training(model, train, validation, config.resolved(), Path(out), head, progress)
+    training = Training(model, train, validation, config.resolved(), Path(out), head, progress, objective)
     training.last_epoch, training.measure = min(config.epochs, until or config.epochs), measure
     training.start(resume=resume, overwrite=overwrite, describe=describe or {})
     return training.run(tensorboard=tensorboard)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sciml_cf.experiments import burgers_fno, dfiv_demand, dfiv_dsprites, theory
+from sciml_cf.experiments import burgers_fno, classification, dfiv_demand, dfiv_dsprites, theory
 
 __all__ = ["STUDIES", "Study"]
 
@@ -21,6 +21,7 @@ class Study:
 
 STUDIES: dict[str, Study] = {
     "burgers-fno": Study(burgers_fno.BurgersFNO, burgers_fno.run),
+    "classification": Study(classification.Classification, classification.run),
     "dfiv-dsprites": Study(dfiv_dsprites.DFIVDsprites, dfiv_dsprites.run),
     "dfiv-demand": Study(dfiv_demand.DFIVDemand, dfiv_demand.run),
     "theory": Study(theory.Theory, theory.run),

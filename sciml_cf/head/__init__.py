@@ -1,4 +1,4 @@
-"""The closed-form head: moments, the one solve, rules on it, and the seams to a model. Imports torch alone."""
+"""The closed-form head: moments, the one solve, rules on it, and the seams to a model; on torch, numpy and scipy."""
 
 from sciml_cf.head.attach import ClosedFormHead
 from sciml_cf.head.diagnostics import Diagnostics, Steps, diagnose

@@ -112,7 +112,7 @@ class ClosedFormHead(nn.Module):
         state["head"] = initial_head(initial, layer)
         for key, value in state.items():
             self.register_buffer(_STATE_PREFIX + key, value.to(layer.weight.device))
-        write_head(layer, state["head"])
+        self._written = write_head(layer, state["head"])
         self._captures = Captures()
         self._watch = Watch()
         self._pending: Moments | None = None
@@ -337,7 +337,7 @@ class ClosedFormHead(nn.Module):
         """Go back to a state taken earlier with ``state()``, and put its head into the layer."""
         for name, value in state.items():
             self._buffers[_STATE_PREFIX + name] = value
-        write_head(self.layer, state["head"])
+        self._written = write_head(self.layer, state["head"])
 
     def detach(self) -> None:
         """Remove the hook from the layer and let its parameters be trained again; the loss is then a plain one."""
@@ -353,7 +353,7 @@ class ClosedFormHead(nn.Module):
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Load the rule's state and put its head into the layer."""
         result = super().load_state_dict(state_dict, strict=strict, assign=assign)
-        write_head(self.layer, self.state()["head"])
+        self._written = write_head(self.layer, self.state()["head"])
         return result
 
     def extra_repr(self) -> str:
@@ -384,7 +384,8 @@ class ClosedFormHead(nn.Module):
     def _present(self) -> State:
         """The rule's state. Weights that someone loaded into the layer win over the remembered head."""
         state = self.state()
-        if state["head"].device.type == "cpu" and holds_head(self.layer, state["head"]):
+        head = state["head"]
+        if head.device.type == "cpu" and (self._written.holds(self.layer, head) or holds_head(self.layer, head)):
             return state
         present = read_head(self.layer)
         same = state["head"].to(self.layer.weight.dtype).to(torch.float64) == present  # these keep float64 digits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -187,9 +187,20 @@ def in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
-@contextmanager
-def exactly(device: torch.device) -> Iterator[None]:
+def exactly(device: torch.device) -> AbstractContextManager[Any]:
     """Plain arithmetic whatever surrounds it: no graph, no inference tensors, no autocast to lower precision."""
+    if torch.is_inference_mode_enabled() or torch.is_autocast_enabled(device.type):
+        return _exactly(device)
+    return torch.no_grad()  # the others are off: entering them costs as much as a small solve does
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Arithmetic in the tensors' own precision, in the graph."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+
+
+@contextmanager
+def _exactly(device: torch.device) -> Iterator[None]:
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
         yield
 

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sciml_cf.errors import HeadWarning, InterpolatingHeadWarning, OscillatingHeadWarning, StuckHeadWarning
 from sciml_cf.head.capture import exactly
-from sciml_cf.head.moments import Moments
+from sciml_cf.head.moments import ONE_THREAD, Moments, is_plain
 from sciml_cf.head.rules.rule import State
 from sciml_cf.head.rules.solving import Penalty, Report, solved_problem
 
@@ -154,6 +155,32 @@ class _Solve(NamedTuple):
     free_bias: bool
 
 
+class _Waiting(NamedTuple):
+    """A solve that is to be summed up; of a small one on a CPU the losses are known, and its moments are let go."""
+
+    before: Tensor
+    after: Tensor
+    target_square: Tensor
+    moments: Moments | None
+    losses: tuple[float, float] | None
+
+    @classmethod
+    @np.errstate(all="ignore")
+    def of(cls, moments: Moments, before: Tensor, after: Tensor) -> _Waiting:
+        small = 2 * moments.cross.numel() * moments.num_features <= ONE_THREAD and moments.rows is None
+        if not (small and is_plain(moments.gram) and is_plain(moments.cross) and is_plain(before)):
+            return cls(before, after, moments.target_square, moments, None)
+        gram, cross, first, last = (one.numpy() for one in (moments.gram, moments.cross, before, after))
+        count = cross.shape[1]
+        fitted = gram @ np.concatenate((first, last), axis=1)  # one product costs as much as each of the two would
+        square = moments.target_square.numpy().sum()
+        losses = (
+            float(square + np.vdot(head, own) - 2 * np.vdot(head, cross)) / count
+            for head, own in ((first, fitted[:, :count]), (last, fitted[:, count:]))
+        )
+        return cls(before, after, moments.target_square, None, (next(losses), next(losses)))
+
+
 class Watch:
     """Remembers the last solve of a head and sums up cheap figures of each, on the device, without waiting for it.
 
@@ -164,7 +191,7 @@ class Watch:
     def __init__(self) -> None:
         self.last: _Solve | None = None
         self._previous: tuple[Tensor, Tensor, Tensor] | None = None  # change of the head, its norm, and the loss after
-        self._waiting: list[tuple[Moments, Tensor, Tensor]] = []
+        self._waiting: list[_Waiting] = []
         self._since = _Sums()
         self._window = _Sums()
         self._report: Report | None = None
@@ -180,7 +207,7 @@ class Watch:
         self.last = _Solve(state, moments, after, weighted, free_bias)
         if not sum_up:
             return
-        self._waiting.append((moments, state["head"], after["head"]))
+        self._waiting.append(_Waiting.of(moments, state["head"], after["head"]))
         if len(self._waiting) * moments.num_features**2 >= _AT_ONCE or self.solves >= WINDOW:
             self._sum_up()
 
@@ -194,11 +221,11 @@ class Watch:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        before, after = (torch.stack(heads) for heads in list(zip(*waiting, strict=True))[1:])
+        before, after = (torch.stack(heads) for heads in list(zip(*waiting, strict=True))[:2])
         tiny = torch.finfo(torch.float64).tiny
         # Of a loss below this only rounding is left.
-        least = 1e-14 * torch.stack([moments.target_square for moments, _, _ in waiting]).mean(dim=1) + tiny
-        losses = _losses([moments for moments, _, _ in waiting], torch.stack([before, after])).maximum(least)
+        least = 1e-14 * torch.stack([one.target_square for one in waiting]).mean(dim=1) + tiny
+        losses = _all_losses(waiting, torch.stack([before, after])).maximum(least)
         change = after - before
         norms = torch.linalg.vector_norm(torch.stack([before, after, change]), dim=(2, 3))
         steps = torch.stack([norms[2] / norms[:2].amax(dim=0).clamp(min=tiny), 1 - losses[1] / losses[0]])
@@ -354,6 +381,18 @@ def _losses(moments: Sequence[Moments], heads: Tensor) -> Tensor:
     squares = torch.stack([one.target_square for one in moments]).sum(dim=1)
     quadratic = (heads * torch.sub(gram @ heads, cross, alpha=2)).sum(dim=(2, 3))
     return ((squares + quadratic) / moments[0].num_outputs).clamp(min=0)
+
+
+def _all_losses(solves: Sequence[_Waiting], heads: Tensor) -> Tensor:
+    """(2, n), the losses of both heads of n solves, (2, n, F, C)."""
+    moments = [one.moments for one in solves if one.moments is not None]
+    if len(moments) == len(solves):
+        return _losses(moments, heads)
+    known = torch.tensor([one.losses or (0.0, 0.0) for one in solves], dtype=torch.float64).T
+    if moments:  # a small head whose last batch has fewer rows than features
+        asked = [index for index, one in enumerate(solves) if one.moments is not None]
+        known[:, asked] = _losses(moments, heads[:, asked])
+    return known
 
 
 def _losses_by_rows(moments: Moments, heads: Tensor) -> Tensor:

@@ -28,10 +28,15 @@ def one_hot_targets(
         ValueError: a label is no class, or an argument is out of range.
     Source: Szegedy et al., Rethinking the Inception Architecture (arXiv:1512.00567), section 7.
     """
-    check_labels("one_hot_targets", labels, num_classes)
+    check_label_type("one_hot_targets", labels, num_classes)
     check_smoothing("one_hot_targets", smoothing)
     targets = torch.zeros((*labels.shape, num_classes), dtype=dtype, device=labels.device)
-    return smoothed(targets.scatter_(-1, labels.long().unsqueeze(-1), 1.0), smoothing)
+    try:
+        targets.scatter_(-1, labels.long().unsqueeze(-1), 1.0)
+    except RuntimeError:  # it finds a label that is no class; looking for one beforehand would cost more than this
+        check_labels("one_hot_targets", labels, num_classes)
+        raise
+    return smoothed(targets, smoothing)
 
 
 def smoothed(targets: Tensor, smoothing: float) -> Tensor:
@@ -71,12 +76,17 @@ def spread_labels(labels: Tensor, prediction: Tensor, layer: Layer) -> Tensor:
     return targets.movedim(-1, places[0])
 
 
-def check_labels(function: str, labels: Tensor, num_classes: int) -> None:
-    """Raise ValueError unless all labels are integers from 0 to num_classes - 1."""
+def check_label_type(function: str, labels: Tensor, num_classes: int) -> None:
+    """Raise ValueError unless labels are integers, and classes two or more."""
     if num_classes < 2:
         raise ValueError(f"{function}: `num_classes` must be at least 2; got {num_classes}. One output for each class.")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"{function}: `labels` must be integers; got {labels.dtype}. Use labels.long().")
+
+
+def check_labels(function: str, labels: Tensor, num_classes: int) -> None:
+    """Raise ValueError unless all labels are integers from 0 to num_classes - 1."""
+    check_label_type(function, labels, num_classes)
     # Looking at labels on a device would wait for it at every step; there the indexing itself refuses wrong ones.
     if labels.device.type == "cpu" and labels.numel():
         low, high = labels.aminmax()

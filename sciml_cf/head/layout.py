@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from sciml_cf.head.moments import is_plain
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -185,14 +188,40 @@ def holds_head(layer: Layer, head: Tensor) -> bool:
     return same and (layer.bias is None or torch.equal(layer.bias.detach(), head[inputs].to(layer.bias.dtype)))
 
 
-def write_head(layer: Layer, head: Tensor) -> None:
+class Written:
+    """A head that was written into a layer on a CPU, and the bytes it became: the cheapest way to see it unchanged."""
+
+    def __init__(self, layer: Layer, head: Tensor) -> None:
+        self._head, self._version, self._bytes = head, head._version, _bytes(layer)
+
+    def holds(self, layer: Layer, head: Tensor) -> bool:
+        """Whether this is the head that was written, and the layer has it still; if not, ``holds_head`` may know."""
+        same = head is self._head and head._version == self._version and self._bytes is not None
+        return same and self._bytes == _bytes(layer)
+
+
+@np.errstate(over="ignore")  # a number too large for the layer becomes infinite, as with torch
+def write_head(layer: Layer, head: Tensor) -> Written:
     """Put a head (F, C) into the layer's weight and bias.
 
     The parameters get new storage. A graph that was recorded with the old weights keeps them, so a later backward
     through an old prediction stays right; copying into the old storage would change it silently.
     """
-    inputs = num_inputs(layer)
-    weight = head[:inputs].T.reshape(layer.weight.shape)
-    layer.weight.data = weight.to(layer.weight.dtype, copy=True).contiguous()
-    if layer.bias is not None:
-        layer.bias.data = head[inputs].to(layer.bias.dtype, copy=True)
+    inputs, weight, bias = num_inputs(layer), layer.weight, layer.bias
+    single = weight.dtype == torch.float32 and (bias is None or bias.dtype == torch.float32)
+    if single and weight.device.type == "cpu" and is_plain(head):  # past torch, whose calls cost more than small heads
+        numbers = head.numpy().astype(np.float32)
+        weight.data = torch.from_numpy(numbers[:inputs].T.reshape(weight.shape).copy())
+        if bias is not None:
+            bias.data = torch.from_numpy(numbers[inputs].copy())
+        return Written(layer, head)
+    weight.data = head[:inputs].T.reshape(weight.shape).to(weight.dtype, copy=True).contiguous()
+    if bias is not None:
+        bias.data = head[inputs].to(bias.dtype, copy=True)
+    return Written(layer, head)
+
+
+def _bytes(layer: Layer) -> list[bytes] | None:
+    """The bytes of weight and bias, None of those that numpy cannot read where they lie."""
+    both = [one.detach() for one in (layer.weight, layer.bias) if one is not None]
+    return [one.numpy().tobytes() for one in both] if all(map(is_plain, both)) else None

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sciml_cf.head.attach import ClosedFormHead
+from sciml_cf.head.capture import without_autocast
 from sciml_cf.head.initial import Initial
 from sciml_cf.head.layout import Layer, linear, num_outputs, to_rows
 from sciml_cf.head.moments import mean_of_processes
@@ -112,7 +113,7 @@ class ClosedFormLoss(nn.Module):
             )
         if not head.passes_over():
             head.solve_rows(rows)
-        with torch.autocast(rows.features.device.type, enabled=False):
+        with without_autocast(rows.features.device):
             output = linear(rows.features, layer)
             precision = torch.promote_types(torch.promote_types(output.dtype, rows.targets.dtype), torch.float32)
             output, targets = output.to(precision), rows.targets.to(precision)

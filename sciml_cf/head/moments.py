@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 # Rows converted to float64 at a time: about 2 MB on a CPU, which stay in its cache and are not paged in anew at each
 # step. On a device few large products are faster than many small ones.
@@ -18,6 +19,9 @@ _CHUNK_ROWS = {"cpu": (512, 2048), "other": (512, 2**20)}
 # width is a compromise: narrow blocks multiply less, wide ones multiply faster.
 _BLOCK = {"cpu": 32, "other": 1024}
 _SMALL = 128  # columns of a product that is made in one call
+# Multiplications that numpy's BLAS still makes in the thread that asks. Above, it wakes threads of its own, whatever
+# torch was told, and on a busy machine waits for them a hundred times as long as the product takes.
+ONE_THREAD = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,8 @@ class Moments:
         num_features = features.shape[-1] + constant
         if features.shape[:-1].numel() < num_features:
             return _FewRows.of(features, targets, weights, constant)
+        if weights is None and (small := _small_means(features, targets, constant)) is not None:
+            return cls(*small)
         products, squares = _products(features, targets, weights, constant)
         if weights is None:
             rows = features.shape[:-1].numel()
@@ -239,6 +245,35 @@ class _FewRows(Moments):
     @property
     def squares(self) -> Tensor:
         return self.rows[0].square().sum(dim=0)
+
+
+def is_plain(values: Tensor) -> bool:
+    """Whether numpy can work on these numbers where they lie: float32 or float64 on a CPU, in no graph."""
+    own = type(values) in (Tensor, nn.Parameter) and values.device.type == "cpu" and not values.requires_grad
+    return own and values.dtype in (torch.float64, torch.float32)
+
+
+@np.errstate(all="ignore")  # what is not finite is found in the solve, as with torch
+def _small_means(features: Tensor, targets: Tensor, constant: bool) -> tuple[Tensor, ...] | None:
+    """Gram, cross, target_square and weight of a batch of few columns, in a few calls past torch; None for others."""
+    rows, first_target = len(features), features.shape[-1] + constant
+    width = first_target + targets.shape[-1]
+    fits = features.ndim == 2 and width <= _SMALL and rows * width <= _CHUNK_NUMBERS["cpu"]
+    if not (fits and is_plain(features) and is_plain(targets)):
+        return None
+    columns = np.empty((rows, width))
+    columns[:, : features.shape[1]] = features.numpy()
+    columns[:, features.shape[1] : first_target] = 1
+    columns[:, first_target:] = targets.numpy()
+    if rows * width**2 <= ONE_THREAD:
+        means = columns.T @ columns
+    else:
+        whole = torch.from_numpy(columns)
+        means = torch.mm(whole.T, whole).numpy()
+    means /= rows
+    gram, cross = means[:first_target, :first_target], means[:first_target, first_target:]
+    squares = means.diagonal()[first_target:].copy()
+    return (*map(torch.from_numpy, (gram, cross, squares)), torch.full((), float(rows), dtype=torch.float64))
 
 
 def _products(

@@ -6,14 +6,17 @@ import math
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.linalg.lapack import dposv  # pyright: ignore[reportAttributeAccessIssue]
 from torch import Tensor
 
 from sciml_cf.errors import JitterWarning, NotPositiveDefinite
-from sciml_cf.head.moments import Moments
+from sciml_cf.head.moments import ONE_THREAD, Moments, is_plain
 
 # Diagonal shifts tried in turn, relative to the mean diagonal of the system.
 JITTER_LADDER = (0.0, 1e-14, 1e-12, 1e-10, 1e-8)
+_SMALL = 96  # unknowns of a system that LAPACK solves in the thread that asks; above, scipy's wakes threads of its own
 _NOT_FINITE = (
     "solve_head: `moments` must be finite; got a head with NaN or infinite entries. "
     "The features or targets of this batch are not finite, or overflow when squared."
@@ -47,8 +50,11 @@ def solve_head(moments: Moments, *, penalty: float | Tensor, previous: Tensor | 
         NotPositiveDefinite: G + P fails Cholesky after the jitter ladder, or the moments are not finite.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2), (13) and appendix A.
     """
+    jitter = 0.0
     if _fewer_rows(moments, penalty):
-        head, jitter = _by_rows(moments, penalty, previous), 0.0
+        head = _by_rows(moments, penalty, previous)
+    elif (found := _small(moments, penalty, previous)) is not None:
+        head = found
     else:
         factor, jitter = _cholesky(_system(moments.gram, penalty))
         head = _shifted(factor, moments, previous)
@@ -111,6 +117,29 @@ def check_jitter(jitter: float) -> None:
         )
     if jitter:
         _warn(jitter)
+
+
+@np.errstate(all="ignore")
+def _small(moments: Moments, penalty: float | Tensor, previous: Tensor | None) -> Tensor | None:
+    """The solve of a small system on a CPU in a few calls past torch, each of which would cost as much as the system.
+
+    None where it is not small, not on a CPU, part of a graph, or needs jitter.
+    """
+    tensors = [one for one in (moments.gram, moments.cross, penalty, previous) if isinstance(one, Tensor)]
+    unknowns, outputs = moments.cross.shape
+    if unknowns > _SMALL or unknowns**2 * outputs > ONE_THREAD or not all(is_plain(one) for one in tensors):
+        return None
+    gram, cross, *_ = (one.numpy() for one in tensors)
+    system = gram.copy()
+    if isinstance(penalty, Tensor) and penalty.ndim == 2:
+        system += penalty.numpy()
+    else:
+        system.reshape(-1)[:: len(system) + 1] += penalty if isinstance(penalty, float | int) else penalty.numpy()
+    right = cross if previous is None else cross - gram @ previous.numpy()
+    _, change, failed = dposv(system.T, right, lower=True, overwrite_a=True)
+    if failed:
+        return None
+    return torch.from_numpy(np.ascontiguousarray(change if previous is None else previous.numpy() + change))
 
 
 def _shifted(factor: Tensor, moments: Moments, previous: Tensor | None) -> Tensor:

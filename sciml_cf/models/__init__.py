@@ -10,9 +10,23 @@ from torch import nn
 from sciml_cf.errors import CheckpointError, check_choice
 from sciml_cf.models.conv import ConvConfig
 from sciml_cf.models.fno import FNOConfig, TFNOConfig
+from sciml_cf.models.images import NFNetF0Config, PerceptronConfig, ResNet18Config
 from sciml_cf.models.uno import UNOConfig
 
-__all__ = ["BUILDERS", "ConvConfig", "FNOConfig", "TFNOConfig", "UNOConfig", "build_from", "builder_for", "describe"]
+__all__ = [
+    "BUILDERS",
+    "CLASSIFIERS",
+    "ConvConfig",
+    "FNOConfig",
+    "NFNetF0Config",
+    "PerceptronConfig",
+    "ResNet18Config",
+    "TFNOConfig",
+    "UNOConfig",
+    "build_from",
+    "builder_for",
+    "describe",
+]
 
 
 class Builder(Protocol):
@@ -24,6 +38,12 @@ class Builder(Protocol):
 
 # The name under which a run folder remembers how its model was built.
 BUILDERS: dict[str, type[Any]] = {"fno": FNOConfig, "tfno": TFNOConfig, "uno": UNOConfig, "conv": ConvConfig}
+# The same for classifiers of images, (B, in_channels, H, W) -> (B, classes).
+CLASSIFIERS: dict[str, type[Any]] = {
+    "perceptron": PerceptronConfig,
+    "resnet18": ResNet18Config,
+    "nfnet-f0": NFNetF0Config,
+}
 
 
 def builder_for(name: str, **arguments: Any) -> Builder:
@@ -45,7 +65,7 @@ def builder_for(name: str, **arguments: Any) -> Builder:
 
 def describe(builder: Builder) -> dict[str, Any]:
     """What a run folder stores to build the same model again."""
-    (name,) = [name for name, kind in BUILDERS.items() if kind is type(builder)]
+    (name,) = [name for name, kind in {**BUILDERS, **CLASSIFIERS}.items() if kind is type(builder)]
     return {"builder": name, "arguments": builder.to_dict()}
 
 
@@ -56,9 +76,10 @@ def build_from(description: dict[str, Any], *, seed: int = 0) -> nn.Module:
         CheckpointError: the builder or one of its arguments is unknown to this version.
     """
     try:
-        return BUILDERS[description["builder"]](**description["arguments"]).build(seed=seed)
+        builders = {**BUILDERS, **CLASSIFIERS}
+        return builders[description["builder"]](**description["arguments"]).build(seed=seed)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"build_from: `description` must name a builder of this version ({', '.join(BUILDERS)}); "
+            f"build_from: `description` must name a builder of this version ({', '.join([*BUILDERS, *CLASSIFIERS])}); "
             f"got {description!r} ({error})."
         ) from error

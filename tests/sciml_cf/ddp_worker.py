@@ -15,7 +15,8 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from sciml_cf.errors import TrainingDiverged
 from sciml_cf.fit_config import FitConfig
-from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Proximal
+from sciml_cf.head import ClosedFormHead, ClosedFormLoss, CrossEntropy, OneHot, Proximal
+from sciml_cf.loop import validation_error
 from sciml_cf.models import FNOConfig
 from sciml_cf.train import fit
 from tests.problems import Points, Shifted, mlp
@@ -29,6 +30,9 @@ MLP_JOBS = {
     "relative": {"loss": "relative"},
     "relative l2": {"loss": "relative", "method": "l2", **SGD},
     "everything": {"average": 0.9, "clip": 0.1, "schedule": "plateau", "period": 1, "patience": 50},
+    "classes": {"adaptive_clip": 0.1},
+    "classes 1": {"algorithm": 1, **SGD},
+    "classes l2": {"method": "l2", **SGD},
 }
 
 
@@ -50,6 +54,14 @@ def normalised() -> nn.Sequential:
     return nn.Sequential(model[0], nn.BatchNorm1d(8).double(), model[1], nn.Dropout(0.1), model[2])
 
 
+class Classes(Points):
+    """Three classes, by where the first target lies."""
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        item = super().__getitem__(index)
+        return {"x": item["x"], "y": torch.bucketize(item["y"].flatten()[0], torch.tensor([-0.3, 0.3]))}
+
+
 def work(job: str, out: Path) -> None:
     torch.set_num_threads(1)
     heads: list[str] = []
@@ -62,9 +74,12 @@ def work(job: str, out: Path) -> None:
     ClosedFormHead.restore = recorded
     outcome = ""
     train, validation, model = Points(96), Points(17, seed=1), mlp()
-    settings = MLP_JOBS.get(job, {})
+    settings, objective = MLP_JOBS.get(job, {}), None
     if job == "fno":
         train, validation, model = Shifted(96), Shifted(17, seed=1), FNOConfig(width=8, modes=6, layers=2).build()
+    elif job.startswith("classes"):
+        train, validation, model = Classes(96), Classes(17, seed=1), mlp(outputs=3)
+        objective = CrossEntropy(0.1) if job == "classes" else OneHot(0.1)
     elif job == "normalised":
         model = normalised()
     elif job == "diverging":
@@ -80,8 +95,9 @@ def work(job: str, out: Path) -> None:
             model = mlp(seed=4)
     config = FitConfig(epochs=epochs, batch_size=24, accelerator="cpu", **settings)
     try:
-        history = fit(model, train, validation, config=config, out=out, progress=False, resume=resume)
-        outcome = json.dumps([[row["train_loss"], row["validation_mse"]] for row in history.rows])
+        options = {"resume": resume, "objective": objective, "progress": False}
+        history = fit(model, train, validation, config=config, out=out, **options)
+        outcome = json.dumps([[row["train_loss"], validation_error(row)] for row in history.rows])
     except TrainingDiverged as error:
         outcome = str(error)
     weights = hashlib.sha256(b"".join(_bytes(value) for value in model.state_dict().values() if torch.is_tensor(value)))

@@ -88,6 +88,58 @@ def test_targets_of_another_shape_are_refused():
         Moments.from_batch(torch.zeros(4, 6, 3), torch.zeros(24, 1))
 
 
+# Small ones, past torch.
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("constant", [False, True])
+def test_moments_past_torch_are_those_of_torch(monkeypatch, dtype, constant):
+    phi, y = (part.to(dtype) for part in regression(rows=40))
+    small = Moments.from_batch(phi, y, constant=constant)
+    monkeypatch.setattr("sciml_cf.head.moments._small_means", lambda *given: None)
+    plain = Moments.from_batch(phi, y, constant=constant)
+    for name in ("gram", "cross", "target_square", "weight"):
+        torch.testing.assert_close(getattr(small, name), getattr(plain, name), rtol=1e-14, atol=1e-15)
+    assert torch.equal(small.gram, small.gram.T)
+    assert not small.gram.requires_grad
+
+
+@pytest.mark.parametrize("previous", [False, True])
+@pytest.mark.parametrize("penalty", ["number", "diagonal", "matrix"])
+def test_solves_past_torch_are_those_of_torch(monkeypatch, penalty, previous):
+    moments, head = Moments.from_batch(*regression()), torch.randn(7, 3, dtype=torch.float64)
+    pull = {"number": 0.3, "diagonal": torch.rand(7, dtype=torch.float64) + 0.1}.get(penalty)
+    pull = torch.diag(torch.rand(7, dtype=torch.float64) + 0.1) if pull is None else pull
+    before = moments.gram.clone(), moments.cross.clone(), head.clone()
+    small = solve_head(moments, penalty=pull, previous=head if previous else None)
+    monkeypatch.setattr("sciml_cf.head.solve._small", lambda *given: None)
+    plain = solve_head(moments, penalty=pull, previous=head if previous else None)
+    torch.testing.assert_close(small.head, plain.head, rtol=1e-12, atol=1e-14)
+    assert small.jitter == plain.jitter == 0.0
+    assert all(map(torch.equal, before, (moments.gram, moments.cross, head)))  # nothing is overwritten
+
+
+def test_a_solve_in_a_graph_stays_in_torch():
+    phi, y = regression()
+    phi = phi.double().requires_grad_()
+    head = solve_head(Moments.in_graph(phi, y.double()), penalty=0.3).head
+    assert head.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_what_others_write_into_a_layer_is_seen(dtype):
+    model = mlp().to(dtype)
+    head = ClosedFormHead(model[-1], Proximal())
+    x, y = regression(features=3, outputs=2)
+    model(x.to(dtype))
+    head.update(y.to(dtype))
+    assert head._present()["head"] is head.state()["head"]
+    for part in (model[-1].weight, model[-1].bias):
+        for change in (lambda values: values.data.mul_(2), lambda values: values.detach().add_(1)):
+            change(part)
+            assert torch.equal(head._present()["head"].to(dtype), read_head(model[-1]).to(dtype))
+
+
 # Solves that are not waited for: what CUDA does, forced on the CPU.
 
 
@@ -103,7 +155,7 @@ def test_a_solve_that_is_not_waited_for_is_the_same_solve():
     moments, previous = Moments.from_batch(*regression()), torch.randn(7, 3, dtype=torch.float64)
     at_once = solve_head(moments, penalty=0.3, previous=previous)
     head, jitter = solve_head_later(moments, penalty=0.3, previous=previous, keep=previous)
-    assert torch.equal(head, at_once.head)
+    torch.testing.assert_close(head, at_once.head, rtol=1e-13, atol=1e-15)  # another library's Cholesky
     assert jitter == 0.0 == at_once.jitter
 
 

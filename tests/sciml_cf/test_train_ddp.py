@@ -55,7 +55,7 @@ def assert_equals_one_process(job, many, alone, folders):
 
 
 def test_two_processes_are_one_with_the_same_batch(tmp_path):
-    jobs = ["everything", "relative"]
+    jobs = ["everything", "relative", "classes"]
     many, alone = (start(count, tmp_path / str(count), jobs) for count in (2, 1))
     for job in jobs:
         assert_equal_processes(many[job], 2)
@@ -70,7 +70,7 @@ def test_processes_agree_to_the_bit_and_with_one_process(processes, tmp_path):
     alone = start(1, tmp_path / "one", [*MLP_JOBS, "fno"])
     for job in EVERY_JOB:
         assert_equal_processes(many[job], processes)
-        if job not in ("l2", "relative l2", "diverging"):
+        if job not in ("l2", "relative l2", "classes l2", "diverging"):
             assert len(many[job][0]["heads"]) >= 20
     for job in alone:
         assert_equals_one_process(job, many, alone, (tmp_path / "many", tmp_path / "one"))
