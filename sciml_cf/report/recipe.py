@@ -47,7 +47,7 @@ def results_table(cells: Cells, config: dict[str, Any]) -> Table:
     rows = []
     for cell in cells.values():
         sound = [run for run in cell["runs"] if "diverged" not in run]
-        name = (cell["viscosity"], cell["split"], cell["method"], cell["learning_rate"])
+        name = (cell["viscosity"], cell["split"], cell["method"], _rate(cell))
         if not sound:
             rows.append((*name, *["-"] * 8, len(cell["runs"])))
             continue
@@ -66,6 +66,13 @@ def results_table(cells: Cells, config: dict[str, Any]) -> Table:
         f"worst loss from {trained}", "mse", "seconds", "diverged",
     )  # fmt: skip
     return Table(f"Errors over the test samples at {full} points", columns, tuple(rows))
+
+
+def _rate(cell: dict[str, Any]) -> str:
+    """The learning rate, and whether it is the lowest or the highest of those tried."""
+    tried = [float(rate) for rate in cell["selection"]]
+    edge = len(tried) > 1 and cell["learning_rate"] in (min(tried), max(tried))
+    return f"{cell['learning_rate']:g}" + (" (edge)" if edge else "")
 
 
 def _at(run: dict[str, Any], resolution: int, metric: str) -> float:
