@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from sciml_cf.report.html import Picture
 from sciml_cf.report.intervals import Interval, geometric_interval, rolling_mean
@@ -135,6 +136,9 @@ def _curves(cells: list[Cell], window: int, full: int) -> Figure:
     for size, axes in panels.items():
         axes.set(title=f"batch size {size}", xlabel="iteration", ylabel=f"test mse at {full} points")
         axes.grid(alpha=0.3)
+        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # few enough to be read where a panel spans one decade
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
         _limit(axes, cells, size)
     next(iter(panels.values())).legend(fontsize="small", frameon=False)
     return figure
