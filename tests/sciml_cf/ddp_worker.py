@@ -32,7 +32,7 @@ MLP_JOBS = {
     "everything": {"average": 0.9, "clip": 0.1, "schedule": "plateau", "period": 1, "patience": 50},
     "classes": {"adaptive_clip": 0.1},
     "classes 1": {"algorithm": 1, **SGD},
-    "classes l2": {"method": "l2", **SGD},
+    "classes l2": {"method": "l2", **SGD, "learning_rate": 0.02},
 }
 
 
