@@ -81,6 +81,10 @@ def _guarded(name: str, words: list[str]) -> None:
         if "`" not in str(error) and not isinstance(error, UsageError):
             raise
         _fail(2, str(error))
+    except ImportError as error:
+        if "pip install" not in str(error):
+            raise
+        _fail(1, str(error))  # an extra that this job needs
     except MemoryError as error:
         _fail(1, f"sciml-cf {name}: not enough memory ({error}). Ask for fewer points, samples or channels.")
     except (OSError, *JOB_ERRORS) as error:

@@ -6,7 +6,7 @@ Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), section 6, Figur
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -21,6 +21,7 @@ from sciml_cf.classification import METHODS, has_probabilities
 from sciml_cf.datasets import ClassImages, FolderImages, read_cifar, read_digits
 from sciml_cf.datasets.images import channel_statistics, picture_transforms, small_image_transforms
 from sciml_cf.errors import DatasetError, check_choice
+from sciml_cf.experiments.dfiv_common import command_of, make_folder
 from sciml_cf.fit_config import FitConfig, Schedule
 from sciml_cf.head import Kalman, Objective, Proximal, Ridge, strength_from_paper
 from sciml_cf.head.rules import Rule
@@ -153,15 +154,15 @@ def run(config: Classification) -> str:
     """Train, measure and write OUT; returns the table and the paths, nothing in processes after the first."""
     check_choice(NAME, "method", config.method, tuple(METHODS))
     recipe = RECIPES[config.data]
-    if config.out.parent.is_dir() and not config.out.is_file():
-        config.out.mkdir(exist_ok=True)
-    if not config.out.is_dir():
+    if config.out.is_file() or not config.out.parent.is_dir():
         raise FileNotFoundError(f"{NAME}: `out` must be a folder, or a new one in a folder; got {config.out}.")
     parts = load_parts(config)
     builder = _builder(config, recipe, parts)
+    model = builder.build(seed=config.seed)
     fit_config, objective = settings(config, recipe, len(cast(Any, parts.train)))
+    make_folder(NAME, config.out)
     history = fit(
-        builder.build(seed=config.seed),
+        model,
         parts.train,
         parts.validation,
         config=fit_config,
@@ -183,7 +184,7 @@ def run(config: Classification) -> str:
     path = write_result(
         config.out / RESULT_FILE,
         benchmark=NAME,
-        command=f"sciml-cf run {NAME} --data {config.data} --method {config.method}",
+        command=command_of(NAME, replace(config, resume=False, overwrite=False)),
         config=asdict(config),
         seeds=[config.seed],
         figures=figures,

@@ -79,7 +79,9 @@ def command_of(study: str, config: Any) -> str:
     words = ["sciml-cf", "run", study]
     for one in fields(config):
         value = getattr(config, one.name)
-        if value != one.default and value is not None:
+        if isinstance(value, bool) and value != one.default:
+            words.append(f"--{'' if value else 'no-'}{one.name.replace('_', '-')}")
+        elif value != one.default and value is not None:
             words += [f"--{one.name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,))]
     return shlex.join(words)
 

@@ -120,3 +120,31 @@ def test_the_command_line_tells_what_is_wrong_in_one_line(tmp_path, capsys):
         main(["run", "classification", "--data", "cifar10", "--out", str(tmp_path / "out")])
     assert stopped.value.code == 2
     assert "`folder` must be given for data 'cifar10'" in capsys.readouterr().err
+
+
+def test_a_job_that_cannot_begin_leaves_nothing_behind(tmp_path, capsys, monkeypatch):
+    words = ["run", "classification", "--data", "cifar10", "--folder", str(tmp_path / "none"), "--out"]
+    for out, status, message in (("out", 1, "`folder` must hold whole python batches"), ("no/out", 1, "`out` must be")):
+        with pytest.raises(SystemExit) as stopped:
+            main([*words, str(tmp_path / out)])
+        told = capsys.readouterr().err
+        assert stopped.value.code == status and message in told and len(told.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_extra_is_one_line_and_another_import_error_is_not_hidden(tmp_path, capsys, monkeypatch):
+    def missing(config):
+        raise ImportError("sciml_cf.vision: `torchvision` must be installed. Run: pip install 'sciml-cf[vision]'.")
+
+    monkeypatch.setattr("sciml_cf.experiments.classification.load_parts", missing)
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "classification", "--out", str(tmp_path / "out")])
+    told = capsys.readouterr().err
+    assert stopped.value.code == 1 and told.startswith("error: sciml_cf.vision") and len(told.splitlines()) == 1
+
+    def broken(config):
+        raise ImportError("cannot import name 'x'")
+
+    monkeypatch.setattr("sciml_cf.experiments.classification.load_parts", broken)
+    with pytest.raises(ImportError, match="cannot import name"):
+        main(["run", "classification", "--out", str(tmp_path / "out")])
