@@ -127,8 +127,8 @@ def _random_flow(rng: np.random.Generator, outputs: int, side: Any, penalty: flo
 
 def _drift(flow: Flow, kernel: np.ndarray, side: str) -> float:
     """How much what the flow conserves, Phi K^-1 Phi^T (or Phi Phi^T), changes from start to end."""
-    inverse = np.linalg.inv(kernel) if side == "points" else np.eye(flow.features.shape[2])
-    first, last = (phi @ inverse @ phi.T for phi in (flow.features[0], flow.features[-1]))
+    ends = flow.features[0], flow.features[-1]
+    first, last = (phi @ (np.linalg.solve(kernel, phi.T) if side == "points" else phi.T) for phi in ends)
     return float(np.abs(last - first).max() / np.abs(first).max())
 
 
