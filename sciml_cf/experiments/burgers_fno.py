@@ -11,6 +11,7 @@ from data_gen import DatasetSpec, generate, open_dataset
 from data_gen.formats import open_source
 from sciml_cf.datasets.field import check_resolution
 from sciml_cf.experiments.steps import evaluate_run, train_on_file
+from sciml_cf.experiments.study import check_folder, make_folder
 from sciml_cf.fit_config import FitConfig, Method
 from sciml_cf.report import baseline_table, compare_runs, report_run
 from sciml_cf.runs import read_evaluation
@@ -73,16 +74,14 @@ def run(config: BurgersFNO) -> str:
     if not config.methods:
         raise ValueError("burgers-fno: `methods` must name at least one method; got none. For instance proximal l2.")
     fits = {method: _fit_config(config, method) for method in config.methods}
-    if config.out.parent.is_dir() and not config.out.is_file():
-        config.out.mkdir(exist_ok=True)
-    if not config.out.is_dir():
-        raise FileNotFoundError(f"burgers-fno: `out` must be a folder, or a new one in a folder; got {config.out}.")
+    check_folder("burgers-fno", config.out)
     stored = config.stored_resolution
     if config.data is not None:
         with open_source(config.data) as existing:
             stored = existing.resolution
     for resolution in (config.resolution, *config.resolutions):
         check_resolution("burgers-fno", resolution, stored)
+    make_folder("burgers-fno", config.out)
     data = config.data or _generate(config)
     runs = []
     for method, fit_config in fits.items():

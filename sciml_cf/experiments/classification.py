@@ -15,19 +15,18 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sciml_cf.batches import sequential_batches
-from sciml_cf.bench.results import RESULT_FILE, read_result, write_result
+from sciml_cf.bench.results import RESULT_FILE, write_result
 from sciml_cf.class_metrics import expected_calibration_error, top_k_accuracy
 from sciml_cf.classification import METHODS, has_probabilities
 from sciml_cf.datasets import ClassImages, FolderImages, read_cifar, read_digits
 from sciml_cf.datasets.images import channel_statistics, picture_transforms, small_image_transforms
 from sciml_cf.errors import DatasetError, check_choice
-from sciml_cf.experiments.dfiv_common import command_of, make_folder
+from sciml_cf.experiments.study import check_folder, command_of, finish, make_folder
 from sciml_cf.fit_config import FitConfig, Schedule
 from sciml_cf.head import Kalman, Objective, Proximal, Ridge, strength_from_paper
 from sciml_cf.head.rules import Rule
 from sciml_cf.models import CLASSIFIERS, describe
 from sciml_cf.processes import is_first_process, process_rank, total
-from sciml_cf.report.bench_page import write_bench_page
 from sciml_cf.train import fit
 
 NAME = "classification"
@@ -154,8 +153,7 @@ def run(config: Classification) -> str:
     """Train, measure and write OUT; returns the table and the paths, nothing in processes after the first."""
     check_choice(NAME, "method", config.method, tuple(METHODS))
     recipe = RECIPES[config.data]
-    if config.out.is_file() or not config.out.parent.is_dir():
-        raise FileNotFoundError(f"{NAME}: `out` must be a folder, or a new one in a folder; got {config.out}.")
+    check_folder(NAME, config.out)
     parts = load_parts(config)
     builder = _builder(config, recipe, parts)
     model = builder.build(seed=config.seed)
@@ -189,8 +187,7 @@ def run(config: Classification) -> str:
         seeds=[config.seed],
         figures=figures,
     )
-    tables, paths = write_bench_page(read_result(path), config.out)
-    return "\n\n".join([*(table.text() for table in tables), "\n".join(map(str, paths))])
+    return finish(path)
 
 
 def settings(config: Classification, recipe: Recipe, samples: int) -> tuple[FitConfig, Objective]:

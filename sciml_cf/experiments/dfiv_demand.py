@@ -37,16 +37,13 @@ from sciml_cf.experiments.dfiv_common import (
     SELECTION_SEED,
     TRIAL_FOLDER,
     Candidates,
-    command_of,
-    finish,
     grid,
     load_structural,
     load_training,
-    make_folder,
     mean_square,
-    part_done,
 )
 from sciml_cf.experiments.dfiv_nets import demand_nets, demand_regression, standardised
+from sciml_cf.experiments.study import command_of, finish, make_folder, part_done
 
 NAME = "dfiv-demand"
 _DEEP = grid(learning_rate=(3e-3, 1e-2), strength_2=(1e-3, 1e-2, 1e-1), heads=HEADS)

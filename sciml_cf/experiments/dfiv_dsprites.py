@@ -32,18 +32,15 @@ from sciml_cf.experiments.dfiv_common import (
     SELECTION_SEED,
     TRIAL_FOLDER,
     Candidates,
-    command_of,
-    finish,
     grid,
     load_structural,
     load_training,
-    make_folder,
     mean_square,
-    part_done,
     rules_of,
     settled,
 )
 from sciml_cf.experiments.dfiv_nets import TreatmentNet, heart_nets, heart_regression
+from sciml_cf.experiments.study import command_of, finish, make_folder, part_done
 
 NAME = "dfiv-dsprites"
 _RATES = (0.01, 0.03)

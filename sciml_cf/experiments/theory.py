@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sciml_cf.bench.results import RESULT_FILE, write_result
 from sciml_cf.errors import check_choice
-from sciml_cf.experiments.dfiv_common import command_of, finish, make_folder
+from sciml_cf.experiments.study import command_of, finish, make_folder
 from sciml_cf.experiments.theory_flows import (
     assumption_rows,
     convexity,
