@@ -120,14 +120,16 @@ def train_step(
     """
     head = loss_of.head
     closed = head.status == "bound"
-    head.frozen = closed and algorithm == 1
+    if held := closed and algorithm == 1:
+        head.frozen = True
     loss = loss_of(model(x), targets, weights)
-    head.frozen = False
+    if held:
+        head.frozen = False
     optimizer.zero_grad()
     if loss.requires_grad:
         loss.backward()
         optimizer.step()
-    if closed and algorithm == 1:
+    if held:
         with torch.no_grad():
             head.update(targets, prediction=model(x), weights=weights)
     return loss.detach()

@@ -15,6 +15,7 @@ from sciml_cf.head.diagnostics import Diagnostics, Steps, Watch
 from sciml_cf.head.initial import Initial, initial_head
 from sciml_cf.head.layout import (
     Layer,
+    Written,
     check_layer,
     describe,
     features_last,
@@ -112,7 +113,8 @@ class ClosedFormHead(nn.Module):
         state["head"] = initial_head(initial, layer)
         for key, value in state.items():
             self.register_buffer(_STATE_PREFIX + key, value.to(layer.weight.device))
-        self._written = write_head(layer, state["head"])
+        self._written: Written
+        self._keep(write_head(layer, state["head"]))
         self._captures = Captures()
         self._watch = Watch()
         self._pending: Moments | None = None
@@ -187,7 +189,8 @@ class ClosedFormHead(nn.Module):
                 found = objective.moments(rows, before, constant=constant)
             each = tuple(one.all_reduce() for one in found) if isinstance(found, tuple) else (found.all_reduce(),)
             self.solve(each if isinstance(found, tuple) else each[0], weighted=rows.weights is not None, start=start)
-            state = self.state()
+            if objective.iterations > 1 or objective.guarded:
+                state = self.state()
             if objective.guarded:
                 with exactly(rows.features.device):
                     heads = start["head"], before, state["head"]
@@ -217,7 +220,7 @@ class ClosedFormHead(nn.Module):
         one = moments[0] if isinstance(moments, tuple) else moments
         if weighted and float(one.weight) == 0.0:
             raise ValueError("ClosedFormHead: `weights` must not be zero everywhere; got no row to solve on.")
-        with exactly(one.weight.device):
+        with exactly(one.device):
             state = self._present() if start is None else start
             try:
                 state = self._next(state, moments, weighted)
@@ -277,6 +280,8 @@ class ClosedFormHead(nn.Module):
 
     def passes_over(self) -> bool:
         """Whether the rule looks past this step: then its state moves on, and the head stays without any moments."""
+        if type(self.rule).passes_over is Rule.passes_over:  # most never do
+            return False
         state = self.rule.passes_over(self.state())
         for name, value in (state or {}).items():
             setattr(self, _STATE_PREFIX + name, value)
@@ -337,7 +342,7 @@ class ClosedFormHead(nn.Module):
         """Go back to a state taken earlier with ``state()``, and put its head into the layer."""
         for name, value in state.items():
             self._buffers[_STATE_PREFIX + name] = value
-        self._written = write_head(self.layer, state["head"])
+        self._keep(write_head(self.layer, state["head"]))
 
     def detach(self) -> None:
         """Remove the hook from the layer and let its parameters be trained again; the loss is then a plain one."""
@@ -353,7 +358,7 @@ class ClosedFormHead(nn.Module):
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Load the rule's state and put its head into the layer."""
         result = super().load_state_dict(state_dict, strict=strict, assign=assign)
-        self._written = write_head(self.layer, self.state()["head"])
+        self._keep(write_head(self.layer, self.state()["head"]))
         return result
 
     def extra_repr(self) -> str:
@@ -380,6 +385,10 @@ class ClosedFormHead(nn.Module):
     def _capture(self, module: nn.Module, features: Tensor, output: Tensor) -> None:
         if (module.training or self._recording) and not self.frozen and not in_backward():
             self._captures.add(Capture(features, output))
+
+    def _keep(self, written: Written) -> None:
+        """Remember what was written, past a module's own way of setting attributes, which costs as much as writing."""
+        self.__dict__["_written"] = written
 
     def _present(self) -> State:
         """The rule's state. Weights that someone loaded into the layer win over the remembered head."""

@@ -17,6 +17,7 @@ from sciml_cf.head.capture import exactly
 from sciml_cf.head.moments import ONE_THREAD, Moments, is_plain
 from sciml_cf.head.rules.rule import State
 from sciml_cf.head.rules.solving import Penalty, Report, solved_problem
+from sciml_cf.head.solve import Losses
 
 WINDOW = 50  # solves between two looks for a fault
 IN_A_ROW = 3  # windows that must show it: the first steps may shake any head
@@ -160,25 +161,27 @@ class _Waiting(NamedTuple):
 
     before: Tensor
     after: Tensor
-    target_square: Tensor
     moments: Moments | None
-    losses: tuple[float, float] | None
+    known: Losses | None
 
     @classmethod
     @np.errstate(all="ignore")
-    def of(cls, moments: Moments, before: Tensor, after: Tensor) -> _Waiting:
-        small = 2 * moments.cross.numel() * moments.num_features <= ONE_THREAD and moments.rows is None
-        if not (small and is_plain(moments.gram) and is_plain(moments.cross) and is_plain(before)):
-            return cls(before, after, moments.target_square, moments, None)
-        gram, cross, first, last = (one.numpy() for one in (moments.gram, moments.cross, before, after))
-        count = cross.shape[1]
+    def of(cls, moments: Moments, before: Tensor, after: Tensor, losses: Losses | None) -> _Waiting:
+        """Of a solve whose losses may be known already."""
+        if losses is not None:
+            return cls(before, after, None, losses)
+        features, count = moments.shape
+        arrays = moments.arrays if 2 * features**2 * count <= ONE_THREAD else None
+        if arrays is None or not (is_plain(before) and is_plain(after)):
+            return cls(before, after, moments, None)
+        (gram, cross, squares), first, last = arrays, before.numpy(), after.numpy()
         fitted = gram @ np.concatenate((first, last), axis=1)  # one product costs as much as each of the two would
-        square = moments.target_square.numpy().sum()
-        losses = (
+        square = squares.sum()
+        found = (
             float(square + np.vdot(head, own) - 2 * np.vdot(head, cross)) / count
             for head, own in ((first, fitted[:, :count]), (last, fitted[:, count:]))
         )
-        return cls(before, after, moments.target_square, None, (next(losses), next(losses)))
+        return cls(before, after, None, (next(found), next(found), float(square) / count))
 
 
 class Watch:
@@ -207,7 +210,9 @@ class Watch:
         self.last = _Solve(state, moments, after, weighted, free_bias)
         if not sum_up:
             return
-        self._waiting.append(_Waiting.of(moments, state["head"], after["head"]))
+        problem = solved_problem(after)
+        losses = problem.losses if problem is not None and problem.moments is moments else None
+        self._waiting.append(_Waiting.of(moments, state["head"], after["head"], losses))
         if len(self._waiting) * moments.num_features**2 >= _AT_ONCE or self.solves >= WINDOW:
             self._sum_up()
 
@@ -224,8 +229,9 @@ class Watch:
         before, after = (torch.stack(heads) for heads in list(zip(*waiting, strict=True))[:2])
         tiny = torch.finfo(torch.float64).tiny
         # Of a loss below this only rounding is left.
-        least = 1e-14 * torch.stack([one.target_square for one in waiting]).mean(dim=1) + tiny
-        losses = _all_losses(waiting, torch.stack([before, after])).maximum(least)
+        *losses, none = _all_losses(waiting, torch.stack([before, after]))
+        least = 1e-14 * none + tiny
+        losses = torch.stack(losses).maximum(least)
         change = after - before
         norms = torch.linalg.vector_norm(torch.stack([before, after, change]), dim=(2, 3))
         steps = torch.stack([norms[2] / norms[:2].amax(dim=0).clamp(min=tiny), 1 - losses[1] / losses[0]])
@@ -339,7 +345,7 @@ def with_penalty(gram: Tensor, penalty: Penalty) -> Tensor:
 
 def _problem(solve: _Solve) -> tuple[Moments, Penalty | None]:
     found = solved_problem(solve.after)
-    return (solve.moments, None) if found is None else found
+    return (solve.moments, None) if found is None else (found.moments, found.penalty)
 
 
 def _rows(solve: _Solve, moments: Moments) -> Tensor:
@@ -384,14 +390,16 @@ def _losses(moments: Sequence[Moments], heads: Tensor) -> Tensor:
 
 
 def _all_losses(solves: Sequence[_Waiting], heads: Tensor) -> Tensor:
-    """(2, n), the losses of both heads of n solves, (2, n, F, C)."""
+    """(3, n), the losses of both heads of n solves, (2, n, F, C), and of none, the mean square of the targets."""
     moments = [one.moments for one in solves if one.moments is not None]
-    if len(moments) == len(solves):
-        return _losses(moments, heads)
-    known = torch.tensor([one.losses or (0.0, 0.0) for one in solves], dtype=torch.float64).T
-    if moments:  # a small head whose last batch has fewer rows than features
+    known = torch.tensor([one.known or (0.0, 0.0, 0.0) for one in solves], dtype=torch.float64).T
+    if moments:
         asked = [index for index, one in enumerate(solves) if one.moments is not None]
-        known[:, asked] = _losses(moments, heads[:, asked])
+        none = torch.stack([one.target_square for one in moments]).mean(dim=1)
+        found = torch.cat([_losses(moments, heads[:, asked]), none[None]])
+        if len(moments) == len(solves):
+            return found
+        known[:, asked] = found  # a small head whose last batch has fewer rows than features
     return known
 
 

@@ -191,13 +191,17 @@ def holds_head(layer: Layer, head: Tensor) -> bool:
 class Written:
     """A head that was written into a layer on a CPU, and the bytes it became: the cheapest way to see it unchanged."""
 
-    def __init__(self, layer: Layer, head: Tensor) -> None:
-        self._head, self._version, self._bytes = head, head._version, _bytes(layer)
+    def __init__(self, layer: Layer, head: Tensor, arrays: list[np.ndarray] | None = None) -> None:
+        """``arrays`` are the memory of weight and bias, if at hand."""
+        self._head, self._version = head, head._version
+        self._arrays = _arrays(layer) if arrays is None else arrays
+        self._places, self._bytes = _places(layer), [one.tobytes() for one in self._arrays]
 
     def holds(self, layer: Layer, head: Tensor) -> bool:
         """Whether this is the head that was written, and the layer has it still; if not, ``holds_head`` may know."""
-        same = head is self._head and head._version == self._version and self._bytes is not None
-        return same and self._bytes == _bytes(layer)
+        same = bool(self._arrays) and head is self._head and head._version == self._version
+        unmoved = same and _places(layer) == self._places
+        return unmoved and [one.tobytes() for one in self._arrays] == self._bytes
 
 
 @np.errstate(over="ignore")  # a number too large for the layer becomes infinite, as with torch
@@ -211,17 +215,24 @@ def write_head(layer: Layer, head: Tensor) -> Written:
     single = weight.dtype == torch.float32 and (bias is None or bias.dtype == torch.float32)
     if single and weight.device.type == "cpu" and is_plain(head):  # past torch, whose calls cost more than small heads
         numbers = head.numpy().astype(np.float32)
-        weight.data = torch.from_numpy(numbers[:inputs].T.reshape(weight.shape).copy())
+        arrays = [numbers[:inputs].T.reshape(weight.shape).copy()]
+        weight.data = torch.from_numpy(arrays[0])
         if bias is not None:
-            bias.data = torch.from_numpy(numbers[inputs].copy())
-        return Written(layer, head)
+            arrays.append(numbers[inputs].copy())
+            bias.data = torch.from_numpy(arrays[1])
+        return Written(layer, head, arrays)
     weight.data = head[:inputs].T.reshape(weight.shape).to(weight.dtype, copy=True).contiguous()
     if bias is not None:
         bias.data = head[inputs].to(bias.dtype, copy=True)
     return Written(layer, head)
 
 
-def _bytes(layer: Layer) -> list[bytes] | None:
-    """The bytes of weight and bias, None of those that numpy cannot read where they lie."""
+def _arrays(layer: Layer) -> list[np.ndarray]:
+    """Weight and bias as numpy sees them where they lie; none if it cannot."""
     both = [one.detach() for one in (layer.weight, layer.bias) if one is not None]
-    return [one.numpy().tobytes() for one in both] if all(map(is_plain, both)) else None
+    return [one.numpy() for one in both] if all(map(is_plain, both)) else []
+
+
+def _places(layer: Layer) -> list[tuple[int, torch.dtype, torch.Size]]:
+    """Where in memory weight and bias lie."""
+    return [(one.data_ptr(), one.dtype, one.shape) for one in (layer.weight, layer.bias) if one is not None]

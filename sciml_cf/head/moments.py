@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,16 @@ _SMALL = 128  # columns of a product that is made in one call
 # Multiplications that numpy's BLAS still makes in the thread that asks. Above, it wakes threads of its own, whatever
 # torch was told, and on a busy machine waits for them a hundred times as long as the product takes.
 ONE_THREAD = 2**18
+_CPU = torch.device("cpu")
+_PARTS = 4  # such products, of the rows in turn, still cost less than one of torch's
+
+
+class Arrays(NamedTuple):
+    """Means of moments as numpy arrays: gram (F, F), cross (F, C), target_square (C,)."""
+
+    gram: np.ndarray
+    cross: np.ndarray
+    target_square: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +84,7 @@ class Moments:
         if features.shape[:-1].numel() < num_features:
             return _FewRows.of(features, targets, weights, constant)
         if weights is None and (small := _small_means(features, targets, constant)) is not None:
-            return cls(*small)
+            return small
         products, squares = _products(features, targets, weights, constant)
         if weights is None:
             rows = features.shape[:-1].numel()
@@ -119,15 +130,32 @@ class Moments:
         """(F,), mean(phi_j^2)."""
         return self.gram.diagonal()
 
+    @cached_property
+    def arrays(self) -> Arrays | None:
+        """The means as numpy sees them where they lie; None on a device, in a graph, or of rows in their place."""
+        own = (self.gram, self.cross, self.target_square)
+        return Arrays(*(one.numpy() for one in own)) if all(map(is_plain, own)) else None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(F, C), the constant feature of a bias included."""
+        features, outputs = self.cross.shape
+        return features, outputs
+
     @property
     def num_features(self) -> int:
         """F, the constant feature of a bias included."""
-        return self.cross.shape[0]
+        return self.shape[0]
 
     @property
     def num_outputs(self) -> int:
         """C."""
-        return self.cross.shape[1]
+        return self.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the means are."""
+        return self.weight.device
 
     def __add__(self, other: Moments) -> Moments:
         """Merge with the moments of other rows: exactly the moments of all rows together."""
@@ -243,8 +271,43 @@ class _FewRows(Moments):
         return _products(features, targets, None, constant=False)[0][:, : self.num_features]
 
     @property
+    def arrays(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return None  # the products are not made for that
+
+    @property
     def squares(self) -> Tensor:
         return self.rows[0].square().sum(dim=0)
+
+
+class _FewColumns(Moments):
+    """Moments that numpy has made; tensors of them when asked for, each of which costs as much as a small product."""
+
+    def __init__(self, arrays: Arrays, rows: int) -> None:
+        self.__dict__.update(arrays=arrays, _count=rows)  # the class is frozen
+
+    @cached_property
+    def gram(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return torch.from_numpy(self.__dict__["arrays"].gram)
+
+    @cached_property
+    def cross(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return torch.from_numpy(self.__dict__["arrays"].cross)
+
+    @cached_property
+    def target_square(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return torch.from_numpy(self.__dict__["arrays"].target_square)
+
+    @cached_property
+    def weight(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return torch.full((), float(self.__dict__["_count"]), dtype=torch.float64)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.__dict__["arrays"].cross.shape
+
+    @property
+    def device(self) -> torch.device:
+        return _CPU
 
 
 def is_plain(values: Tensor) -> bool:
@@ -254,8 +317,8 @@ def is_plain(values: Tensor) -> bool:
 
 
 @np.errstate(all="ignore")  # what is not finite is found in the solve, as with torch
-def _small_means(features: Tensor, targets: Tensor, constant: bool) -> tuple[Tensor, ...] | None:
-    """Gram, cross, target_square and weight of a batch of few columns, in a few calls past torch; None for others."""
+def _small_means(features: Tensor, targets: Tensor, constant: bool) -> Moments | None:
+    """Moments of a batch of few columns, in a few calls past torch; None for others."""
     rows, first_target = len(features), features.shape[-1] + constant
     width = first_target + targets.shape[-1]
     fits = features.ndim == 2 and width <= _SMALL and rows * width <= _CHUNK_NUMBERS["cpu"]
@@ -265,15 +328,25 @@ def _small_means(features: Tensor, targets: Tensor, constant: bool) -> tuple[Ten
     columns[:, : features.shape[1]] = features.numpy()
     columns[:, features.shape[1] : first_target] = 1
     columns[:, first_target:] = targets.numpy()
-    if rows * width**2 <= ONE_THREAD:
-        means = columns.T @ columns
-    else:
-        whole = torch.from_numpy(columns)
-        means = torch.mm(whole.T, whole).numpy()
+    means = _square(columns)
     means /= rows
     gram, cross = means[:first_target, :first_target], means[:first_target, first_target:]
-    squares = means.diagonal()[first_target:].copy()
-    return (*map(torch.from_numpy, (gram, cross, squares)), torch.full((), float(rows), dtype=torch.float64))
+    return _FewColumns(Arrays(gram, cross, means.diagonal()[first_target:].copy()), rows)
+
+
+def _square(columns: np.ndarray) -> np.ndarray:
+    """X^T X; numpy knows that it is symmetric, and torch keeps to one thread."""
+    rows, width = columns.shape
+    part = ONE_THREAD // width**2
+    if rows > _PARTS * part:
+        whole = torch.from_numpy(columns)
+        return torch.mm(whole.T, whole).numpy()
+    part = -(-rows // -(-rows // part))  # parts of equal size
+    found = columns[:part].T @ columns[:part]
+    for first in range(part, rows, part):
+        some = columns[first : first + part]
+        found += some.T @ some
+    return found
 
 
 def _products(

@@ -23,12 +23,23 @@ _NOT_FINITE = (
 )
 
 
+# Mean squared errors of a solve's moments: with the head before, with that after, and with none (the targets' own).
+Losses = tuple[float, float, float]
+
+
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """A solved head (F, C) and the relative jitter that its Cholesky factor needed (0.0 for none)."""
+    """A solved head.
+
+    Attributes:
+        head: (F, C).
+        jitter: the relative diagonal shift that its Cholesky factor needed (0.0 for none).
+        losses: where the solve knows them anyway.
+    """
 
     head: Tensor
     jitter: float
+    losses: Losses | None = None
 
 
 def solve_head(moments: Moments, *, penalty: float | Tensor, previous: Tensor | None = None) -> Solution:
@@ -54,12 +65,11 @@ def solve_head(moments: Moments, *, penalty: float | Tensor, previous: Tensor | 
     if _fewer_rows(moments, penalty):
         head = _by_rows(moments, penalty, previous)
     elif (found := _small(moments, penalty, previous)) is not None:
-        head = found
+        return found
     else:
         factor, jitter = _cholesky(_system(moments.gram, penalty))
         head = _shifted(factor, moments, previous)
-    if not math.isfinite(head.sum().item()):  # one NaN or infinity is enough
-        raise NotPositiveDefinite(_NOT_FINITE)
+    _check_finite(head.sum().item())
     return Solution(head, jitter)
 
 
@@ -120,26 +130,43 @@ def check_jitter(jitter: float) -> None:
 
 
 @np.errstate(all="ignore")
-def _small(moments: Moments, penalty: float | Tensor, previous: Tensor | None) -> Tensor | None:
+def _small(moments: Moments, penalty: float | Tensor, previous: Tensor | None) -> Solution | None:
     """The solve of a small system on a CPU in a few calls past torch, each of which would cost as much as the system.
 
-    None where it is not small, not on a CPU, part of a graph, or needs jitter.
+    None where it is not small, not on a CPU, part of a graph, or needs jitter. The residual C - G W is known before and
+    after the solve, and with it the loss, mean(y^2) - <W, C> - <W, C - G W>: after it, C - G W = P (W - W_0).
     """
-    tensors = [one for one in (moments.gram, moments.cross, penalty, previous) if isinstance(one, Tensor)]
-    unknowns, outputs = moments.cross.shape
-    if unknowns > _SMALL or unknowns**2 * outputs > ONE_THREAD or not all(is_plain(one) for one in tensors):
+    unknowns, outputs = moments.shape
+    given = [one for one in (penalty, previous) if isinstance(one, Tensor)]
+    if unknowns > _SMALL or unknowns**2 * outputs > ONE_THREAD or not all(map(is_plain, given)):
         return None
-    gram, cross, *_ = (one.numpy() for one in tensors)
+    if moments.arrays is None:
+        return None
+    gram, cross, squares = moments.arrays
     system = gram.copy()
     if isinstance(penalty, Tensor) and penalty.ndim == 2:
         system += penalty.numpy()
     else:
         system.reshape(-1)[:: len(system) + 1] += penalty if isinstance(penalty, float | int) else penalty.numpy()
-    right = cross if previous is None else cross - gram @ previous.numpy()
+    before = None if previous is None else previous.numpy()
+    right = cross if before is None else cross - gram @ before
     _, change, failed = dposv(system.T, right, lower=True, overwrite_a=True)
     if failed:
         return None
-    return torch.from_numpy(np.ascontiguousarray(change if previous is None else previous.numpy() + change))
+    head = np.ascontiguousarray(change if before is None else before + change)
+    _check_finite(head.sum())
+    losses = None
+    if before is not None and isinstance(penalty, float | int):
+        none = float(squares.sum())
+        first = none - float(np.vdot(before, cross + right))
+        losses = first / outputs, (none - float(np.vdot(head, cross + penalty * change))) / outputs, none / outputs
+    return Solution(torch.from_numpy(head), 0.0, losses)
+
+
+def _check_finite(total: float) -> None:
+    """Raise NotPositiveDefinite for the sum of a head's entries: one NaN or infinity is enough."""
+    if not math.isfinite(total):
+        raise NotPositiveDefinite(_NOT_FINITE)
 
 
 def _shifted(factor: Tensor, moments: Moments, previous: Tensor | None) -> Tensor:

@@ -93,8 +93,11 @@ def test_targets_of_another_shape_are_refused():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("constant", [False, True])
-def test_moments_past_torch_are_those_of_torch(monkeypatch, dtype, constant):
-    phi, y = (part.to(dtype) for part in regression(rows=40))
+@pytest.mark.parametrize(
+    ("rows", "width"), [(40, 7), (128, 70), (333, 50), (1000, 60)]
+)  # in 1, 3, 4 parts, and torch's
+def test_moments_past_torch_are_those_of_torch(monkeypatch, dtype, constant, rows, width):
+    phi, y = (part.to(dtype) for part in regression(rows=rows, features=width))
     small = Moments.from_batch(phi, y, constant=constant)
     monkeypatch.setattr("sciml_cf.head.moments._small_means", lambda *given: None)
     plain = Moments.from_batch(phi, y, constant=constant)
@@ -117,6 +120,17 @@ def test_solves_past_torch_are_those_of_torch(monkeypatch, penalty, previous):
     torch.testing.assert_close(small.head, plain.head, rtol=1e-12, atol=1e-14)
     assert small.jitter == plain.jitter == 0.0
     assert all(map(torch.equal, before, (moments.gram, moments.cross, head)))  # nothing is overwritten
+
+
+@pytest.mark.parametrize("strength", [1e-6, 0.3, 1e6])
+def test_losses_known_from_a_solve_are_those_of_its_heads(strength):
+    phi, y = regression()
+    before = torch.randn(7, 3, dtype=torch.float64)
+    solution = solve_head(Moments.from_batch(phi, y), penalty=strength, previous=before)
+    expected = [(phi @ head - y).square().mean().item() for head in (before, solution.head, torch.zeros_like(before))]
+    assert solution.losses == pytest.approx(expected, rel=1e-12)
+    with_matrix = solve_head(Moments.from_batch(phi, y), penalty=strength * torch.eye(7).double(), previous=before)
+    assert with_matrix.losses is None  # not known on the way
 
 
 def test_a_solve_in_a_graph_stays_in_torch():

@@ -60,7 +60,7 @@ class Automatic(Rule):
         heads = torch.where(ours, heads, head)
         faded = self.forgetting * torch.where(ours, state["weight"], 0.0)
         scores = merged(state["scores"], squared_errors(heads, moments).log(), faded, moments.weight)
-        solve = solve_head_later if moments.weight.is_cuda else _solve
+        solve = solve_head_later if moments.device.type == "cuda" else _solve
         scales = moments.squares.maximum(moments.squares.median())
         pulls = [feature_pull(scales, strength) for strength in self.strengths]
         new = [solve(moments, penalty=pull, previous=w, keep=w)[0] for pull, w in zip(pulls, heads, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules.rule import State
-from sciml_cf.head.solve import check_jitter, solve_head, solve_head_later
+from sciml_cf.head.solve import Losses, check_jitter, solve_head, solve_head_later
 
 
 def check_solved(state: State) -> None:
@@ -30,8 +31,19 @@ def check_solved(state: State) -> None:
         check_jitter(jitter)
 
 
-def solved_problem(state: State) -> tuple[Moments, Penalty] | None:
-    """The moments that the last solve behind a state was on and the penalty P beside them; None if it is not known."""
+Penalty = float | Tensor  # P: a multiple of the identity, (F,) a diagonal, or (F, F)
+
+
+class Problem(NamedTuple):
+    """What a solve was of: its moments, the penalty beside them, and its losses if those were found on the way."""
+
+    moments: Moments
+    penalty: Penalty
+    losses: Losses | None
+
+
+def solved_problem(state: State) -> Problem | None:
+    """What the last solve behind a state was of; None if it is not known."""
     return _PROBLEMS.get(state["jitter"])
 
 
@@ -56,8 +68,6 @@ class Report:
             self._event.synchronize()
         return self._number.reshape(-1).tolist()
 
-
-Penalty = float | Tensor  # P: a multiple of the identity, (F,) a diagonal, or (F, F)
 
 # What each solve was of, found by the jitter it left in the state.
 _PROBLEMS: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -96,15 +106,15 @@ def solved_state(
         later: leave the check of this solve to the next one; by default on CUDA, where checking would wait.
     """
     memory = memory or {}
-    if not (moments.weight.is_cuda if later is None else later):
+    if not (moments.device.type == "cuda" if later is None else later):
         solution = solve_head(moments, penalty=penalty, previous=previous)
         jitter = torch.full_like(state["jitter"], solution.jitter)
-        _PROBLEMS[jitter] = moments, penalty
+        _PROBLEMS[jitter] = Problem(moments, penalty, solution.losses)
         return solution.head, {**state, **memory, "head": solution.head, "jitter": jitter}
     if state["jitter"] in _REPORTS:
         check_solved(state)
     head, jitter = solve_head_later(moments, penalty=penalty, previous=previous, keep=state["head"])
-    _REPORTS[jitter], _PROBLEMS[jitter] = Report(jitter), (moments, penalty)
+    _REPORTS[jitter], _PROBLEMS[jitter] = Report(jitter), Problem(moments, penalty, None)
     solved = torch.isfinite(jitter)
     memory = {name: torch.where(solved, value, state[name]) for name, value in memory.items()}
     return head, {**state, **memory, "head": head, "jitter": jitter}
