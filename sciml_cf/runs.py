@@ -21,12 +21,14 @@ import math
 import os
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import xarray as xr
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from sciml_cf.checkpoints import (
@@ -117,6 +119,37 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
     out.mkdir(exist_ok=True)
     write_atomically(out / RUN_FILE, json.dumps({**settings, "versions": versions()}, indent=2) + "\n")
     return False
+
+
+@contextmanager
+def only_writer(out: Path) -> Iterator[None]:
+    """Keep other trainings, of this machine or of others on one file system, out of the folder inside this block.
+
+    The lock is a file beside the folder and ends with the process that holds it, however that ends. A file system
+    without locks, or a place where no file may be written, is used unlocked.
+
+    Raises:
+        CheckpointError: another training holds the folder.
+    """
+    lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0)
+    try:
+        if not out.parent.is_dir():  # which `start_run` tells; a lock would make it
+            raise FileNotFoundError(out.parent)
+        lock.acquire()
+    except Timeout:
+        raise CheckpointError(
+            f"fit: `out` must have one training at a time; got {out}, which another one is writing. "
+            "Wait until it is done, or choose another folder."
+        ) from None
+    except (OSError, NotImplementedError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def finish_run(out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sciml_cf.errors import check_count
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import Objective
 from sciml_cf.loop import History, Measure, Training
+from sciml_cf.runs import only_writer
 from sciml_cf.scalars import check_tensorboard
 
 __all__ = ["History", "fit"]
@@ -74,5 +76,6 @@ def fit(
         check_count("fit", "until", until)
     training = Training(model, train, validation, config.resolved(), Path(out), head, progress, objective)
     training.last_epoch, training.measure = min(config.epochs, until or config.epochs), measure
-    training.start(resume=resume, overwrite=overwrite, describe=describe or {})
-    return training.run(tensorboard=tensorboard)
+    with only_writer(Path(out)) if training.fabric.is_global_zero else nullcontext():
+        training.start(resume=resume, overwrite=overwrite, describe=describe or {})
+        return training.run(tensorboard=tensorboard)

@@ -56,6 +56,7 @@ ARROWS = {
         "sciml_cf.fit_config",
         "sciml_cf.head",
         "sciml_cf.loop",
+        "sciml_cf.runs",
         "sciml_cf.scalars",
     },
     "sciml_cf.loop": {

@@ -1,6 +1,8 @@
 import copy
 import json
 import math
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +17,7 @@ from sciml_cf.head import ClosedFormHead, Proximal, find_head
 from sciml_cf.head.layout import read_head
 from sciml_cf.head.rules.solving import solved_state
 from sciml_cf.models import FNOConfig, describe
-from sciml_cf.runs import load, plain_state_dict, read_history, read_settings, write_history
+from sciml_cf.runs import load, only_writer, plain_state_dict, read_history, read_settings, write_history
 from sciml_cf.train import fit
 from tests.problems import Points, Shifted, mlp
 
@@ -213,6 +215,36 @@ def test_replaced_run_is_kept_until_the_new_one_is_done(tmp_path):
     assert (tmp_path / "run.replaced" / "weights_best.pt").read_bytes() == before
     train(out, epochs=1, overwrite=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_two_trainings_do_not_write_one_folder(tmp_path):
+    out = tmp_path / "run"
+    train(out, epochs=1)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with only_writer(out):
+        for choice in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(CheckpointError, match="one training at a time; got .*run, which another one"):
+                train(out, epochs=1, **choice)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    train(out, epochs=1, overwrite=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_training_that_was_killed_holds_its_folder_no_longer(tmp_path):
+    hold = "import os, sys; from pathlib import Path; from sciml_cf.runs import only_writer\n"
+    hold += "with only_writer(Path(sys.argv[1])): os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", hold, str(tmp_path / "run")], check=False).returncode == 9
+    assert (tmp_path / ".run.lock").exists()  # what it left is no obstacle
+    train(tmp_path / "run", epochs=1)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_folder_whose_place_cannot_be_locked_is_trained_in_all_the_same(tmp_path, monkeypatch):
+    def refused(self):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    assert len(train(tmp_path / "run", epochs=1)[1].rows) == 1
 
 
 def test_measurements_of_older_weights_do_not_survive_a_resume(tmp_path):
