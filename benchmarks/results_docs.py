@@ -24,6 +24,7 @@ def filled(text: str) -> str:
     text = _between(text, "paper", paper(optimisers, figures["head_faults"]["runs"]))
     text = _between(text, "resolution", resolution(optimisers))
     text = _between(text, "cost", cost(figures["head"]))
+    text = _between(text, "memory", memory(figures["memory"]))
     text = _between(text, "rules", rules(figures["rules"]))
     text = _between(text, "adaptation", adaptation(figures["adaptation"]["proximal"]))
     text = _between(text, "data", data(figures))
@@ -95,6 +96,15 @@ def cost(head: dict[str, Any]) -> str:
         )
     )
     return table(("time of", "ratio"), rows)
+
+
+def memory(found: dict[str, dict[str, float]]) -> str:
+    """A step of a process that gives memory back over one that keeps it."""
+    rows = [
+        (batch, *(f"{cell[name]:.2f}" for name in ("as_it_is_over_kept", "lowest", "highest")))
+        for batch, cell in found.items()
+    ]
+    return table(("batch size", "as it is over kept", "lowest round", "highest round"), rows)
 
 
 def rules(found: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from sciml_cf.errors import DatasetError
 from sciml_cf.experiments import STUDIES
 from sciml_cf.experiments.steps import evaluate_run, train_on_file
 from sciml_cf.fit_config import FitConfig
+from sciml_cf.memory import keep_memory
 from sciml_cf.prediction import predict
 from sciml_cf.processes import is_first_process
 from sciml_cf.report import baseline_table, compare_runs, report_run, transfer_table
@@ -134,6 +135,7 @@ def train_command(argv: list[str]) -> str:
         except ImportError as error:
             raise UsageError(str(error)) from error
     config = FitConfig(**{field.name: getattr(flags, field.name) for field in fields(FitConfig)})
+    keep_memory()
     history = train_on_file(
         flags.data,
         flags.out,

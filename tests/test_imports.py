@@ -46,6 +46,7 @@ ARROWS = {
     "sciml_cf.processes": set(),
     "sciml_cf.scalars": set(),
     "sciml_cf.symmetry": set(),
+    "sciml_cf.memory": set(),
     "sciml_cf.schedules": {"sciml_cf.fit_config"},
     "sciml_cf.runs": {"sciml_cf.checkpoints", "sciml_cf.models", "sciml_cf.head", "sciml_cf.errors"},
     "sciml_cf.prediction": {"data_gen.grid", "sciml_cf.errors", "sciml_cf.head", "sciml_cf.runs"},
@@ -115,6 +116,7 @@ ARROWS = {
     },
     "sciml_cf.theory": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.commands": {
+        "sciml_cf.memory",
         "data_gen.flags",
         "data_gen.formats",
         "sciml_cf.datasets",
@@ -129,6 +131,7 @@ ARROWS = {
         "sciml_cf.train",
     },
     "sciml_cf.bench": {
+        "sciml_cf.memory",
         "data_gen",
         "data_gen.dask_executor",
         "data_gen.executors",

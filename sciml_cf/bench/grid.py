@@ -15,6 +15,7 @@ from tqdm import tqdm
 from data_gen.executors import Runner, WorkerLost, processes, this_process
 from sciml_cf.checkpoints import write_atomically
 from sciml_cf.errors import BenchmarkError, check_count
+from sciml_cf.memory import keep_memory
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def run_trials(
 def _run_one(
     work: Callable[[dict[str, Any], Path], dict[str, Any]], trial: Trial, folder: Path
 ) -> tuple[str, dict[str, Any]]:
+    keep_memory()
     result = work(trial.settings, folder / trial.name)
     content = {"settings": trial.settings, "result": result}
     write_atomically(folder / f"{trial.name}.json", json.dumps(content, indent=1) + "\n")
