@@ -37,6 +37,7 @@ ARMS: dict[str, tuple[str, int, dict[str, Any]]] = {
 _STRENGTHS = {"kalman": (1e-4, 1e-3, 1e-2)}  # others: _STRENGTH_GRID
 _STRENGTH_GRID = (1e-3, 1e-2, 1e-1)
 _STRONGER = (1e-2, 1e-1, 1.0)  # of batches with as few rows a class as those of many classes have
+FIXED_RATES = (0.1, 0.2, 0.3, 0.4, 1.0, 3.0)
 _CHEAP = ("digits", "100 classes 64 features")  # five solves a step cost too much elsewhere
 # Twelve candidates each: of the rate alone, or four rates by three strengths over the same range.
 _RATES = {
@@ -67,7 +68,8 @@ class Scale:
     """How large the benchmark is.
 
     Args:
-        seeds, gap_seeds: of reported trainings, and of those of the gap; choosing has its own seed, 0.
+        seeds, gap_seeds, rate_seeds: of reported trainings, of those of the gap, and of those at fixed rates; choosing
+            has its own seed, 0.
         batch_sizes: of digits.
         tasks: of the gap, each with its batch size and iterations.
         rounds: timed rounds of the step cost, each of ten steps of every arm.
@@ -75,6 +77,7 @@ class Scale:
 
     seeds: tuple[int, ...]
     gap_seeds: tuple[int, ...]
+    rate_seeds: tuple[int, ...]
     batch_sizes: tuple[int, ...]
     tasks: tuple[tuple[str, int, int], ...]
     rounds: int
@@ -84,6 +87,7 @@ PRESETS = {
     "full": Scale(
         seeds=(1, 2, 3),
         gap_seeds=(1, 2, 3),
+        rate_seeds=(1, 2, 3, 4, 5),
         batch_sizes=(32, 128, 1024),
         tasks=(
             ("digits", 128, 200),
@@ -93,7 +97,9 @@ PRESETS = {
         ),
         rounds=40,
     ),
-    "small": Scale(seeds=(1, 2), gap_seeds=(1, 2), batch_sizes=(128,), tasks=(("digits", 128, 50),), rounds=5),
+    "small": Scale(
+        seeds=(1, 2), gap_seeds=(1, 2), rate_seeds=(1, 2), batch_sizes=(128,), tasks=(("digits", 128, 50),), rounds=5
+    ),
 }
 
 
@@ -263,7 +269,7 @@ def stability(scale: Scale, grid: _Grid) -> dict[str, Any]:
             "cross-entropy closed form",
         ):
             strength = {k: v for k, v in chosen[f"{arm}, sgd, {size}"].items() if k == "strength"}
-            for rate in (0.1, 0.3, 1.0, 3.0):
+            for rate in FIXED_RATES:
                 cell = f"{arm}, sgd, {size}, {rate:g}"
                 cells[cell] = {"learning_rate": rate, **strength}
                 common[cell] = _common("digits", arm, "sgd", size, MARKS[-1])
@@ -271,7 +277,7 @@ def stability(scale: Scale, grid: _Grid) -> dict[str, Any]:
         cell = f"kalman, adam, {min(scale.batch_sizes)}, {rate:g}"
         cells[cell] = {"learning_rate": rate}
         common[cell] = _common("digits", "kalman", "adam", min(scale.batch_sizes), MARKS[-1])
-    runs = grid.report(cells, common, scale.seeds, "stability")
+    runs = grid.report(cells, common, scale.rate_seeds, "stability")
     return {
         cell: {**_named(cell.rsplit(", ", 1)[0]), **cells[cell], "runs": [_last(run) for run in runs[cell]]}
         for cell in cells

@@ -136,7 +136,7 @@ def test_the_docs_show_what_the_file_holds():
 
 def test_what_the_page_says_of_expectations_is_judged_and_told():
     text, judgements = PAGE.read_text(), judged(read()["figures"])
-    assert len(judgements) == 15
+    assert len(judgements) == 17
     for what, _, got, holds in judgements:
         assert f"| {what} |" in text and re.search(rf"\| {re.escape(got)} \| {'yes' if holds else 'no'} \|", text)
 
