@@ -23,11 +23,14 @@ class Task:
     classes: int
     hidden: tuple[int, ...]
 
-    def model(self) -> nn.Sequential:
-        """A perceptron from torch's present generator; its last layer is the head."""
+    def model(self, *, bias: bool = True) -> nn.Sequential:
+        """A perceptron from torch's present generator; its last layer is the head, with a bias or without.
+
+        The backbone of a seed is the same with either.
+        """
         widths = (self.parts["train"][0].shape[1], *self.hidden)
         layers = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
-        return nn.Sequential(*layers, nn.Linear(widths[-1], self.classes))
+        return nn.Sequential(*layers, nn.Linear(widths[-1], self.classes, bias=bias))
 
 
 # Synthetic tasks by name: classes, samples of each, and widths of the perceptron, the last one the features.
