@@ -177,10 +177,6 @@ def _calibration(
     result: dict[str, Any] = {"confusion": confusion_matrix(outputs, y).tolist()}
     if has_probabilities(settings["method"]):
         probabilities = outputs.softmax(1)
-        curve = reliability(probabilities, y, bins=10)
-        bins = {
-            name: [None if v != v else v for v in getattr(curve, name).tolist()] for name in ("confidence", "accuracy")
-        }
-        result["reliability"] = {"count": curve.count.tolist(), **bins, "ece": curve.expected_calibration_error}
+        result["reliability"] = reliability(probabilities, y, bins=10).plain()
         result["log_loss"] = log_loss(probabilities, y).mean().item()
     return result
