@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,14 +11,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from sciml_cf.bench.class_data import load_task
+from sciml_cf.bench.class_data import FILE_SUFFIX, load_task
 from sciml_cf.bench.class_grid import ClassGrid, known_figures
 from sciml_cf.bench.class_training import MARKS
 from sciml_cf.bench.grid import GridFlags
 from sciml_cf.bench.results import RESULT_FILE, write_result
 
 Part = Literal["design", "methods", "strength", "rate"]
-TaskName = Literal["digits", "100 classes 64 features", "100 classes 256 features", "1000 classes 128 features"]
 Cells = dict[str, dict[str, Any]]
 _BASE = "proximal"  # zeros, a bias, sgd
 # What is compared: question: {what a line is called: its arm}. The first is what the others are compared with.
@@ -100,7 +101,7 @@ PRESETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Ablations(GridFlags):
-    """The paper's ablations of the closed-form head (Figures 6, 7, F.1 to F.7), on digits or a synthetic task.
+    """The paper's ablations of the closed-form head (Figures 6, 7, F.1 to F.7), on digits or data of your own.
 
     Every cell of Algorithms 1 and 2 and a batch size is chosen on the validation part among as many candidates, and
     reported on the test part. On digits the full preset takes about twenty minutes of one core, the small one about
@@ -109,7 +110,8 @@ class Ablations(GridFlags):
     Args:
         out: folder for the trials, the result file and the page.
         preset: how large.
-        task: the data.
+        task: digits; or FILE.npz with numbers x (samples, ...) and labels y (samples,) from 0 on; or the name of a
+            synthetic task: "100 classes 64 features", "100 classes 256 features", "1000 classes 128 features".
         parts: design (bias, initial head, Adam against SGD), methods (Algorithms 1 and 2 of each rule, beside gradient
             descent), strength (lambda and beta, at the rate chosen), rate (learning rates, at the strength chosen). A
             part that is left out of a later call keeps what the result file has.
@@ -117,32 +119,34 @@ class Ablations(GridFlags):
 
     out: Path = Path("ablations")
     preset: Literal["small", "full"] = "small"
-    task: TaskName = "digits"
+    task: str = "digits"
     parts: tuple[Part, ...] = get_args(Part)
 
 
 def run(config: Ablations, command: str) -> Path | None:
     """Run what is missing; returns the result file, or None for one part of it."""
     scale, path = PRESETS[config.preset], config.out / RESULT_FILE
-    grid = ClassGrid(config.out, config.where(), "ablations")
-    common = {name: cell for part in config.parts for name, cell in _cells(part, config.task, scale).items()}
+    grid, label = ClassGrid(config.out, config.where(), "ablations"), _label(config.task)
+    data = _data(config.task)
+    common = {name: cell | data for part in config.parts for name, cell in _cells(part, scale).items()}
     trainings = {name: _trained(cell) for name, cell in common.items()}
     candidates = {name: _candidates(cell, scale) for name, cell in trainings.items()}
-    found = grid.choose(candidates, trainings, first=scale.first, keep=scale.keep, label=config.task)
+    found = grid.choose(candidates, trainings, first=scale.first, keep=scale.keep, label=label)
     chosen = {name: one for name, one in found.items() if "learning_rate" in one}  # of others all candidates diverged
-    figures = known_figures(path, preset=config.preset, task=config.task)
+    figures = known_figures(path, preset=config.preset, **data)
     for part in config.parts:
-        own = {name: common[name] for name in _cells(part, config.task, scale) if name in found}
+        own = {name: common[name] for name in _cells(part, scale) if name in found}
         if part in ("design", "methods"):
             best = {name: chosen[name] for name in own if name in chosen}
-            runs = grid.report(best, trainings, scale.seeds, config.task)
+            runs = grid.report(best, trainings, scale.seeds, label)
             figures[part] = {n: {**cell, "chosen": found[n], "runs": runs.get(n, [])} for n, cell in own.items()}
         else:
-            figures[part] = _sweep(part, {name: own[name] for name in own if name in chosen}, chosen, scale, grid)
+            swept = {name: cell for name, cell in own.items() if name in chosen}
+            figures[part] = _sweep(part, swept, chosen, scale, grid, label)
     if config.shard is not None:
         return None
-    task = {"task": config.task, "classes": load_task(config.task).classes}
-    settings = {"preset": config.preset, **task, "questions": QUESTIONS, "candidates": _count(scale)}
+    data["classes"] = load_task(config.task).classes
+    settings = {"preset": config.preset, **data, "questions": QUESTIONS, "candidates": _count(scale)}
     return write_result(
         path,
         benchmark="ablations",
@@ -153,7 +157,18 @@ def run(config: Ablations, command: str) -> Path | None:
     )
 
 
-def _cells(part: Part, task: str, scale: Scale) -> Cells:
+def _label(task: str) -> str:
+    """What names of trials begin with."""
+    return re.sub(r"[^\w .=+-]", "_", Path(task).stem) if task.endswith(FILE_SUFFIX) else task
+
+
+def _data(task: str) -> dict[str, Any]:
+    """What decides the data of each training; a file that has changed is not gone on with."""
+    load_task(task)
+    return {"task": task} | ({"crc": zlib.crc32(Path(task).read_bytes())} if task.endswith(FILE_SUFFIX) else {})
+
+
+def _cells(part: Part, scale: Scale) -> Cells:
     """The cells of a part by name; those of several parts that are alike have one name, and are trained once."""
     arms = {"design": tuple(DESIGNS), "methods": METHODS, "strength": _SWEPT, "rate": METHODS}[part]
     cells = {}
@@ -163,7 +178,7 @@ def _cells(part: Part, task: str, scale: Scale) -> Cells:
                 name = f"{arm}, {size}" if arm in _GRADIENTS else f"{arm}, Alg. {algorithm}, {size}"
                 method = {"method": _BASE if arm in DESIGNS else arm, "optimizer": "sgd", **DESIGNS.get(arm, {})}
                 size_of = {"batch_size": size, "iterations": scale.iterations}
-                cells[name] = {"arm": arm, "task": task, "algorithm": algorithm, **size_of, **method}
+                cells[name] = {"arm": arm, "algorithm": algorithm, **size_of, **method}
     return cells
 
 
@@ -185,7 +200,9 @@ def _count(scale: Scale) -> int:
     return len(scale.rates["sgd"]) * len(scale.strengths)
 
 
-def _sweep(part: Part, own: Cells, chosen: Mapping[str, Mapping[str, Any]], scale: Scale, grid: ClassGrid) -> Cells:
+def _sweep(
+    part: Part, own: Cells, chosen: Mapping[str, Mapping[str, Any]], scale: Scale, grid: ClassGrid, label: str
+) -> Cells:
     """The last accuracies when one of the chosen settings is changed."""
     name = {"strength": "strength", "rate": "learning_rate"}[part]
     values = scale.sweep_strengths if part == "strength" else scale.sweep_rates
@@ -196,7 +213,7 @@ def _sweep(part: Part, own: Cells, chosen: Mapping[str, Mapping[str, Any]], scal
     }
     trained = {point: _trained(own[cell]) for point, (cell, _) in points.items()}
     settings = {point: setting for point, (_, setting) in points.items()}
-    runs = grid.sweep(settings, trained, scale.seeds, next(iter(own.values()))["task"] if own else "")
+    runs = grid.sweep(settings, trained, scale.seeds, label)
     return {
         cell: {
             **own[cell],

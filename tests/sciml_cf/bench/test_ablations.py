@@ -14,6 +14,7 @@ from sciml_cf.bench.class_grid import ClassGrid, known_figures
 from sciml_cf.bench.class_training import class_trial
 from sciml_cf.bench.commands import bench_command
 from sciml_cf.bench.grid import Workers
+from sciml_cf.errors import BenchmarkError, DatasetError
 from sciml_cf.report import ablations as report
 from sciml_cf.report.ablation_figures import accuracy_curves, finals
 from sciml_cf.report.bench_page import PAGES
@@ -112,7 +113,7 @@ def test_every_cell_has_as_many_candidates_and_alike_cells_are_one():
     scale = ablations.PRESETS["full"]
     cells = {}
     for part in ("design", "methods", "strength", "rate"):
-        for name, one in ablations._cells(part, "digits", scale).items():
+        for name, one in ablations._cells(part, scale).items():
             assert cells.setdefault(name, one) == one
     assert len(cells) == 3 * (2 * 8 + 2 * 2 + 2)  # designs, ridge and Kalman by two algorithms; two of gradients
     for one in cells.values():
@@ -184,6 +185,69 @@ def test_all_parts_make_a_page_with_every_figure(monkeypatch, tmp_path):
     assert files == set((out / "trials").glob("*.json"))  # the parts were all of it
     names = ("bias", "initial", "optimizer", "methods", "algorithms", "dependence", "rates")
     assert {path.stem for path in out.glob("*.png")} == {f"ablation-{name}" for name in names}
+
+
+# A file of one's own.
+
+
+def write_digits(path, **more):
+    parts = load_task("digits").parts.values()
+    content = {"x": torch.cat([x for x, _ in parts]).numpy(), "y": torch.cat([y for _, y in parts]).numpy()}
+    np.savez(path, **{**content, **more})
+    return content
+
+
+def test_a_file_is_split_into_parts_that_hold_it_and_trained_on(tmp_path):
+    content = write_digits(tmp_path / "own.npz")
+    task = load_task(str(tmp_path / "own.npz"))
+    assert {name: len(y) for name, (_, y) in task.parts.items()} == {"train": 1199, "validation": 299, "test": 299}
+    x, y = (torch.cat([part[n] for part in task.parts.values()]).double().numpy() for n in (0, 1))
+    rows = [np.sort((table * weights).sum(1)) for table in (x, content["x"] / content["x"].std(ddof=1))
+            for weights in [np.random.default_rng(0).normal(size=64)]]  # fmt: skip
+    assert np.allclose(*rows, atol=1e-4) and task.classes == 10
+    assert np.bincount(y.astype(int)).tolist() == np.bincount(content["y"]).tolist()
+    found = class_trial({**SETTINGS, "task": str(tmp_path / "own.npz"), "iterations": 25}, tmp_path)
+    assert found["accuracy"][-1] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"y": np.zeros(5, int)}, "must have numbers x"),
+        ({"x": np.full((1797, 2), "a")}, "must have numbers x"),
+        ({"y": np.arange(1797) % 3 + 1}, "must have labels y that are whole numbers from 0 on"),
+        ({"y": np.arange(1797) % 3 / 2}, "must have labels y that are whole numbers from 0 on"),
+        ({"x": np.ones((1797, 2))}, "must have finite x that are not all the same"),
+        ({"x": np.full((1797, 2), np.nan)}, "must have finite x that are not all the same"),
+    ],
+)
+def test_a_file_that_cannot_be_trained_on_is_told(tmp_path, more, words):
+    write_digits(tmp_path / "own.npz", **more)
+    with pytest.raises(DatasetError, match=f"bench: `task` {words}"):
+        load_task(str(tmp_path / "own.npz"))
+
+
+def test_a_missing_file_and_an_unknown_task_are_told(tmp_path):
+    with pytest.raises(DatasetError, match=r"`task` must be a file with x and y; .*none\.npz cannot be read so"):
+        load_task(str(tmp_path / "none.npz"))
+    with pytest.raises(ValueError, match="bench: `task` must be one of"):
+        load_task("letters")
+
+
+def test_a_file_that_has_changed_is_not_gone_on_with(monkeypatch, tmp_path):
+    monkeypatch.setitem(ablations.PRESETS, "small", replace(TINY, seeds=(1,)))
+    monkeypatch.setattr(
+        class_grid, "class_trial", lambda *_: {"best_validation_mse": 1, "iteration": [], "accuracy": []}
+    )
+    path = tmp_path / "own data.npz"
+    write_digits(path)
+    config = ablations.Ablations(out=tmp_path, workers=1, task=str(path), parts=("strength",))
+    ablations.run(config, "x")
+    assert json.loads((tmp_path / "results.json").read_text())["config"]["task"] == str(path)
+    ablations.run(config, "x")
+    write_digits(path, extra=np.zeros(3))
+    with pytest.raises(BenchmarkError, match="`out` must hold results of the same settings"):
+        ablations.run(config, "x")
 
 
 # The page.
