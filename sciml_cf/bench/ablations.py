@@ -104,7 +104,7 @@ class Ablations(GridFlags):
     """The paper's ablations of the closed-form head (Figures 6, 7, F.1 to F.7), on digits or data of your own.
 
     Every cell of Algorithms 1 and 2 and a batch size is chosen on the validation part among as many candidates, and
-    reported on the test part. On digits the full preset takes about twenty minutes of one core, the small one about
+    reported on the test part. On digits the full preset takes about twelve minutes of one core, the small one about
     two; tasks with many classes take longer. Nothing is downloaded; interrupted, the same command goes on.
 
     Args:

@@ -109,7 +109,10 @@ def _dependence(sweeps: Cells, methods: Cells, config: dict[str, Any]) -> list[T
         by_rule.setdefault(cell["arm"], []).append(cell)
     parts: list[Table | Picture] = []
     drawn = dependence_figure(by_rule, best_rates(methods), config["classes"])
-    words = f"Accuracy after the last iteration against the strength, at the rate chosen; the best rates. {_BAND}"
+    words = (
+        f"Accuracy after the last iteration against the strength, at the rate chosen. {_BAND} On the right the best "
+        "rates; those lines are moved apart a little."
+    )
     parts.append(Picture("ablation-dependence", drawn, words))
     if sweeps:
         parts.append(sweep_table(sweeps, config, "strength"))
