@@ -1,6 +1,7 @@
-"""Put measured tables into docs/classification.md, from benchmarks/results/digits.json.
+"""Put measured tables into docs/classification.md, from benchmarks/results/digits.json and ablations.json.
 
 sciml-cf bench digits --preset full --out digits      # about half an hour of one core; then copy digits/results.json
+sciml-cf bench ablations --preset full --out ablations    # twelve minutes; then copy ablations/results.json
 python -m benchmarks.classification_docs              # fills the tables
 python -m benchmarks.classification_docs --check      # says whether they show what the file holds
 """
@@ -12,17 +13,18 @@ import statistics
 import sys
 from typing import Any
 
+from benchmarks import ablation_claims
 from benchmarks.common import RESULTS
 from benchmarks.data_measured import table
 from benchmarks.readme import ROOT, _between
-from sciml_cf.report import digits
+from sciml_cf.report import ablations, digits
 from sciml_cf.report.tables import Table
 
 PAGE = ROOT / "docs" / "classification.md"
 
 
-def read() -> dict[str, Any]:
-    return json.loads((RESULTS / "digits.json").read_text())
+def read(name: str = "digits") -> dict[str, Any]:
+    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 def filled(text: str) -> str:
@@ -36,7 +38,22 @@ def filled(text: str) -> str:
     text = _between(text, "kalman", _plain(digits.kalman_table(figures["stability"])))
     text = _between(text, "optimizers", _plain(digits.optimizers_table(figures["optimizers"])))
     text = _between(text, "gap", _plain(digits.gap_table(figures["gap"])))
-    return _between(text, "cost", _plain(digits.cost_table(figures["cost"])))
+    text = _between(text, "cost", _plain(digits.cost_table(figures["cost"])))
+    return ablated(text, read("ablations"))
+
+
+def ablated(text: str, result: dict[str, Any]) -> str:
+    """The page with the tables of the ablations made anew."""
+    figures, config = result["figures"], result["config"]
+    rows = [(what, got, "yes" if holds else "no") for what, got, holds in ablation_claims.judged(result)]
+    text = _between(text, "ablation claims", table(("the paper, on CIFAR-100", "here, on digits", "holds"), rows))
+    marks = (None, config["marks"][-1])
+    found = [_plain(ablations.difference_table(figures["design"], config, mark)) for mark in marks]
+    text = _between(text, "ablation design", "\n\n".join(found))
+    text = _between(text, "ablation algorithms", _plain(ablations.algorithm_table(figures["methods"], config)))
+    text = _between(text, "ablation strengths", _plain(ablations.sweep_table(figures["strength"], config, "strength")))
+    text = _between(text, "ablation rates", _plain(ablations.sweep_table(figures["rate"], config, "rate")))
+    return _between(text, "ablation best rates", _plain(ablations.rate_table(figures["methods"], config)))
 
 
 def claims(figures: dict[str, Any]) -> str:

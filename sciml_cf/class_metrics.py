@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,6 +87,12 @@ class Reliability:
         """
         gaps = (self.accuracy - self.confidence).abs().nan_to_num()
         return float((gaps * self.count).sum() / self.count.sum())
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values for a result file: count, confidence and accuracy (None in an empty bin), and ece, the error."""
+        means = {name: getattr(self, name).tolist() for name in ("confidence", "accuracy")}
+        means = {name: [None if value != value else value for value in values] for name, values in means.items()}
+        return {"count": self.count.tolist(), **means, "ece": self.expected_calibration_error}
 
 
 def reliability(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> Reliability:

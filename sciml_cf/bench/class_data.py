@@ -1,18 +1,23 @@
-"""Data of classification that need no file: scikit-learn's digits, and synthetic tasks with many classes."""
+"""Data of classification: scikit-learn's digits, synthetic tasks with many classes, and a person's own file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
+from zipfile import BadZipFile
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sciml_cf.datasets import read_digits
-from sciml_cf.errors import check_choice
+from sciml_cf.errors import DatasetError, check_choice
 
 _SPLIT_SEED = 20_251_006  # of every split and of the synthetic data: no run's seed
+FILE_SUFFIX = ".npz"
+_FEWEST = 60  # samples of a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +28,14 @@ class Task:
     classes: int
     hidden: tuple[int, ...]
 
-    def model(self) -> nn.Sequential:
-        """A perceptron from torch's present generator; its last layer is the head."""
+    def model(self, *, bias: bool = True) -> nn.Sequential:
+        """A perceptron from torch's present generator; its last layer is the head, with a bias or without.
+
+        The backbone of a seed is the same with either.
+        """
         widths = (self.parts["train"][0].shape[1], *self.hidden)
         layers = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
-        return nn.Sequential(*layers, nn.Linear(widths[-1], self.classes))
+        return nn.Sequential(*layers, nn.Linear(widths[-1], self.classes, bias=bias))
 
 
 # Synthetic tasks by name: classes, samples of each, and widths of the perceptron, the last one the features.
@@ -40,10 +48,12 @@ SYNTHETIC: dict[str, tuple[int, int, tuple[int, ...]]] = {
 
 @lru_cache(maxsize=4)
 def load_task(name: str) -> Task:
-    """digits: 1797 images of 8 x 8 points in ten classes; others: see ``SYNTHETIC`` and ``synthetic``."""
+    """digits: 1797 images of 8 x 8 points in ten classes; others: see ``SYNTHETIC``; a name in .npz: ``read_task``."""
     if name == "digits":
         return digits()
-    check_choice("bench digits", "task", name, ("digits", *SYNTHETIC))
+    if name.endswith(FILE_SUFFIX):
+        return read_task(Path(name))
+    check_choice("bench", "task", name, ("digits", *SYNTHETIC, f"FILE{FILE_SUFFIX}"))
     classes, samples, hidden = SYNTHETIC[name]
     return synthetic(classes, samples=samples, hidden=hidden)
 
@@ -72,6 +82,38 @@ def synthetic(classes: int, *, samples: int, hidden: tuple[int, ...], noise: flo
     x = x + 0.05 * normal(*x.shape)
     sixth = len(labels) // 6
     return Task(_split(x / x.std(), labels, sixth, sixth), classes, hidden)
+
+
+def read_task(path: Path) -> Task:
+    """Samples of a file of numpy.savez: two thirds to train, a sixth to choose by, a sixth to report on.
+
+    Args:
+        path: its ``x`` (S, ...) are numbers, made flat and divided by their standard deviation; its ``y`` (S,) are
+            labels, whole numbers from 0 to classes - 1, each of them present.
+    Raises:
+        DatasetError: it cannot be read, or has not these.
+    """
+    try:
+        with np.load(path) as content:
+            x, y = content["x"], content["y"]
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+        raise DatasetError(f"bench: `task` must be a file with x and y; {path} cannot be read so ({error}).") from error
+    if y.ndim != 1 or len(x) != len(y) or len(y) < _FEWEST or x.ndim < 2 or x.dtype.kind not in "iufb":
+        raise DatasetError(
+            f"bench: `task` must have numbers x (S, ...) and labels y (S,), S at least {_FEWEST}; {path} has {x.dtype} "
+            f"{x.shape} and {y.shape}."
+        )
+    if y.dtype.kind not in "iu" or len(found := np.unique(y)) < 2 or found[0] != 0 or found[-1] != len(found) - 1:
+        raise DatasetError(
+            f"bench: `task` must have labels y that are whole numbers from 0 on, each of them present, two at least; "
+            f"{path} has {y.dtype}. numpy.unique(y, return_inverse=True)[1] makes such."
+        )
+    flat = torch.from_numpy(x.reshape(len(x), -1).astype(np.float32))
+    deviation = flat.std()
+    if not (torch.isfinite(deviation) and deviation > 0):
+        raise DatasetError(f"bench: `task` must have finite x that are not all the same; {path} has others.")
+    sixth = len(y) // 6
+    return Task(_split(flat / deviation, torch.from_numpy(y.astype(np.int64)), sixth, sixth), len(found), (128, 64))
 
 
 def _split(x: Tensor, y: Tensor, validation: int, test: int) -> dict[str, tuple[Tensor, Tensor]]:

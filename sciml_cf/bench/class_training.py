@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from sciml_cf.bench.class_data import Task, load_task
 from sciml_cf.class_metrics import accuracy, confusion_matrix, log_loss, reliability
-from sciml_cf.classification import classification_loss, evaluating, has_probabilities, train_step
+from sciml_cf.classification import classification_loss, evaluating, has_probabilities, solve_on, train_step
 from sciml_cf.errors import HeadWarning, NotPositiveDefinite
 from sciml_cf.head import ClosedFormLoss
 
 MARKS = (10, 25, 50, 100, 200)  # iterations at which accuracies are compared
+_FIRST_BATCH = "first batch"
 _WORSE = 100.0  # times the first loss: diverged
 
 
@@ -86,6 +87,8 @@ def class_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
 
     Settings:
         task, method, algorithm, optimizer, batch_size, iterations, seed.
+        bias: whether the head has one; by default it does.
+        initial: of the head, as in ClosedFormHead, by default "zeros"; or "first batch": ridge on it at the strength.
         learning_rate, and what the method's rule and objective have: strength, forgetting, scale, iterations_a_step.
         part: "validation" to choose by, or "test".
         every: iterations between looks; the marks are looked at in any case.
@@ -101,13 +104,17 @@ def class_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
 def _train(settings: dict[str, Any]) -> dict[str, Any]:
     task = load_task(settings["task"])
     torch.manual_seed(settings["seed"])
-    model = task.model()
-    options = {"iterations": settings["steps_a_batch"]} if settings.get("steps_a_batch") else {}
+    model = task.model(bias=settings.get("bias", True))
+    options: dict[str, Any] = {"iterations": settings["steps_a_batch"]} if settings.get("steps_a_batch") else {}
     options |= {"scale": settings["scale"]} if settings.get("scale") else {}
     given = {key: settings.get(key) for key in ("strength", "forgetting")}
+    initial = settings.get("initial", "zeros")
+    options["initial"] = "zeros" if initial == _FIRST_BATCH else initial
     loss_of = classification_loss(model[-1], settings["method"], **given, **options)  # pyright: ignore
     optimizer: Any = _Together(make_optimizer(model, settings["optimizer"], settings["learning_rate"]))
     batches = _Batches(task, settings["batch_size"], settings["seed"])
+    if initial == _FIRST_BATCH:  # from a head of zeros a step of proximal is one of ridge
+        solve_on(model, loss_of, [batches.ahead()])
     found: dict[str, list[float]] = {"iteration": [], "accuracy": []}
     moves: list[float] = []
     first, diverged = math.nan, None
@@ -170,10 +177,6 @@ def _calibration(
     result: dict[str, Any] = {"confusion": confusion_matrix(outputs, y).tolist()}
     if has_probabilities(settings["method"]):
         probabilities = outputs.softmax(1)
-        curve = reliability(probabilities, y, bins=10)
-        bins = {
-            name: [None if v != v else v for v in getattr(curve, name).tolist()] for name in ("confidence", "accuracy")
-        }
-        result["reliability"] = {"count": curve.count.tolist(), **bins, "ece": curve.expected_calibration_error}
+        result["reliability"] = reliability(probabilities, y, bins=10).plain()
         result["log_loss"] = log_loss(probabilities, y).mean().item()
     return result

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.flags import UsageError, parse
-from sciml_cf.bench import digits, figure2, layerwise, recipe, softmax, time_to_accuracy, transfer
+from sciml_cf.bench import ablations, digits, figure2, layerwise, recipe, softmax, time_to_accuracy, transfer
 from sciml_cf.bench.results import read_result
 from sciml_cf.report.bench_page import PAGES, write_bench_page
 
@@ -23,6 +23,7 @@ class Benchmark:
 
 
 BENCHMARKS: dict[str, Benchmark] = {
+    "ablations": Benchmark(ablations.Ablations, ablations.run),
     "digits": Benchmark(digits.Digits, digits.run),
     "figure2": Benchmark(figure2.Figure2, figure2.run),
     "layerwise": Benchmark(layerwise.Layerwise, layerwise.run),

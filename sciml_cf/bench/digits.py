@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,15 +12,13 @@ import numpy as np
 import torch
 
 from sciml_cf.bench.class_data import load_task
-from sciml_cf.bench.class_training import MARKS, class_trial, make_optimizer
-from sciml_cf.bench.grid import GridFlags, Trial, run_trials
-from sciml_cf.bench.results import RESULT_FILE, read_result, write_result
-from sciml_cf.bench.selection import Rung, at_edge, select
+from sciml_cf.bench.class_grid import SELECTION_SEED, ClassGrid, known_figures, last
+from sciml_cf.bench.class_training import MARKS, make_optimizer
+from sciml_cf.bench.grid import GridFlags
+from sciml_cf.bench.results import RESULT_FILE, write_result
 from sciml_cf.classification import classification_loss, train_step
 
-TRIAL_FOLDER = "trials"
 Part = Literal["accuracy", "stability", "optimizers", "gap", "cost"]
-_SELECTION_SEED = 0
 # name: method, algorithm, and further settings
 ARMS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "l2": ("l2", 2, {}),
@@ -125,10 +122,10 @@ class Digits(GridFlags):
 def run(config: Digits, command: str) -> Path | None:
     """Run what is missing; returns the result file, or None for one part of it."""
     scale = PRESETS[config.preset]
-    grid = _Grid(config)
+    grid = ClassGrid(config.out, config.where(), "digits")
     makers = {"accuracy": accuracies, "stability": stability, "optimizers": optimizers, "gap": gap, "cost": cost}
     path = config.out / RESULT_FILE
-    figures = _known_figures(path, config.preset)
+    figures = known_figures(path, preset=config.preset)
     for part in config.parts:
         figures[part] = makers[part](scale, grid)
     if config.shard is not None:
@@ -141,74 +138,6 @@ def run(config: Digits, command: str) -> Path | None:
         seeds=scale.seeds,
         figures={part: figures[part] for part in get_args(Part) if part in figures},
     )
-
-
-def _known_figures(path: Path, preset: str) -> dict[str, Any]:
-    """What an earlier call of the same preset has found."""
-    if not path.exists():
-        return {}
-    known = read_result(path)
-    return dict(known["figures"]) if known["config"].get("preset") == preset else {}
-
-
-class _Grid:
-    """Runs trials and choices, each once."""
-
-    def __init__(self, config: Digits) -> None:
-        self.folder, self.workers = config.out / TRIAL_FOLDER, config.where()
-
-    def run(self, trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
-        own = self.workers.own(trials)
-        return run_trials(own, class_trial, self.folder, workers=self.workers, label=f"digits: {label}")
-
-    def choose(
-        self,
-        cells: Mapping[str, Sequence[Mapping[str, Any]]],
-        common: Mapping[str, Mapping[str, Any]],
-        *,
-        first: int,
-        label: str,
-    ) -> dict[str, dict[str, Any]]:
-        """For each cell its best candidate, with "at_edge"; a third of them is trained to the end."""
-
-        def trial(cell: str, candidate: Mapping[str, Any], iterations: int) -> Trial:
-            own = {**common[cell], **candidate, "part": "validation", "seed": _SELECTION_SEED, "every": 10**6}
-            words = " ".join(f"{key}={value:g}" for key, value in candidate.items())
-            return Trial(_file_name(f"{label} {cell} {words} its={iterations}"), {**own, "iterations": iterations})
-
-        last = max(one["iterations"] for one in common.values())
-        rungs = (Rung(first, 4), Rung(last, 1))
-        chosen, _ = select(cells, rungs, trial, lambda trials, words: self.run(trials, f"{label}, {words}"))
-        return {cell: {**found, "at_edge": at_edge(found, cells[cell])} for cell, found in chosen.items()}
-
-    def report(
-        self, chosen: Mapping[str, Mapping[str, Any]], common: Mapping[str, Mapping[str, Any]], seeds: Iterable[int],
-        label: str, **further: Any,
-    ) -> dict[str, list[dict[str, Any]]]:  # fmt: skip
-        """Trainings of every cell at its chosen settings, on the test part."""
-        seeds = list(seeds)
-        trials = [
-            Trial(
-                _file_name(f"{label} {cell} report seed {seed}"),
-                {**common[cell], **_settings(found), "part": "test", "every": 5, "seed": seed, **further},
-            )
-            for cell, found in chosen.items()
-            for seed in seeds
-        ]
-        results = iter(self.run(trials, f"{label}, report"))
-        return {cell: [{"seed": seed, **_tell(next(results))} for seed in seeds] for cell in chosen}
-
-
-def _file_name(words: str) -> str:
-    return words.replace(",", "")
-
-
-def _settings(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in found.items() if key != "at_edge"}
-
-
-def _tell(result: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in result.items() if key != "best_validation_mse"}
 
 
 def _common(task: str, arm: str, optimizer: str, batch_size: int, iterations: int) -> dict[str, Any]:
@@ -225,7 +154,7 @@ def candidates(arm: str, optimizer: str, strengths: tuple[float, ...] = _STRENGT
     return [{"learning_rate": rate, "strength": s} for rate in _FEW_RATES[optimizer] for s in strengths]
 
 
-def _choices(scale: Scale, grid: _Grid) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+def _choices(scale: Scale, grid: ClassGrid) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """The cells of digits, arm by optimizer by batch size, and the settings chosen for each."""
     arms = [arm for arm in ARMS if arm != "cross-entropy closed form x5"]
     common = {
@@ -238,11 +167,11 @@ def _choices(scale: Scale, grid: _Grid) -> tuple[dict[str, dict[str, Any]], dict
     return common, grid.choose(cells, common, first=50, label="digits")
 
 
-def accuracies(scale: Scale, grid: _Grid) -> dict[str, Any]:
+def accuracies(scale: Scale, grid: ClassGrid) -> dict[str, Any]:
     """Accuracy against iteration of each arm, optimizer and batch size at its own best settings."""
     common, chosen = _choices(scale, grid)
     runs = grid.report(chosen, common, scale.seeds, "digits", calibration=True)
-    return {cell: {**_named(cell), "chosen": chosen[cell], "runs": runs[cell]} for cell in common}
+    return {cell: {**_named(cell), "chosen": chosen[cell], "runs": runs[cell]} for cell in chosen}
 
 
 def _named(cell: str) -> dict[str, Any]:
@@ -254,7 +183,7 @@ def _names(cells: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {cell: _named(cell) for cell in cells}
 
 
-def stability(scale: Scale, grid: _Grid) -> dict[str, Any]:
+def stability(scale: Scale, grid: ClassGrid) -> dict[str, Any]:
     """Accuracy at the last iteration with SGD at fixed rates, at the strength chosen before; and Kalman with Adam."""
     _, chosen = _choices(scale, grid)
     cells, common = {}, {}
@@ -268,6 +197,8 @@ def stability(scale: Scale, grid: _Grid) -> dict[str, Any]:
             "cross-entropy",
             "cross-entropy closed form",
         ):
+            if f"{arm}, sgd, {size}" not in chosen:  # another part of the grid has it
+                continue
             strength = {k: v for k, v in chosen[f"{arm}, sgd, {size}"].items() if k == "strength"}
             for rate in FIXED_RATES:
                 cell = f"{arm}, sgd, {size}, {rate:g}"
@@ -279,18 +210,12 @@ def stability(scale: Scale, grid: _Grid) -> dict[str, Any]:
         common[cell] = _common("digits", "kalman", "adam", min(scale.batch_sizes), MARKS[-1])
     runs = grid.report(cells, common, scale.rate_seeds, "stability")
     return {
-        cell: {**_named(cell.rsplit(", ", 1)[0]), **cells[cell], "runs": [_last(run) for run in runs[cell]]}
+        cell: {**_named(cell.rsplit(", ", 1)[0]), **cells[cell], "runs": [last(run) for run in runs[cell]]}
         for cell in cells
     }
 
 
-def _last(run: dict[str, Any]) -> dict[str, Any]:
-    """Its last accuracy, or when it diverged."""
-    last = run["accuracy"][-1] if run["accuracy"] else math.nan
-    return {"seed": run["seed"], **({"diverged": run["diverged"]} if "diverged" in run else {"accuracy": last})}
-
-
-def optimizers(scale: Scale, grid: _Grid) -> dict[str, Any]:
+def optimizers(scale: Scale, grid: ClassGrid) -> dict[str, Any]:
     """Rules under eight optimizers at batch 128, each at its own best of five rates, and how far their heads move."""
     movers = {name: rates for name, rates in MOVERS.items() if name != "muon" or hasattr(torch.optim, "Muon")}
     common = {
@@ -312,7 +237,7 @@ def optimizers(scale: Scale, grid: _Grid) -> dict[str, Any]:
             "chosen": chosen[cell],
             "runs": runs[cell],
         }
-        for cell in common
+        for cell in chosen
     }
 
 
@@ -321,7 +246,7 @@ def _fits(arm: str, optimizer: str, *, classes: int) -> bool:
     return not arm.endswith("x5") and (classes <= 100 or (optimizer == "adam" and arm != "hybrid"))
 
 
-def gap(scale: Scale, grid: _Grid) -> dict[str, Any]:
+def gap(scale: Scale, grid: ClassGrid) -> dict[str, Any]:
     """Squared loss against cross-entropy: all at the settings of cross-entropy, then each at its own best."""
     arms = ("cross-entropy", "l2", "proximal", "cross-entropy closed form", "cross-entropy closed form x5", "hybrid")
     found: dict[str, Any] = {}
@@ -336,28 +261,26 @@ def gap(scale: Scale, grid: _Grid) -> dict[str, Any]:
         cells = {cell: candidates(one["arm"], one["optimizer"], strengths) for cell, one in _names(common).items()}
         chosen = grid.choose(cells, common, first=50, label=f"gap {task}")
         own = grid.report(chosen, common, scale.gap_seeds, f"gap {task}")
-        theirs = {
-            cell: {"learning_rate": chosen[f"cross-entropy, {cell.rsplit(', ', 2)[1]}, {size}"]["learning_rate"]}
-            for cell in common
-        }
+        plain = {cell: f"cross-entropy, {cell.rsplit(', ', 2)[1]}, {size}" for cell in chosen}
+        theirs = {cell: {"learning_rate": chosen[of]["learning_rate"]} for cell, of in plain.items() if of in chosen}
         lent = grid.report(theirs, common, scale.gap_seeds, f"gap {task} lent")
-        for cell in common:
+        for cell in lent:
             found[f"{task}, {cell}"] = {
                 "task": task, **_named(cell), "chosen": chosen[cell],
-                "runs": [_last(run) for run in own[cell]],
-                "at_rate_of_cross_entropy": [_last(run) for run in lent[cell]],
+                "runs": [last(run) for run in own[cell]],
+                "at_rate_of_cross_entropy": [last(run) for run in lent[cell]],
             }  # fmt: skip
     return found
 
 
-def cost(scale: Scale, grid: _Grid) -> dict[str, Any]:
+def cost(scale: Scale, grid: ClassGrid) -> dict[str, Any]:
     """Processor time of a step at batch 128 on the digits perceptron over that of l2, medians of interleaved rounds."""
     torch.set_num_threads(1)
     task = load_task("digits")
     x, y = (part[:128] for part in task.parts["train"])
     stations = {}
     for arm, (method, algorithm, further) in ARMS.items():
-        torch.manual_seed(_SELECTION_SEED)
+        torch.manual_seed(SELECTION_SEED)
         model = task.model()
         options = {"iterations": further["steps_a_batch"]} if further else {}
         loss_of = classification_loss(model[-1], method, **options)  # pyright: ignore

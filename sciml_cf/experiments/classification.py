@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from sciml_cf.batches import sequential_batches
 from sciml_cf.bench.results import RESULT_FILE, write_result
-from sciml_cf.class_metrics import expected_calibration_error, top_k_accuracy
+from sciml_cf.class_metrics import expected_calibration_error, reliability, top_k_accuracy
 from sciml_cf.classification import METHODS, has_probabilities
 from sciml_cf.datasets import ClassImages, FolderImages, read_cifar, read_digits
 from sciml_cf.datasets.images import channel_statistics, picture_transforms, small_image_transforms
@@ -175,10 +175,15 @@ def run(config: Classification) -> str:
         objective=objective,
         measure=lambda model, _: measure(model, parts.test, probabilities=has_probabilities(config.method)),
     )
+    curve = None
+    if has_probabilities(config.method):  # of the weights that fit leaves, those of the last row
+        outputs, labels = predictions(model.eval(), parts.test)
+        curve = reliability(outputs.softmax(1), labels).plain()
     if not is_first_process():
         return ""
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history.rows]
     figures = {"rows": rows, "classes": parts.classes, "objective": repr(objective), "fit": asdict(fit_config)}
+    figures |= {} if curve is None else {"reliability": curve}
     path = write_result(
         config.out / RESULT_FILE,
         benchmark=NAME,
@@ -261,10 +266,19 @@ def load_parts(config: Classification) -> Parts:
 
 
 def measure(model: nn.Module, data: Dataset[dict[str, Tensor]], *, probabilities: bool) -> dict[str, float]:
-    """Accuracy, that among the five largest, and with probabilities their calibration error, on all of the data.
+    """Accuracy, that among the five largest, and with probabilities their calibration error, on all of the data."""
+    outputs, labels = predictions(model, data)
+    figures = {
+        "test_accuracy": top_k_accuracy(outputs, labels, k=1).mean().item(),
+        "test_top5": top_k_accuracy(outputs, labels, k=5).mean().item(),
+    }
+    if probabilities:
+        figures["test_calibration_error"] = expected_calibration_error(outputs.softmax(1), labels)
+    return figures
 
-    In several processes each evaluates its share.
-    """
+
+def predictions(model: nn.Module, data: Dataset[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Outputs (S, classes) float64 and labels (S,) of all data; each of several processes evaluates its share."""
     count, device = len(cast(Any, data)), next(model.parameters()).device
     rank, world = process_rank()
     outputs = labels = torch.empty(0)
@@ -276,14 +290,7 @@ def measure(model: nn.Module, data: Dataset[dict[str, Tensor]], *, probabilities
                 outputs = found.new_zeros(count, found.shape[1])
                 labels = torch.zeros(count, dtype=torch.int64, device=device)
             outputs[indices], labels[indices] = found, torch.stack([item["y"] for item in items]).to(device)
-    outputs, labels = total(outputs), total(labels)
-    figures = {
-        "test_accuracy": top_k_accuracy(outputs, labels, k=1).mean().item(),
-        "test_top5": top_k_accuracy(outputs, labels, k=5).mean().item(),
-    }
-    if probabilities:
-        figures["test_calibration_error"] = expected_calibration_error(outputs.softmax(1), labels)
-    return figures
+    return total(outputs), total(labels)
 
 
 def _builder(config: Classification, recipe: Recipe, parts: Parts) -> Any:

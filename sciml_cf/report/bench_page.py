@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sciml_cf.report import (
+    ablations,
     classification,
     dfiv_demand,
     dfiv_dsprites,
@@ -26,6 +27,7 @@ from sciml_cf.runs import write_atomically
 
 # For each benchmark: result -> (title, paragraphs, tables and pictures in their order).
 PAGES: dict[str, Callable[[dict[str, Any]], tuple[str, list[str], list[Table | Picture]]]] = {
+    "ablations": ablations.page,
     "classification": classification.page,
     "dfiv-demand": dfiv_demand.page,
     "dfiv-dsprites": dfiv_dsprites.page,

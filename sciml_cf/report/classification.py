@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from sciml_cf.report.classes import reliability_figure
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 
@@ -27,6 +28,10 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         )
     words = "Accuracy on the test images after each epoch, losses, and how far a solve moves the head."
     parts: list[Table | Picture] = [table(rows), Picture("classification-curves", curves(rows), words)]
+    if "reliability" in figures:
+        words = "How often predictions of some confidence are right on the test images, after the last epoch."
+        drawn = reliability_figure({config["method"]: figures["reliability"]})
+        parts.append(Picture("classification-reliability", drawn, words))
     return "Classification with a closed-form head", introduction, parts
 
 

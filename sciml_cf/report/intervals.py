@@ -1,4 +1,4 @@
-"""Intervals over seeds, for figures that are positive and spread over decades."""
+"""Intervals over seeds: geometric for figures that are positive and spread over decades, else arithmetic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.stats import t as students_t
 
 
 class Interval(NamedTuple):
-    """A geometric mean and the ends of its confidence interval."""
+    """A mean and the ends of its confidence interval."""
 
     mean: float
     low: float
@@ -37,6 +37,26 @@ def geometric_interval(values: Sequence[float], *, confidence: float = 0.95) -> 
         return Interval(mean, 0.0, math.inf)
     half = students_t.ppf(0.5 + confidence / 2, numbers.size - 1) * logs.std(ddof=1) / math.sqrt(numbers.size)
     return Interval(mean, mean * math.exp(-half), mean * math.exp(half))
+
+
+def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
+    """Mean with Student's interval.
+
+        m -+ t s / sqrt(n),   s the standard deviation (n - 1)
+
+    With one value the ends are infinite: one run says nothing about the next.
+
+    Raises:
+        ValueError: there is no value, or one is not finite.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.size == 0 or not np.all(np.isfinite(numbers)):
+        raise ValueError(f"mean_interval: `values` must be finite numbers; got {list(values)}.")
+    mean = float(numbers.mean())
+    if numbers.size == 1:
+        return Interval(mean, -math.inf, math.inf)
+    half = float(students_t.ppf(0.5 + confidence / 2, numbers.size - 1) * numbers.std(ddof=1)) / math.sqrt(numbers.size)
+    return Interval(mean, mean - half, mean + half)
 
 
 def rolling_mean(values: Sequence[float], window: int) -> np.ndarray:

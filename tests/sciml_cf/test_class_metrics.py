@@ -1,5 +1,7 @@
 """Measures of classification against scikit-learn, counting by hand, and limits."""
 
+import json
+
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -116,3 +118,12 @@ def test_the_figures_show_the_numbers():
     axes = confusion_figure([[3, 1], [0, 4]], ["a", "b"]).axes[0]
     assert [text.get_text() for text in axes.texts] == ["3", "1", "4"]
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25], [0, 1]])
+
+
+def test_plain_values_of_a_reliability_can_be_written_and_say_where_a_bin_is_empty():
+    probabilities = torch.tensor([[0.9, 0.1], [0.7, 0.3], [0.3, 0.7]])
+    plain = reliability(probabilities, torch.tensor([0, 1, 1]), bins=4).plain()
+    assert plain["count"] == [0, 0, 2, 1] and plain["accuracy"] == [None, None, 0.5, 1.0]
+    assert plain["confidence"][2:] == pytest.approx([0.7, 0.9]) and plain["confidence"][:2] == [None, None]
+    assert plain["ece"] == pytest.approx((2 * 0.2 + 0.1) / 3)  # |.5 - .7| and |1 - .9|
+    json.dumps(plain, allow_nan=False)

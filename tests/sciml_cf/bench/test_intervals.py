@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sciml_cf.report.intervals import geometric_interval, rolling_mean
+from sciml_cf.report.intervals import geometric_interval, mean_interval, rolling_mean
 
 
 def test_the_interval_is_students_on_the_logarithms():
@@ -36,3 +36,17 @@ def test_values_must_be_positive(values):
 def test_rolling_mean_looks_back():
     assert np.allclose(rolling_mean([1, 2, 3, 10], 3), [1, 1.5, 2, 5])
     assert np.allclose(rolling_mean([1, 2, 3], 1), [1, 2, 3])
+
+
+def test_the_mean_has_students_interval_and_moves_with_its_values():
+    values = [0.9, 0.95, 0.93, 0.97]
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert np.allclose(mean_interval(values), (np.mean(values), low, high), rtol=1e-12)
+    assert np.allclose(mean_interval([value - 2 for value in values]), np.array(mean_interval(values)) - 2)
+    assert mean_interval([0.5]) == (0.5, -math.inf, math.inf)
+
+
+@pytest.mark.parametrize("values", [[], [0.5, math.nan]])
+def test_a_mean_needs_finite_values(values):
+    with pytest.raises(ValueError, match="`values` must be finite numbers"):
+        mean_interval(values)

@@ -29,6 +29,12 @@ def test_each_method_learns_digits_and_leaves_a_run_that_loads(tmp_path, method)
     last = result["figures"]["rows"][-1]
     assert last["test_accuracy"] > (0.5 if method == "cross-entropy" else 0.8) and last["test_top5"] > 0.9
     assert ("test_calibration_error" in last) == method.startswith("cross-entropy")
+    curve = result["figures"].get("reliability")
+    assert (curve is not None) == method.startswith("cross-entropy")
+    assert (tmp_path / "out" / "classification-reliability.png").is_file() == (curve is not None)
+    if curve is not None:
+        assert curve["ece"] == pytest.approx(last["test_calibration_error"], abs=1e-12)
+        assert sum(curve["count"]) == len(load_parts(config).test)
     assert ("head_step" in last) == (method not in ("l2", "cross-entropy"))
     assert "classification.html" in text and (tmp_path / "out" / "classification.html").is_file()
     found = measure(load(tmp_path / "out" / "run", which="last"), load_parts(config).test, probabilities=False)
@@ -55,6 +61,8 @@ def test_a_run_resumes_to_the_same_bytes(tmp_path, algorithm, monkeypatch):
         torch.load(tmp_path / name / "run" / "weights_last.pt", weights_only=True) for name in ("whole", "parts")
     )
     assert all(torch.equal(one[name], other[name]) for name in one)
+    results = [json.loads((tmp_path / name / "results.json").read_text())["figures"] for name in ("whole", "parts")]
+    assert results[0]["reliability"] == results[1]["reliability"]
     texts = [(tmp_path / name / "run" / "history.csv").read_text() for name in ("whole", "parts")]
     rows = [list(csv.DictReader(text.splitlines())) for text in texts]
     assert [{**row, "seconds": 0} for row in rows[0]] == [{**row, "seconds": 0} for row in rows[1]]
