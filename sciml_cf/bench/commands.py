@@ -50,11 +50,17 @@ def bench_command(argv: list[str]) -> str:
         raise UsageError(f"sciml-cf bench: unknown benchmark {argv[0]!r}; choose one of {', '.join(BENCHMARKS)}, page.")
     benchmark = BENCHMARKS[argv[0]]
     flags = parse(benchmark.config, argv[1:], prog=f"sciml-cf bench {argv[0]}")
-    if flags.out.parent.is_dir() and not flags.out.is_file():
-        flags.out.mkdir(exist_ok=True)
+    made = flags.out.parent.is_dir() and not flags.out.exists()
+    if made:
+        flags.out.mkdir()
     if not flags.out.is_dir():
         raise FileNotFoundError(f"bench: `out` must be a folder, or a new one in a folder; got {flags.out}.")
-    result = benchmark.run(flags, shlex.join(["sciml-cf", "bench", *argv]))
+    try:
+        result = benchmark.run(flags, shlex.join(["sciml-cf", "bench", *argv]))
+    except BaseException:
+        if made and not any(flags.out.iterdir()):  # a benchmark that could not begin
+            flags.out.rmdir()
+        raise
     if result is None:
         return f"{flags.out}: this part of the grid is done. Run the same command without --shard to collect all parts."
     return _page(result)

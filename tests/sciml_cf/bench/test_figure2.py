@@ -122,8 +122,9 @@ def test_runs_that_diverged_are_counted_and_shown_as_such(finished, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["bench", "figure9"], 2, "unknown benchmark 'figure9'; choose one of digits, figure2"),
+        (["bench", "figure9"], 2, "unknown benchmark 'figure9'; choose one of ablations, digits, figure2"),
         (["bench", "figure2", "--methods", "newton"], 2, "`methods` must be one of 'l2-SGD'"),
+        (["bench", "ablations", "--task", "letters", "--out", "here"], 2, "`task` must be one of 'digits'"),
         (["bench", "figure2", "--shard", "5", "4", "--out", "here"], 2, "`shard` must be K N with K from 1 to N"),
         (["bench", "figure2", "--workers", "0", "--out", "here"], 2, "`workers` must be an integer of at least 1"),
         (["bench", "figure2", "--out", "no/such/place"], 1, "`out` must be a folder, or a new one in a folder"),
@@ -137,3 +138,4 @@ def test_bad_words_get_one_line(words, status, message, tmp_path, monkeypatch, c
         main(words)
     error = capsys.readouterr().err
     assert stop.value.code == status and error.count("\n") == 1 and message in error
+    assert not list(tmp_path.iterdir())  # nothing is left behind
