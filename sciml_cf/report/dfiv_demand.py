@@ -17,6 +17,7 @@ _OURS = "DFIV proximal"
 def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]:
     """Title, paragraphs, and the tables and pictures."""
     config, cells = result["config"], result["figures"]
+    tried = max(len(cell["selection"]) for cell in cells.values())
     spoken = " and ".join(f"{noise:g}" for noise in config["noises"])
     introduction = [
         f"Demand for airline tickets: {config['samples']} samples of each seed, correlation {config['correlation']:g} "
@@ -26,7 +27,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         f"of Xu et al. (arXiv:2010.07154): sales deviate by about 158, so that next to nothing is hidden, and what is "
         f"compared is how well each method fits a function. 158 is that of the program of Hartford et al. (2017), "
         f"which adds unit noise to sales of unit deviation: there regression takes association for effect.",
-        f"Every method got eighteen candidates in each design, chosen on {config['validation_points']} other points of "
+        f"Every method got {tried} candidates in each design, chosen on {config['validation_points']} other points of "
         f"the grid with seed 0; kernel IV also has its own validation among them. That needs the truth, which practice "
         f"does not have: the table says what methods can do, not what they do untuned. Seeds {result['seeds']} report, "
         f"each with samples and weights of its own; means are geometric, intervals Student's 95 % of the logarithms.",
