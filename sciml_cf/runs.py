@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import xarray as xr
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from torch import Tensor, nn
 
 from sciml_cf.checkpoints import (
@@ -131,10 +131,22 @@ def only_writer(out: Path) -> Iterator[None]:
     Raises:
         CheckpointError: another training holds the folder.
     """
+    lock = _lock(out.absolute())
+    try:
+        yield
+    finally:
+        if lock is not None:
+            with suppress(OSError):
+                Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
+
+def _lock(out: Path) -> BaseFileLock | None:
+    """The lock of a folder, held; None where there can be none."""
+    if not out.parent.is_dir() or not out.name:  # `start_run` tells of such a place; a lock would make it
+        return None
     lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0)
     try:
-        if not out.parent.is_dir():  # which `start_run` tells; a lock would make it
-            raise FileNotFoundError(out.parent)
         lock.acquire()
     except Timeout:
         raise CheckpointError(
@@ -142,14 +154,8 @@ def only_writer(out: Path) -> Iterator[None]:
             "Wait until it is done, or choose another folder."
         ) from None
     except (OSError, NotImplementedError):
-        yield
-        return
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+        return None
+    return lock
 
 
 def finish_run(out: Path) -> None:

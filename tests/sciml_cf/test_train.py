@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,6 +238,15 @@ def test_a_training_that_was_killed_holds_its_folder_no_longer(tmp_path):
     assert (tmp_path / ".run.lock").exists()  # what it left is no obstacle
     train(tmp_path / "run", epochs=1)
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_folder_one_stands_in_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.txt").write_text("of someone else")
+    with pytest.raises(FileExistsError, match="`out` must not exist yet"):
+        train(Path(), epochs=1)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mine.txt"]
+    assert not list(tmp_path.parent.glob(".*.lock"))
 
 
 def test_a_folder_whose_place_cannot_be_locked_is_trained_in_all_the_same(tmp_path, monkeypatch):
