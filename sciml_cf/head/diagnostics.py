@@ -14,7 +14,8 @@ from torch import Tensor
 
 from sciml_cf.errors import HeadWarning, InterpolatingHeadWarning, OscillatingHeadWarning, StuckHeadWarning
 from sciml_cf.head.capture import exactly
-from sciml_cf.head.moments import ONE_THREAD, Moments, is_plain
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.products import ONE_THREAD, is_plain
 from sciml_cf.head.rules.rule import State
 from sciml_cf.head.rules.solving import Penalty, Report, solved_problem
 from sciml_cf.head.solve import Losses

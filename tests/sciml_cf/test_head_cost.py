@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sciml_cf.errors import JitterWarning, NotPositiveDefinite
 from sciml_cf.head import ClosedFormHead, Moments, Proximal, Ridge, Rule, proximal, ridge
 from sciml_cf.head.layout import read_head
-from sciml_cf.head.moments import _products
+from sciml_cf.head.products import sums_of_products
 from sciml_cf.head.rules import Every, check_solved
 from sciml_cf.head.rules.solving import known_value, solved_state
 from sciml_cf.head.solve import solve_head, solve_head_later
@@ -41,10 +41,10 @@ def test_blocks_of_the_symmetric_product_equal_the_dense_product(width, constant
 
 def test_size_of_the_chunks_changes_rounding_alone_and_runs_are_bit_equal():
     phi, y = regression(rows=6001, features=40)
-    whole, squares = _products(phi, y, None, True)
-    assert torch.equal(whole, _products(phi, y, None, True)[0])
+    whole, squares = sums_of_products(phi, y, None, True)
+    assert torch.equal(whole, sums_of_products(phi, y, None, True)[0])
     for chunk in (257, 1000, 6001):
-        other, own_squares = _products(phi, y, None, True, chunk)
+        other, own_squares = sums_of_products(phi, y, None, True, chunk)
         assert (other - whole).abs().max() <= 1e-15 * whole.abs().max(), chunk
         torch.testing.assert_close(own_squares, squares, rtol=1e-14, atol=0)
 
@@ -99,7 +99,7 @@ def test_targets_of_another_shape_are_refused():
 def test_moments_past_torch_are_those_of_torch(monkeypatch, dtype, constant, rows, width):
     phi, y = (part.to(dtype) for part in regression(rows=rows, features=width))
     small = Moments.from_batch(phi, y, constant=constant)
-    monkeypatch.setattr("sciml_cf.head.moments._small_means", lambda *given: None)
+    monkeypatch.setattr("sciml_cf.head.moments.small_means", lambda *given: None)
     plain = Moments.from_batch(phi, y, constant=constant)
     for name in ("gram", "cross", "target_square", "weight"):
         torch.testing.assert_close(getattr(small, name), getattr(plain, name), rtol=1e-14, atol=1e-15)

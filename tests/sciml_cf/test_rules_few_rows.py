@@ -93,7 +93,7 @@ def test_rows_are_kept_while_they_are_few():
 
 def test_no_matrix_of_the_features_is_formed(monkeypatch):
     phi, y, previous = wide()
-    monkeypatch.setattr("sciml_cf.head.moments._products", None)
+    monkeypatch.setattr("sciml_cf.head.moments.sums_of_products", None)
     for rule in (Ridge(), Proximal(), PerFeature(), Automatic(), MovingAverage(), WarmUp(Proximal(), 2)):
         model = mlp(inputs=3, width=40, outputs=3)
         loss_of = ClosedFormLoss(model[-1], rule)
