@@ -1,7 +1,7 @@
 """The closed-form head: moments, the one solve, rules on it, and the seams to a model; on torch, numpy and scipy."""
 
 from sciml_cf.head.attach import ClosedFormHead
-from sciml_cf.head.diagnostics import Diagnostics, Steps, diagnose
+from sciml_cf.head.diagnostics import Diagnostics, diagnose
 from sciml_cf.head.initial import Initial
 from sciml_cf.head.labels import one_hot_targets
 from sciml_cf.head.layout import find_head
@@ -25,6 +25,7 @@ from sciml_cf.head.rules import (
     check_solved,
 )
 from sciml_cf.head.solve import proximal, ridge, strength_from_paper
+from sciml_cf.head.watch import Steps
 
 __all__ = [
     "Automatic",

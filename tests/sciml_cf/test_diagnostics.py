@@ -19,7 +19,7 @@ from sciml_cf.errors import (
 )
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Every, Moments, Proximal, Ridge, Rule, diagnose
-from sciml_cf.head.diagnostics import IN_A_ROW, WINDOW, Watch
+from sciml_cf.head.watch import IN_A_ROW, WINDOW, Watch
 from sciml_cf.loop import Training
 from sciml_cf.report import figures
 from sciml_cf.runs import read_history, write_history
