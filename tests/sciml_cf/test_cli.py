@@ -352,3 +352,22 @@ def test_missing_tensorboard_is_one_line(capsys, burgers_file, tmp_path, monkeyp
     words = ("train", "--data", burgers_file, "--out", tmp_path / "run", *SMALL, "--tensorboard")
     status, _, error = call(capsys, *words)
     assert status == 2 and "pip install" in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("given", "taken"), [(None, "passive"), ("active", "active")])
+def test_threads_of_a_command_sleep_while_they_wait_unless_told_otherwise(given, taken):
+    """The policy must be in the environment before torch, and with it the OpenMP library, is loaded."""
+    code = """
+import os, sys
+from sciml_cf.cli import main
+try:
+    main(["--version"])
+except SystemExit:
+    assert "torch" not in sys.modules
+    print(os.environ["OMP_WAIT_POLICY"])
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    if given is not None:
+        environment["OMP_WAIT_POLICY"] = given
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.split()[-1] == taken
