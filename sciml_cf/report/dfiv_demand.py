@@ -60,8 +60,7 @@ def ratio_table(cells: Cells) -> Table:
         if cell["method"] == _OURS or not shared:
             continue
         interval = geometric_interval([ours[run["seed"]] / run["test_mse"] for run in shared])
-        verdict = "better" if interval.high < 1 else "worse" if interval.low > 1 else "not told apart"
-        rows.append((cell["noise"], cell["method"], *interval, verdict))
+        rows.append((cell["noise"], cell["method"], *interval, interval.verdict))
     columns = ("noise", "method", "ratio", "low", "high", "verdict")
     return Table(f"{_OURS} over other methods, the same seeds", columns, tuple(rows))
 

@@ -113,8 +113,7 @@ def ratio_table(cells: list[Cell]) -> Table:
             rows.append((*name, "-", "-", "-", "every pair of runs has one that diverged"))
             continue
         interval = geometric_interval(ratios)
-        verdict = "better" if interval.high < 1 else "worse" if interval.low > 1 else "not told apart"
-        rows.append((*name, *interval, verdict))
+        rows.append((*name, *interval, interval.verdict))
     columns = ("method", "batch", "heads", f"mse over {_REFERENCE}'s", "low", "high", "verdict")
     return Table(f"Test error over that of {_REFERENCE}, the same seeds", columns, tuple(rows))
 

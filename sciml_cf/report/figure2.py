@@ -89,8 +89,7 @@ def ratio_table(cells: list[Cell], full: int) -> Table:
                 rows.append((method, other, size, "-", "-", "-", reason))
                 continue
             interval = geometric_interval(ratios)
-            verdict = "better" if interval.high < 1 else "worse" if interval.low > 1 else "not told apart"
-            rows.append((method, other, size, *interval, verdict))
+            rows.append((method, other, size, *interval, interval.verdict))
     columns = ("method", "over", "batch", "ratio of mse", "low", "high", "verdict")
     return Table("One method over another, the same seeds", columns, tuple(rows))
 

@@ -17,6 +17,11 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    @property
+    def verdict(self) -> str:
+        """What an interval of error ratios says of the numerator: below 1 is better."""
+        return "better" if self.high < 1 else "worse" if self.low > 1 else "not told apart"
+
 
 def geometric_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
     """Geometric mean of positive values with Student's interval of their logarithms.
