@@ -33,6 +33,9 @@ def select(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
     """The best candidate of each cell, and what every rung measured.
 
+    A rung whose every candidate of a cell diverged is run again with as many of the next best, those that earlier rungs
+    put aside: a rate that is fast for a few epochs and then lost does not cost a method its sound, slower ones.
+
     Args:
         cells: for each cell of the grid (a method at a batch size) its candidates, plain settings.
         rungs: with falling ``keep``; the last one keeps one.
@@ -44,19 +47,28 @@ def select(
         (chosen, log): chosen is {} for a cell whose candidates all diverged. The log has for each cell one entry a
         candidate and rung: its settings, epochs, and best_validation_mse (infinite if it diverged).
     """
-    left = {cell: list(candidates) for cell, candidates in cells.items()}
+    left: dict[str, Sequence[Mapping[str, Any]]] = dict(cells)
+    aside: dict[str, list[Mapping[str, Any]]] = {cell: [] for cell in cells}
     log: dict[str, list[dict[str, Any]]] = {cell: [] for cell in cells}
     for number, rung in enumerate(rungs, 1):
-        pairs = [(cell, candidate) for cell, candidates in left.items() for candidate in candidates]
-        results = run([trial(cell, candidate, rung.epochs) for cell, candidate in pairs], f"select, round {number}")
-        scores: dict[str, list[tuple[float, dict[str, Any]]]] = {cell: [] for cell in cells}
-        for (cell, candidate), result in zip(pairs, results, strict=True):
-            value = math.inf if "diverged" in result else float(result[score])
-            scores[cell].append((value, dict(candidate)))
-            log[cell].append({"settings": dict(candidate), "epochs": rung.epochs, score: value})
-        for cell, scored in scores.items():
-            sound = sorted((pair for pair in scored if math.isfinite(pair[0])), key=lambda pair: pair[0])
-            left[cell] = [candidate for _, candidate in sound[: rung.keep]]
+        open_cells = {cell: candidates for cell, candidates in left.items() if candidates}
+        while open_cells:
+            pairs = [(cell, candidate) for cell, candidates in open_cells.items() for candidate in candidates]
+            results = run([trial(cell, candidate, rung.epochs) for cell, candidate in pairs], f"select, round {number}")
+            scores: dict[str, list[tuple[float, Mapping[str, Any]]]] = {cell: [] for cell in open_cells}
+            for (cell, candidate), result in zip(pairs, results, strict=True):
+                value = math.inf if "diverged" in result else float(result[score])
+                scores[cell].append((value, candidate))
+                log[cell].append({"settings": dict(candidate), "epochs": rung.epochs, score: value})
+            again = {}
+            for cell, scored in scores.items():
+                sound = sorted((pair for pair in scored if math.isfinite(pair[0])), key=lambda pair: pair[0])
+                ranked = [candidate for _, candidate in sound]
+                left[cell], lower = ranked[: rung.keep], ranked[rung.keep :]
+                if not ranked and aside[cell]:
+                    again[cell], aside[cell] = aside[cell][: len(scored)], aside[cell][len(scored) :]
+                aside[cell] = lower + aside[cell]
+            open_cells = again
     return {cell: dict(candidates[0]) if candidates else {} for cell, candidates in left.items()}, log
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,16 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         f"interval is Student's 95 % interval of the logarithms over those seeds. SGD has Nesterov momentum 0.9 and a "
         f"constant rate after a warm-up, Adam a cosine schedule.",
     ]
+    again = [f"{cell['method']} at {cell['batch_size']}" for cell in cells if _tried_again(cell, config["rungs"])]
+    if again:
+        introduction.append(
+            f"The best of one round all diverged in the next, and the next best were tried there: {', '.join(again)}."
+        )
     present = sorted({cell["batch_size"] for cell in cells})
     missing = [size for size in config["batch_sizes"] if size not in present]
     if missing:
-        introduction.append(f"Not measured yet: batch sizes {', '.join(map(str, missing))}.")
+        sizes = "batch size" if len(missing) == 1 else "batch sizes"
+        introduction.append(f"Not measured yet: {sizes} {', '.join(map(str, missing))}.")
     curves = "A line is the geometric mean over seeds, a band the 95 % interval."
     subset = f"the first {config['curve_samples']} test samples"
     parts: list[Table | Picture] = [
@@ -52,6 +59,12 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         ratio_table(cells, full),
     ]
     return "Burgers: test error against iteration", introduction, parts
+
+
+def _tried_again(cell: Cell, rungs: list[dict[str, int]]) -> bool:
+    """Whether a later round of the selection took more candidates than the round before it keeps."""
+    epochs = [entry["epochs"] for entry in cell["selection"]]
+    return any(epochs.count(later["epochs"]) > rung["keep"] for rung, later in pairwise(rungs))
 
 
 def results_table(cells: list[Cell], full: int) -> Table:

@@ -95,6 +95,15 @@ def test_methods_are_compared_seed_by_seed():
     }  # fmt: skip
 
 
+def test_the_page_says_where_the_next_best_had_to_be_tried(finished):
+    result = json.loads((finished[0] / "results.json").read_text())
+    assert "next best" not in " ".join(report.page(result)[1])
+    late = result["figures"]["l2-SGD batch 16"]["selection"]
+    late += [entry for entry in late if entry["epochs"] == 2]
+    words = " ".join(report.page(result)[1])
+    assert "next best were tried there: l2-SGD at 16." in words
+
+
 def test_again_runs_nothing_and_writes_the_same_figures(finished, monkeypatch):
     out, _ = finished
     low = [{"learning_rate": 0.01 * n} for n in range(1, 10)]
