@@ -152,6 +152,7 @@ def _read(
         "resolution": data.resolution,
         "sampling": sampling,
         "split_seed": split_seed,
+        **data.ends,
     }
 
 

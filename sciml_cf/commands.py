@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tyro.conf import Positional
@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from data_gen.flags import UsageError, parse
 from data_gen.formats import open_source
 from data_gen.formats.flags import FactFlags
+from data_gen.header import Boundary
 from sciml_cf.datasets import Split
 from sciml_cf.errors import DatasetError
 from sciml_cf.experiments import STUDIES
@@ -21,7 +22,7 @@ from sciml_cf.memory import keep_memory
 from sciml_cf.prediction import predict
 from sciml_cf.processes import is_first_process
 from sciml_cf.report import baseline_table, compare_runs, report_run, transfer_table
-from sciml_cf.runs import EVALUATION_FILE, Which, load, read_posterior
+from sciml_cf.runs import EVALUATION_FILE, Which, read_settings
 from sciml_cf.scalars import check_tensorboard
 
 
@@ -84,10 +85,11 @@ class PredictFlags(FactFlags):
 
     Args:
         run: run folder.
-        input: .npy file with fields (samples, points) or (samples, channels, points) on a periodic grid, or a data
-            file, whose inputs are taken.
+        input: .npy file with fields (samples, points) or (samples, channels, points), in two dimensions with points
+            along y and x, or a data file, whose inputs are taken.
         output: .npy file to write, float32, shaped like the input.
-        resolution: grid points to run the model at (inputs are Fourier-interpolated); by default those of the input.
+        resolution: grid points along each axis to run the model at (inputs are Fourier-interpolated); by default those
+            of the input.
         which: weights with the lowest validation error, or those of the last epoch.
         overwrite: replace the output files.
         std: .npy file to write the predictive standard deviation to, shaped like the output (best weights only).
@@ -177,17 +179,17 @@ def predict_command(argv: list[str]) -> str:
     """`sciml-cf predict`."""
     flags = parse(PredictFlags, argv, prog="sciml-cf predict")
     _check_output("output", flags.output, flags.overwrite)
-    if flags.std is None:
-        results = {
-            flags.output: predict(load(flags.run, which=flags.which), _read_fields(flags), resolution=flags.resolution)
-        }
-    else:
+    if flags.std is not None:
         _check_output("std", flags.std, flags.overwrite)
         if flags.which != "best" or flags.std == flags.output:
             raise UsageError("sciml-cf predict: `std` must be another file than the output, for the best weights only.")
-        known = read_posterior(flags.run)
-        both = predict(load(flags.run), _read_fields(flags), resolution=flags.resolution, std=known)
-        results = dict(zip((flags.output, flags.std), both, strict=True))
+    read_settings(flags.run)  # a wrong folder is told before a large input is read
+    fields, boundary = _read_fields(flags)
+    how: dict[str, Any] = {"resolution": flags.resolution, "which": flags.which, "boundary": boundary}
+    if flags.std is None:
+        results = {flags.output: predict(flags.run, fields, **how)}
+    else:
+        results = dict(zip((flags.output, flags.std), predict(flags.run, fields, std=True, **how), strict=True))
     for path, values in results.items():
         temporary = path.with_name(path.name + ".part")
         with temporary.open("wb") as file:
@@ -230,26 +232,13 @@ def run_command(argv: list[str]) -> str:
     return study.run(parse(study.config, argv[1:], prog=f"sciml-cf run {argv[0]}"))
 
 
-def _read_fields(flags: PredictFlags) -> np.ndarray:
-    """Input fields from a .npy file, or the inputs of a data file of any format."""
+def _read_fields(flags: PredictFlags) -> tuple[np.ndarray, Boundary | None]:
+    """Input fields from a .npy file, or the inputs of a data file of any format, and what their ends are, if known."""
     path = flags.input
     if (path.suffix == ".npy" and "," not in str(path)) or not path.exists():
-        fields = _read_npy(path)
-        _check_resolution(flags, fields, flags.boundary or "periodic")
-        return fields
+        return _read_npy(path), flags.boundary
     with open_source(path, facts=flags.facts()) as source:
-        fields = source.read(source.input_name)
-        _check_resolution(flags, fields, source.header.boundary)
-        return fields
-
-
-def _check_resolution(flags: PredictFlags, fields: np.ndarray, boundary: str) -> None:
-    """Refuse to interpolate by Fourier where the ends are not periodic."""
-    if boundary != "periodic" and flags.resolution not in (None, fields.shape[-1]):
-        raise UsageError(
-            f"sciml-cf predict: `resolution` must be that of the input, {fields.shape[-1]}, where the ends are not "
-            f"periodic; got {flags.resolution} and {boundary} ends. Interpolate the inputs yourself."
-        )
+        return source.read(source.input_name), source.header.boundary
 
 
 def _read_npy(path: Path) -> np.ndarray:

@@ -149,6 +149,11 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         return self._header.boundary == "periodic"
 
     @property
+    def ends(self) -> dict[str, str]:
+        """What run.json says of ends that are not periodic, so that ``predict`` does not take them for periodic."""
+        return {} if self.wraps else {"boundary": self._header.boundary}
+
+    @property
     def extents(self) -> tuple[float, ...]:
         """Length of each axis."""
         return self._header.extents

@@ -52,6 +52,7 @@ def train_on_file(
             "resolution": resolution,
             "sampling": sampling,
             "split_seed": train.split_seed,
+            **train.ends,
         },
     }
     return fit(

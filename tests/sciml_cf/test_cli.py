@@ -99,6 +99,23 @@ def test_predict_interpolates_no_fields_that_are_not_periodic(capsys, run_folder
     assert status == 2 and "got 128 and wall ends" in error
 
 
+def test_a_run_remembers_that_its_data_were_not_periodic(capsys, tmp_path):
+    fields = np.random.default_rng(0).normal(size=(24, 64))
+    np.save(tmp_path / "x.npy", fields)
+    pair, data, run = f"{tmp_path / 'x.npy'},{tmp_path / 'x.npy'}", tmp_path / "open.h5", tmp_path / "run"
+    assert call(capsys, "convert", pair, data, "--extent", 1, "--times", 0, 1, "--boundary", "open")[0] == 0
+    train = ("train", "--data", data, "--out", run, "--resolution", 64, "--epochs", 1, "--width", 4, "--modes", 4)
+    status, _, error = call(capsys, *train, "--layers", 1)
+    assert status == 0, error
+    words = ("predict", run, "--input", tmp_path / "x.npy", "--output", tmp_path / "out.npy")
+    status, _, error = call(capsys, *words, "--resolution", 32)
+    assert status == 2 and "got 32 and open ends" in error and not (tmp_path / "out.npy").exists()
+    with pytest.raises(ValueError, match="got 32 and open ends"):
+        predict(run, fields, resolution=32)
+    assert predict(run, fields, resolution=32, boundary="periodic").shape == (24, 32)
+    assert call(capsys, *words)[0] == 0
+
+
 def test_train_evaluate_and_predict_on_a_matlab_file(capsys, burgers_file, tmp_path):
     """From a file in the layout of FNO's, which has fields alone, without converting it first."""
     with open_dataset(burgers_file) as data:

@@ -10,6 +10,7 @@ from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import CheckpointError
 from sciml_cf.evaluate import evaluate_transfer
 from sciml_cf.experiments.steps import evaluate_run
+from sciml_cf.models import FNOConfig
 from sciml_cf.prediction import predict
 from sciml_cf.report import report_run
 from sciml_cf.runs import load, read_evaluation, read_history, save_evaluation
@@ -176,6 +177,21 @@ def test_predict_at_another_resolution_interpolates_the_input(heat_file):
     finer = predict(HeatOperator(), data[:, ::4], resolution=256)
     assert finer.shape == (24, 256)
     np.testing.assert_allclose(finer[:, ::4], smooth, atol=1e-6)
+
+
+def test_predict_knows_fields_in_the_plane():
+    model = FNOConfig(width=4, modes=3, layers=1, num_dims=2).build(seed=0).eval()
+    x = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    fields = np.sin(x)[:, None] * np.cos(x + np.arange(3)[:, None, None])
+    expected = model(torch.tensor(fields[:, None], dtype=torch.float32)).detach().numpy()
+    np.testing.assert_array_equal(predict(model, fields[:, None]), expected)
+    np.testing.assert_array_equal(predict(model, fields, num_dims=2), expected[:, 0])
+    finer = predict(model, fields, num_dims=2, resolution=32)
+    np.testing.assert_allclose(finer[:, ::2, ::2], expected[:, 0], atol=1e-5)
+    with pytest.raises(ValueError, match=r"axes of unlike points; got 32 for 8 x 16"):
+        predict(model, fields[:, None, ::2], resolution=32)
+    with pytest.raises(ValueError, match=r"real \(samples, points, points\)"):
+        predict(model, fields[0], num_dims=2)
 
 
 @pytest.mark.parametrize(
