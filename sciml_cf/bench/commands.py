@@ -52,7 +52,7 @@ def bench_command(argv: list[str]) -> str:
     flags = parse(benchmark.config, argv[1:], prog=f"sciml-cf bench {argv[0]}")
     made = flags.out.parent.is_dir() and not flags.out.exists()
     if made:
-        flags.out.mkdir()
+        flags.out.mkdir(exist_ok=True)  # another task of the same array may be as quick
     if not flags.out.is_dir():
         raise FileNotFoundError(f"bench: `out` must be a folder, or a new one in a folder; got {flags.out}.")
     try:

@@ -16,7 +16,7 @@ from sciml_cf.bench.grid import GridFlags, Trial, run_trials
 from sciml_cf.bench.results import RESULT_FILE, write_result
 from sciml_cf.bench.selection import Rung, at_edge, select
 from sciml_cf.bench.training import TRIAL_FOLDER, make_data, train_trial
-from sciml_cf.errors import check_choice
+from sciml_cf.errors import check_choice, check_count
 from sciml_cf.models import FNOConfig, describe
 
 _LOG = logging.getLogger(__name__)
@@ -143,6 +143,8 @@ def run(config: Figure2, command: str) -> Path | None:
     """Run what is missing of the grid; returns the result file, or None for one part of it."""
     for method in config.methods:
         check_choice("bench figure2", "methods", method, tuple(METHODS))
+    for size in config.batch_sizes:
+        check_count("bench figure2", "batch_sizes", size)
     scale = PRESETS[config.preset]
     workers = config.where()
     make_data(

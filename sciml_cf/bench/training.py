@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from data_gen import DatasetSpec, generate, open_dataset
+from sciml_cf.bench.grid import one_at_a_time
 from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import TrainingDiverged
 from sciml_cf.fit_config import FitConfig
@@ -27,12 +28,12 @@ _POINTS_PER_BATCH = 2**15  # of a forward pass in an evaluation: a few MB a laye
 def make_data(out: Path, name: str, spec: DatasetSpec) -> None:
     """The benchmark's dataset OUT/data/NAME.h5; one of the same settings that is there is used as it is."""
     path = out / DATA_FOLDER / f"{name}.h5"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        with open_dataset(path) as stored:
-            if stored.spec == spec:
-                return
-    generate(spec, path, resume=True)
+    with one_at_a_time(path.parent):
+        if path.exists():
+            with open_dataset(path) as stored:
+                if stored.spec == spec:
+                    return
+        generate(spec, path, resume=True)
 
 
 def train_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:

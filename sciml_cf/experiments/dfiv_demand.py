@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from sciml_cf.bench.grid import GridFlags, Trial, run_trials
+from sciml_cf.bench.grid import GridFlags, Trial, one_at_a_time, run_trials
 from sciml_cf.bench.results import RESULT_FILE, write_result
 from sciml_cf.bench.selection import at_edge
 from sciml_cf.causal import (
@@ -220,14 +220,14 @@ def _trial(scale: Scale, cell: tuple[str, float], options: dict[str, Any], seed:
 def make_data(out: Path, scale: Scale) -> None:
     """OUT/data: the training samples of every design and seed, and the points of the validation and the test."""
     folder = out / DATA_FOLDER
-    folder.mkdir(exist_ok=True)
-    for noise, seed in itertools.product(scale.noises, (SELECTION_SEED, *scale.seeds)):
-        path = _train_file(folder, noise, seed)
-        if not path.exists():
-            demand(samples=scale.samples, correlation=scale.correlation, noise=noise, seed=seed).save(path)
-    for part, name in zip(demand_test().split(_VALIDATION), ("validation", "test"), strict=True):
-        if not (folder / f"{name}.h5").exists():
-            part.save(folder / f"{name}.h5")
+    with one_at_a_time(folder):
+        for noise, seed in itertools.product(scale.noises, (SELECTION_SEED, *scale.seeds)):
+            path = _train_file(folder, noise, seed)
+            if not path.exists():
+                demand(samples=scale.samples, correlation=scale.correlation, noise=noise, seed=seed).save(path)
+        for part, name in zip(demand_test().split(_VALIDATION), ("validation", "test"), strict=True):
+            if not (folder / f"{name}.h5").exists():
+                part.save(folder / f"{name}.h5")
 
 
 def _train_file(folder: Path, noise: float, seed: int) -> Path:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from sciml_cf.bench.grid import GridFlags, Trial, run_trials
+from sciml_cf.bench.grid import GridFlags, Trial, one_at_a_time, run_trials
 from sciml_cf.bench.results import RESULT_FILE, write_result
 from sciml_cf.bench.selection import Rung, at_edge, select
 from sciml_cf.causal import (
@@ -252,15 +252,15 @@ def _trial(config: DFIVDsprites, scale: Scale, cell: Cell, options: Any, seed: i
 def make_data(out: Path, scale: Scale, archive: Path | None) -> None:
     """OUT/data: the training samples of every seed, and the images of the validation and the test."""
     folder = out / DATA_FOLDER
-    folder.mkdir(exist_ok=True)
-    for seed in (SELECTION_SEED, *scale.seeds):
-        path = folder / f"train seed {seed}.h5"
-        if not path.exists():
-            dsprites(samples=scale.samples, seed=seed, archive=archive).save(path)
-    paths = [folder / f"{part}.h5" for part in ("validation", "test")]
-    if not all(path.exists() for path in paths):
-        for part, path in zip(dsprites_test(archive=archive), paths, strict=True):
-            part.save(path)
+    with one_at_a_time(folder):
+        for seed in (SELECTION_SEED, *scale.seeds):
+            path = folder / f"train seed {seed}.h5"
+            if not path.exists():
+                dsprites(samples=scale.samples, seed=seed, archive=archive).save(path)
+        paths = [folder / f"{part}.h5" for part in ("validation", "test")]
+        if not all(path.exists() for path in paths):
+            for part, path in zip(dsprites_test(archive=archive), paths, strict=True):
+                part.save(path)
 
 
 def train_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:

@@ -41,8 +41,10 @@ def find_arrangement(prediction: Tensor, output: Tensor) -> tuple[Arrangement | 
     constant = bool((output == output.flatten()[:1]).all())
     recorded = prediction.requires_grad and output.requires_grad
     probe, pulled_back = _pull_back(prediction, output)
-    for arrangement, move in _MOVES.items():
-        if not _fits(prediction.shape, move, output.shape):
+    # On one grid point several arrangements agree: one that needs no axis dropped or added goes on to hold on others.
+    whole = {name: _moved(prediction.shape, move) == list(output.shape) for name, move in _MOVES.items()}
+    for arrangement in sorted(_MOVES, key=lambda name: not whole[name]):
+        if not _fits(prediction.shape, _MOVES[arrangement], output.shape):
             continue
         back = rearrange(prediction.detach(), arrangement, output.shape)
         same = torch.allclose(back, output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True)
@@ -57,10 +59,10 @@ def find_arrangement(prediction: Tensor, output: Tensor) -> tuple[Arrangement | 
 
 def is_arranged(prediction: Tensor, arrangement: Arrangement, output: Tensor) -> bool:
     """Whether the prediction's values are the output's, arranged so; needs no look at them if they share memory."""
+    if prediction.shape != output.shape and not _fits(prediction.shape, _MOVES[arrangement], output.shape):
+        return False
     if prediction.data_ptr() == output.data_ptr() and prediction.numel() == output.numel():
         return True
-    if not _fits(prediction.shape, _MOVES[arrangement], output.shape):
-        return False
     back = rearrange(prediction.detach(), arrangement, output.shape)
     return torch.allclose(back, output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True)
 
@@ -111,11 +113,19 @@ def find_places(prediction: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | 
 
 
 def _fits(given: torch.Size, move: tuple[int, int] | None, wanted: torch.Size) -> bool:
+    """Whether the arranged shape is the wanted one, up to axes of length one."""
     if move is not None and len(given) <= 2:
         return False
-    moved = torch.empty(given, device="meta")
-    moved = moved if move is None else moved.movedim(*move)
-    return [size for size in moved.shape if size != 1] == [size for size in wanted if size != 1]
+    return [size for size in _moved(given, move) if size != 1] == [size for size in wanted if size != 1]
+
+
+def _moved(given: torch.Size, move: tuple[int, int] | None) -> list[int]:
+    sizes = list(given)
+    if move is not None and len(sizes) > 2:
+        source, place = move
+        size = sizes.pop(source)
+        sizes.insert(len(sizes) if place == -1 else place, size)
+    return sizes
 
 
 def _pull_back(prediction: Tensor, output: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -195,7 +195,8 @@ class ClosedFormHead(nn.Module):
             if objective.guarded:
                 with exactly(rows.features.device):
                     heads = start["head"], before, state["head"]
-                    head = no_worse(objective, rows, heads, strength=cast(Any, self.rule).strength)
+                    strength = cast(Any, self.rule).strength
+                    head = no_worse(objective, rows, heads, strength=strength, free_bias=self._free_bias)
                 state = {**state, "head": head}
                 self.restore(state)
         return each[0]

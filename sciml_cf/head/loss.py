@@ -9,7 +9,7 @@ from sciml_cf.head.attach import ClosedFormHead
 from sciml_cf.head.capture import without_autocast
 from sciml_cf.head.initial import Initial
 from sciml_cf.head.layout import Layer, linear, num_outputs, to_rows
-from sciml_cf.head.moments import mean_of_processes
+from sciml_cf.head.moments import Moments, mean_of_processes, num_processes
 from sciml_cf.head.objectives import Objective, SquaredError
 from sciml_cf.head.rows import Rows
 from sciml_cf.head.rules import Rule
@@ -111,15 +111,14 @@ class ClosedFormLoss(nn.Module):
                 "ClosedFormLoss: the features must carry a graph like the prediction; got none. Leave the head out of "
                 "the checkpointed block, or use torch.utils.checkpoint(..., use_reentrant=False)."
             )
-        if not head.passes_over():
-            head.solve_rows(rows)
+        solved = None if head.passes_over() else head.solve_rows(rows)
         with without_autocast(rows.features.device):
             output = linear(rows.features, layer)
             precision = torch.promote_types(torch.promote_types(output.dtype, rows.targets.dtype), torch.float32)
             output, targets = output.to(precision), rows.targets.to(precision)
             if rows.weights is None:
                 return objective.mean(output, targets)
-            share = mean_of_processes(rows.weights.sum())
+            share = share_of(rows.weights) if solved is None else _share_of_merged(solved)
             return _weighted_mean(objective.errors(output, targets), rows.weights, share)
 
     def _plain(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
@@ -137,9 +136,21 @@ class ClosedFormLoss(nn.Module):
         rows = objective.weigh(rows if weights is None else self.head.weigh(rows, weights, output))
         if rows.weights is None:
             return objective.mean(rows.features, rows.targets)
-        if len(rows.weights) == 0:
+        together = layer.training and torch.is_grad_enabled()  # a step: every process makes it
+        share = share_of(rows.weights) if together else rows.weights.sum(dtype=torch.float64)
+        if len(rows.weights) == 0 and float(share) == 0.0:
             raise ValueError("ClosedFormLoss: `weights` must not be zero everywhere; got no row to average over.")
-        return _weighted_mean(objective.errors(rows.features, rows.targets), rows.weights, rows.weights.sum())
+        return _weighted_mean(objective.errors(rows.features, rows.targets), rows.weights, share)
+
+
+def share_of(weights: Tensor) -> Tensor:
+    """() float64: what a process divides its weighted sum by, the mean over processes of their sums of weights."""
+    return mean_of_processes(weights.sum(dtype=torch.float64))
+
+
+def _share_of_merged(moments: Moments) -> Tensor:
+    """The same from the moments of all processes, whose weight is the sum; so nothing is sent twice."""
+    return moments.weight / num_processes()
 
 
 def _weighted_mean(errors: Tensor, weights: Tensor, share: Tensor) -> Tensor:

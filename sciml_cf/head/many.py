@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import Literal, cast
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from sciml_cf.errors import check_positive
 from sciml_cf.head.attach import ClosedFormHead
 from sciml_cf.head.diagnostics import Diagnostics
 from sciml_cf.head.layout import Layer, num_inputs, num_outputs
-from sciml_cf.head.loss import ClosedFormLoss
-from sciml_cf.head.moments import Moments
+from sciml_cf.head.loss import ClosedFormLoss, share_of
+from sciml_cf.head.moments import Moments, mean_of_processes, num_processes
 from sciml_cf.head.rows import Rows
 from sciml_cf.head.rules import Rule
 
@@ -106,7 +105,8 @@ class ClosedFormLosses(nn.Module):
             predictions: outputs of the layers by the heads' names, each as in ``ClosedFormLoss``. One without targets
                 is not used.
             targets: by name, shaped like the predictions; at least one.
-            weights: by name, for the heads whose rows have any.
+            weights: by name, for the heads whose rows have any; several processes give a head weights in all of them or
+                in none.
         Returns:
             () as ClosedFormLoss.
         Raises:
@@ -123,6 +123,7 @@ class ClosedFormLosses(nn.Module):
     ) -> dict[str, Tensor]:
         """The same, solved and returned head by head, without the shares."""
         weights = weights or {}
+        weighed = self._weighed(weights)
         for argument, given, known in (
             ("predictions", predictions, self.names),
             ("targets", targets, tuple(predictions)),
@@ -140,24 +141,43 @@ class ClosedFormLosses(nn.Module):
                 continue
             if name in predictions:  # or the graphs of unused passes would pile up
                 self[name].head.clear()
-            self._join(self[name].head)
+            self._join(self[name].head, weighed=name in weighed)
         return values
 
     def diagnostics(self) -> dict[str, Diagnostics]:
         """Figures of the last solve of each head that has been solved."""
         return {name: head.diagnostics() for name, head in self.heads.items() if head.solved}
 
-    def _join(self, head: ClosedFormHead) -> None:
+    def _weighed(self, weights: Mapping[str, Tensor]) -> set[str]:
+        """Heads whose rows have weights in some process, where that has to be known.
+
+        A loss with weights at a head that is solved learns their sum from the moments; at one that is not, all
+        processes are asked for theirs, those without the head as well.
+        """
+        heads = self.heads
+        solved = (not _is_held(head) and type(head.rule).passes_over is Rule.passes_over for head in heads.values())
+        first = next(iter(heads.values())).layer
+        if num_processes() == 1 or not (first.training and torch.is_grad_enabled()) or all(solved):
+            return set()
+        given = first.weight.new_tensor([float(name in weights) for name in heads])
+        return {name for name, share in zip(heads, mean_of_processes(given).tolist(), strict=True) if share > 0}
+
+    def _join(self, head: ClosedFormHead, *, weighed: bool) -> None:
         """Solve a head that is missing in this process's batch on the rows that other processes have of it."""
-        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-            return
         layer = head.layer
-        if not (layer.training and torch.is_grad_enabled()) or head.frozen or head.status == "detached":
+        if num_processes() == 1 or not (layer.training and torch.is_grad_enabled()):
             return
-        if head.passes_over():
+        if _is_held(head) or head.passes_over():
+            if weighed:
+                share_of(layer.weight.new_zeros(0))
             return
         none = layer.weight.new_zeros(0, num_inputs(layer) + num_outputs(layer))
         features, targets = none.split([num_inputs(layer), num_outputs(layer)], dim=1)
         moments = cast(Moments, head.moments(Rows(features, targets, none.new_zeros(0)))).all_reduce()
         if float(moments.weight) > 0:
             head.solve(moments)
+
+
+def _is_held(head: ClosedFormHead) -> bool:
+    """Whether a loss leaves the head as it is."""
+    return head.frozen or head.status == "detached"

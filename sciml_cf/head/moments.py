@@ -188,7 +188,7 @@ class Moments:
 
     def all_reduce(self) -> Moments:
         """Moments of the rows of all processes, the same to the bit on each; itself when there is one process."""
-        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        if num_processes() == 1:
             return self
         parts = [self.gram.reshape(-1), self.cross.reshape(-1), self.target_square, self.weight.new_ones(1)]
         packed = torch.cat(parts) * self.weight
@@ -200,13 +200,18 @@ class Moments:
         return Moments(gram.view_as(self.gram), cross.view(self.cross.shape), target_square, weight)
 
 
+def num_processes() -> int:
+    """How many processes share a batch."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def mean_of_processes(value: Tensor) -> Tensor:
     """The mean of a tensor over all processes; itself when there is one."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if num_processes() == 1:
         return value
     value = value.detach().clone()
     dist.all_reduce(value)
-    return value / dist.get_world_size()
+    return value / num_processes()
 
 
 class _FewRows(Moments):

@@ -230,7 +230,14 @@ class Hybrid(_Classes):
         return output.logsumexp(dim=-1) - (smoothed(targets, self.smoothing) * output).sum(dim=-1)
 
 
-def no_worse(objective: Objective, rows: Rows, heads: tuple[Tensor, Tensor, Tensor], *, strength: float) -> Tensor:
+def no_worse(
+    objective: Objective,
+    rows: Rows,
+    heads: tuple[Tensor, Tensor, Tensor],
+    *,
+    strength: float,
+    free_bias: bool = False,
+) -> Tensor:
     """A head on the way from the one before a solve to the one after it, half-way again and again until
 
         loss + strength |W - W_start|^2
@@ -239,15 +246,17 @@ def no_worse(objective: Objective, rows: Rows, heads: tuple[Tensor, Tensor, Tens
 
     Args:
         heads: W_start, and the heads before and after the solve, (F, C) float64.
+        free_bias: whether the last row, the bias, is left out of the second term.
     """
     start, before, after = heads
+    held = len(start) - free_bias
 
     def value(head: Tensor) -> Tensor:
         outputs = outputs_of(rows.features, head)
         errors = objective.errors(outputs, rows.targets.to(outputs.dtype)).flatten().to(torch.float64)
         weights = torch.ones_like(errors) if rows.weights is None else rows.weights.to(torch.float64)
         sums = mean_of_processes(torch.stack([weights @ errors, weights.sum()]))
-        return sums[0] / sums[1] + strength * (head - start).square().sum()
+        return sums[0] / sums[1] + strength * (head - start)[:held].square().sum()
 
     most = value(before)
     for _ in range(_HALVINGS):

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from sciml_cf.report.html import Picture
-from sciml_cf.report.intervals import geometric_interval
+from sciml_cf.report.intervals import compare_runs_by_seed, geometric_interval
 from sciml_cf.report.tables import Table
 
 Cells = dict[str, dict[str, Any]]
@@ -56,17 +56,16 @@ def ratio_table(cells: Cells) -> Table:
     rows = []
     for cell in cells.values():
         ours = _by_seed([one for one in cells.values() if (one["method"], one["noise"]) == (_OURS, cell["noise"])])
-        shared = [run for run in cell["runs"] if "diverged" not in run and run["seed"] in ours]
-        if cell["method"] == _OURS or not shared:
+        if cell["method"] == _OURS or not ours:
             continue
-        interval = geometric_interval([ours[run["seed"]] / run["test_mse"] for run in shared])
-        rows.append((cell["noise"], cell["method"], *interval, interval.verdict))
+        interval, words = compare_runs_by_seed(ours, _by_seed([cell]))
+        rows.append((cell["noise"], cell["method"], *(interval or ("-", "-", "-")), words))
     columns = ("noise", "method", "ratio", "low", "high", "verdict")
     return Table(f"{_OURS} over other methods, the same seeds", columns, tuple(rows))
 
 
-def _by_seed(cells: list[dict[str, Any]]) -> dict[int, float]:
-    return {run["seed"]: run["test_mse"] for cell in cells for run in cell["runs"] if "diverged" not in run}
+def _by_seed(cells: list[dict[str, Any]]) -> dict[int, float | None]:
+    return {run["seed"]: None if "diverged" in run else run["test_mse"] for cell in cells for run in cell["runs"]}
 
 
 def _errors(cell: dict[str, Any]) -> list[float]:

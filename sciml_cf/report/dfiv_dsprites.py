@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from sciml_cf.report.html import Picture
-from sciml_cf.report.intervals import geometric_interval, rolling_mean
+from sciml_cf.report.intervals import compare_runs_by_seed, geometric_interval, rolling_mean
 from sciml_cf.report.tables import Table
 
 Cell = dict[str, Any]
@@ -108,12 +108,8 @@ def ratio_table(cells: list[Cell]) -> Table:
         if cell["method"] == _REFERENCE or not same:
             continue
         name = (cell["method"], cell["batch_size"], cell["heads"])
-        ratios = _ratios(cell, same[0])
-        if not ratios:
-            rows.append((*name, "-", "-", "-", "every pair of runs has one that diverged"))
-            continue
-        interval = geometric_interval(ratios)
-        rows.append((*name, *interval, interval.verdict))
+        interval, words = compare_runs_by_seed(_by_seed(cell), _by_seed(same[0]))
+        rows.append((*name, *(interval or ("-", "-", "-")), words))
     columns = ("method", "batch", "heads", f"mse over {_REFERENCE}'s", "low", "high", "verdict")
     return Table(f"Test error over that of {_REFERENCE}, the same seeds", columns, tuple(rows))
 
@@ -149,11 +145,9 @@ def _only(cells: list[Cell], method: str) -> Cell | None:
     return next((cell for cell in cells if cell["method"] == method), None)
 
 
-def _ratios(cell: Cell, other: Cell) -> list[float]:
-    sound = [{run["seed"]: run for run in one["runs"] if "diverged" not in run} for one in (cell, other)]
+def _by_seed(cell: Cell) -> dict[int, float | None]:
     key = f"test_{cell['heads']}"
-    shared = [seed for seed in sound[0] if seed in sound[1]]
-    return [_end(sound[0][seed]["curve"][key]) / _end(sound[1][seed]["curve"][key]) for seed in shared]
+    return {run["seed"]: None if "diverged" in run else _end(run["curve"][key]) for run in cell["runs"]}
 
 
 def _chosen(cell: Cell) -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from sciml_cf.report.html import Picture
-from sciml_cf.report.intervals import Interval, geometric_interval, rolling_mean
+from sciml_cf.report.intervals import Interval, compare_runs_by_seed, geometric_interval, rolling_mean
 from sciml_cf.report.tables import Table
 
 Cell = dict[str, Any]
@@ -96,21 +96,14 @@ def ratio_table(cells: list[Cell], full: int) -> Table:
         for size in sorted({cell["batch_size"] for cell in cells if (other, cell["batch_size"]) in at}):
             if (method, size) not in at:
                 continue
-            ratios = _ratios(at[method, size], at[other, size], full)
-            if not ratios:
-                reason = "every pair of runs has one that diverged"
-                rows.append((method, other, size, "-", "-", "-", reason))
-                continue
-            interval = geometric_interval(ratios)
-            rows.append((method, other, size, *interval, interval.verdict))
+            interval, words = compare_runs_by_seed(*(_by_seed(at[name, size], full) for name in (method, other)))
+            rows.append((method, other, size, *(interval or ("-", "-", "-")), words))
     columns = ("method", "over", "batch", "ratio of mse", "low", "high", "verdict")
     return Table("One method over another, the same seeds", columns, tuple(rows))
 
 
-def _ratios(cell: Cell, other: Cell, full: int) -> list[float]:
-    theirs = {run["seed"]: run for run in other["runs"] if "diverged" not in run}
-    ours = [run for run in cell["runs"] if "diverged" not in run and run["seed"] in theirs]
-    return [_at(run, full) / _at(theirs[run["seed"]], full) for run in ours]
+def _by_seed(cell: Cell, full: int) -> dict[int, float | None]:
+    return {run["seed"]: None if "diverged" in run else _at(run, full) for run in cell["runs"]}
 
 
 def _chosen(cell: Cell) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +42,27 @@ def geometric_interval(values: Sequence[float], *, confidence: float = 0.95) -> 
         return Interval(mean, 0.0, math.inf)
     half = students_t.ppf(0.5 + confidence / 2, numbers.size - 1) * logs.std(ddof=1) / math.sqrt(numbers.size)
     return Interval(mean, mean * math.exp(-half), mean * math.exp(half))
+
+
+def compare_runs_by_seed(
+    ours: Mapping[int, float | None], theirs: Mapping[int, float | None]
+) -> tuple[Interval | None, str]:
+    """How the errors of one method lie to those of another, seed by seed.
+
+    Args:
+        ours, theirs: error by seed, None of a run that diverged. Seeds that only one of them has do not count.
+    Returns:
+        (interval of the ratios ours / theirs, what it says); the interval is None where no pair of runs is whole. As
+        soon as one run is lost the words count the lost ones and judge nothing: what is left is a choice of seeds.
+    """
+    seeds = [seed for seed in ours if seed in theirs]
+    lost = [sum(runs[seed] is None for seed in seeds) for runs in (ours, theirs)]
+    pairs = [(ours[seed], theirs[seed]) for seed in seeds]
+    ratios = [one / other for one, other in pairs if one is not None and other is not None]
+    interval = geometric_interval(ratios) if ratios else None
+    if any(lost):
+        return interval, f"{lost[0]} of {len(seeds)} runs diverged, and {lost[1]} of the other's"
+    return interval, interval.verdict if interval else "no run in common"
 
 
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:

@@ -108,7 +108,8 @@ def method_label(fit: dict[str, Any]) -> str:
     """How tables and legends name the method of a run."""
     if fit["method"] == "l2":
         return "l2"
-    return f"{fit['method']} s={fit['strength']:g}, Alg. {fit['algorithm']}"
+    strength = "" if fit["strength"] is None else f" s={fit['strength']:g}"  # some methods find their own
+    return f"{fit['method']}{strength}, Alg. {fit['algorithm']}"
 
 
 def same_samples(evaluations: Sequence[xr.Dataset]) -> bool:

@@ -35,6 +35,11 @@ def batch(step: int, rank: int, name: str) -> tuple[Tensor, Tensor]:
     return x, torch.sin(x[:, : 2 if name == "a" else 1] * (2 if name == "b" else 1))
 
 
+def weights_of(step: int, name: str, x: Tensor) -> Tensor | None:
+    """Weights of rows, which head b has after the first steps and head a never."""
+    return 0.1 + x[:, 0].square() if name == "b" and step >= 2 else None
+
+
 def work(rank: int, folder: str) -> None:
     """The heads after each step; the backbone stays, so that one process can say what they must be."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
@@ -46,8 +51,15 @@ def work(rank: int, folder: str) -> None:
     for step, present in enumerate(STEPS):
         batches = {name: batch(step, rank, name) for name in present[rank]}
         predictions = network({name: x for name, (x, _) in batches.items()})
-        losses(predictions, {name: y for name, (_, y) in batches.items()}).backward()
+        weights = {name: weights_of(step, name, x) for name, (x, _) in batches.items()}
+        given = {name: one for name, one in weights.items() if one is not None}
+        losses(predictions, {name: y for name, (_, y) in batches.items()}, given).backward()
         heads.append({name: head.state()["head"] for name, head in losses.heads.items()})
+    for head in losses.heads.values():  # the losses of held heads meet in as many sums
+        head.frozen = True
+    name = "ab"[rank]
+    x, y = batch(0, rank, name)
+    losses(network({name: x}), {name: y}, {name: torch.rand(len(x), dtype=torch.float64)}).backward()
     torch.save(heads, f"{folder}/{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()

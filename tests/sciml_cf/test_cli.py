@@ -73,6 +73,18 @@ def test_study_runs_from_one_command(capsys, tmp_path):
     assert call(capsys, *words, "--resume")[0] == 0
 
 
+def test_a_method_that_finds_its_own_strength_is_reported_like_others(capsys, burgers_file, tmp_path):
+    run = tmp_path / "run"
+    words = ("train", "--data", burgers_file, "--out", run, "--epochs", 1, "--method", "automatic", *SMALL)
+    status, _, error = call(capsys, *words)
+    assert status == 0, error
+    assert call(capsys, "evaluate", run, "--data", burgers_file, "--resolutions", 64)[0] == 0
+    status, out, error = call(capsys, "compare", run, "--out", tmp_path / "comparison")
+    assert status == 0, error
+    assert "automatic, Alg. 2" in out
+    assert call(capsys, "report", run)[0] == 0
+
+
 def test_predict_writes_what_python_predicts(capsys, run_folder, tmp_path):
     fields = np.random.default_rng(0).normal(size=(3, 64)).astype("float32")
     np.save(tmp_path / "in.npy", fields)

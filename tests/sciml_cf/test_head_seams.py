@@ -507,3 +507,31 @@ def test_restored_state_keeps_a_free_bias():
     copy_of.load_state_dict(head.state_dict())
     assert torch.equal(read_head(other[-1]), read_head(model[-1]))
     assert proximal(Moments.from_batch(x, y), x.new_zeros(3, 2), strength=1.0).shape == (3, 2)
+
+
+def test_a_first_batch_of_one_point_does_not_settle_where_the_channels_are():
+    class Transposed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.body, self.head = nn.Linear(3, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.body(x))).transpose(1, 2)
+
+    def data(points):
+        x = torch.randn(64, points, 3)
+        return x, x[:, :, :2].transpose(1, 2)
+
+    losses = []
+    for first in (1, 16):
+        model = Transposed()
+        loss_of = ClosedFormLoss(model.head, Proximal(1e-4), initial="keep")
+        x, y = data(first)
+        loss_of(model(x), y)
+        for _ in range(3):
+            x, y = data(16)
+            found = loss_of(model(x), y)
+            torch.testing.assert_close(found, nn.functional.mse_loss(model(x), y), rtol=1e-4, atol=1e-6)
+        losses.append(found.item())
+    assert max(losses) < 0.05

@@ -12,7 +12,7 @@ from torch import nn
 
 from sciml_cf.head import ClosedFormLoss, ClosedFormLosses, Every, Moments, Proximal, Ridge
 from sciml_cf.head.layout import read_head
-from tests.sciml_cf.many_heads_worker import RULES, STEPS, TwoHeads, batch
+from tests.sciml_cf.many_heads_worker import RULES, STEPS, TwoHeads, batch, weights_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -185,7 +185,11 @@ def test_processes_merge_each_head_over_those_that_have_it(tmp_path):
             waits = name == "b" and step % 2 == 0  # Every 2 steps; a step without rows anywhere counts too
             if parts and not waits:
                 phi = np.vstack([phi_of(model, x, bias=name == "a") for x, _ in parts])
-                heads[name] = dense(phi, torch.cat([y for _, y in parts]), heads[name])
+                given = [(weights_of(step, name, x), len(x)) for x, _ in parts]
+                weights = torch.cat([torch.ones(size) if one is None else one for one, size in given])
+                root = (weights / weights.mean()).sqrt()[:, None]
+                y = torch.cat([y for _, y in parts])
+                heads[name] = dense(root.numpy() * phi, root * y, heads[name])
             np.testing.assert_allclose(reports[0][step][name], heads[name], rtol=1e-9, atol=1e-11)
 
 

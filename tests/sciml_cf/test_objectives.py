@@ -321,6 +321,38 @@ def test_a_class_weight_counts_the_rows_of_its_class_so_often(make):
         torch.testing.assert_close(one(weighted(phi), labels), theirs)
 
 
+def test_weights_of_half_precision_count_as_they_are():
+    """Their sum would be infinite in half precision, and the loss and its gradient zero."""
+    rows = 2**17
+    generator = torch.Generator().manual_seed(0)
+    x, labels = torch.randn(rows, 2, generator=generator), torch.randint(3, (rows,), generator=generator)
+    found = []
+    for dtype in (torch.float16, torch.float32):
+        model = mlp(2, 4, 3).float()
+        loss_of = ClosedFormLoss(model[-1], Proximal(1e-2), objective=CrossEntropy(class_weights=(1.0, 2.0, 3.0)))
+        soft = torch.nn.functional.one_hot(labels, 3).to(dtype)
+        loss = loss_of(model(x), soft, torch.ones(rows, dtype=dtype))
+        loss.backward()
+        loss_of.head.frozen = True
+        plain = loss_of(model(x), soft, torch.ones(rows, dtype=dtype))
+        found.append(torch.stack([loss.detach(), model[0].weight.grad.norm(), plain.detach()]))
+    assert found[1].min() > 1e-4
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("strength", [10.0, 1000.0])
+def test_a_free_bias_is_not_held_by_the_guard_of_a_step_per_class(strength):
+    """However strong the pull is, the bias alone reaches the entropy of the classes' frequencies."""
+    torch.manual_seed(0)
+    x, labels = torch.randn(600, 4), torch.multinomial(torch.tensor([0.8, 0.15, 0.05]), 600, replacement=True)
+    frequencies = labels.bincount(minlength=3) / len(labels)
+    objective = CrossEntropy(curvature="per-class")
+    loss_of = ClosedFormLoss(nn.Linear(4, 3), Proximal(strength), objective=objective, penalise_bias=False)
+    for _ in range(30):
+        loss = loss_of(loss_of.head.layer(x), labels)
+    assert float(loss) < -(frequencies @ frequencies.log()) + 1e-3
+
+
 def test_a_class_of_weight_zero_and_a_masked_row_are_as_if_absent():
     phi, labels = blobs(40)
     keep = (labels != 2) & (torch.arange(40) % 5 > 0)

@@ -86,7 +86,7 @@ def test_methods_are_compared_seed_by_seed():
     ]
     rows = {row[:3]: row[3:] for row in report.ratio_table(cells, 8).rows}
     assert rows["ridge", "l2-SGD", 4] == pytest.approx((0.5, 0.5, 0.5, "better"))
-    assert rows["ridge", "l2-SGD", 9] == ("-", "-", "-", "every pair of runs has one that diverged")
+    assert rows["ridge", "l2-SGD", 9] == ("-", "-", "-", "1 of 1 runs diverged, and 0 of the other's")
     assert (
         rows["ridge", "proximal-1", 4][0] == pytest.approx(0.5**0.5) and rows["ridge", "proximal-1", 4][3] != "better"
     )
@@ -151,7 +151,7 @@ def test_runs_that_diverged_are_counted_and_shown_as_such(finished, tmp_path):
     lines = {tuple(line.split()[:2]): line for line in text.splitlines() if line.split()}
     assert "every candidate diverged" in lines["l2-SGD", "8"]
     assert lines["proximal-Adam", "16"].split()[-2:] == ["2", "-"]  # so many, and no seconds
-    assert "every pair of runs has one that diverged" in text
+    assert "no run in common" in text and "2 of 2 runs diverged, and 0 of the other's" in text
 
 
 @pytest.mark.parametrize(
@@ -159,6 +159,7 @@ def test_runs_that_diverged_are_counted_and_shown_as_such(finished, tmp_path):
     [
         (["bench", "figure9"], 2, "unknown benchmark 'figure9'; choose one of ablations, digits, figure2"),
         (["bench", "figure2", "--methods", "newton"], 2, "`methods` must be one of 'l2-SGD'"),
+        (["bench", "figure2", "--batch-sizes", "8", "0", "--out", "here"], 2, "`batch_sizes` must be an integer of at"),
         (["bench", "ablations", "--task", "letters", "--out", "here"], 2, "`task` must be one of 'digits'"),
         (["bench", "figure2", "--shard", "5", "4", "--out", "here"], 2, "`shard` must be K N with K from 1 to N"),
         (["bench", "figure2", "--workers", "0", "--out", "here"], 2, "`workers` must be an integer of at least 1"),

@@ -1,9 +1,10 @@
 import json
+import multiprocessing
 import time
 
 import pytest
 
-from sciml_cf.bench.grid import Trial, Workers, run_trials
+from sciml_cf.bench.grid import Trial, Workers, one_at_a_time, run_trials
 from sciml_cf.errors import BenchmarkError
 
 TRIALS = [Trial(f"trial {n}", {"n": n}) for n in range(6)]
@@ -30,6 +31,27 @@ def die(settings, scratch):
 
     time.sleep(0.1)
     os._exit(9)
+
+
+def write_slowly(folder, log):
+    """One of several processes that make the same file."""
+    with one_at_a_time(folder):
+        if not (folder / "data").exists():
+            with log.open("a") as file:
+                file.write("x")
+            time.sleep(0.3)
+            (folder / "data").touch()
+
+
+def test_files_that_several_tasks_need_are_made_by_one(tmp_path):
+    context = multiprocessing.get_context("fork")
+    tasks = [context.Process(target=write_slowly, args=(tmp_path / "data", tmp_path / "log")) for _ in range(4)]
+    for task in tasks:
+        task.start()
+    for task in tasks:
+        task.join(30)
+    assert [task.exitcode for task in tasks] == [0] * 4
+    assert (tmp_path / "log").read_text() == "x"
 
 
 def calls(folder):

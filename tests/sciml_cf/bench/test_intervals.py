@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sciml_cf.report.intervals import geometric_interval, mean_interval, rolling_mean
+from sciml_cf.report.intervals import compare_runs_by_seed, geometric_interval, mean_interval, rolling_mean
 
 
 def test_the_interval_is_students_on_the_logarithms():
@@ -25,6 +25,20 @@ def test_it_covers_as_often_as_it_says():
     draws = np.exp(np.random.default_rng(0).normal(size=(2000, 3)))
     inside = [low <= 1 <= high for _, low, high in map(geometric_interval, draws)]
     assert 0.93 < np.mean(inside) < 0.97
+
+
+def test_methods_are_compared_over_their_common_seeds():
+    interval, words = compare_runs_by_seed({1: 1.0, 2: 2.2, 3: 3.0, 9: 7.0}, {3: 6.0, 2: 4.0, 1: 2.0})
+    assert interval == geometric_interval([0.5, 0.55, 0.5]) and words == "better"
+
+
+def test_a_lost_run_leaves_no_verdict():
+    """Those that did not diverge are a choice of seeds: they must not make a method look better."""
+    interval, words = compare_runs_by_seed({1: None, 2: None, 3: 0.5, 4: 0.51}, dict.fromkeys((1, 2, 3, 4), 1.0))
+    assert interval == geometric_interval([0.5, 0.51])
+    assert words == "2 of 4 runs diverged, and 0 of the other's"
+    assert compare_runs_by_seed({1: None}, {1: None}) == (None, "1 of 1 runs diverged, and 1 of the other's")
+    assert compare_runs_by_seed({1: 1.0}, {2: 1.0}) == (None, "no run in common")
 
 
 @pytest.mark.parametrize("values", [[], [1.0, 0.0], [1.0, math.nan]])
