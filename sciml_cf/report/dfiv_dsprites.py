@@ -201,7 +201,8 @@ def _curves(cells: list[Cell], window: int) -> Figure:
         flat = np.concatenate([np.ravel(np.asarray(value, dtype=float)) for value in values])
         _plain_decades(axes)
         axes.set_ylim(flat.min() / 1.5, flat.max() * 1.5)  # no room for intervals beyond all means
-    panels[sizes[0]].legend(fontsize="x-small", frameon=False, ncols=2)
+    lines = {line.get_label(): line for axes in panels.values() for line in axes.get_lines()}
+    figure.legend(handles=list(lines.values()), loc="outside upper center", ncols=3, fontsize="x-small", frameon=False)
     return figure
 
 
@@ -227,6 +228,7 @@ def _final(cells: list[Cell]) -> Figure:
     _plain_decades(axes)
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.set(xlabel="batch size", ylabel="test mse", title="At the end")
-    axes.legend(fontsize="x-small", frameon=False, ncols=2)
+    handles, _ = axes.get_legend_handles_labels()
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize="x-small", frameon=False)
     axes.grid(alpha=0.3)
     return figure
