@@ -28,10 +28,12 @@ PAGES: dict[str, tuple[str, ...]] = {
         "sciml_cf.errors",
         "sciml_cf.estimators",
         "sciml_cf.layerwise",
+        "sciml_cf.memory",
         "sciml_cf.metrics",
         "sciml_cf.models",
         "sciml_cf.report",
         "sciml_cf.rollout",
+        "sciml_cf.symmetry",
         "sciml_cf.theory",
     ),
 }
@@ -110,7 +112,7 @@ def _directive(package: str, name: str, value: Any) -> list[str]:
         routed = [member for member in dir(value) if member.startswith("set_") and member.endswith("_request")]
         if routed:  # scikit-learn's own, whose words link to its own manual
             options.append(f":exclude-members: {', '.join(routed)}")
-    elif isinstance(value, types.FunctionType):
+    elif isinstance(inspect.unwrap(value), types.FunctionType):  # one behind a cache too
         kind, options = "autofunction", []
     else:
         return ["```{eval-rst}", f".. py:data:: {package}.{name}", "", f"   {_constant(value)}", "```", ""]

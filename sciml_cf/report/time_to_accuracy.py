@@ -26,7 +26,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         f"Each arm chose among {count} settings (learning rate and length of the schedule) with seed 0 the one that "
         f"passes {marks[1]} after the fewest steps. Seeds {result['seeds']} report; figures are medians, a run that "
         f"never passes a mark counts as infinite.",
-        *[f"{name}: {arm['what']}. Chosen: {_chosen(arm)}." for name, arm in arms.items()],
+        *[f"{name}: {arm['what']}. Chosen: {chosen_words(arm)}." for name, arm in arms.items()],
     ]
     words = "A line is one seed; dotted lines are the marks."
     parts: list[Table | Picture] = [
@@ -71,6 +71,17 @@ def ratio_table(arms: Arms, marks: list[str]) -> Table:
     return Table("How many times sooner", columns, tuple(rows))
 
 
+def chosen_words(arm: dict[str, Any]) -> str:
+    """The settings of an arm, and which of them are the lowest or the highest of those it chose among."""
+    chosen, edge = arm["chosen"], []
+    for key, name in (("learning_rate", "rate"), ("epochs", "epochs")):
+        tried = {entry["settings"][key] for entry in arm["selection"]}
+        if len(tried) > 1 and chosen[key] in (min(tried), max(tried)):
+            edge.append(name)
+    words = f"rate {chosen['learning_rate']:g}, {chosen['epochs']} epochs"
+    return words + (f" (edge of the grid: {', '.join(edge)})" if edge else "")
+
+
 def _median(arm: dict[str, Any], mark: str, figure: str) -> float:
     passed = [run["marks"][mark] for run in arm["runs"]]
     return statistics.median([math.inf if entry is None else float(entry[figure]) for entry in passed])
@@ -80,10 +91,6 @@ def _ratio(theirs: float, ours: float) -> float | str:
     if math.isinf(ours):
         return "neither passes" if math.isinf(theirs) else "0 (does not pass)"
     return theirs / ours
-
-
-def _chosen(arm: dict[str, Any]) -> str:
-    return f"rate {arm['chosen']['learning_rate']:g}, {arm['chosen']['epochs']} epochs"
 
 
 def _curves(arms: Arms, against: str, marks: list[str], full: int) -> Figure:

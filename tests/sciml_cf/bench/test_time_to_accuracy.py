@@ -11,7 +11,7 @@ from sciml_cf.bench.commands import bench_command
 from sciml_cf.bench.neuralop_trainer import default_fno, train_with_neuralop
 from sciml_cf.bench.results import read_result
 from sciml_cf.bench.time_to_accuracy import Clock, first_below
-from sciml_cf.report.time_to_accuracy import marks_table, ratio_table
+from sciml_cf.report.time_to_accuracy import chosen_words, marks_table, ratio_table
 from tests.problems import Shifted
 
 TINY = replace(
@@ -44,6 +44,7 @@ def test_every_arm_has_its_own_choice_and_its_clock(finished):
         assert run["marks"]["1.0"]["epoch"] == 1 and run["marks"]["1e-09"] is None
     page = (out / "time.html").read_text()
     assert page.count('src="data:image/png;base64,') == 2 and "sciml-cf bench time" in page
+    assert page.count("(edge of the grid: ") == 3  # of two lengths each is one end
     assert "0 of 1" in text and "neuralop over proximal" in text
 
 
@@ -70,6 +71,19 @@ def test_medians_and_ratios_count_a_mark_not_passed_as_infinite():
     assert ratios["neuralop over proximal"] == 3
     assert ratios["l2 over proximal"] == float("inf")
     assert ratios["neuralop over l2"] == "0 (does not pass)"
+
+
+def test_a_choice_at_the_edge_of_what_was_tried_is_told():
+    def words(rate, epochs, rates=(1e-3, 3e-3, 1e-2), lengths=(10, 20, 40)):
+        tried = [{"settings": {"learning_rate": r, "epochs": n}} for n in lengths for r in rates]
+        return chosen_words({"chosen": {"learning_rate": rate, "epochs": epochs}, "selection": tried})
+
+    assert words(3e-3, 20) == "rate 0.003, 20 epochs"
+    assert words(1e-2, 20) == "rate 0.01, 20 epochs (edge of the grid: rate)"
+    assert words(1e-3, 20) == "rate 0.001, 20 epochs (edge of the grid: rate)"
+    assert words(3e-3, 40) == "rate 0.003, 40 epochs (edge of the grid: epochs)"
+    assert words(1e-2, 10) == "rate 0.01, 10 epochs (edge of the grid: rate, epochs)"
+    assert words(3e-3, 20, rates=(3e-3,), lengths=(20,)) == "rate 0.003, 20 epochs"
 
 
 def test_the_clock_stands_still_while_the_error_is_measured():
