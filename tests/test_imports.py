@@ -49,7 +49,7 @@ ARROWS = {
     "sciml_cf.memory": set(),
     "sciml_cf.schedules": {"sciml_cf.fit_config"},
     "sciml_cf.runs": {"sciml_cf.checkpoints", "sciml_cf.models", "sciml_cf.head", "sciml_cf.errors"},
-    "sciml_cf.prediction": {"data_gen.grid", "sciml_cf.errors", "sciml_cf.head", "sciml_cf.runs"},
+    "sciml_cf.prediction": {"data_gen.grid", "data_gen.header", "sciml_cf.errors", "sciml_cf.head", "sciml_cf.runs"},
     "sciml_cf.fit_config": {"sciml_cf.errors", "sciml_cf.head", "sciml_cf.losses"},
     "sciml_cf.gradients": set(),
     "sciml_cf.train": {
@@ -119,6 +119,7 @@ ARROWS = {
         "sciml_cf.memory",
         "data_gen.flags",
         "data_gen.formats",
+        "data_gen.header",
         "sciml_cf.datasets",
         "sciml_cf.errors",
         "sciml_cf.experiments",
