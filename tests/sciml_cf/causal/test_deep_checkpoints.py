@@ -108,3 +108,31 @@ def test_folders_that_cannot_be_used_are_told(tmp_path):
         deep(tmp_path / "no" / "run").fit(**DATA)
     with pytest.raises(CheckpointError, match="last.pt"):
         deep(None).load(tmp_path)
+
+
+def test_a_fit_that_stops_leaves_the_fitted_model_and_an_unfitted_one_unfitted(tmp_path):
+    fitted = deep(tmp_path / "run", 4).fit(**DATA)
+    kinds = ("current", "refit")
+    before, rows = [fitted.predict(GRID, heads=kind) for kind in kinds], fitted.history_
+    seen = []
+
+    def measure(estimator, iteration):
+        seen.append(estimator.predict(GRID))
+        raise KeyboardInterrupt
+
+    other = {**DATA, "outcome": 100 + 50 * np.column_stack([DATA["outcome"]] * 2)}
+    fitted.set_params(measure=measure, out=None, learning_rate=0.5)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.fit(**other)
+    assert seen[0].shape == (50, 2) and seen[0].mean() > 10  # of the nets in training
+    for kind, values in zip(kinds, before, strict=True):
+        np.testing.assert_array_equal(fitted.predict(GRID, heads=kind), values)
+    assert fitted.history_ is rows
+    with pytest.raises(CheckpointError):  # where training has begun, and its folder is another's
+        fitted.set_params(measure=None, out=tmp_path / "run", resume=True).fit(**other)
+    np.testing.assert_array_equal(fitted.predict(GRID), before[0])
+    first = deep(None, measure=measure)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(**DATA)
+    with pytest.raises(ValueError, match="`fit` must come first"):
+        first.predict(GRID)
