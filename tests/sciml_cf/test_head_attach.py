@@ -360,3 +360,21 @@ def test_nan_features_keep_the_head_as_it_was():
 def test_regression_problem_is_well_posed():
     phi, _ = regression()
     assert torch.linalg.cond(phi) < 3
+
+
+def test_a_state_stays_what_it_was_when_another_is_loaded():
+    x, y = regression(20, 7, 3)
+    layer = nn.Linear(7, 3).double()
+    head = ClosedFormHead(layer, Proximal(0.1))
+    head.update(y, prediction=layer(x))
+    state, kept = head.state(), {name: value.clone() for name, value in head.state().items()}
+    weight = layer.weight.clone()
+    other = {name: torch.zeros_like(value) for name, value in head.state_dict().items()}
+    head.load_state_dict(other)
+    assert not layer.weight.any() and not head.state()["head"].any()
+    for name, value in kept.items():
+        torch.testing.assert_close(state[name], value, rtol=0, atol=0)
+    head.restore(state)
+    torch.testing.assert_close(layer.weight, weight, rtol=0, atol=0)
+    nn.ModuleDict({"head": head}).load_state_dict({f"head.{name}": value for name, value in other.items()})
+    torch.testing.assert_close(state["head"], kept["head"], rtol=0, atol=0)
