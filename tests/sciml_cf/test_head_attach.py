@@ -378,3 +378,20 @@ def test_a_state_stays_what_it_was_when_another_is_loaded():
     torch.testing.assert_close(layer.weight, weight, rtol=0, atol=0)
     nn.ModuleDict({"head": head}).load_state_dict({f"head.{name}": value for name, value in other.items()})
     torch.testing.assert_close(state["head"], kept["head"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("rows", [12, 4], ids=["more rows than features", "fewer"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_numbers_whose_sign_is_not_yet_applied_are_numbers(rows, weighted):
+    signal = torch.fft.fft(torch.randn(rows, 5, dtype=torch.float64)).conj()
+    lazy, plain = signal.imag, signal.imag.resolve_neg()
+    assert lazy.is_neg() and not plain.is_neg()
+    weights = torch.rand(rows, dtype=torch.float64) if weighted else None
+    found = []
+    for values in (lazy, plain):
+        layer = nn.Linear(5, 2).double()
+        loss_of = ClosedFormLoss(layer, Proximal(0.1))
+        loss = loss_of(layer(values), values[:, :2], weights)
+        found.append((loss.detach(), layer.weight.detach().clone()))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
