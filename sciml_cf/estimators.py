@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
 
@@ -103,9 +104,33 @@ class _Estimator(ABC, BaseEstimator):
         for width in self.hidden:
             check_count(name, "hidden", width)
 
+    @property
+    def _goes_on(self) -> bool:
+        return self.warm_start and hasattr(self, "model_")
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What a fit makes inside this block is kept if it ends well; else all is as it was before, fitted or not."""
+        before = dict(vars(self))
+        if self._goes_on:  # which changes the model that is there
+            names = ("model_", "_loss", "loss_curve_")
+            before.update(zip(names, copy.deepcopy([before[name] for name in names]), strict=True))
+        try:
+            yield
+        except BaseException:  # an interrupt too
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
     def _validated(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> tuple[np.ndarray, np.ndarray, Any]:
         """Samples of positive weight, and their weights or None."""
+        features: int | None = getattr(self, "n_features_in_", None) if self._goes_on else None
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), allow_nd=self.backbone is not None, **options)
+        if features is not None and X.shape[1] != features:
+            raise ValueError(
+                f"{type(self).__name__}: `X` must have the {features} features of the fit before with warm_start; got "
+                f"{X.shape[1]} features. Set warm_start=False to start anew."
+            )
         if sample_weight is None:
             return X, y, None
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -291,23 +316,34 @@ class ClosedFormClassifier(ClassifierMixin, _Estimator):
 
         Raises:
             ValueError: a setting, the samples, the labels or the weights cannot be used.
-            TrainingDiverged: the loss left the finite range.
+            TrainingDiverged: the loss left the finite range; the estimator is then as it was before.
         """
         self._check_settings()
-        X, y, weights = self._validated(X, y, sample_weight)
-        check_classification_targets(y)
-        classes, labels = np.unique(y, return_inverse=True)
-        again = self.warm_start and hasattr(self, "model_")
-        if again and not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                f"ClosedFormClassifier: `y` must have the classes of the fit before with warm_start; got {classes}."
-            )
-        self.classes_ = classes
-        if self.class_weight is not None:
-            own = compute_class_weight(self.class_weight, classes=classes, y=y)[labels]
-            weights = own if weights is None else own * weights
-        self._train(X, torch.from_numpy(labels), weights, max(2, len(classes)), again)
+        with self._whole():
+            X, y, weights = self._validated(X, y, sample_weight)
+            check_classification_targets(y)
+            classes, labels = np.unique(y, return_inverse=True)
+            again = self._goes_on
+            if again and not np.array_equal(classes, self.classes_):
+                raise ValueError(
+                    f"ClosedFormClassifier: `y` must have the classes of the fit before with warm_start; got {classes}."
+                )
+            self.classes_ = classes
+            if self.class_weight is not None:
+                own = compute_class_weight(self.class_weight, classes=classes, y=y)[labels]
+                X, labels, weights = self._counted(X, labels, own if weights is None else own * weights)
+            self._train(X, torch.from_numpy(labels), weights, max(2, len(classes)), again)
         return self
+
+    def _counted(self, X: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Samples whose class counts, as those whose own weight is above zero."""
+        keep = weights > 0
+        if not keep.any() or not (weights >= 0).all():
+            raise ValueError(
+                "ClosedFormClassifier: `class_weight` must not be negative, nor zero for all classes of `y`; got "
+                f"{self.class_weight!r}."
+            )
+        return (X, labels, weights) if keep.all() else (X[keep], labels[keep], weights[keep])
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Outputs (n, classes); for two classes (n,), that of the second less that of the first."""
@@ -360,23 +396,24 @@ class ClosedFormRegressor(RegressorMixin, _Estimator):
 
         Raises:
             ValueError: a setting, the samples, the targets or the weights cannot be used.
-            TrainingDiverged: the loss left the finite range.
+            TrainingDiverged: the loss left the finite range; the estimator is then as it was before.
         """
         self._check_settings()
-        X, y, weights = self._validated(X, y, sample_weight, multi_output=True, y_numeric=True)
-        again = self.warm_start and hasattr(self, "model_")
-        targets = np.asarray(y, dtype=X.dtype).reshape(len(y), -1)
-        if again and (targets.shape[1] != len(self._target_mean) or (y.ndim == 1) != self._one_target):
-            raise ValueError(
-                f"ClosedFormRegressor: `y` must have the shape of the fit before with warm_start; got {y.shape}."
-            )
-        self._one_target = y.ndim == 1
-        if not again:
-            self._target_mean = np.average(targets, axis=0, weights=weights)
-            spread = np.sqrt(np.average((targets - self._target_mean) ** 2, axis=0, weights=weights))
-            self._target_std = np.where(spread > 0, spread, 1.0)
-        scaled = torch.from_numpy(((targets - self._target_mean) / self._target_std).astype(X.dtype))
-        self._train(X, scaled, weights, targets.shape[1], again)
+        with self._whole():
+            X, y, weights = self._validated(X, y, sample_weight, multi_output=True, y_numeric=True)
+            again = self._goes_on
+            targets = np.asarray(y, dtype=X.dtype).reshape(len(y), -1)
+            if again and (targets.shape[1] != len(self._target_mean) or (y.ndim == 1) != self._one_target):
+                raise ValueError(
+                    f"ClosedFormRegressor: `y` must have the shape of the fit before with warm_start; got {y.shape}."
+                )
+            self._one_target = y.ndim == 1
+            if not again:
+                self._target_mean = np.average(targets, axis=0, weights=weights)
+                spread = np.sqrt(np.average((targets - self._target_mean) ** 2, axis=0, weights=weights))
+                self._target_std = np.where(spread > 0, spread, 1.0)
+            scaled = torch.from_numpy(((targets - self._target_mean) / self._target_std).astype(X.dtype))
+            self._train(X, scaled, weights, targets.shape[1], again)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

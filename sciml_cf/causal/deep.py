@@ -124,7 +124,7 @@ class DeepFeatureIV(Estimator):
     def fit(
         self, *, treatment: Any, instrument: Any, outcome: Any, covariates: Any = None, sample_weight: Any = None
     ) -> Self:
-        """Train on observations, one a row.
+        """Train on observations, one a row; if that fails or is interrupted, the estimator stays as it was.
 
         Args:
             treatment, instrument, covariates: (n, ...), as the nets take them; (n,) enters a net as (n, 1).
@@ -148,16 +148,14 @@ class DeepFeatureIV(Estimator):
         if self.covariate_net is not None and covariates is None:
             raise ValueError(f"{FUNCTION}: `covariates` must be given for a covariate_net; got None. Leave it out?")
         rows, center, scale = _rows(data, self.scale_outcome)
-        self._training: Training | None = Training(
-            plan, (self.treatment_net, self.instrument_net, self.covariate_net), rows
-        )
-        training = self._training
-        self.shapes_, self.outcome_center_, self.outcome_scale_ = data.shapes, center, scale
-        self.nets_ = training.nets
+        training = Training(plan, (self.treatment_net, self.instrument_net, self.covariate_net), rows)
+        self._training: Training | None = training
         try:
-            self._train(training, rows)
+            with self._whole():  # `measure` predicts with what is being trained
+                self.shapes_, self.outcome_center_, self.outcome_scale_ = data.shapes, center, scale
+                self.nets_ = training.nets
+                self._train(training, rows)
         finally:
-            self.history_ = training.rows
             self._training = None
         return self
 
@@ -202,11 +200,12 @@ class DeepFeatureIV(Estimator):
             raise CheckpointError(
                 f"DeepFeatureIV.load: `folder` must hold a checkpoint of these nets; {folder}: {reason}"
             ) from error
-        self.nets_, self.shapes_, self.history_ = nets, shapes_from(content["shapes"]), content["rows"]
-        self.outcome_center_, self.outcome_scale_ = content["outcome"]["center"], content["outcome"]["scale"]
-        self.head_, self.refit_head_ = (
-            head.to(nets.device) for head in (content["heads"]["second"]["head"], content["refit_head"])
-        )
+        with self._whole():
+            self.nets_, self.shapes_, self.history_ = nets, shapes_from(content["shapes"]), content["rows"]
+            self.outcome_center_, self.outcome_scale_ = content["outcome"]["center"], content["outcome"]["scale"]
+            self.head_, self.refit_head_ = (
+                head.to(nets.device) for head in (content["heads"]["second"]["head"], content["refit_head"])
+            )
         return self
 
     def _train(self, training: Training, rows: Batch) -> None:
@@ -228,6 +227,7 @@ class DeepFeatureIV(Estimator):
             scale=float(self.outcome_scale_.square().mean().sqrt()),
         )
         self.head_, self.refit_head_ = training.heads.second.value, training.refitted()
+        self.history_ = training.rows
 
     def _extra(self, training: Training) -> dict[str, Any]:
         """What a checkpoint holds beside the training, for predictions."""

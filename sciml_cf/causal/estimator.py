@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 from sciml_cf.causal.checks import r_squared
@@ -46,6 +48,21 @@ class Estimator(ABC):
                 raise ValueError(f"{own}.set_params: `{name}` must be a parameter of {own}: {known}; got {value!r}.")
             setattr(self, name, value)
         return self
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What a fit finds inside this block is kept if it ends well; else all is as it was before, fitted or not."""
+        before = self._found()
+        try:
+            yield
+        except BaseException:  # an interrupt too
+            for name in self._found():
+                delattr(self, name)
+            vars(self).update(before)
+            raise
+
+    def _found(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name.endswith("_")}
 
     @classmethod
     def _names(cls) -> list[str]:

@@ -98,16 +98,14 @@ class KernelIV(Estimator):
         data, weights = counted(check_observations(_FIT, **given, sample_weight=sample_weight))
         one, two = self._halves(len(data))
         outcomes = data.outcome.to(torch.float64)
-        self.level_, self.unit_ = outcomes.new_zeros(outcomes.shape[1]), deviations(outcomes, weights)
+        level, unit = outcomes.new_zeros(outcomes.shape[1]), deviations(outcomes, weights)
         if self.center_outcome:
-            self.level_ = means(outcomes, weights)
-        outcomes = (outcomes - self.level_) / self.unit_
+            level = means(outcomes, weights)
+        outcomes = (outcomes - level) / unit
         x, z = beside(data.treatment, data.covariates), beside(data.instrument, data.covariates)
-        self.treatment_widths_ = self._widths("treatment", data, one)
-        self.instrument_widths_ = self._widths("instrument", data, one)
-        basis = KernelBasis.of(self.kernel, x[one] / self.treatment_widths_)
-        instruments = KernelBasis.of(self.kernel, z[one] / self.instrument_widths_)
-        wx, wz = self.treatment_widths_, self.instrument_widths_
+        wx, wz = self._widths("treatment", data, one), self._widths("instrument", data, one)
+        basis = KernelBasis.of(self.kernel, x[one] / wx)
+        instruments = KernelBasis.of(self.kernel, z[one] / wz)
         features, targets = [instruments(z[rows] / wz) for rows in (one, two)], [basis(x[r] / wx) for r in (one, two)]
         shares = [None if weights is None else weights[rows] for rows in (one, two)]
         stage, held = (Moments.from_batch(*three) for three in zip(features, targets, shares, strict=True))
@@ -117,6 +115,7 @@ class KernelIV(Estimator):
         held = Moments.from_batch(targets[0], outcomes[one], shares[0])
         second, later = _chosen(stage, held, tried[1])
         self.head_, self.basis_ = ridge(stage, strength=second), basis
+        self.level_, self.unit_, self.treatment_widths_, self.instrument_widths_ = level, unit, wx, wz
         self.strengths_, self.errors_, self.shapes_ = (first, second), (errors, later), data.shapes
         return self
 

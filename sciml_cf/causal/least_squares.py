@@ -70,9 +70,9 @@ class TwoStageLeastSquares(Estimator):
         given = {"treatment": treatment, "instrument": instrument, "outcome": outcome, "covariates": covariates}
         data, weights = counted(check_observations(_FIT, **given, sample_weight=sample_weight))
         columns, exogenous = beside(data.treatment, data.covariates), beside(data.instrument, data.covariates)
-        self.center_, self.scale_ = means(columns, weights), deviations(columns, weights)
-        self.powers_ = _powers(columns.shape[1], degree, "degree")
-        monomials = _monomials((columns - self.center_) / self.scale_, self.powers_)
+        center, scale = means(columns, weights), deviations(columns, weights)
+        powers = _powers(columns.shape[1], degree, "degree")
+        monomials = _monomials((columns - center) / scale, powers)
         own = (exogenous - means(exogenous, weights)) / deviations(exogenous, weights)
         instruments = _monomials(own, _powers(own.shape[1], instrument_degree, "instrument_degree"))
         if instruments.shape[1] < monomials.shape[1] and not strengths[1]:
@@ -87,8 +87,9 @@ class TwoStageLeastSquares(Estimator):
         predicted = predicted / deviations(instruments, weights)
         first = ridge(Moments.from_batch(predicted, targets, weights), strength=strengths[0])
         second = Moments.from_batch(predicted @ first, outcomes - level, weights)
-        self.coefficients_ = ridge(second, strength=strengths[1]) / size[:, None]
-        self.intercept_ = level - middle @ self.coefficients_
+        coefficients = ridge(second, strength=strengths[1]) / size[:, None]
+        self.center_, self.scale_, self.powers_ = center, scale, powers
+        self.coefficients_, self.intercept_ = coefficients, level - middle @ coefficients
         self.shapes_ = data.shapes
         return self
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sciml_cf.causal.checks import Shapes
 from sciml_cf.causal.nets import Batch
 from sciml_cf.causal.plan import FUNCTION
@@ -25,7 +27,8 @@ def fingerprint(rows: Batch) -> int:
     total = 0
     for part in (rows.treatment, rows.instrument, rows.outcome, rows.covariates, rows.weights):
         if part is not None:
-            total = zlib.crc32(part.contiguous().cpu().numpy().data, total)
+            numbers = part.cpu().resolve_neg().contiguous().reshape(-1)
+            total = zlib.crc32(numbers.view(torch.uint8).numpy().data, total)
     return total
 
 

@@ -20,7 +20,7 @@ from sciml_cf.class_metrics import expected_calibration_error, reliability, top_
 from sciml_cf.classification import METHODS, has_probabilities
 from sciml_cf.datasets import ClassImages, FolderImages, read_cifar, read_digits
 from sciml_cf.datasets.images import channel_statistics, picture_transforms, small_image_transforms
-from sciml_cf.errors import DatasetError, check_choice
+from sciml_cf.errors import DatasetError, check_choice, check_count, check_positive
 from sciml_cf.experiments.study import check_folder, command_of, finish, make_folder
 from sciml_cf.fit_config import FitConfig, Schedule
 from sciml_cf.head import Kalman, Objective, Proximal, Ridge, strength_from_paper
@@ -198,7 +198,12 @@ def run(config: Classification) -> str:
 def settings(config: Classification, recipe: Recipe, samples: int) -> tuple[FitConfig, Objective]:
     """The training and its objective, from the flags and, where they are silent, from the recipe."""
     kind, rule = METHODS[config.method]
-    batch = min(config.batch_size or recipe.batch_size, samples)
+    for name, count in (("epochs", config.epochs), ("batch_size", config.batch_size)):
+        if count is not None:
+            check_count(NAME, name, count)
+    if config.learning_rate is not None:
+        check_positive(NAME, "learning_rate", config.learning_rate)
+    batch = min(recipe.batch_size if config.batch_size is None else config.batch_size, samples)
     coefficient = config.coefficient
     if coefficient is None:
         coefficient = (recipe.coefficients or {}).get(config.method)
@@ -207,9 +212,9 @@ def settings(config: Classification, recipe: Recipe, samples: int) -> tuple[FitC
             f"classification: `coefficient` must be left out with method {config.method!r}, which solves no head; got "
             f"{coefficient!r}."
         )
-    rate = config.learning_rate or (recipe.rates or {}).get(config.method, recipe.learning_rate)
-    if config.learning_rate is None and config.optimizer == "adam":
-        rate = None  # the rates of the recipes are those of SGD
+    rate = config.learning_rate
+    if rate is None and config.optimizer != "adam":  # the rates of the recipes are those of SGD
+        rate = (recipe.rates or {}).get(config.method, recipe.learning_rate)
     fit_config = FitConfig(
         method="l2" if rule is None else _RULES[rule],
         algorithm=config.algorithm,
@@ -219,7 +224,7 @@ def settings(config: Classification, recipe: Recipe, samples: int) -> tuple[FitC
         warmup=recipe.warmup_epochs * (samples // batch),
         strength=None if coefficient is None else strength_from_paper(coefficient, rows=batch),
         batch_size=batch,
-        epochs=config.epochs or recipe.epochs,
+        epochs=recipe.epochs if config.epochs is None else config.epochs,
         adaptive_clip=recipe.adaptive_clip,
         seed=config.seed,
         accelerator=config.accelerator,

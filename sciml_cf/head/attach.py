@@ -342,7 +342,7 @@ class ClosedFormHead(nn.Module):
 
     def restore(self, state: State) -> None:
         """Go back to a state taken earlier with ``state()``, and put its head into the layer."""
-        for name, value in state.items():
+        for name, value in self.rule.completed(state).items():
             self._buffers[_STATE_PREFIX + name] = value
         self._keep(write_head(self.layer, state["head"]))
 
@@ -362,6 +362,17 @@ class ClosedFormHead(nn.Module):
         result = super().load_state_dict(state_dict, strict=strict, assign=assign)
         self._keep(write_head(self.layer, self.state()["head"]))
         return result
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
+        """Load into new buffers, for the old ones may be in somebody's ``state()``."""
+        start = prefix + _STATE_PREFIX
+        given = {name[len(start) :]: value for name, value in state_dict.items() if name.startswith(start)}
+        if given:
+            for name in self.state():
+                self._buffers[_STATE_PREFIX + name] = cast(Tensor, self._buffers[_STATE_PREFIX + name]).clone()
+            more = self.rule.completed(given)
+            state_dict = {**state_dict, **{start + name: value for name, value in more.items()}}
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def extra_repr(self) -> str:
         return f"layer={self._who()}, rule={self.rule}"
@@ -418,6 +429,7 @@ class ClosedFormHead(nn.Module):
             cross=moments.cross[:-1] - torch.outer(constant * mean, target_mean),
             target_square=moments.target_square - constant * target_mean.square(),
             weight=moments.weight,
+            count=moments.count,
         )
         state = self._ask_rule({**state, "head": state["head"][:-1]}, centred, weighted)
         head = state["head"]

@@ -19,6 +19,8 @@ _NO_PENALTY = 1e-10  # stands for none in the reachable loss, times the mean dia
 class Diagnostics:
     """One solve of a head in figures; NaN where the rule made no solve through ``solved_state``.
 
+    The batch is what was solved on: with ``Streaming`` all batches that it remembers, each as far as it does.
+
     Attributes:
         rows: rows of the batch; NaN if they were weighted.
         features: F, the constant one of a penalised bias included.

@@ -29,6 +29,7 @@ class Moments:
         cross: (F, C) float64.
         target_square: (C,) float64.
         weight: () float64, the sum of row weights (the number of rows if unweighted).
+        count: () float64, the number of rows whose weight is above 0; None where that is ``weight``.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), the terms of Eq. (2) and (13).
     """
 
@@ -36,6 +37,7 @@ class Moments:
     cross: Tensor
     target_square: Tensor
     weight: Tensor
+    count: Tensor | None = None
 
     @classmethod
     def from_batch(
@@ -67,15 +69,17 @@ class Moments:
         products, squares = sums_of_products(features, targets, weights, constant)
         if weights is None:
             rows = features.shape[:-1].numel()
-            total = torch.full((), float(rows), dtype=torch.float64, device=features.device)
+            total, count = torch.full((), float(rows), dtype=torch.float64, device=features.device), None
         else:
             total = weights.detach().to(torch.float64).sum()
+            count = _count(weights)
         products /= total
         return cls(
             gram=products[:, :num_features],
             cross=products[:, num_features:],
             target_square=squares / total,
             weight=total,
+            count=count,
         )
 
     @classmethod
@@ -97,12 +101,17 @@ class Moments:
         given = phi.new_ones(len(phi)) if weights is None else weights.detach().to(torch.float64).flatten()
         total = given.sum()
         share = (given / total)[:, None]
-        return cls(phi.T @ (share * phi), phi.T @ (share * y), (share * y.square()).sum(dim=0), total)
+        return cls(phi.T @ (share * phi), phi.T @ (share * y), (share * y.square()).sum(dim=0), total, _count(weights))
 
     @property
     def rows(self) -> tuple[Tensor, Tensor] | None:
         """Features (n, F) and targets (n, C) whose sums of products are the moments, if n < F and they are at hand."""
         return None
+
+    @property
+    def num_rows(self) -> Tensor:
+        """() float64, how many rows there are, whatever the unit of their weights."""
+        return self.weight if self.count is None else self.count
 
     @property
     def squares(self) -> Tensor:
@@ -147,17 +156,19 @@ class Moments:
             )
         weight = self.weight + other.weight
         share = other.weight / weight
+        count = None if self.count is None and other.count is None else self.num_rows + other.num_rows
         if self.rows and other.rows and len(self.rows[0]) + len(other.rows[0]) < self.num_features:
             ours, theirs = (1 - share).sqrt(), share.sqrt()
             features, targets = (
                 torch.cat([ours * own, theirs * new]) for own, new in zip(self.rows, other.rows, strict=True)
             )
-            return _FewRows(features, targets, weight)
+            return _FewRows(features, targets, weight, count)
         return Moments(
             gram=torch.lerp(self.gram, other.gram, share),
             cross=torch.lerp(self.cross, other.cross, share),
             target_square=torch.lerp(self.target_square, other.target_square, share),
             weight=weight,
+            count=count,
         )
 
     def around(self, head: Tensor, *, step: float, curvature: float | Tensor) -> Moments:
@@ -180,24 +191,31 @@ class Moments:
             cross=curvature * (foretold + step * self.cross),
             target_square=(curvature * targets).clamp(min=0),
             weight=self.weight,
+            count=self.count,
         )
 
     def weighing(self, weight: Tensor) -> Moments:
         """The same means, counted as another sum of row weights."""
-        return Moments(self.gram, self.cross, self.target_square, weight)
+        return Moments(self.gram, self.cross, self.target_square, weight, self.count)
 
     def all_reduce(self) -> Moments:
         """Moments of the rows of all processes, the same to the bit on each; itself when there is one process."""
         if num_processes() == 1:
             return self
-        parts = [self.gram.reshape(-1), self.cross.reshape(-1), self.target_square, self.weight.new_ones(1)]
+        parts = [self.gram.reshape(-1), self.cross.reshape(-1), self.target_square, self.weight.new_ones(2)]
         packed = torch.cat(parts) * self.weight
+        packed[-1] = self.num_rows
         dist.all_reduce(packed)
-        weight = packed[-1].clone()
+        weight, count = packed[-2:].clone().unbind()
         packed = packed / weight
-        sizes = [self.gram.numel(), self.cross.numel(), self.target_square.numel(), 1]
+        sizes = [self.gram.numel(), self.cross.numel(), self.target_square.numel(), 2]
         gram, cross, target_square, _ = packed.split(sizes)
-        return Moments(gram.view_as(self.gram), cross.view(self.cross.shape), target_square, weight)
+        return Moments(gram.view_as(self.gram), cross.view(self.cross.shape), target_square, weight, count)
+
+
+def _count(weights: Tensor | None) -> Tensor | None:
+    """() float64, how many weights are above 0."""
+    return None if weights is None else (weights > 0).sum(dtype=torch.float64)
 
 
 def num_processes() -> int:
@@ -221,9 +239,9 @@ class _FewRows(Moments):
     features; a merge across processes, or with other moments, is one of products.
     """
 
-    def __init__(self, features: Tensor, targets: Tensor, weight: Tensor) -> None:
+    def __init__(self, features: Tensor, targets: Tensor, weight: Tensor, count: Tensor | None) -> None:
         """Features (n, F) and targets (n, C), each row times the root of its share of the weight."""
-        own = {"_rows": (features, targets), "weight": weight, "cross": features.T @ targets}
+        own = {"_rows": (features, targets), "weight": weight, "count": count, "cross": features.T @ targets}
         self.__dict__.update(own, target_square=targets.square().sum(dim=0))  # the class is frozen
 
     @property
@@ -239,15 +257,15 @@ class _FewRows(Moments):
         given = phi.new_ones(len(phi)) if weights is None else weights.detach().to(torch.float64).flatten()
         total = given.sum()
         root = (given / total).sqrt()[:, None]
-        return cls(root * phi, root * targets.flatten(0, -2).to(torch.float64), total)
+        return cls(root * phi, root * targets.flatten(0, -2).to(torch.float64), total, _count(weights))
 
     def around(self, head: Tensor, *, step: float, curvature: float | Tensor) -> Moments:
         features, targets = self.rows
         root = curvature**0.5
-        return _FewRows(root * features, root * (features @ head + step * targets), self.weight)
+        return _FewRows(root * features, root * (features @ head + step * targets), self.weight, self.count)
 
     def weighing(self, weight: Tensor) -> Moments:
-        return _FewRows(*self.rows, weight)
+        return _FewRows(*self.rows, weight, self.count)
 
     @cached_property
     def gram(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -38,7 +38,7 @@ class Arrays(NamedTuple):
 def is_plain(values: Tensor) -> bool:
     """Whether numpy can work on these numbers where they lie: float32 or float64 on a CPU, in no graph."""
     own = type(values) in (Tensor, nn.Parameter) and values.device.type == "cpu" and not values.requires_grad
-    return own and values.dtype in (torch.float64, torch.float32)
+    return own and values.dtype in (torch.float64, torch.float32) and not values.is_neg()  # a sign not yet applied
 
 
 @np.errstate(all="ignore")  # what is not finite is found in the solve, as with torch

@@ -33,6 +33,7 @@ MLP_JOBS = {
     "classes": {"adaptive_clip": 0.1},
     "classes 1": {"algorithm": 1, **SGD},
     "classes l2": {"method": "l2", **SGD, "learning_rate": 0.02},
+    "classes weighted": {},
 }
 
 
@@ -80,6 +81,8 @@ def work(job: str, out: Path) -> None:
     elif job.startswith("classes"):
         train, validation, model = Classes(96), Classes(17, seed=1), mlp(outputs=3)
         objective = CrossEntropy(0.1) if job == "classes" else OneHot(0.1)
+        if job == "classes weighted":
+            objective = CrossEntropy(class_weights=(1.0, 0.0, 30.0))
     elif job == "normalised":
         model = normalised()
     elif job == "diverging":

@@ -11,6 +11,7 @@ import torch
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, make_moons
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -195,3 +196,78 @@ def test_without_scikit_learn_one_line_says_what_to_install():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert done.stderr.splitlines()[-1].startswith("ImportError: sciml_cf.estimators: `scikit-learn` must be installed")
     assert "pip install 'sciml-cf[sklearn]'" in done.stderr.splitlines()[-1]
+
+
+class Interrupting(nn.Module):
+    """Interrupts the third step of a training, once it is armed."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.left = nn.Linear(4, 8), -1
+
+    def forward(self, x):
+        if self.training:
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+        return torch.tanh(self.layer(x))
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize("kind", [ClosedFormClassifier, ClosedFormRegressor])
+def test_a_fit_that_is_interrupted_leaves_the_model_of_the_fit_before(kind, warm_start):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 4))
+    y = (x[:, 0] > 0).astype(int)
+    backbone = Interrupting()
+    model = kind(backbone=backbone, epochs=2, batch_size=10, random_state=0, warm_start=warm_start).fit(x, y)
+    before, curve = model.predict(x), list(model.loss_curve_)
+    outputs = model._outputs(x)
+    (model.model_[0] if warm_start else backbone).left = 3
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(5 * x + 3, y if kind is ClosedFormClassifier else 1000 * y)
+    np.testing.assert_array_equal(model.predict(x), before)
+    np.testing.assert_array_equal(model._outputs(x), outputs)
+    assert model.loss_curve_ == curve
+    first = kind(backbone=backbone, random_state=0)
+    backbone.left = 3
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(x, y)
+    with pytest.raises(NotFittedError):
+        first.predict(x)
+    backbone.left = model.model_[0].left = -1
+    assert len(model.fit(x, y).loss_curve_) == (4 if warm_start else 2)
+
+
+@pytest.mark.parametrize("kind", [ClosedFormClassifier, ClosedFormRegressor])
+@pytest.mark.parametrize("columns", [1, 3, 6])
+def test_a_warm_start_with_other_columns_is_refused_in_one_line(kind, columns):
+    x = np.random.default_rng(0).standard_normal((40, 6))
+    y = (x[:, 0] > 0).astype(int)
+    model = kind(hidden=(4,), epochs=1, warm_start=True, random_state=0).fit(x[:, :5], y)
+    before = model.predict(x[:, :5])
+    line = f"^{kind.__name__}: `X` must have the 5 features of the fit before with warm_start; got {columns} features."
+    with pytest.raises(ValueError, match=line + " Set warm_start=False") as caught:
+        model.fit(x[:, :columns], y)
+    assert "\n" not in str(caught.value) and model.n_features_in_ == 5
+    np.testing.assert_array_equal(model.predict(x[:, :5]), before)
+    assert model.set_params(warm_start=False).fit(x[:, :columns], y).n_features_in_ == columns
+
+
+@pytest.mark.parametrize("method", ["proximal", "cross-entropy", "cross-entropy-closed-form"])
+def test_a_class_of_weight_zero_is_a_class_of_samples_of_weight_zero(method):
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((200, 3)), np.arange(200) % 8 % 3
+    y[:150] = 0  # whole batches hold nothing else
+    settings = {"hidden": (8,), "epochs": 2, "batch_size": 8, "random_state": 0}
+    weights = {0: 0.0, 1: 1.0, 2: 2.0}
+    model, other = (
+        ClosedFormClassifier(method, class_weight=weights, **settings).fit(values, y)
+        for values in (x, np.where(y[:, None] == 0, 1e3, x))
+    )
+    assert list(model.classes_) == [0, 1, 2] and np.isfinite(model.loss_curve_).all()
+    np.testing.assert_array_equal(model.decision_function(x), other.decision_function(x))
+    with pytest.raises(ValueError, match="^ClosedFormClassifier: `class_weight` must not be negative, nor zero for al"):
+        ClosedFormClassifier(method, class_weight={0: 0.0, 1: 0.0, 2: 0.0}, **settings).fit(x, y)
+    with pytest.raises(ValueError, match="`class_weight` must not be negative"):
+        ClosedFormClassifier(method, class_weight={0: 1.0, 1: -1.0, 2: 1.0}, **settings).fit(x, y)

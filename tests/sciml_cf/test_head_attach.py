@@ -360,3 +360,38 @@ def test_nan_features_keep_the_head_as_it_was():
 def test_regression_problem_is_well_posed():
     phi, _ = regression()
     assert torch.linalg.cond(phi) < 3
+
+
+def test_a_state_stays_what_it_was_when_another_is_loaded():
+    x, y = regression(20, 7, 3)
+    layer = nn.Linear(7, 3).double()
+    head = ClosedFormHead(layer, Proximal(0.1))
+    head.update(y, prediction=layer(x))
+    state, kept = head.state(), {name: value.clone() for name, value in head.state().items()}
+    weight = layer.weight.clone()
+    other = {name: torch.zeros_like(value) for name, value in head.state_dict().items()}
+    head.load_state_dict(other)
+    assert not layer.weight.any() and not head.state()["head"].any()
+    for name, value in kept.items():
+        torch.testing.assert_close(state[name], value, rtol=0, atol=0)
+    head.restore(state)
+    torch.testing.assert_close(layer.weight, weight, rtol=0, atol=0)
+    nn.ModuleDict({"head": head}).load_state_dict({f"head.{name}": value for name, value in other.items()})
+    torch.testing.assert_close(state["head"], kept["head"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("rows", [12, 4], ids=["more rows than features", "fewer"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_numbers_whose_sign_is_not_yet_applied_are_numbers(rows, weighted):
+    signal = torch.fft.fft(torch.randn(rows, 5, dtype=torch.float64)).conj()
+    lazy, plain = signal.imag, signal.imag.resolve_neg()
+    assert lazy.is_neg() and not plain.is_neg()
+    weights = torch.rand(rows, dtype=torch.float64) if weighted else None
+    found = []
+    for values in (lazy, plain):
+        layer = nn.Linear(5, 2).double()
+        loss_of = ClosedFormLoss(layer, Proximal(0.1))
+        loss = loss_of(layer(values), values[:, :2], weights)
+        found.append((loss.detach(), layer.weight.detach().clone()))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)

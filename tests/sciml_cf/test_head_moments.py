@@ -91,7 +91,11 @@ def _reduce_in_process(rank, world, init, results):
     first = len(phi) // 4
     part = slice(0, first) if rank == 0 else slice(first, None)
     moments = Moments.from_batch(phi[part], y[part]).all_reduce()
-    torch.save({"gram": moments.gram, "cross": moments.cross, "weight": moments.weight}, f"{results}/{rank}.pt")
+    names = "gram", "cross", "weight", "num_rows"
+    torch.save({name: getattr(moments, name) for name in names}, f"{results}/{rank}.pt")
+    weights = torch.full((len(phi[part]),), 1 / 256) if rank == 0 else None
+    weighted = Moments.from_batch(phi[part], y[part], weights).all_reduce()
+    assert weighted.num_rows == len(phi) and weighted.weight == len(phi) - first + first / 256
     dist.destroy_process_group()
 
 

@@ -323,3 +323,108 @@ def test_sampled_gcv_pulls_harder_where_targets_are_noise_and_where_fewer_rows_a
         SampledGCV(dependent=0)
     with pytest.raises(ValueError, match="`strengths` must name at least one"):
         SampledGCV(strengths=())
+
+
+ROWWISE = [
+    Proximal(0.1),
+    Ridge(0.1),
+    *REMEMBER,
+    SampledGCV(0.5, strengths=(1e-3, 1e-1, 10.0)),
+    Every(SampledGCV(), 2),
+    Every(Proximal(0.1), 2, on="last"),
+]
+
+
+@pytest.mark.parametrize("rule", ROWWISE, ids=str)
+@pytest.mark.parametrize("rows", [50, 6], ids=["more rows than features", "fewer"])
+def test_no_rule_depends_on_the_unit_of_the_weights(rule, rows):
+    def after(unit):
+        generator = torch.Generator().manual_seed(0)
+        state = rule.init(10, 2)
+        for step in range(4):
+            x, noise = (torch.randn(rows + step, size, generator=generator) for size in (10, 2))
+            w = torch.rand(rows + step, generator=generator).double() + 0.1
+            _, state = rule.update(state, Moments.from_batch(x, x[:, :2] + noise, unit * w))
+        return state
+
+    one = after(1.0)
+    for unit in (1 / 256, 1000.0):
+        other = after(unit)
+        assert relative(other["head"], one["head"]) < 1e-9
+        if "scores" in one:
+            torch.testing.assert_close(other["scores"], one["scores"], rtol=1e-9, atol=1e-9)
+
+
+def test_equal_weights_of_any_unit_leave_generalised_cross_validation_alone():
+    x, y = regression(256, 40, 1)
+    rule, found = SampledGCV(), []
+    for unit in (None, 1.0, 1 / 256, 1000.0):
+        weights = None if unit is None else torch.full((256,), unit)
+        found.append(rule.update(rule.init(40, 1), Moments.from_batch(x, y, weights))[1])
+    for other in found[1:]:
+        assert found[0]["scores"].isfinite().all()
+        torch.testing.assert_close(other["scores"], found[0]["scores"], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(other["head"], found[0]["head"], rtol=1e-9, atol=1e-12)
+
+
+def test_rows_are_counted_through_merges_of_weighted_and_other_moments():
+    x, y = regression(30, 4, 2)
+    weights = torch.linspace(0, 2, 30)  # the first row counts for nothing
+    parts = [Moments.from_batch(x[a:b], y[a:b], w) for a, b, w in ((0, 2, weights[:2]), (2, 20, None))]
+    assert [float(one.num_rows) for one in parts] == [1, 18]
+    assert float((parts[0] + parts[1]).num_rows) == float((parts[1] + parts[0]).num_rows) == 19
+    assert float((parts[1] + parts[1]).num_rows) == 36 and (parts[1] + parts[1]).count is None
+    moved = parts[0].around(torch.zeros(4, 2).double(), step=1.0, curvature=0.5)
+    assert float(moved.num_rows) == float(parts[0].weighing(moved.weight * 9).num_rows) == 1
+
+
+def test_states_of_an_earlier_version_are_completed():
+    x, y = regression(20, 4, 2)
+    layer = torch.nn.Linear(4, 2, bias=False).double()
+    every = ClosedFormHead(layer, Every(SampledGCV(), 3))
+    for _ in range(2):
+        every.update(y, prediction=layer(x))
+    old = {name: value.clone() for name, value in every.state_dict().items() if "count" not in name}
+    every.update(y, prediction=layer(x))
+    every.load_state_dict(old)
+    assert float(every.state()["waiting_count"]) == 40
+    stream = ClosedFormHead(layer, Streaming(0.5))
+    stream.update(y, prediction=layer(x))
+    old = {name: value.clone() for name, value in stream.state_dict().items() if "target_square" not in name}
+    torch.nn.ModuleDict({"head": stream}).load_state_dict({f"head.{name}": value for name, value in old.items()})
+    assert stream.state()["target_square"].isnan().all()
+    stream.update(y, prediction=layer(x))
+    torch.testing.assert_close(stream.state()["target_square"], y.square().mean(dim=0).double())
+    assert stream.diagnostics().loss_after > 0
+    stream.restore({name.removeprefix("rule_"): value for name, value in old.items()})
+    assert stream.state()["target_square"].isnan().all()
+    del old["rule_head"]
+    with pytest.raises(RuntimeError, match="rule_head"):
+        stream.load_state_dict(old)
+
+
+def test_diagnostics_of_streaming_are_those_of_all_that_it_remembers():
+    generator = torch.Generator().manual_seed(0)
+    layer, fade = torch.nn.Linear(4, 2).double(), 0.9
+    head = ClosedFormHead(layer, Streaming(fade, 1e-4))
+    rows = []
+    for step in range(6):
+        x = torch.randn(50, 4, generator=generator).double()
+        y = (x[:, :2] + torch.randn(50, 2, generator=generator)) * (10.0 if step < 5 else 1.0)
+        rows.append((x, y))
+        before = layer.weight.clone(), layer.bias.clone()
+        head.update(y, prediction=layer(x))
+    shares = torch.tensor([fade ** (5 - step) for step in range(6)], dtype=torch.float64)
+
+    def loss(weight, bias):
+        errors = torch.stack([(x @ weight.T + bias - y).square().mean() for x, y in rows])
+        return float(shares @ errors / shares.sum())
+
+    found = head.diagnostics()
+    root = shares.sqrt().repeat_interleave(50)[:, None]
+    phi = torch.cat([torch.cat([x, torch.ones(50, 1)], dim=1) for x, _ in rows])
+    best = torch.linalg.lstsq(root * phi, root * torch.cat([y for _, y in rows])).solution
+    assert found.loss_before == pytest.approx(loss(*before), rel=1e-9)
+    assert found.loss_after == pytest.approx(loss(layer.weight, layer.bias), rel=1e-9)
+    assert found.loss_reachable == pytest.approx(loss(best[:4].T, best[4]), rel=1e-6)
+    assert found.rows == pytest.approx(50 * float(shares.sum()))

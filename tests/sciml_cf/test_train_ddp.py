@@ -55,7 +55,7 @@ def assert_equals_one_process(job, many, alone, folders):
 
 
 def test_two_processes_are_one_with_the_same_batch(tmp_path):
-    jobs = ["everything", "relative", "classes"]
+    jobs = ["everything", "relative", "classes", "classes weighted"]
     many, alone = (start(count, tmp_path / str(count), jobs) for count in (2, 1))
     for job in jobs:
         assert_equal_processes(many[job], 2)

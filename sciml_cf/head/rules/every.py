@@ -13,7 +13,7 @@ from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules.rule import Rule, State
 from sciml_cf.head.rules.solving import known, known_value
 
-_NAMES = ("gram", "cross", "target_square", "weight")
+_NAMES = {"gram": "gram", "cross": "cross", "target_square": "target_square", "weight": "weight", "count": "num_rows"}
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,15 @@ class Every(Rule):
             state["waiting_gram"] = zeros(num_features, num_features)
             state["waiting_cross"] = zeros(num_features, num_outputs)
             state["waiting_target_square"] = zeros(num_outputs)
-            state["waiting_weight"] = zeros()
+            state["waiting_weight"], state["waiting_count"] = zeros(), zeros()
         return state
 
     def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
-        names = _NAMES if self.on == "all" else ()
+        names = _NAMES if self.on == "all" else {}
         moments = self._gathered(state, moments)
         waited = int(known_value(state["waited"])) + 1
         if waited < self.steps:
-            kept = {f"waiting_{name}": getattr(moments, name) for name in names}
+            kept = {f"waiting_{name}": getattr(moments, field) for name, field in names.items()}
             return state["head"], {**state, **kept, "waited": known(state["waited"], waited)}
         _, solved = self.rule.update(state, moments)
         cleared = {f"waiting_{name}": torch.zeros_like(state[f"waiting_{name}"]) for name in names}
@@ -70,6 +70,12 @@ class Every(Rule):
 
     def _gathered(self, state: State, moments: Moments) -> Moments:
         return Moments(*(state[f"waiting_{name}"] for name in _NAMES)) + moments if self.on == "all" else moments
+
+    def completed(self, state: State) -> State:
+        state = self.rule.completed(state)
+        if self.on == "all" and "waiting_count" not in state:  # an earlier version took the weight for it
+            return {**state, "waiting_count": state["waiting_weight"].clone()}
+        return state
 
     def remembers(self) -> bool:
         return self.rule.remembers() or (self.on == "all" and self.steps > 1)

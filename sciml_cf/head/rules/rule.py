@@ -30,6 +30,10 @@ class Rule(ABC):
     def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
         """Head (F, C) float64 for these moments, and the state to hand to the next update."""
 
+    def completed(self, state: State) -> State:
+        """A state that an earlier version saved, with the entries that have been added since; most rules have none."""
+        return state
+
     def remembers(self) -> bool:
         """Whether moments of earlier batches enter an update, so that a bias cannot be centred away batch by batch."""
         return False

@@ -28,8 +28,8 @@ class SampledGCV(Rule):
 
     It judges a strength on the very rows that are solved on, by the degrees of freedom that it uses, and must know how
     many rows n are independent: neighbouring grid points are not, and counted as if they were they let the head follow
-    each batch. ``Automatic``, which asks the next batch instead, needs no such number. Reads its error on the host, so
-    on CUDA each step waits for the device.
+    each batch. A weighted row is one row, whatever the unit of the weights. ``Automatic``, which asks the next batch
+    instead, needs no such number. Reads its error on the host, so on CUDA each step waits for the device.
 
     Args:
         forgetting: g from 0 (each batch decides alone) to 1; scores are means of about 1 / (1 - g) batches.
@@ -65,7 +65,7 @@ class SampledGCV(Rule):
         head, scale = state["head"], moments.squares.mean()
         fitted = moments.gram @ head
         square = moments.target_square + (head * (fitted - 2 * moments.cross)).sum(dim=0)
-        rows = moments.weight / self.dependent
+        rows = moments.num_rows / self.dependent
         residuals = Moments(moments.gram, moments.cross - fitted, square.clamp_min(0), rows)
         pulls = [float(feature_pull(scale, strength)) for strength in self.strengths]
         errors = generalised_errors(residuals, pulls)

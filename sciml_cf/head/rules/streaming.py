@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from sciml_cf.head.moments import Moments
@@ -40,19 +42,28 @@ class Streaming(Rule):
         memory = {
             "gram": nothing(num_features, num_features),
             "cross": nothing(num_features, num_outputs),
+            "target_square": nothing(num_outputs),
             "weight": nothing(),
             "prior": nothing(),
         }
         return {**super().init(num_features, num_outputs), **memory}
+
+    def completed(self, state: State) -> State:
+        if "target_square" in state:
+            return state
+        return {**state, "target_square": torch.full_like(state["cross"][0], math.nan)}
 
     def remembers(self) -> bool:
         return True
 
     def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
         faded = self.forgetting * state["weight"]
-        gram, cross = (merged(state[name], getattr(moments, name), faded, moments.weight) for name in ("gram", "cross"))
+        # Of targets that an earlier version did not remember, the batch at hand says the most.
+        square = torch.where(state["target_square"].isnan(), moments.target_square, state["target_square"])
+        olds = {"gram": state["gram"], "cross": state["cross"], "target_square": square}
+        means = {name: merged(old, getattr(moments, name), faded, moments.weight) for name, old in olds.items()}
         weight = faded + moments.weight
         prior = renewed(state["prior"], state["weight"], self.forgetting, moments.weight)
-        memory = {"gram": gram, "cross": cross, "weight": weight, "prior": prior}
-        remembered = Moments(gram, cross, moments.target_square, weight)
+        memory = {**means, "weight": weight, "prior": prior}
+        remembered = Moments(**means, weight=weight)
         return solved_state(state, remembered, self.strength * prior / weight, previous=None, memory=memory)

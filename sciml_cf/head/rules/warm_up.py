@@ -54,5 +54,8 @@ class WarmUp(Rule):
         head, solved = present.update(state, moments)
         return head, {**solved, "warmed": known(state["warmed"], min(done + 1, self.steps))}
 
+    def completed(self, state: State) -> State:
+        return self.rule.completed(state)
+
     def remembers(self) -> bool:
         return self.rule.remembers()

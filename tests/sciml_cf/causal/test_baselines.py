@@ -304,3 +304,16 @@ def test_a_bad_argument_of_any_baseline_is_one_line(estimator, changes, words):
     data, _ = linear_model(samples=30)
     with pytest.raises(ValueError, match=f"^{type(estimator).__name__}.fit: {words}"):
         clone(estimator).fit(**{**data, **changes})
+
+
+def test_a_fit_that_fails_leaves_the_fitted_model():
+    rng = np.random.default_rng(3)
+    z, x, wide = rng.standard_normal((40, 2)), rng.standard_normal((40, 2)), 5 * rng.standard_normal((40, 300)) + 7
+    good = {"treatment": x, "instrument": z, "outcome": 3 * x[:, 0] + 9}
+    short = {**good, "treatment": np.column_stack([x, x[:, :1] * 100]) + 5}
+    linear, kernel = TwoStageLeastSquares().fit(**good), KernelIV(strengths=(0.1, 0.1)).fit(**good)
+    for estimator, bad, words in ((linear, short, "`instrument`"), (kernel, {**good, "treatment": wide}, "`widths`")):
+        before = estimator.predict(x)
+        with pytest.raises(ValueError, match=words):
+            estimator.fit(**{**bad, "outcome": 100 * good["outcome"]})
+        np.testing.assert_array_equal(estimator.predict(x), before)

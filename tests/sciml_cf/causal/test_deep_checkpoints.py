@@ -1,11 +1,15 @@
 """Checkpoints: the same bits after a stop, and files that cannot be used told in one line."""
 
+import zlib
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from sciml_cf.causal import DeepFeatureIV, StageRules
+from sciml_cf.causal.nets import Batch
+from sciml_cf.causal.saved import fingerprint
 from sciml_cf.errors import CheckpointError
 from tests.sciml_cf.causal.problems import mlp, sine
 
@@ -108,3 +112,51 @@ def test_folders_that_cannot_be_used_are_told(tmp_path):
         deep(tmp_path / "no" / "run").fit(**DATA)
     with pytest.raises(CheckpointError, match="last.pt"):
         deep(None).load(tmp_path)
+
+
+def test_a_fit_that_stops_leaves_the_fitted_model_and_an_unfitted_one_unfitted(tmp_path):
+    fitted = deep(tmp_path / "run", 4).fit(**DATA)
+    kinds = ("current", "refit")
+    before, rows = [fitted.predict(GRID, heads=kind) for kind in kinds], fitted.history_
+    seen = []
+
+    def measure(estimator, iteration):
+        seen.append(estimator.predict(GRID))
+        raise KeyboardInterrupt
+
+    other = {**DATA, "outcome": 100 + 50 * np.column_stack([DATA["outcome"]] * 2)}
+    fitted.set_params(measure=measure, out=None, learning_rate=0.5)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.fit(**other)
+    assert seen[0].shape == (50, 2) and seen[0].mean() > 10  # of the nets in training
+    for kind, values in zip(kinds, before, strict=True):
+        np.testing.assert_array_equal(fitted.predict(GRID, heads=kind), values)
+    assert fitted.history_ is rows
+    with pytest.raises(CheckpointError):  # where training has begun, and its folder is another's
+        fitted.set_params(measure=None, out=tmp_path / "run", resume=True).fit(**other)
+    np.testing.assert_array_equal(fitted.predict(GRID), before[0])
+    first = deep(None, measure=measure)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(**DATA)
+    with pytest.raises(ValueError, match="`fit` must come first"):
+        first.predict(GRID)
+
+
+def test_data_of_low_precision_go_on_from_a_checkpoint(tmp_path):
+    data = {name: torch.tensor(values).bfloat16() for name, values in DATA.items()}
+    whole = deep(None, 6).fit(**data)
+    deep(tmp_path / "run", 3).fit(**data)
+    parts = deep(tmp_path / "run", 6, resume=True).fit(**data)
+    np.testing.assert_array_equal(parts.predict(GRID), whole.predict(GRID))
+    changed = {**data, "treatment": data["treatment"].roll(1)}
+    with pytest.raises(CheckpointError, match="differs in the data"):
+        deep(tmp_path / "run", 6, resume=True).fit(**changed)
+
+
+def test_data_are_told_by_their_numbers_alone():
+    x = torch.linspace(-1, 1, 60).reshape(6, 10)
+    wide = torch.complex(x, -x)
+    same = [x.T[:, :1], x[0, :, None].clone(), x.T.clone()[:, :1], wide.conj().imag.T[:, :1]]
+    found = {fingerprint(Batch(one, one, one, None, None)) for one in same}
+    assert found == {fingerprint(Batch(*[x[0]] * 3, None, None))} != {fingerprint(Batch(*[x[1]] * 3, None, None))}
+    assert found == {zlib.crc32(np.tile(x[0].numpy(), 3).tobytes())}  # as checkpoints of earlier versions have it

@@ -156,3 +156,14 @@ def test_a_missing_extra_is_one_line_and_another_import_error_is_not_hidden(tmp_
     monkeypatch.setattr("sciml_cf.experiments.classification.load_parts", broken)
     with pytest.raises(ImportError, match="cannot import name"):
         main(["run", "classification", "--out", str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "learning_rate"])
+def test_settings_that_are_not_above_zero_are_refused_and_not_the_recipes(name, value):
+    with pytest.raises(ValueError, match=f"^classification: `{name}` must be .*; got {value}"):
+        settings(Classification(**{name: value}), RECIPES["digits"], 1000)
+    fit, _ = settings(Classification(optimizer="adam", epochs=2, batch_size=5), RECIPES["digits"], 1000)
+    assert (fit.epochs, fit.batch_size) == (2, 5) and fit.learning_rate != RECIPES["digits"].learning_rate
+    fit, _ = settings(Classification(), RECIPES["digits"], 1000)
+    assert (fit.epochs, fit.batch_size, fit.learning_rate) == (20, 128, 0.1)
