@@ -24,9 +24,7 @@ from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverg
 from sciml_cf.fit_config import FitConfig
 from sciml_cf.gradients import clip_by_unit
 from sciml_cf.head import ClosedFormLoss, Objective, Proximal, check_solved, find_head
-from sciml_cf.head.layout import to_rows
 from sciml_cf.head.posterior import posterior
-from sciml_cf.head.rows import Rows
 from sciml_cf.losses import sample_weights, weighted_mse
 from sciml_cf.metrics import mse
 from sciml_cf.processes import make_fabric, mean, share_buffers, total
@@ -290,6 +288,7 @@ class Training:
                 loss.head.update()
 
     def _validate(self) -> float:
+        """The mean over all validation samples, or over an objective's rows, whatever their order and processes."""
         self.raw_model.eval()
         error, count = 0.0, 0.0
         with torch.no_grad():
@@ -297,30 +296,14 @@ class Training:
                 prediction = self.raw_model(batch["x"])
                 if self.objective is None:
                     error += mse(prediction, batch["y"]).double().sum().item()
-                elif (sums := self._weighted_sums(prediction, batch["y"])) is not None:
-                    error, count = error + sums[0], count + sums[1]
-                    continue
+                    count += len(batch["x"])
                 else:
-                    error += self._value(prediction, batch["y"], None).item() * len(batch["x"])
-                count += len(batch["x"])
+                    part, share = cast(ClosedFormLoss, self.plain).sums(prediction, batch["y"])
+                    error, count = error + part.item(), count + share.item()
         error, count = total(torch.tensor([error, count], dtype=torch.float64, device=self.fabric.device)).tolist()
         if count == 0:
             raise ValueError("fit: `validation` must hold a sample whose class has a weight above 0; got none.")
         return error / count
-
-    def _weighted_sums(self, prediction: Tensor, y: Tensor) -> tuple[float, float] | None:
-        """Sums of weight * loss and of weight over rows, for an objective that weighs them; None if all count alike.
-
-        The ratio of the sums over all batches does not depend on the order of the samples, as a mean of ratios would.
-        """
-        head, objective = cast(ClosedFormLoss, self.plain).head, cast(Objective, self.objective)
-        targets = objective.expand(y, prediction, head.layer)
-        parts = [to_rows(head.in_layout(values), head.layer) for values in (prediction, targets)]
-        rows = objective.weigh(Rows(parts[0], parts[1], None))
-        if rows.weights is None:
-            return None
-        weights, errors = rows.weights.double(), objective.errors(rows.features, rows.targets).double()
-        return (weights @ errors).item(), weights.sum().item()
 
     def _check(self, losses: Sequence[Tensor], step: int) -> None:
         """Raise TrainingDiverged in every process alike: what is judged is the loss of the whole batch."""

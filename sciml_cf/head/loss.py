@@ -121,19 +121,25 @@ class ClosedFormLoss(nn.Module):
             share = share_of(rows.weights) if solved is None else _share_of_merged(solved)
             return _weighted_mean(objective.errors(output, targets), rows.weights, share)
 
+    def sums(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Sums over rows of weight * loss at the head as it is, and of the weights: () float64 each.
+
+        Their ratio, summed over batches, is the loss of all their rows, in whatever batches they come.
+
+        Args, Raises: as ``forward``; weights of zero everywhere give sums of zero.
+        """
+        objective = self.head.objective
+        rows = self._plain_rows(prediction, objective.expand(targets, prediction, self.head.layer), weights)
+        errors = objective.errors(rows.features, rows.targets).flatten().to(torch.float64)
+        shares = torch.ones_like(errors) if rows.weights is None else rows.weights.to(torch.float64)
+        return shares @ errors, shares.sum()
+
     def _plain(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """The loss of a prediction at the head as it is."""
-        objective = self.head.objective
+        objective, layer = self.head.objective, self.head.layer
         if weights is None and isinstance(objective, SquaredError):
             return objective.mean(prediction, targets)
-        output, layer = self.head.in_layout(prediction), self.head.layer
-        if output.shape[-1 if isinstance(layer, nn.Linear) else 1] != num_outputs(layer):
-            raise ValueError(
-                f"ClosedFormLoss: the prediction must have its {num_outputs(layer)} outputs where the layer has them, "
-                f"or where a step in training mode has shown them; got {tuple(prediction.shape)}. Move its axes."
-            )
-        rows = Rows(to_rows(output, layer), to_rows(self.head.in_layout(targets), layer), None)
-        rows = objective.weigh(rows if weights is None else self.head.weigh(rows, weights, output))
+        rows = self._plain_rows(prediction, targets, weights)
         if rows.weights is None:
             return objective.mean(rows.features, rows.targets)
         together = layer.training and torch.is_grad_enabled()  # a step: every process makes it
@@ -141,6 +147,17 @@ class ClosedFormLoss(nn.Module):
         if len(rows.weights) == 0 and float(share) == 0.0:
             raise ValueError("ClosedFormLoss: `weights` must not be zero everywhere; got no row to average over.")
         return _weighted_mean(objective.errors(rows.features, rows.targets), rows.weights, share)
+
+    def _plain_rows(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Rows:
+        """Rows of a prediction in the place of features, with their targets and weights."""
+        output, layer, objective = self.head.in_layout(prediction), self.head.layer, self.head.objective
+        if output.shape[-1 if isinstance(layer, nn.Linear) else 1] != num_outputs(layer):
+            raise ValueError(
+                f"ClosedFormLoss: the prediction must have its {num_outputs(layer)} outputs where the layer has them, "
+                f"or where a step in training mode has shown them; got {tuple(prediction.shape)}. Move its axes."
+            )
+        rows = Rows(to_rows(output, layer), to_rows(self.head.in_layout(targets), layer), None)
+        return objective.weigh(rows if weights is None else self.head.weigh(rows, weights, output))
 
 
 def share_of(weights: Tensor) -> Tensor:

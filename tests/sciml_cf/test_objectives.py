@@ -353,6 +353,22 @@ def test_a_free_bias_is_not_held_by_the_guard_of_a_step_per_class(strength):
     assert float(loss) < -(frequencies @ frequencies.log()) + 1e-3
 
 
+@pytest.mark.parametrize("objective", [None, OneHot(), CrossEntropy(0.1, (1.0, 2.0, 0.5))])
+def test_sums_of_batches_give_the_loss_of_all_rows(objective):
+    torch.manual_seed(0)
+    loss_of = ClosedFormLoss(nn.Linear(4, 3).double(), Proximal(), initial="keep", objective=objective).eval()
+    x, weights = torch.randn(30, 4, dtype=torch.float64), torch.rand(30, dtype=torch.float64)
+    targets = torch.randn(30, 3, dtype=torch.float64) if objective is None else torch.randint(3, (30,))
+    prediction = loss_of.head.layer(x).detach()
+    for w in (None, weights):
+        whole = loss_of(prediction, targets, w)
+        cuts = [slice(0, 7), slice(7, 30)]
+        parts = [loss_of.sums(prediction[c], targets[c], None if w is None else w[c]) for c in cuts]
+        total, share = (sum(one) for one in zip(*parts, strict=True))
+        torch.testing.assert_close(total / share, whole, rtol=1e-12, atol=0)
+    assert loss_of.sums(prediction, targets, 0 * weights) == (0, 0)
+
+
 def test_a_class_of_weight_zero_and_a_masked_row_are_as_if_absent():
     phi, labels = blobs(40)
     keep = (labels != 2) & (torch.arange(40) % 5 > 0)
