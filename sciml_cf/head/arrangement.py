@@ -22,7 +22,7 @@ def rearrange(values: Tensor, arrangement: Arrangement, shape: torch.Size | None
     """``values``, shaped like the prediction, in the layout of a layer output (of this ``shape`` if given)."""
     move = _MOVES[arrangement]
     values = values if move is None or values.ndim < 3 else values.movedim(*move)
-    return values if shape is None else values.reshape(shape)
+    return values if shape is None or shape == values.shape else values.reshape(shape)
 
 
 def find_arrangement(prediction: Tensor, output: Tensor) -> tuple[Arrangement | None, bool]:

@@ -182,24 +182,23 @@ class ClosedFormHead(nn.Module):
         Returns, Raises: as ``update``.
         """
         self._check_free()
-        start = state = self._present()
-        constant, objective = self.layer.bias is not None, self.objective
-        for _ in range(objective.iterations):
-            before = state["head"]
-            with exactly(rows.features.device):
+        with exactly(rows.features.device):
+            start = state = self._present()
+            constant, objective = self.layer.bias is not None, self.objective
+            for _ in range(objective.iterations):
+                before = state["head"]
                 found = objective.moments(rows, before, constant=constant)
-            each = tuple(one.all_reduce() for one in found) if isinstance(found, tuple) else (found.all_reduce(),)
-            self.solve(each if isinstance(found, tuple) else each[0], weighted=rows.weights is not None, start=start)
-            if objective.iterations > 1 or objective.guarded:
-                state = self.state()
-            if objective.guarded:
-                with exactly(rows.features.device):
+                found = tuple(one.all_reduce() for one in found) if isinstance(found, tuple) else found.all_reduce()
+                self._solve(found, rows.weights is not None, start)
+                if objective.iterations > 1 or objective.guarded:
+                    state = self.state()
+                if objective.guarded:
                     heads = start["head"], before, state["head"]
                     strength = cast(Any, self.rule).strength
                     head = no_worse(objective, rows, heads, strength=strength, free_bias=self._free_bias)
-                state = {**state, "head": head}
-                self.restore(state)
-        return each[0]
+                    state = {**state, "head": head}
+                    self.restore(state)
+        return found[0] if isinstance(found, tuple) else found
 
     def solve(
         self, moments: Moments | tuple[Moments, ...], *, weighted: bool = False, start: State | None = None
@@ -219,40 +218,34 @@ class ClosedFormHead(nn.Module):
             HeadWarning: the last solves show a fault, see docs/diagnostics.md; each is told once.
         """
         self._check_free()
-        one = moments[0] if isinstance(moments, tuple) else moments
-        if weighted and float(one.weight) == 0.0:
-            raise ValueError("ClosedFormHead: `weights` must not be zero everywhere; got no row to solve on.")
-        with exactly(one.device):
-            state = self._present() if start is None else start
-            try:
-                state = self._next(state, moments, weighted)
-            except NotPositiveDefinite as error:
-                raise NotPositiveDefinite(f"{error} {self._blame(one)}") from error
-            narrow = self.layer.weight.dtype == torch.float16
-            if narrow and not bool(torch.isfinite(state["head"].to(torch.float16)).all()):
-                raise NotPositiveDefinite(
-                    f"ClosedFormHead: the head of layer {self._who()} must be finite in {self.layer.weight.dtype}; "
-                    f"got numbers up to {state['head'].abs().max():.1e}. {self._blame(one)}"
-                )
-            self.restore(state)
-            if self.objective.quadratic:  # the figures are those of the loss
-                self._watch.judge()
+        with exactly((moments[0] if isinstance(moments, tuple) else moments).device):
+            self._solve(moments, weighted, self._present() if start is None else start)
 
     # What the layer saw.
 
-    def take(self, targets: Tensor, *, prediction: Tensor | None = None, weights: Tensor | None = None) -> Rows:
-        """The captured features, still in their graph, beside their targets and weights; clears the captures."""
+    def take(
+        self,
+        targets: Tensor,
+        *,
+        prediction: Tensor | None = None,
+        weights: Tensor | None = None,
+        expanded: bool = False,
+    ) -> Rows:
+        """The captured features, still in their graph, beside their targets and weights; clears the captures.
+
+        ``expanded`` says that the targets are shaped like the prediction already, as the objective wants them.
+        """
         self._check_free()
-        if self._captures.passes:
-            shaped_like = self._captures.passes[-1].output if prediction is None else prediction
-            targets = self.objective.expand(targets, shaped_like, self.layer)
-        else:
+        if not self._captures.passes:
             raise RuntimeError(
                 f"ClosedFormHead: layer {self._who()} must have seen a forward pass in training mode since the last "
                 "update; got none. Call model.train() and run the model on this batch first; a head that was copied "
                 "or loaded without its model belongs to a layer of its own."
             )
-        used, aligned = self._captures.take(targets, prediction, self._who())
+        if not expanded:
+            shaped_like = self._captures.passes[-1].output if prediction is None else prediction
+            targets = self.objective.expand(targets, shaped_like, self.layer)
+        used, aligned = self._captures.take(targets, prediction, self._who)
         if len(used) == 1:  # views: copying the features of a convolution would cost as much as the rest of the loss
             views = [features_last(values, self.layer) for values in (used[0].features, aligned[0])]
             rows = Rows(views[0], views[1], None)
@@ -273,7 +266,7 @@ class ClosedFormHead(nn.Module):
             ValueError: the prediction is changed after the layer.
         """
         if self._captures.passes and self._captures.arrangement is None:
-            self._captures.match(prediction, prediction, self._who())
+            self._captures.match(prediction, prediction, self._who)
 
     def moments(self, rows: Rows) -> Moments | tuple[Moments, ...]:
         """Moments of what ``take`` returned, the constant feature of a bias included; of weight 0 without rows."""
@@ -412,6 +405,25 @@ class ClosedFormHead(nn.Module):
         present = read_head(self.layer)
         same = state["head"].to(self.layer.weight.dtype).to(torch.float64) == present  # these keep float64 digits
         return {**state, "head": torch.where(same, state["head"], present)}
+
+    def _solve(self, moments: Moments | tuple[Moments, ...], weighted: bool, state: State) -> None:
+        """What ``solve`` does, where arithmetic is exact already."""
+        one = moments[0] if isinstance(moments, tuple) else moments
+        if weighted and float(one.weight) == 0.0:
+            raise ValueError("ClosedFormHead: `weights` must not be zero everywhere; got no row to solve on.")
+        try:
+            state = self._next(state, moments, weighted)
+        except NotPositiveDefinite as error:
+            raise NotPositiveDefinite(f"{error} {self._blame(one)}") from error
+        narrow = self.layer.weight.dtype == torch.float16
+        if narrow and not bool(torch.isfinite(state["head"].to(torch.float16)).all()):
+            raise NotPositiveDefinite(
+                f"ClosedFormHead: the head of layer {self._who()} must be finite in {self.layer.weight.dtype}; "
+                f"got numbers up to {state['head'].abs().max():.1e}. {self._blame(one)}"
+            )
+        self.restore(state)
+        if self.objective.quadratic:  # the figures are those of the loss
+            self._watch.judge()
 
     def _next(self, state: State, moments: Moments | tuple[Moments, ...], weighted: bool) -> State:
         """The rule's next state; a free bias is eliminated before and put back after."""

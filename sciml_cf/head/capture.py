@@ -80,7 +80,9 @@ class Captures:
         kept = self.passes if new.recorded else [old for old in self.passes if old.recorded]
         self.passes = [*kept, new][-LIMIT:]
 
-    def take(self, targets: Tensor, prediction: Tensor | None, who: str) -> tuple[list[Capture], list[Tensor]]:
+    def take(
+        self, targets: Tensor, prediction: Tensor | None, who: Callable[[], str]
+    ) -> tuple[list[Capture], list[Tensor]]:
         """The passes behind a prediction (or the last one), and the targets in the layout of each of their outputs.
 
         Those and all before them are forgotten. Later ones may belong to the next prediction: two passes, then two
@@ -91,11 +93,16 @@ class Captures:
         except ValueError:
             self.passes = []
             raise
-        last = max(index for index, one in enumerate(self.passes) if any(one is other for other in used))
-        self.passes = self.passes[last + 1 :]
+        if any(one is self.passes[-1] for one in used):
+            self.passes = []
+        else:
+            last = max(index for index, one in enumerate(self.passes) if any(one is other for other in used))
+            self.passes = self.passes[last + 1 :]
         return used, aligned
 
-    def _find(self, targets: Tensor, prediction: Tensor | None, who: str) -> tuple[list[Capture], list[Tensor]]:
+    def _find(
+        self, targets: Tensor, prediction: Tensor | None, who: Callable[[], str]
+    ) -> tuple[list[Capture], list[Tensor]]:
         if targets.numel() == 0:
             raise ValueError(
                 f"ClosedFormHead: `targets` must hold at least one row; got {tuple(targets.shape)}. Empty batch?"
@@ -110,12 +117,12 @@ class Captures:
         last = self.passes[-1]
         if not last.intact:
             raise ValueError(
-                f"ClosedFormHead: the input and output of layer {who} must stay as they are until the solve; "
+                f"ClosedFormHead: the input and output of layer {who()} must stay as they are until the solve; "
                 "got one changed in place. Use the out-of-place operation after the head."
             )
         return [last], [like_output(targets, last.output)]
 
-    def match(self, values: Tensor, prediction: Tensor, who: str) -> tuple[list[Capture], list[Tensor]]:
+    def match(self, values: Tensor, prediction: Tensor, who: Callable[[], str]) -> tuple[list[Capture], list[Tensor]]:
         """The passes that a prediction was made from, and values shaped like it in the layout of each of their outputs.
 
         Raises:
@@ -139,7 +146,7 @@ class Captures:
         raise ValueError(
             "ClosedFormHead: the prediction must be the layer's own output; got a prediction "
             f"{tuple(prediction.shape)} that differs from the output {tuple(last.output.shape)} of {passes} through "
-            f"{who}. Something after the head changes it (a residual, mask, activation or de-normaliser; move it to "
+            f"{who()}. Something after the head changes it (a residual, mask, activation or de-normaliser; move it to "
             f"the targets), or the model ran again since (call the loss at once; {LIMIT} passes with a graph, or one "
             "without, are remembered)."
         )

@@ -158,8 +158,10 @@ def linear(rows: Tensor, layer: Layer) -> Tensor:
 
     The channels of a convolution, seen as features last, are convolved where they lie: no copy.
     """
-    rows = rows.to(layer.weight.dtype)
-    if not isinstance(layer, nn.Linear) and rows.ndim == layer.weight.ndim and rows.ndim > 2:
+    rows = rows.to(_parameters(layer)[0].dtype)
+    if isinstance(layer, nn.Linear):
+        return nn.functional.linear(rows, *_parameters(layer))
+    if rows.ndim == layer.weight.ndim and rows.ndim > 2:
         convolved = type(layer).forward(layer, rows.movedim(-1, 1))  # pyright: ignore[reportArgumentType]
         return convolved.movedim(1, -1)
     weight = layer.weight.reshape(num_outputs(layer), num_inputs(layer))
@@ -204,17 +206,16 @@ class Written:
         return unmoved and [one.tobytes() for one in self._arrays] == self._bytes
 
 
-@np.errstate(over="ignore")  # a number too large for the layer becomes infinite, as with torch
 def write_head(layer: Layer, head: Tensor) -> Written:
     """Put a head (F, C) into the layer's weight and bias.
 
     The parameters get new storage. A graph that was recorded with the old weights keeps them, so a later backward
     through an old prediction stays right; copying into the old storage would change it silently.
     """
-    inputs, weight, bias = num_inputs(layer), layer.weight, layer.bias
+    inputs, (weight, bias) = num_inputs(layer), _parameters(layer)
     single = weight.dtype == torch.float32 and (bias is None or bias.dtype == torch.float32)
     if single and weight.device.type == "cpu" and is_plain(head):  # past torch, whose calls cost more than small heads
-        numbers = head.numpy().astype(np.float32)
+        numbers = head.float().numpy()  # too large a number for the layer becomes infinite, without a word
         arrays = [numbers[:inputs].T.reshape(weight.shape).copy()]
         weight.data = torch.from_numpy(arrays[0])
         if bias is not None:
@@ -235,4 +236,11 @@ def _arrays(layer: Layer) -> list[np.ndarray]:
 
 def _places(layer: Layer) -> list[tuple[int, torch.dtype, torch.Size]]:
     """Where in memory weight and bias lie."""
-    return [(one.data_ptr(), one.dtype, one.shape) for one in (layer.weight, layer.bias) if one is not None]
+    return [(one.data_ptr(), one.dtype, one.shape) for one in _parameters(layer) if one is not None]
+
+
+def _parameters(layer: Layer) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias, past a module's own way of looking for attributes, which costs as much as using them."""
+    own = layer._parameters
+    weight = own.get("weight")
+    return (layer.weight, layer.bias) if weight is None else (weight, own.get("bias"))

@@ -96,7 +96,8 @@ class ClosedFormLoss(nn.Module):
             ValueError: shapes disagree, all weights are zero, or the prediction is changed after the layer.
             NotPositiveDefinite: the head could not be solved; the layer keeps its weights.
         """
-        head, layer, objective = self.head, self.head.layer, self.head.objective
+        head = self.head
+        layer, objective = head.layer, head.objective
         targets = objective.expand(targets, prediction, layer)
         if prediction.shape != targets.shape:
             raise ValueError(
@@ -105,7 +106,7 @@ class ClosedFormLoss(nn.Module):
             )
         if not (layer.training and torch.is_grad_enabled()) or head.frozen or head.status == "detached":
             return self._plain(prediction, targets, weights)
-        rows = head.take(targets, prediction=prediction, weights=weights)
+        rows = head.take(targets, prediction=prediction, weights=weights, expanded=True)
         if prediction.requires_grad and not rows.features.requires_grad:
             raise RuntimeError(
                 "ClosedFormLoss: the features must carry a graph like the prediction; got none. Leave the head out of "
@@ -114,8 +115,10 @@ class ClosedFormLoss(nn.Module):
         solved = None if head.passes_over() else head.solve_rows(rows)
         with without_autocast(rows.features.device):
             output = linear(rows.features, layer)
-            precision = torch.promote_types(torch.promote_types(output.dtype, rows.targets.dtype), torch.float32)
-            output, targets = output.to(precision), rows.targets.to(precision)
+            targets = rows.targets
+            if not output.dtype == targets.dtype == torch.float32:
+                precision = torch.promote_types(torch.promote_types(output.dtype, targets.dtype), torch.float32)
+                output, targets = output.to(precision), targets.to(precision)
             if rows.weights is None:
                 return objective.mean(output, targets)
             share = share_of(rows.weights) if solved is None else _share_of_merged(solved)

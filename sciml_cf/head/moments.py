@@ -313,14 +313,13 @@ class _FewColumns(Moments):
 
 
 def _check_rows(features: Tensor, targets: Tensor, weights: Tensor | None) -> None:
-    where = "Moments.from_batch"
-    shape = tuple(features.shape)
+    where, shape = "Moments.from_batch", tuple(features.shape)
     if features.ndim < 2 or not features.is_floating_point():
         raise ValueError(f"{where}: `features` must be floating (rows, F) or (B, *N, F); got {features.dtype} {shape}.")
-    if features.shape[:-1].numel() == 0:
+    if 0 in shape[:-1]:
         raise ValueError(f"{where}: `features` must have at least one row; got {shape}. Empty batch?")
-    rows = ", ".join(str(size) for size in shape[:-1])
     if targets.ndim != features.ndim or targets.shape[:-1] != features.shape[:-1]:
+        rows = ", ".join(str(size) for size in shape[:-1])
         raise ValueError(
             f"{where}: `targets` must be ({rows}, C), one row for each row of features; got {tuple(targets.shape)}."
         )

@@ -121,7 +121,9 @@ class OneHot(_Classes):
     """
 
     def moments(self, rows: Rows, head: Tensor, *, constant: bool) -> Moments:
-        return rows._replace(targets=smoothed(rows.targets, self.smoothing)).moments(constant=constant)
+        if self.smoothing != 0:
+            rows = rows._replace(targets=smoothed(rows.targets, self.smoothing))
+        return rows.moments(constant=constant)
 
     def errors(self, output: Tensor, targets: Tensor) -> Tensor:
         return (output - smoothed(targets, self.smoothing)).square().sum(dim=-1)

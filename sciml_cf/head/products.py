@@ -6,6 +6,7 @@ as much as its products.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -22,8 +23,11 @@ _CHUNK_ROWS = {"cpu": (512, 2048), "other": (512, 2**20)}
 _BLOCK = {"cpu": 32, "other": 1024}
 _SMALL = 128  # columns of a product that is made in one call
 # Multiplications that numpy's BLAS still makes in the thread that asks. Above, it wakes threads of its own, whatever
-# torch was told, and on a busy machine waits for them a hundred times as long as the product takes.
-ONE_THREAD = 2**18
+# torch was told, and on a busy machine waits for them a hundred times as long as the product takes; unless it was
+# started with one thread.
+_BLAS_THREADS = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+ONE_THREAD = 2**18 if _BLAS_THREADS != "1" else 2**40
+_PLAIN = (torch.float64, torch.float32)
 _PARTS = 4  # such products, of the rows in turn, still cost less than one of torch's
 
 
@@ -37,8 +41,8 @@ class Arrays(NamedTuple):
 
 def is_plain(values: Tensor) -> bool:
     """Whether numpy can work on these numbers where they lie: float32 or float64 on a CPU, in no graph."""
-    own = type(values) in (Tensor, nn.Parameter) and values.device.type == "cpu" and not values.requires_grad
-    return own and values.dtype in (torch.float64, torch.float32) and not values.is_neg()  # a sign not yet applied
+    own = values.dtype in _PLAIN and type(values) in (Tensor, nn.Parameter) and values.is_cpu
+    return own and not values.requires_grad and not values.is_neg()  # a sign not yet applied
 
 
 @np.errstate(all="ignore")  # what is not finite is found in the solve, as with torch

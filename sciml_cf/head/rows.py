@@ -35,4 +35,4 @@ class Rows(NamedTuple):
             gram = torch.zeros(size, size, dtype=torch.float64, device=self.features.device)
             cross = gram.new_zeros(size, self.targets.shape[-1])
             return Moments(gram, cross, cross[0], cross.new_zeros(()))
-        return Moments.from_batch(self.features.detach(), self.targets.detach(), self.weights, constant=constant)
+        return Moments.from_batch(self.features, self.targets, self.weights, constant=constant)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +26,22 @@ _NOT_FINITE = (
 )
 
 
-# Mean squared errors of a solve's moments: with the head before, with that after, and with none (the targets' own).
-Losses = tuple[float, float, float]
+class Residuals(NamedTuple):
+    """What a small solve knows of its losses on the way, as numpy arrays: see ``losses_of``.
+
+    Attributes:
+        cross: C, (F, C).
+        residual: C - G W_0, (F, C).
+        change: W - W_0, (F, C).
+        penalty: p of P = p I.
+        squares: mean(y^2), (C,).
+    """
+
+    cross: np.ndarray
+    residual: np.ndarray
+    change: np.ndarray
+    penalty: float
+    squares: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +51,12 @@ class Solution:
     Attributes:
         head: (F, C).
         jitter: the relative diagonal shift that its Cholesky factor needed (0.0 for none).
-        losses: where the solve knows them anyway.
+        residuals: of a small solve from a head before.
     """
 
     head: Tensor
     jitter: float
-    losses: Losses | None = None
+    residuals: Residuals | None = None
 
 
 def solve_head(moments: Moments, *, penalty: float | Tensor, previous: Tensor | None = None) -> Solution:
@@ -134,8 +150,7 @@ def check_jitter(jitter: float) -> None:
 def _small(moments: Moments, penalty: float | Tensor, previous: Tensor | None) -> Solution | None:
     """The solve of a small system on a CPU in a few calls past torch, each of which would cost as much as the system.
 
-    None where it is not small, not on a CPU, part of a graph, or needs jitter. The residual C - G W is known before and
-    after the solve, and with it the loss, mean(y^2) - <W, C> - <W, C - G W>: after it, C - G W = P (W - W_0).
+    None where it is not small, not on a CPU, part of a graph, or needs jitter.
     """
     unknowns, outputs = moments.shape
     given = [one for one in (penalty, previous) if isinstance(one, Tensor)]
@@ -144,7 +159,7 @@ def _small(moments: Moments, penalty: float | Tensor, previous: Tensor | None) -
     if moments.arrays is None:
         return None
     gram, cross, squares = moments.arrays
-    system = gram.copy()
+    system, cross = gram.copy(), np.ascontiguousarray(cross)
     if isinstance(penalty, Tensor) and penalty.ndim == 2:
         system += penalty.numpy()
     else:
@@ -154,14 +169,35 @@ def _small(moments: Moments, penalty: float | Tensor, previous: Tensor | None) -
     _, change, failed = dposv(system.T, right, lower=True, overwrite_a=True)
     if failed:
         return None
-    head = np.ascontiguousarray(change if before is None else before + change)
+    change = np.ascontiguousarray(change)
+    head = change if before is None else before + change
     _check_finite(head.sum())
-    losses = None
-    if before is not None and isinstance(penalty, float | int):
-        none = float(squares.sum())
-        first = none - float(np.vdot(before, cross + right))
-        losses = first / outputs, (none - float(np.vdot(head, cross + penalty * change))) / outputs, none / outputs
-    return Solution(torch.from_numpy(head), 0.0, losses)
+    known = None if before is None or isinstance(penalty, Tensor) else Residuals(cross, right, change, penalty, squares)
+    return Solution(torch.from_numpy(head), 0.0, known)
+
+
+@np.errstate(all="ignore")
+def losses_of(known: Sequence[Residuals], before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Mean squared errors of n solves with their heads before and after, (n, F, C), and with none: (3, n).
+
+        mean |W^T phi - y|^2 = mean(y^2) - <W, C> - <W, C - G W>,      C - G W = P (W - W_0) after the solve
+
+    Of many solves at once: one by one they would cost as much as the solves.
+    """
+    # Joined, and given their shape: np.stack looks at each of them, and takes several times as long.
+    cross, residual, change = (
+        np.concatenate([one[place] for one in known]).reshape(before.shape) for place in range(3)
+    )
+    penalty = np.array([one.penalty for one in known], dtype=np.float64)
+    none = np.concatenate([one.squares for one in known]).reshape(len(known), -1).sum(axis=1)
+    first = none - _products(before, cross) - _products(before, residual)
+    last = none - _products(after, cross) - penalty * _products(after, change)
+    return np.stack([first, last, none]) / before.shape[-1]
+
+
+def _products(these: np.ndarray, those: np.ndarray) -> np.ndarray:
+    """(n,) inner products of n pairs of matrices."""
+    return np.einsum("nfc,nfc->n", these, those)
 
 
 def _check_finite(total: float) -> None:

@@ -27,7 +27,7 @@ from sciml_cf.head.moments import Moments
 from sciml_cf.head.products import ONE_THREAD, is_plain
 from sciml_cf.head.rules.rule import State
 from sciml_cf.head.rules.solving import Penalty, Report, solved_problem
-from sciml_cf.head.solve import Losses
+from sciml_cf.head.solve import Residuals, losses_of
 
 WINDOW = 50  # solves between two looks for a fault
 IN_A_ROW = 3  # windows that must show it: the first steps may shake any head
@@ -36,8 +36,9 @@ OSCILLATES = 10.0  # loss before a solve over the loss after the solve before it
 DRAWN_ANEW = 0.2  # relative change of a head in a solve; below it a high loss is made by the backbone's moves
 STUCK = 1e-2  # share that a solve gains of what it could, while no direction of the features outweighs the pull
 INTERPOLATES = 0.8  # degrees of freedom a row
+_UNKNOWN = (math.nan, math.nan, math.nan)  # losses that are still to be found
 _WORTHWHILE = 0.1  # share of the loss that must be there to gain, before a head can be called stuck
-_AT_ONCE = 2**18  # numbers in the Gram matrices of the solves that wait to be summed up
+_AT_ONCE = 2**18  # numbers in the moments of the solves that wait to be summed up
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,13 @@ class Watch:
         if not sum_up:
             return
         problem = solved_problem(after)
-        losses = problem.losses if problem is not None and problem.moments is moments else None
-        self._waiting.append(_Waiting.of(moments, state["head"], after["head"], losses))
-        if len(self._waiting) * moments.num_features**2 >= _AT_ONCE or self.solves >= WINDOW:
+        known = problem.residuals if problem is not None and problem.moments is moments else None
+        old, new = state["head"], after["head"]
+        self._waiting.append(
+            _Waiting.of(moments, old, new) if known is None else _Waiting(old, new, None, known, _UNKNOWN)
+        )
+        features, outputs = moments.shape
+        if len(self._waiting) * features * (features + outputs) >= _AT_ONCE or self.solves >= WINDOW:
             self._sum_up()
 
     @property
@@ -106,11 +111,11 @@ class Watch:
         before, after = (torch.stack(heads) for heads in list(zip(*waiting, strict=True))[:2])
         tiny = torch.finfo(torch.float64).tiny
         # Of a loss below this only rounding is left.
-        *losses, none = _all_losses(waiting, torch.stack([before, after]))
+        *losses, none = _all_losses(waiting, before, after)
         least = 1e-14 * none + tiny
         losses = torch.stack(losses).maximum(least)
         change = after - before
-        norms = torch.linalg.vector_norm(torch.stack([before, after, change]), dim=(2, 3))
+        norms = torch.stack([torch.linalg.vector_norm(one, dim=(1, 2)) for one in (before, after, change)])
         steps = torch.stack([norms[2] / norms[:2].amax(dim=0).clamp(min=tiny), 1 - losses[1] / losses[0]])
         olds = (change[:-1], norms[2, :-1], losses[1, :-1])
         if self._previous is not None:
@@ -201,23 +206,22 @@ class _Solve(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """A solve that is to be summed up; of a small one on a CPU the losses are known, and its moments are let go."""
+    """A solve that is to be summed up; of a small one on a CPU its moments are let go, for its losses, or residuals."""
 
     before: Tensor
     after: Tensor
     moments: Moments | None
-    known: Losses | None
+    residuals: Residuals | None
+    losses: tuple[float, float, float]
 
     @classmethod
     @np.errstate(all="ignore")
-    def of(cls, moments: Moments, before: Tensor, after: Tensor, losses: Losses | None) -> _Waiting:
-        """Of a solve whose losses may be known already."""
-        if losses is not None:
-            return cls(before, after, None, losses)
+    def of(cls, moments: Moments, before: Tensor, after: Tensor) -> _Waiting:
+        """Of a solve that left no residuals."""
         features, count = moments.shape
         arrays = moments.arrays if 2 * features**2 * count <= ONE_THREAD else None
         if arrays is None or not (is_plain(before) and is_plain(after)):
-            return cls(before, after, moments, None)
+            return cls(before, after, moments, None, _UNKNOWN)
         (gram, cross, squares), first, last = arrays, before.numpy(), after.numpy()
         fitted = gram @ np.concatenate((first, last), axis=1)  # one product costs as much as each of the two would
         square = squares.sum()
@@ -225,7 +229,7 @@ class _Waiting(NamedTuple):
             float(square + np.vdot(head, own) - 2 * np.vdot(head, cross)) / count
             for head, own in ((first, fitted[:, :count]), (last, fitted[:, count:]))
         )
-        return cls(before, after, None, (next(found), next(found), float(square) / count))
+        return cls(before, after, None, None, (next(found), next(found), float(square) / count))
 
 
 class _Sums:
@@ -268,24 +272,36 @@ def _shares(solve: _Solve, num_rows: float) -> Tensor:
     unknown = moments.weight.new_full((), math.nan)
     if penalty is None or (isinstance(penalty, Tensor) and penalty.ndim == 2):
         return torch.stack([unknown] * 4)
+    loose = (moments.squares / penalty).sum()
+    fills = moments.num_features >= INTERPOLATES * num_rows
+    if not fills and loose.device.type == "cpu" and loose >= 1:  # then no figure makes it a stuck head
+        return torch.stack([unknown, unknown, loose, unknown])
     before, after = loss_at(moments, solve.state["head"]), loss_at(moments, solve.after["head"])
     reachable = before - loss_at(moments, least_squares_head(moments))
     filled = unknown
-    if moments.num_features >= INTERPOLATES * num_rows:
+    if fills:
         filled = degrees_of_freedom(moments.gram, with_penalty(moments.gram, penalty)) / _rows(solve, moments)
-    loose = (moments.squares / penalty).sum()
     return torch.stack([(before - after) / reachable, reachable / before, loose, filled])
 
 
-def _all_losses(solves: Sequence[_Waiting], heads: Tensor) -> Tensor:
-    """(3, n), the losses of both heads of n solves, (2, n, F, C), and of none, the mean square of the targets."""
+def _all_losses(solves: Sequence[_Waiting], before: Tensor, after: Tensor) -> Tensor:
+    """(3, n), the losses of both heads of n solves, (n, F, C), and of none, the mean square of the targets."""
+    residuals = [one.residuals for one in solves if one.residuals is not None]
+    if len(residuals) == len(solves):
+        return torch.from_numpy(losses_of(residuals, before.numpy(), after.numpy()))
     moments = [one.moments for one in solves if one.moments is not None]
-    known = torch.tensor([one.known or (0.0, 0.0, 0.0) for one in solves], dtype=torch.float64).T
-    if moments:
-        asked = [index for index, one in enumerate(solves) if one.moments is not None]
-        none = torch.stack([one.target_square for one in moments]).mean(dim=1)
-        found = torch.cat([losses_at(moments, heads[:, asked]), none[None]])
-        if len(moments) == len(solves):
-            return found
-        known[:, asked] = found  # a small head whose last batch has fewer rows than features
+    if len(moments) == len(solves):
+        return _losses_of_moments(moments, before, after)
+    known = torch.tensor([one.losses for one in solves], dtype=torch.float64).T.contiguous()
+    if residuals:
+        places = [index for index, one in enumerate(solves) if one.residuals is not None]
+        known[:, places] = torch.from_numpy(losses_of(residuals, before[places].numpy(), after[places].numpy()))
+    if moments:  # a small head whose last batch has fewer rows than features
+        places = [index for index, one in enumerate(solves) if one.moments is not None]
+        known[:, places] = _losses_of_moments(moments, before[places], after[places])
     return known
+
+
+def _losses_of_moments(moments: list[Moments], before: Tensor, after: Tensor) -> Tensor:
+    none = torch.stack([one.target_square for one in moments]).mean(dim=1)
+    return torch.cat([losses_at(moments, torch.stack([before, after])), none[None]])

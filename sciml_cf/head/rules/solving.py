@@ -11,7 +11,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules.rule import State
-from sciml_cf.head.solve import Losses, check_jitter, solve_head, solve_head_later
+from sciml_cf.head.solve import Residuals, check_jitter, solve_head, solve_head_later
 
 
 def check_solved(state: State) -> None:
@@ -35,11 +35,11 @@ Penalty = float | Tensor  # P: a multiple of the identity, (F,) a diagonal, or (
 
 
 class Problem(NamedTuple):
-    """What a solve was of: its moments, the penalty beside them, and its losses if those were found on the way."""
+    """What a solve was of: its moments, the penalty beside them, and its residuals if those were found on the way."""
 
     moments: Moments
     penalty: Penalty
-    losses: Losses | None
+    residuals: Residuals | None
 
 
 def solved_problem(state: State) -> Problem | None:
@@ -109,7 +109,7 @@ def solved_state(
     if not (moments.device.type == "cuda" if later is None else later):
         solution = solve_head(moments, penalty=penalty, previous=previous)
         jitter = torch.full_like(state["jitter"], solution.jitter)
-        _PROBLEMS[jitter] = Problem(moments, penalty, solution.losses)
+        _PROBLEMS[jitter] = Problem(moments, penalty, solution.residuals)
         return solution.head, {**state, **memory, "head": solution.head, "jitter": jitter}
     if state["jitter"] in _REPORTS:
         check_solved(state)
