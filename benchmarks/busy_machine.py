@@ -43,7 +43,7 @@ class Config:
 
     samples: int = 256
     resolution: int = 256
-    epochs: int = 3
+    epochs: int = 15
     rounds: int = 3
     cores: int = 2
 

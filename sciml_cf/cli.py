@@ -47,7 +47,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 the job failed, 2 wrong usage."""
     # Before torch is loaded: its threads sleep while they wait for each other, and do not spin. Beside another busy
-    # process they would otherwise spend most of both cores on waiting; on a calm machine there is no difference.
+    # process a training takes half as long again with threads that spin; alone there is no difference
+    # (benchmarks/busy_machine.py).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
