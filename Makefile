@@ -24,7 +24,7 @@ $(VENV)/.docs: $(VENV)/.base
 install: $(VENV)/.base
 
 demo: $(VENV)/.base
-	$(BIN)/sciml-cf run burgers-fno --samples 512 --epochs 40 --out demo --overwrite
+	$(BIN)/sciml-cf study burgers-fno --samples 512 --epochs 40 --out demo --overwrite
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow"

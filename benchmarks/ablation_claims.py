@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from sciml_cf.report import ablations
-from sciml_cf.report.ablation_figures import finals
+from sciml_cf.studies.ablations import page as ablations
+from sciml_cf.studies.ablations.figures import finals
 
 CLOSE = 0.01  # two accuracies are alike: four of the 400 test samples
 LARGEST_LAMBDA = 1000.0  # of the paper's sweep on CIFAR, on sums over a batch

@@ -27,15 +27,15 @@ from torch.utils.data import Subset
 
 from benchmarks.common import write_result
 from data_gen import DatasetSpec, generate
-from sciml_cf.adaptation import adapt, adapted_posterior
-from sciml_cf.checkpoints import write_atomically
 from sciml_cf.datasets import FieldDataset
-from sciml_cf.experiments.steps import train_on_file
-from sciml_cf.fit_config import FitConfig
+from sciml_cf.evaluate.adaptation import adapt, adapted_posterior
+from sciml_cf.evaluate.prediction import apply_in_batches
 from sciml_cf.head import find_head
 from sciml_cf.head.posterior import LEVEL_IN_STD, Posterior, apply_with_std, relative_leverage
-from sciml_cf.prediction import apply_in_batches
-from sciml_cf.runs import load, read_posterior
+from sciml_cf.training.checkpoints import write_atomically
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.on_file import train_on_file
+from sciml_cf.training.run_folder import load, read_posterior
 
 
 @dataclass(frozen=True)

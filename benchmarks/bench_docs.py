@@ -1,7 +1,7 @@
 """Put the measured tables of docs/benchmarks.md and docs/transfer.md into them, from benchmarks/results.
 
-sciml-cf bench figure2 --preset full       # its results.json becomes benchmarks/results/figure2.json
-sciml-cf bench time --preset full          # and so on for time, recipe and transfer
+sciml-cf study figure2 --preset full       # its results.json becomes benchmarks/results/figure2.json
+sciml-cf study time-to-accuracy --preset full          # and so on for time, recipe and transfer
 python -m benchmarks.bench_docs            # fills the tables
 python -m benchmarks.bench_docs --check    # says whether the pages show what the files hold
 """
@@ -14,9 +14,9 @@ from typing import Any
 
 from benchmarks.common import RESULTS
 from benchmarks.readme import ROOT, _between
-from sciml_cf.bench.results import read_result
-from sciml_cf.report.bench_page import PAGES
 from sciml_cf.report.tables import Table
+from sciml_cf.studies import page_of
+from sciml_cf.studies.harness.results import read_result
 
 # page: the benchmarks whose tables it shows
 SHOWN = {
@@ -37,7 +37,7 @@ def measured(result: dict[str, Any]) -> str:
     """What was run where, what the page of the benchmark says of it, and its tables."""
     if result["benchmark"] == "figure2_runner_up":
         return runner_up(result)
-    _, introduction, parts = PAGES[result["benchmark"]](result)
+    _, introduction, parts = page_of(result["benchmark"])(result)
     origin = f"`{result['command']}`, seeds {result['seeds']}, {result['machine']['cpu']}, {result['date']}."
     tables = [part.markdown() for part in parts if isinstance(part, Table)]
     return "\n".join([f"{origin} {introduction[0]}", "", *[f"{line}\n" for line in introduction[1:]], *tables]).rstrip()

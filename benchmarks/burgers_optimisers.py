@@ -76,8 +76,9 @@ def train_trial(trial: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from sciml_cf.errors import TrainingDiverged
-    from sciml_cf.experiments.steps import evaluate_run, train_on_file
-    from sciml_cf.fit_config import FitConfig
+    from sciml_cf.evaluate.run import evaluate_run
+    from sciml_cf.training.config import FitConfig
+    from sciml_cf.training.on_file import train_on_file
 
     torch.set_num_threads(1)
     data, out = Path(trial["data"]), Path(trial["out"])

@@ -1,7 +1,7 @@
 """Put measured tables into docs/classification.md, from benchmarks/results/digits.json and ablations.json.
 
-sciml-cf bench digits --preset full --out digits      # about half an hour of one core; then copy digits/results.json
-sciml-cf bench ablations --preset full --out ablations    # twelve minutes; then copy ablations/results.json
+sciml-cf study digits --preset full --out digits      # about half an hour of one core; then copy digits/results.json
+sciml-cf study ablations --preset full --out ablations    # twelve minutes; then copy ablations/results.json
 python -m benchmarks.classification_docs              # fills the tables
 python -m benchmarks.classification_docs --check      # says whether they show what the file holds
 """
@@ -17,8 +17,9 @@ from benchmarks import ablation_claims
 from benchmarks.common import RESULTS
 from benchmarks.data_measured import table
 from benchmarks.readme import ROOT, _between
-from sciml_cf.report import ablations, digits
 from sciml_cf.report.tables import Table
+from sciml_cf.studies.ablations import page as ablations
+from sciml_cf.studies.digits import page as digits
 
 PAGE = ROOT / "docs" / "classification.md"
 

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sciml_cf.bench import results
-from sciml_cf.bench.grid import Trial, Workers, run_trials
+from sciml_cf.studies.harness import results
+from sciml_cf.studies.harness.grid import Trial, Workers, run_trials
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -30,7 +30,7 @@ def write_result(name: str, *, config: Any, seeds: Sequence[int], figures: dict[
 def run_grid(
     trials: Sequence[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]], *, folder: Path, processes: int
 ) -> list[dict[str, Any]]:
-    """Results of ``work`` for every trial, in order, as ``sciml_cf.bench.grid.run_trials`` gives them.
+    """Results of ``work`` for every trial, in order, as ``sciml_cf.studies.harness.grid.run_trials`` gives them.
 
     A trial is a plain dict with a unique "name". One whose result is in ``folder`` already is not run again; a result
     of other settings there is refused.

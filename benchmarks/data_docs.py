@@ -12,9 +12,10 @@ from typing import Any
 
 from benchmarks.data_measured import measured, table
 from benchmarks.readme import ROOT, _between
-from data_gen.equations import Equation, equation_named, equation_names, equation_parameters
+from data_gen.equation import Equation
+from data_gen.equations import equation_named, equation_names, equation_parameters
 from data_gen.random_fields import INITIAL_CONDITIONS, law_defaults
-from data_gen.schemes import SCHEMES
+from data_gen.solvers.schemes import SCHEMES
 from data_gen.spec import DatasetSpec
 
 PAGE = ROOT / "docs" / "data.md"

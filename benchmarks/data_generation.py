@@ -33,7 +33,7 @@ from benchmarks import data_generation_1d
 from benchmarks.common import write_result
 from data_gen import PeriodicGrid, burgers, cole_hopf, resample, solve
 from data_gen.errors import UnresolvedError
-from data_gen.exact import exact_solution
+from data_gen.exact_solutions.by_equation import exact_solution
 from data_gen.random_fields import gaussian_random_field
 
 EXTENT = 2 * np.pi

@@ -1,7 +1,7 @@
 """Put the tables of docs/instrumental_variables.md into it, from the result files of the two studies.
 
-sciml-cf run dfiv-dsprites --preset paper      # its results.json becomes benchmarks/results/dfiv_dsprites.json
-sciml-cf run dfiv-demand --preset paper        # and this one benchmarks/results/dfiv_demand.json
+sciml-cf study dfiv-dsprites --preset paper      # its results.json becomes benchmarks/results/dfiv_dsprites.json
+sciml-cf study dfiv-demand --preset paper        # and this one benchmarks/results/dfiv_demand.json
 python -m benchmarks.dfiv_docs                 # fills the tables
 python -m benchmarks.dfiv_docs --check         # says whether they show what the files hold
 """
@@ -15,8 +15,9 @@ from typing import Any
 
 from benchmarks.common import RESULTS
 from benchmarks.readme import ROOT, _between
-from sciml_cf.bench.results import read_result
-from sciml_cf.report import dfiv_demand, dfiv_dsprites
+from sciml_cf.studies.dfiv_demand import page as dfiv_demand
+from sciml_cf.studies.dfiv_dsprites import page as dfiv_dsprites
+from sciml_cf.studies.harness.results import read_result
 
 PAGE = ROOT / "docs" / "instrumental_variables.md"
 # marker: (result file, its text)

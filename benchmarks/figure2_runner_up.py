@@ -3,7 +3,7 @@
 The selection judges one seed after few epochs, and where its winner then fails with other seeds, as l2-Adam's does at
 batch size 512, the table shows the winner's failure. This trains the runner-up as the winner was, beside the grid.
 
-    python -m benchmarks.figure2_runner_up --folder figure2      # where `sciml-cf bench figure2 --preset full` ran
+    python -m benchmarks.figure2_runner_up --folder figure2      # where `sciml-cf study figure2 --preset full` ran
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import tyro
 
 from benchmarks.common import RESULTS, write_result
 from data_gen import DatasetSpec
-from sciml_cf.bench import figure2
-from sciml_cf.bench.grid import Workers, run_trials
-from sciml_cf.bench.results import read_result
-from sciml_cf.bench.training import TRIAL_FOLDER, make_data, train_trial
+from sciml_cf.studies.figure2 import run as figure2
+from sciml_cf.studies.harness.grid import Workers, run_trials
+from sciml_cf.studies.harness.results import read_result
+from sciml_cf.studies.harness.training import TRIAL_FOLDER, make_data, train_trial
 
 
 @dataclass(frozen=True)

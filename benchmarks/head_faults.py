@@ -20,7 +20,7 @@ from torch import nn
 
 from benchmarks.common import write_result
 from sciml_cf import ClosedFormLoss, HeadWarning, Proximal, Ridge
-from sciml_cf.head.watch import DRAWN_ANEW, IN_A_ROW, INTERPOLATES, OSCILLATES, STUCK, WINDOW
+from sciml_cf.head.monitor import DRAWN_ANEW, IN_A_ROW, INTERPOLATES, OSCILLATES, STUCK, WINDOW
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from sciml_cf.bench.results import write_result
-from sciml_cf.classification import classification_loss, train_step
+from sciml_cf.classification import CLASSIFIERS
+from sciml_cf.classification.methods import classification_loss, train_step
 from sciml_cf.head import find_head
-from sciml_cf.models import CLASSIFIERS
+from sciml_cf.studies.harness.results import write_result
 
 RESULT = Path(__file__).parent / "results" / "image_steps.json"
 # model: (classes, points along a side, images a step)

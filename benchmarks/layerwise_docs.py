@@ -1,6 +1,6 @@
 """Put the tables of docs/layerwise.md into it, from benchmarks/results/layerwise.json and softmax.json.
 
-Those are the results of `sciml-cf bench layerwise --preset full` and `sciml-cf bench softmax --preset full`.
+Those are the results of `sciml-cf study layerwise --preset full` and `sciml-cf study softmax --preset full`.
 
 python -m benchmarks.layerwise_docs            # fills the tables
 python -m benchmarks.layerwise_docs --check    # says whether the page shows what the files hold
@@ -16,9 +16,10 @@ from typing import Any
 from benchmarks.common import RESULTS
 from benchmarks.data_measured import table
 from benchmarks.readme import ROOT, _between
-from sciml_cf.bench.results import read_result
-from sciml_cf.report import layerwise, softmax
 from sciml_cf.report.tables import Table
+from sciml_cf.studies.harness.results import read_result
+from sciml_cf.studies.layerwise import page as layerwise
+from sciml_cf.studies.softmax import page as softmax
 
 PAGE = ROOT / "docs" / "layerwise.md"
 GRADIENTS = ("adam", "sgd", "nag", "adagrad")

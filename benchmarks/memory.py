@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks.common import write_result
-from sciml_cf.memory import keep_memory
 from sciml_cf.models import FNOConfig
+from sciml_cf.training.malloc import keep_memory
 
 BATCHES = (32, 128, 512)
 KINDS = ("as it is", "kept")

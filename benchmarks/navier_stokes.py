@@ -28,9 +28,9 @@ import tyro
 
 from benchmarks.common import write_result
 from data_gen import PeriodicGrid, navier_stokes, resample, solve
-from data_gen.etdrk import coefficients, etdrk4_step
-from data_gen.initial import initial_fields
+from data_gen.sample_fields import initial_fields
 from data_gen.spec import DatasetSpec
+from data_gen.stepping.etdrk4 import coefficients, etdrk4_step
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from benchmarks.common import RESULTS
 from benchmarks.data_measured import table
 from benchmarks.readme import ROOT, _between
 from sciml_cf import head
-from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import Rule
+from sciml_cf.training.config import FitConfig
 
 PAGE = ROOT / "docs" / "rules.md"
 

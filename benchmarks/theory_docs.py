@@ -1,6 +1,6 @@
 """Put the tables and figures of docs/theory.md into docs, from benchmarks/results/theory.json.
 
-That is the result of `sciml-cf run theory`.
+That is the result of `sciml-cf study theory`.
 
 python -m benchmarks.theory_docs            # fills the tables, draws docs/theory/*.png
 python -m benchmarks.theory_docs --check    # says whether the page shows what the file holds
@@ -14,9 +14,9 @@ from typing import Any
 from benchmarks.common import RESULTS
 from benchmarks.data_measured import table
 from benchmarks.readme import ROOT, _between
-from sciml_cf.bench.results import read_result
 from sciml_cf.report.html import write_pictures
-from sciml_cf.report.theory import pictures, tables
+from sciml_cf.studies.harness.results import read_result
+from sciml_cf.studies.theory.page import pictures, tables
 
 PAGE = ROOT / "docs" / "theory.md"
 FIGURES = ROOT / "docs" / "theory"

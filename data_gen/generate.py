@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data_gen import journal
 from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check_count
-from data_gen.exact import exact_solution
-from data_gen.executors import Runner, WorkerLost, processes, this_process
-from data_gen.grid import spectral_tail
-from data_gen.initial import initial_fields
-from data_gen.journal import Checksums
-from data_gen.output import Output, Part, failed_write
-from data_gen.schemes import SCHEMES
-from data_gen.solve import GROWTH_LIMIT, MIN_LIMIT, chunk_size, solve
+from data_gen.exact_solutions.by_equation import exact_solution
+from data_gen.executors.local import Runner, WorkerLost, processes, this_process
+from data_gen.grids.periodic import spectral_tail
+from data_gen.sample_fields import initial_fields
+from data_gen.solvers.schemes import SCHEMES
+from data_gen.solvers.solve import GROWTH_LIMIT, MIN_LIMIT, chunk_size, solve
 from data_gen.spec import DatasetSpec
+from data_gen.storage import journal
+from data_gen.storage.journal import Checksums
+from data_gen.storage.writer import Output, Part, failed_write
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _check_arguments(spec: DatasetSpec, workers: int, dask: str | None, shards: 
 
 def _executor(workers: int, dask: str | None, blocks: int) -> AbstractContextManager[Runner]:
     if dask is not None:
-        from data_gen.dask_executor import dask_cluster
+        from data_gen.executors.dask_cluster import dask_cluster
 
         return dask_cluster(dask, workers)
     workers = min(workers, blocks)

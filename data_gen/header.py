@@ -12,10 +12,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from data_gen.cells import CellGrid
-from data_gen.equations import Equation, equation_named, equation_names, equation_parameters
+from data_gen.equation import Equation
+from data_gen.equations import equation_named, equation_names, equation_parameters
 from data_gen.errors import check_count, check_finite, check_positive
-from data_gen.grid import PeriodicGrid
+from data_gen.grids.cells import CellGrid
+from data_gen.grids.periodic import PeriodicGrid
 
 Boundary = Literal["periodic", "wall", "open"]
 #: Most samples of a block, and most bytes of the fields of one, by the number of dimensions.

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from data_gen.grid import spectral_tail
-from data_gen.initial import known_solution
-from data_gen.schemes import SCHEMES
+from data_gen.grids.periodic import spectral_tail
+from data_gen.sample_fields import known_solution
+from data_gen.solvers.schemes import SCHEMES
 from data_gen.spec import DatasetSpec
-from data_gen.store import Dataset, open_dataset
+from data_gen.storage.dataset import Dataset, open_dataset
 
 Truth = Literal["exact", "known", "self-convergence"]
 #: Samples whose spectra are looked at, spread over the file.

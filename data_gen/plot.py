@@ -19,11 +19,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from data_gen.grid import tail_start
+from data_gen.grids.periodic import tail_start
+from data_gen.grids.spectra import amplitude_spectrum
 from data_gen.header import Header
 from data_gen.info import spread_rows
-from data_gen.spectra import amplitude_spectrum
-from data_gen.store import Dataset, open_dataset
+from data_gen.storage.dataset import Dataset, open_dataset
 
 #: Samples whose spectra and values are summed up, and the most bytes of them that are read.
 SUMMED_UP = 64

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from data_gen.cells import CellGrid
-from data_gen.equations import Equation, equation_named, equation_parameters
+from data_gen.equation import Equation
+from data_gen.equations import equation_named, equation_parameters
 from data_gen.errors import check_count, check_finite, check_positive
-from data_gen.grid import PeriodicGrid
+from data_gen.grids.cells import CellGrid
+from data_gen.grids.periodic import PeriodicGrid
 from data_gen.header import Header
 from data_gen.initial import check_initial, initial_defaults, initial_names
-from data_gen.schemes import SCHEMES, fastest_scheme
+from data_gen.solvers.schemes import SCHEMES, fastest_scheme
 
 Method = Literal["auto", "lawson7", "adams6", "etdrk4", "cole-hopf", "direct"]
 DType = Literal["float32", "float64"]

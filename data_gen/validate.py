@@ -10,13 +10,13 @@ from typing import Literal
 
 import numpy as np
 
-from data_gen.equations import Equation
+from data_gen.equation import Equation
 from data_gen.errors import check_count
-from data_gen.exact import exact_solution
+from data_gen.exact_solutions.by_equation import exact_solution
 from data_gen.info import Truth, spread_rows, truth_kind
-from data_gen.initial import initial_fields, known_solution
-from data_gen.recompute import recompute
-from data_gen.store import Dataset, open_dataset
+from data_gen.sample_fields import initial_fields, known_solution
+from data_gen.self_convergence import recompute
+from data_gen.storage.dataset import Dataset, open_dataset
 
 #: An error above this multiple of the file's tolerance is a problem: the tolerance is kept to about, not exactly.
 ALLOWED_FACTOR = 10.0

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data_gen import DatasetSpec, PeriodicGrid, generate, open_dataset
-from data_gen.cells import CellGrid
 from data_gen.equations import equation_named, equation_names
+from data_gen.grids.cells import CellGrid
 from data_gen.random_fields import INITIAL_CONDITIONS, ON_CELLS
 from docsite.transfer import transfer
 

@@ -15,34 +15,35 @@ PAGES: dict[str, tuple[str, ...]] = {
     "sciml_cf": ("sciml_cf",),
     "sciml_cf.head": ("sciml_cf.head", "sciml_cf.head.rules"),
     "subpackages": (
+        "data_gen.equations",
         "data_gen.errors",
         "data_gen.formats",
         "data_gen.random_fields",
-        "data_gen.store",
+        "data_gen.storage.dataset",
         "sciml_cf.adapters.lightning",
         "sciml_cf.adapters.neuralop",
         "sciml_cf.causal",
-        "sciml_cf.class_metrics",
         "sciml_cf.classification",
+        "sciml_cf.classification.metrics",
         "sciml_cf.datasets",
         "sciml_cf.errors",
-        "sciml_cf.estimators",
+        "sciml_cf.evaluate",
         "sciml_cf.layerwise",
-        "sciml_cf.memory",
         "sciml_cf.metrics",
         "sciml_cf.models",
         "sciml_cf.report",
-        "sciml_cf.rollout",
-        "sciml_cf.symmetry",
         "sciml_cf.theory",
+        "sciml_cf.training",
+        "sciml_cf.training.malloc",
+        "sciml_cf.training.symmetry",
     ),
 }
 
 
 def public_names(package: str) -> list[str]:
-    """What can be imported from a package: its lazy table and ``__all__``, or the module's own names without either."""
+    """What can be imported from a package: its public list, or the module's own names where it has none."""
     module = import_module(package)
-    listed = {*getattr(module, "__all__", ()), *getattr(module, "_HOME", ()), *getattr(module, "_HOMES", ())}
+    listed = dir(module) if Path(str(module.__file__)).with_suffix(".pyi").exists() else getattr(module, "__all__", ())
     if listed:
         return sorted(listed, key=lambda name: (name.lower(), name))
     own = (name for name, value in vars(module).items() if getattr(value, "__module__", None) == package)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from sciml_cf import ClosedFormLoss, CrossEntropy, Proximal
-from sciml_cf.class_metrics import accuracy, expected_calibration_error, log_loss
+from sciml_cf.classification.metrics import accuracy, expected_calibration_error, log_loss
 
 torch.manual_seed(0)
 CLASSES = 5

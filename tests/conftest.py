@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from data_gen import DatasetSpec, generate
-from sciml_cf.experiments.steps import evaluate_run, train_on_file
-from sciml_cf.fit_config import FitConfig
+from sciml_cf.evaluate.run import evaluate_run
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.on_file import train_on_file
 
 
 def pytest_configure():

@@ -1,4 +1,4 @@
-"""Equations as data: a linear symbol, a nonlinear term, and the settings a dataset of it starts from.
+"""Equations by name, one module each.
 
 A new equation is one new module in this package whose function of the same name returns an ``Equation``; it is found by
 name when it is asked for, and nothing else has to change.
@@ -7,72 +7,16 @@ name when it is asked for, and nothing else has to change.
 from __future__ import annotations
 
 import inspect
-import math
 import pkgutil
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
+from data_gen.equation import Equation
 
-    from data_gen.grid import PeriodicGrid
-    from data_gen.known import KnownSolution
-
-
-@dataclass(frozen=True)
-class Equation:
-    """A law u_t = L u + N(u) on a periodic box, in Fourier space.
-
-    Args:
-        name: the name of its module and function.
-        parameters: its numbers, by name.
-        symbol: (k, one array an axis) -> L(k), real or complex, broadcastable to the modes (C, *K) of a sample; the
-            last axis of a field is x, the one before it y. Not called for a steady problem.
-        nonlinear: (modes (B, C, *K), grid) -> the modes of N(u), the same shape; None for a linear equation.
-        formula: the equation in words of ASCII.
-        exact: (u0 (..., N), grid, time) -> the solution by another way than time stepping; None where there is none.
-        exact_method: the name of that way, usable as a dataset's ``method``; empty when it is only a check.
-        front_width: (u0, grid, time) -> w if the solution forms fronts tanh(x / w), else infinity; to refuse early.
-        channels: the names of the C components.
-        input_channels: those of the input, where they are others (the coefficient of a steady problem).
-        input_name: the input's name in a file.
-        num_dims: dimensions in space.
-        boundary: "periodic", or "wall" for a problem on cells with values given at the walls (see ``cells``).
-        steady: the solution does not depend on time: ``exact`` takes the input to it, under ``exact_method``.
-        extent, time, tolerance: the usual domain length, final time, and error of time stepping relative to max |u|.
-        initial_condition: the usual initial condition, a name of ``random_fields.INITIAL_CONDITIONS`` or of ``known``.
-        initial_parameters: its usual parameters, where they are not that condition's own defaults.
-        known: initial conditions of this equation alone whose solution is known at every time, by name.
-    """
-
-    name: str
-    parameters: Mapping[str, float]
-    symbol: Callable[..., np.ndarray]
-    nonlinear: Callable[[np.ndarray, PeriodicGrid], np.ndarray] | None
-    formula: str = ""
-    exact: Callable[[np.ndarray, Any, float], np.ndarray] | None = None
-    exact_method: str = ""
-    front_width: Callable[[np.ndarray, PeriodicGrid, float], float] = lambda u0, grid, time: math.inf
-    channels: tuple[str, ...] = ("u",)
-    input_channels: tuple[str, ...] | None = None
-    input_name: str = "a"
-    num_dims: int = 1
-    boundary: Literal["periodic", "wall"] = "periodic"
-    steady: bool = False
-    extent: float = 2 * math.pi
-    time: float = 1.0
-    tolerance: float = 1e-10
-    initial_condition: str = "gaussian_random_field"
-    initial_parameters: Mapping[str, Any] = field(default_factory=dict)
-    known: Mapping[str, KnownSolution] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("parameters", "initial_parameters", "known"):
-            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+__all__ = ["Equation", "Parameter", "equation_named", "equation_names", "equation_parameters"]
 
 
 @dataclass(frozen=True)

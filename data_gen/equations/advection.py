@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-from data_gen.equations import Equation
+from data_gen.equation import Equation
 from data_gen.errors import check_finite
-from data_gen.exact import translate
+from data_gen.exact_solutions.by_equation import translate
 
 
 def advection(*, speed: Annotated[float, "speed c, of either sign"] = 1.0) -> Equation:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from data_gen.darcy import darcy_solve
-from data_gen.equations import Equation
+from data_gen.equation import Equation
 from data_gen.errors import check_finite
+from data_gen.solvers.darcy import darcy_solve
 
 
 def darcy(*, source: Annotated[float, "source f, the same everywhere"] = 1.0) -> Equation:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import numpy as np
 
-from data_gen.equations import Equation
+from data_gen.equation import Equation
 from data_gen.errors import check_positive
-from data_gen.grid import PeriodicGrid
-from data_gen.known import front_solutions
+from data_gen.exact_solutions.known import front_solutions
+from data_gen.grids.periodic import PeriodicGrid
 
 
 def fisher_kpp(

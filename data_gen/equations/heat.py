@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from data_gen.equations import Equation
+from data_gen.equation import Equation
 from data_gen.errors import check_positive
-from data_gen.exact import heat_kernel
+from data_gen.exact_solutions.by_equation import heat_kernel
 
 
 def heat(*, diffusivity: Annotated[float, "diffusivity D, above 0"] = 0.1) -> Equation:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import numpy as np
 
-from data_gen.equations import Equation
+from data_gen.equation import Equation
 from data_gen.errors import check_positive
-from data_gen.grid import PeriodicGrid
+from data_gen.grids.periodic import PeriodicGrid
 
 
 def heat_2d(*, diffusivity: Annotated[float, "diffusivity D, above 0"] = 0.1) -> Equation:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import numpy as np
 
-from data_gen.equations import Equation
+from data_gen.equation import Equation
 from data_gen.errors import check_finite
-from data_gen.grid import PeriodicGrid
-from data_gen.known import soliton_solutions
+from data_gen.exact_solutions.known import soliton_solutions
+from data_gen.grids.periodic import PeriodicGrid
 
 
 def kdv(

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from data_gen.equations import Equation
-from data_gen.grid import PeriodicGrid
+from data_gen.equation import Equation
+from data_gen.grids.periodic import PeriodicGrid
 
 
 def kuramoto_sivashinsky() -> Equation:

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import numpy as np
 
-from data_gen.equations import Equation
+from data_gen.equation import Equation
 from data_gen.errors import check_finite, check_positive
-from data_gen.grid import PeriodicGrid
-from data_gen.known import vortex_solutions
+from data_gen.exact_solutions.known import vortex_solutions
+from data_gen.grids.periodic import PeriodicGrid
 
 
 def navier_stokes(

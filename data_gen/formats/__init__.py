@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.errors import DatasetError
-from data_gen.formats.facts import Facts
 from data_gen.formats.hdf5 import is_hdf5, variable_names
+from data_gen.formats.overrides import Facts
 from data_gen.formats.source import Source, pair_of_times
 
 __all__ = ["FORMATS", "Facts", "Format", "Source", "format_of_name", "format_of_output", "open_source", "recognise"]
@@ -39,14 +39,14 @@ class Format:
 
 #: In the order of recognition.
 FORMATS: dict[str, Format] = {
-    "sciml_cf": Format("own", (".h5",), "our own dataset file"),
+    "sciml_cf": Format("native", (".h5",), "our own dataset file"),
     "mat": Format("fno_mat", (".mat",), "FNO's MATLAB files, version 5 or 7.3"),
     "the_well": Format("the_well", ("",), "The Well: a file, or a folder with data/{train,valid,test}"),
     "pdebench": Format("pdebench", (".hdf5",), "PDEBench: tensor, Darcy, or a group for each sample"),
     "netcdf": Format("netcdf", (".nc", ".nc4", ".cdf"), "netCDF with dimensions sample, time, channel, y, x"),
     "pt": Format("neuralop_pt", (".pt", ".pth"), "neuralop: tensors x and y"),
     "npy": Format("arrays", (".npy",), "two files INPUT.npy,TARGET.npy"),
-    "npz": Format("archive", (".npz",), "one .npz file with two arrays"),
+    "npz": Format("npz", (".npz",), "one .npz file with two arrays"),
 }
 
 

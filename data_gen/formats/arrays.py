@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from data_gen.errors import DatasetError
-from data_gen.formats.facts import Facts, Found, make_header
+from data_gen.formats.overrides import Facts, Found, make_header
 from data_gen.formats.source import ForeignSource, Readable, Source, blocks
 from data_gen.header import Header
 

@@ -20,8 +20,8 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
-from data_gen.formats.facts import Facts, Found, make_header
 from data_gen.formats.hdf5 import dataset, is_hdf5, open_hdf5
+from data_gen.formats.overrides import Facts, Found, make_header
 from data_gen.formats.source import ForeignSource, Readable, Source, blocks
 from data_gen.header import Header
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from data_gen.errors import DatasetError
-from data_gen.formats.facts import Facts, Found, make_header
 from data_gen.formats.hdf5 import is_hdf5, numbers_in, open_hdf5, text_in
+from data_gen.formats.overrides import Facts, Found, make_header
 from data_gen.formats.source import ForeignSource, Load, Readable, Source, blocks
 from data_gen.header import Boundary, Header
 

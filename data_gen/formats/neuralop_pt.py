@@ -15,7 +15,7 @@ import numpy as np
 
 from data_gen.errors import DatasetError
 from data_gen.formats.arrays import pair_of, source_of_pair
-from data_gen.formats.facts import Facts
+from data_gen.formats.overrides import Facts
 from data_gen.formats.source import Readable, Source, blocks
 
 

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from data_gen.fields import FieldReader
 from data_gen.header import Header
+from data_gen.storage.fields import FieldReader
 
 #: (name, first row, row after the last, which times) -> (rows, channels, *points) of a stored field, or of trajectories
 #: (rows, times, channels, *points).

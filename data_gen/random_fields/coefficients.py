@@ -8,8 +8,8 @@ from typing import Annotated
 import numpy as np
 from scipy.fft import idctn
 
-from data_gen.cells import CellGrid
 from data_gen.errors import check_finite, check_positive
+from data_gen.grids.cells import CellGrid
 from data_gen.random_fields.streams import channel_streams, check_cells, cosine_vectors
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from data_gen.errors import check_count, check_finite, check_positive
-from data_gen.grid import PeriodicGrid
+from data_gen.grids.periodic import PeriodicGrid
 from data_gen.random_fields.streams import check_periodic, fourier_series, wave_vectors
 
 

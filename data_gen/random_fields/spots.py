@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 
 from data_gen.errors import UnresolvedError, check_count, check_positive
-from data_gen.grid import PeriodicGrid
+from data_gen.grids.periodic import PeriodicGrid
 from data_gen.random_fields.streams import channel_streams, check_periodic
 
 #: Points a width needs: then the top eighth of the modes holds less than 1e-8 of ten spots.

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from data_gen.cells import CellGrid
 from data_gen.errors import UnresolvedError, check_count
-from data_gen.grid import PeriodicGrid
+from data_gen.grids.cells import CellGrid
+from data_gen.grids.periodic import PeriodicGrid
 
 
 def sample_stream(seed: int, index: int, channel: int = 0) -> np.random.Generator:

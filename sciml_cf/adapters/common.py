@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sciml_cf.errors import check_choice
 from sciml_cf.head import find_head
-from sciml_cf.head.layout import is_head_layer
+from sciml_cf.head.binding.layer import is_head_layer
 
 
 def layer_of(function: str, model: nn.Module, head: Any) -> Any:

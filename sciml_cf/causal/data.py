@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from data_gen.formats.named import read_arrays, write_arrays
+from data_gen.formats.arrays_hdf5 import read_arrays, write_arrays
 from sciml_cf.errors import DatasetError, check_count
 
 

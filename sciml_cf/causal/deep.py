@@ -10,11 +10,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from sciml_cf.causal.checks import Observations, as_given, check_fitted, check_inputs, check_observations
-from sciml_cf.causal.estimator import Estimator
-from sciml_cf.causal.nets import Batch, Nets
-from sciml_cf.causal.plan import FUNCTION, BatchSize, OptimizerMaker, OptimizerName, Plan, Schedule
-from sciml_cf.causal.saved import (
+from sciml_cf.causal.checkpoint import (
     described_shapes,
     fingerprint,
     read_checkpoint,
@@ -22,6 +18,10 @@ from sciml_cf.causal.saved import (
     start_checkpoint,
     write_checkpoint,
 )
+from sciml_cf.causal.checks import Observations, as_given, check_fitted, check_inputs, check_observations
+from sciml_cf.causal.estimator import Estimator
+from sciml_cf.causal.nets import Batch, Nets
+from sciml_cf.causal.settings import FUNCTION, BatchSize, OptimizerMaker, OptimizerName, Plan, Schedule
 from sciml_cf.causal.stage_rules import Gradients, RuleName, StageRules, stage_rules
 from sciml_cf.causal.stages import stage_two_features
 from sciml_cf.causal.training import Training

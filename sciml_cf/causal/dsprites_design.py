@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sciml_cf.causal.archive import read_hearts
 from sciml_cf.causal.data import InstrumentalData, StructuralData
+from sciml_cf.causal.dsprites_file import read_hearts
 from sciml_cf.causal.hearts import LATENTS, SIZE, latent_values, render_hearts
 from sciml_cf.errors import check_count
 

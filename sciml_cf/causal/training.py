@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sciml_cf.batches import epoch_batches, mix_seed
 from sciml_cf.causal.nets import Batch, Nets
-from sciml_cf.causal.plan import FUNCTION, Plan
+from sciml_cf.causal.settings import FUNCTION, Plan
 from sciml_cf.causal.stages import Losses, Optimizers, StageHeads, refit, stage_covariates, stage_one, stage_two
 from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged
 from sciml_cf.head import check_solved
+from sciml_cf.training.batches import epoch_batches, mix_seed
 
 # Streams of random numbers, apart by purpose.
 _SPLIT, _FIRST, _SECOND, _DROPOUT = range(4)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data_gen.formats import Facts, Source, open_source
-from data_gen.grid import PeriodicGrid, resample
+from data_gen.grids.periodic import PeriodicGrid, resample
 from sciml_cf.errors import DatasetError, check_choice, check_count
 
 Split = Literal["train", "validation", "test", "all"]

@@ -1,5 +1,7 @@
 """How good a trained model is at resolutions that it was not trained at, and where its error comes from."""
 
-from sciml_cf.evaluate.transfer import evaluate_transfer
+from __future__ import annotations
 
-__all__ = ["evaluate_transfer"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_gen.grid import resample
+from data_gen.grids.periodic import resample
 from sciml_cf.datasets import FieldDataset
 
 Output = Literal["native", "fourier", "linear"]

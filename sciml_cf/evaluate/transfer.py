@@ -19,8 +19,8 @@ from sciml_cf.datasets.field import Sampling
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.evaluate.grids import Grids
 from sciml_cf.evaluate.parts import PARTS, consistency, error_parts
-from sciml_cf.prediction import apply_in_batches
-from sciml_cf.runs import versions
+from sciml_cf.evaluate.prediction import apply_in_batches
+from sciml_cf.training.run_folder import versions
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 _POINTS_PER_BATCH = 2**17  # bounds the memory of a forward pass at any resolution

@@ -1,13 +1,14 @@
 """The closed-form head: moments, the one solve, rules on it, and the seams to a model; on torch, numpy and scipy."""
 
 from sciml_cf.head.attach import ClosedFormHead
+from sciml_cf.head.binding.layer import find_head
 from sciml_cf.head.diagnostics import Diagnostics, diagnose
 from sciml_cf.head.initial import Initial
 from sciml_cf.head.labels import one_hot_targets
-from sciml_cf.head.layout import find_head
 from sciml_cf.head.loss import ClosedFormLoss
-from sciml_cf.head.many import ClosedFormLosses
 from sciml_cf.head.moments import Moments
+from sciml_cf.head.monitor import Steps
+from sciml_cf.head.multi_head import ClosedFormLosses
 from sciml_cf.head.objectives import CrossEntropy, Hybrid, Objective, OneHot, SquaredError
 from sciml_cf.head.rules import (
     Automatic,
@@ -25,7 +26,6 @@ from sciml_cf.head.rules import (
     check_solved,
 )
 from sciml_cf.head.solve import proximal, ridge, strength_from_paper
-from sciml_cf.head.watch import Steps
 
 __all__ = [
     "Automatic",

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from sciml_cf.errors import NotPositiveDefinite, check_choice
-from sciml_cf.head.capture import Capture, Captures, Hook, exactly, hooks_of, in_backward
-from sciml_cf.head.diagnostics import Diagnostics
-from sciml_cf.head.initial import Initial, initial_head
-from sciml_cf.head.layout import (
+from sciml_cf.head.batch_rows import Rows
+from sciml_cf.head.binding.capture import Capture, Captures, Hook, exactly, hooks_of, in_backward
+from sciml_cf.head.binding.layer import (
     Layer,
     Written,
     check_layer,
@@ -29,12 +28,13 @@ from sciml_cf.head.layout import (
     to_rows,
     write_head,
 )
+from sciml_cf.head.diagnostics import Diagnostics
+from sciml_cf.head.initial import Initial, initial_head
 from sciml_cf.head.moments import Moments
+from sciml_cf.head.monitor import Steps, Watch
 from sciml_cf.head.objectives import Objective, SquaredError, no_worse
-from sciml_cf.head.rows import Rows
 from sciml_cf.head.rules import Rule, State
 from sciml_cf.head.rules.rule import check_bias
-from sciml_cf.head.watch import Steps, Watch
 
 _STATE_PREFIX = "rule_"
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sciml_cf.errors import check_choice
-from sciml_cf.head.arrangement import Arrangement, find_arrangement, rearrange
-from sciml_cf.head.layout import (
+from sciml_cf.head.binding.arrangement import Arrangement, find_arrangement, rearrange
+from sciml_cf.head.binding.layer import (
     Layer,
     check_layer,
     features_last,

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sciml_cf.head.layout import Layer, num_inputs, num_outputs, read_head
+from sciml_cf.head.binding.layer import Layer, num_inputs, num_outputs, read_head
 
 Initial = Literal["zeros", "keep", "lecun", "xavier", "he"]
 

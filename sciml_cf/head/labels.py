@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sciml_cf.head.layout import Layer, num_outputs
+from sciml_cf.head.binding.layer import Layer, num_outputs
 
 
 def one_hot_targets(

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sciml_cf.head.products import Arrays, is_plain, small_means, sums_of_products
+from sciml_cf.head.gram import Arrays, is_plain, small_means, sums_of_products
 
 _CPU = torch.device("cpu")
 

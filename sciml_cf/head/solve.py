@@ -14,8 +14,8 @@ from scipy.linalg.lapack import dposv  # pyright: ignore[reportAttributeAccessIs
 from torch import Tensor
 
 from sciml_cf.errors import JitterWarning, NotPositiveDefinite
+from sciml_cf.head.gram import ONE_THREAD, is_plain
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.products import ONE_THREAD, is_plain
 
 # Diagonal shifts tried in turn, relative to the mean diagonal of the system.
 JITTER_LADDER = (0.0, 1e-14, 1e-12, 1e-10, 1e-8)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sciml_cf.errors import check_choice, check_positive
-from sciml_cf.head.layout import Layer, check_layer, features_last, find_head, num_outputs, write_head
-from sciml_cf.layerwise.rows import pair
+from sciml_cf.head.binding.layer import Layer, check_layer, features_last, find_head, num_outputs, write_head
+from sciml_cf.layerwise.batch_rows import pair
 
 Norm = Literal["mean"] | float
 SMOOTHING = 1e-2

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sciml_cf.errors import check_choice, check_count, check_positive
 from sciml_cf.head.solve import check_strength
-from sciml_cf.layerwise.rows import Batch, Rows
+from sciml_cf.layerwise.batch_rows import Batch, Rows
 from sciml_cf.layerwise.structure import Layer, layers_of, read_heads, write_heads
 from sciml_cf.layerwise.sweep import LayerSolve, Part, Solves, SweepSettings, Targets, forward, sweep
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sciml_cf.head.layout import is_head_layer, read_head, write_head
+from sciml_cf.head.binding.layer import is_head_layer, read_head, write_head
 from sciml_cf.layerwise.activations import IDENTITY, INVERSES, RELU_PSEUDO_INVERSE, Inverse
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from importlib import import_module
 from typing import Any, Protocol
 
 from torch import nn
@@ -10,17 +11,12 @@ from torch import nn
 from sciml_cf.errors import CheckpointError, check_choice
 from sciml_cf.models.conv import ConvConfig
 from sciml_cf.models.fno import FNOConfig, TFNOConfig
-from sciml_cf.models.images import NFNetF0Config, PerceptronConfig, ResNet18Config
 from sciml_cf.models.uno import UNOConfig
 
 __all__ = [
     "BUILDERS",
-    "CLASSIFIERS",
     "ConvConfig",
     "FNOConfig",
-    "NFNetF0Config",
-    "PerceptronConfig",
-    "ResNet18Config",
     "TFNOConfig",
     "UNOConfig",
     "build_from",
@@ -38,12 +34,14 @@ class Builder(Protocol):
 
 # The name under which a run folder remembers how its model was built.
 BUILDERS: dict[str, type[Any]] = {"fno": FNOConfig, "tfno": TFNOConfig, "uno": UNOConfig, "conv": ConvConfig}
-# The same for classifiers of images, (B, in_channels, H, W) -> (B, classes).
-CLASSIFIERS: dict[str, type[Any]] = {
-    "perceptron": PerceptronConfig,
-    "resnet18": ResNet18Config,
-    "nfnet-f0": NFNetF0Config,
-}
+# Modules of satellites that add builders of their own, imported when a name is not found here: each has a table like
+# ``BUILDERS`` under the name given.
+_FURTHER = {"sciml_cf.classification.networks": "CLASSIFIERS"}
+
+
+def _all_builders() -> dict[str, type[Any]]:
+    further = [getattr(import_module(module), table) for module, table in _FURTHER.items()]
+    return {name: kind for table in (BUILDERS, *further) for name, kind in table.items()}
 
 
 def builder_for(name: str, **arguments: Any) -> Builder:
@@ -65,7 +63,7 @@ def builder_for(name: str, **arguments: Any) -> Builder:
 
 def describe(builder: Builder) -> dict[str, Any]:
     """What a run folder stores to build the same model again."""
-    (name,) = [name for name, kind in {**BUILDERS, **CLASSIFIERS}.items() if kind is type(builder)]
+    (name,) = [name for name, kind in _all_builders().items() if kind is type(builder)]
     return {"builder": name, "arguments": builder.to_dict()}
 
 
@@ -76,10 +74,10 @@ def build_from(description: dict[str, Any], *, seed: int = 0) -> nn.Module:
         CheckpointError: the builder or one of its arguments is unknown to this version.
     """
     try:
-        builders = {**BUILDERS, **CLASSIFIERS}
-        return builders[description["builder"]](**description["arguments"]).build(seed=seed)
+        builder = BUILDERS.get(description["builder"]) or _all_builders()[description["builder"]]
+        return builder(**description["arguments"]).build(seed=seed)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"build_from: `description` must name a builder of this version ({', '.join([*BUILDERS, *CLASSIFIERS])}); "
+            f"build_from: `description` must name a builder of this version ({', '.join(_all_builders())}); "
             f"got {description!r} ({error})."
         ) from error

@@ -10,7 +10,7 @@ from sciml_cf.report import figures
 from sciml_cf.report.html import Picture, render_page, write_pictures
 from sciml_cf.report.single import provenance
 from sciml_cf.report.tables import Table, baseline_table, comparison_table, same_samples
-from sciml_cf.runs import read_evaluation, read_history, read_settings, write_atomically
+from sciml_cf.training.run_folder import read_evaluation, read_history, read_settings, write_atomically
 
 
 def compare_runs(runs: Sequence[Path | str], out: Path | str) -> tuple[Table, list[Path]]:

@@ -17,10 +17,10 @@ from data_gen import (
     kuramoto_sivashinsky,
     solve,
 )
-from data_gen.adams import adams_step, lagrange, phi_functions, weights
 from data_gen.errors import UnresolvedError
 from data_gen.random_fields import piecewise_constant
-from data_gen.schemes import SCHEMES, fastest_scheme
+from data_gen.solvers.schemes import SCHEMES, fastest_scheme
+from data_gen.stepping.exponential_adams import adams_step, lagrange, phi_functions, weights
 
 
 @pytest.mark.parametrize("z", [0.0, 1e-9, -0.3, 1.99, -2.01, -40.0, -3e4, 0.7j, -25j, 1e3j, -2 + 3j])

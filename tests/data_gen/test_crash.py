@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 
 import data_gen
-from data_gen import DatasetSpec, generate, journal, open_dataset, output, store
-from data_gen import executors as executors_module
+from data_gen import DatasetSpec, generate, open_dataset
 from data_gen.errors import DatasetError
-from data_gen.executors import WorkerLost, processes
-from data_gen.journal import journal_path, partial_path
+from data_gen.executors import local as executors_module
+from data_gen.executors.local import WorkerLost, processes
+from data_gen.storage import dataset as store
+from data_gen.storage import journal
+from data_gen.storage import writer as output
+from data_gen.storage.journal import journal_path, partial_path
 
 ROOT = Path(data_gen.__file__).parent.parent
 SPEC = DatasetSpec(samples=1400, resolution=64, method="etdrk4", tolerance=1e-4)

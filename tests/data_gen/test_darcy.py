@@ -9,7 +9,7 @@ import pytest
 
 from data_gen import CellGrid, PeriodicGrid, darcy, darcy_manufactured, darcy_solve
 from data_gen.errors import SolverDiverged
-from data_gen.exact import exact_solution
+from data_gen.exact_solutions.by_equation import exact_solution
 from data_gen.random_fields import log_normal, two_valued
 
 
@@ -114,7 +114,7 @@ def test_darcy_equation_takes_coefficients_to_solutions() -> None:
 
 def test_darcy_says_when_its_equations_are_not_satisfied(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = CellGrid(8)
-    monkeypatch.setattr(sys.modules["data_gen.darcy"], "_factors", lambda matrix: _Wrong())
+    monkeypatch.setattr(sys.modules["data_gen.solvers.darcy"], "_factors", lambda matrix: _Wrong())
     with pytest.raises(SolverDiverged, match=r"darcy_solve: field \(1,\) leaves a residual of 1\.0e\+00"):
         darcy_solve(np.ones((2, 8, 8)), grid, source=np.arange(2.0)[:, None, None])
 

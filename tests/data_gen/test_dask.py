@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 import data_gen
-from data_gen import DatasetSpec, dask_executor, generate, journal, output
-from data_gen.dask_executor import dask_cluster
+from data_gen import DatasetSpec, generate
 from data_gen.errors import DatasetError
-from data_gen.executors import WorkerLost
+from data_gen.executors import dask_cluster as dask_executor
+from data_gen.executors.dask_cluster import dask_cluster
+from data_gen.executors.local import WorkerLost
+from data_gen.storage import journal
+from data_gen.storage import writer as output
 
 # Dask leaves the closing of its sockets and of its event loop to the collector.
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from data_gen import PeriodicGrid, allen_cahn, burgers, kdv, navier_stokes, solve
-from data_gen.device import TorchGrid, grid_on, to_host
-from data_gen.grid import resize_modes
-from data_gen.solve import chunk_size
+from data_gen.grids.periodic import resize_modes
+from data_gen.solvers.solve import chunk_size
+from data_gen.stepping.device import TorchGrid, grid_on, to_host
 from tests.data_gen.test_navier_stokes import random_flow
 from tests.data_gen.test_solve_2d import oblique_burgers
 

@@ -23,10 +23,10 @@ from data_gen import (
 )
 from data_gen.equations import equation_named, equation_names
 from data_gen.errors import SolverDiverged
-from data_gen.etdrk import coefficients, etdrk4_step
-from data_gen.exact import exact_solution
-from data_gen.grid import spectral_tail
+from data_gen.exact_solutions.by_equation import exact_solution
+from data_gen.grids.periodic import spectral_tail
 from data_gen.random_fields import INITIAL_CONDITIONS
+from data_gen.stepping.etdrk4 import coefficients, etdrk4_step
 
 
 def derivative(grid: PeriodicGrid, order: int) -> np.ndarray:

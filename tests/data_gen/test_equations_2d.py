@@ -18,9 +18,9 @@ from data_gen import (
     solve,
 )
 from data_gen.equations import equation_named
-from data_gen.etdrk import coefficients, etdrk4_step
-from data_gen.exact import exact_solution
+from data_gen.exact_solutions.by_equation import exact_solution
 from data_gen.random_fields import INITIAL_CONDITIONS
+from data_gen.stepping.etdrk4 import coefficients, etdrk4_step
 
 MARCHED = {
     "burgers_2d": burgers_2d(viscosity=0.2),

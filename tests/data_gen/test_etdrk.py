@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_gen import PeriodicGrid, burgers
-from data_gen.etdrk import coefficients, etdrk4_step
+from data_gen.stepping.etdrk4 import coefficients, etdrk4_step
 
 
 def march(u0: np.ndarray, symbol: np.ndarray, slope: Callable, time: float, steps: int) -> np.ndarray:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.commands import generate_command, info_command, repack_command
-from data_gen.flags import UsageError, parse
+from data_gen.cli.commands import generate_command, info_command, repack_command
+from data_gen.cli.flags import UsageError, parse
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import data_gen
-from data_gen import DatasetSpec, cole_hopf, generate, journal, open_dataset, validate
+from data_gen import DatasetSpec, cole_hopf, generate, open_dataset, validate
 from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError
-from data_gen.journal import journal_path, partial_path
 from data_gen.spec import preset
-from data_gen.store import read_map
+from data_gen.storage import journal
+from data_gen.storage.dataset import read_map
+from data_gen.storage.journal import journal_path, partial_path
 
 ROOT = Path(data_gen.__file__).parent.parent
 FAST = {"resolution": 64, "method": "etdrk4", "tolerance": 1e-4}

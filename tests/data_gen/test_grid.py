@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_gen import PeriodicGrid, resample
-from data_gen.grid import spectral_tail
+from data_gen.grids.periodic import spectral_tail
 
 
 def trigonometric(num_points: int, extent: float, modes: int, *, shift: float = 0.0) -> np.ndarray:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from data_gen import DatasetSpec, solve
-from data_gen.grid import spectral_tail
-from data_gen.initial import initial_fields, initial_names, known_solution
+from data_gen.grids.periodic import spectral_tail
+from data_gen.initial import initial_names
+from data_gen.sample_fields import initial_fields, known_solution
 
 SPECS = {
     "one soliton": DatasetSpec(

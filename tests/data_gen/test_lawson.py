@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from data_gen import Equation, PeriodicGrid, burgers
-from data_gen.lawson import ERROR_WEIGHTS, MATRIX, NODES, STAGES, WEIGHTS, factors, lawson_step
-from data_gen.march import March, Settings
-from data_gen.schemes import SCHEMES, fastest_scheme
+from data_gen.solvers.integrator import March, Settings
+from data_gen.solvers.schemes import SCHEMES, fastest_scheme
+from data_gen.stepping.lawson import ERROR_WEIGHTS, MATRIX, NODES, STAGES, WEIGHTS, factors, lawson_step
 
 
 def kdv() -> Equation:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from data_gen import journal, open_dataset, validate
+from data_gen import open_dataset, validate
 from data_gen.header import Header
-from data_gen.layout import create_empty
+from data_gen.storage import journal
+from data_gen.storage.hdf5_layout import create_empty
 
 HEADERS = {
     "pairs": Header("any", 5, (16,), (1.0,), (0.0, 1.0)),

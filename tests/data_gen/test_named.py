@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from data_gen.errors import DatasetError
-from data_gen.formats.named import read_arrays, write_arrays
+from data_gen.formats.arrays_hdf5 import read_arrays, write_arrays
 
 FACTS = {"law": "y = 2 x", "parameters": {"slope": 2.0}, "seed": 3}
 
@@ -60,7 +60,7 @@ def test_a_write_that_breaks_off_leaves_nothing_half_there(path, monkeypatch):
     def full(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("data_gen.formats.named._write_array", full)
+    monkeypatch.setattr("data_gen.formats.arrays_hdf5._write_array", full)
     with pytest.raises(OSError, match="No space"):
         write_arrays(path, {"x": np.ones(3)}, kind="pairs", facts={})
     assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == ["data.h5"]

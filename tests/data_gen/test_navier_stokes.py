@@ -7,9 +7,9 @@ import pytest
 
 from data_gen import PeriodicGrid, navier_stokes, resample, solve, taylor_green
 from data_gen.errors import UnresolvedError
-from data_gen.etdrk import coefficients, etdrk4_step
-from data_gen.lawson import factors, lawson_step
-from data_gen.schemes import fastest_scheme
+from data_gen.solvers.schemes import fastest_scheme
+from data_gen.stepping.etdrk4 import coefficients, etdrk4_step
+from data_gen.stepping.lawson import factors, lawson_step
 
 
 def random_flow(num_points: int, highest: int, *, seed: int = 0, samples: int = 1) -> np.ndarray:

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from data_gen import open_dataset
 from data_gen.header import Header
 from data_gen.plot import Part, draw_dataset, drawn_rows, plot_dataset
-from data_gen.store import Dataset
+from data_gen.storage.dataset import Dataset
 from tests.data_gen.test_layout import HEADERS, write
 
 MORE = {

@@ -12,7 +12,7 @@ import xarray as xr
 
 from data_gen import DatasetSpec, generate, open_dataset, repack, validate
 from data_gen.errors import DatasetError
-from data_gen.journal import partial_path
+from data_gen.storage.journal import partial_path
 
 SPECS = {
     "pairs": DatasetSpec(samples=300, resolution=64, method="etdrk4", tolerance=1e-4),

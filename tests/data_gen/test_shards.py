@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from data_gen import DatasetSpec, generate, journal, open_dataset, validate
+from data_gen import DatasetSpec, generate, open_dataset, validate
 from data_gen.errors import DatasetError
+from data_gen.storage import journal
 
 
 class Stop(Exception):

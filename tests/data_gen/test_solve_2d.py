@@ -7,10 +7,10 @@ import pytest
 
 from data_gen import Equation, PeriodicGrid, burgers, cole_hopf, navier_stokes, solve
 from data_gen.errors import SolverDiverged
-from data_gen.lawson import Factors, factors
-from data_gen.march import March, Settings
-from data_gen.schemes import SCHEMES, StepCache
-from data_gen.solve import chunk_size
+from data_gen.solvers.integrator import March, Settings
+from data_gen.solvers.schemes import SCHEMES, StepCache
+from data_gen.solvers.solve import chunk_size
+from data_gen.stepping.lawson import Factors, factors
 from tests.data_gen.test_navier_stokes import random_flow
 
 PLANE = PeriodicGrid(48, 2 * np.pi, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_gen.spectra import amplitude_spectrum
+from data_gen.grids.spectra import amplitude_spectrum
 
 
 @pytest.mark.parametrize("points", [32, 33])

@@ -13,8 +13,8 @@ import xarray as xr
 
 from data_gen import DatasetSpec, PeriodicGrid, open_dataset
 from data_gen.errors import DatasetError
-from data_gen.journal import partial_path
-from data_gen.store import create_file
+from data_gen.storage.dataset import create_file
+from data_gen.storage.journal import partial_path
 
 
 @pytest.fixture

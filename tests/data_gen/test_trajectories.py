@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from data_gen import DatasetSpec, cole_hopf, generate, journal, open_dataset, validate
+from data_gen import DatasetSpec, cole_hopf, generate, open_dataset, validate
 from data_gen.errors import DatasetError
-from data_gen.store import create_file, read_map
+from data_gen.storage import journal
+from data_gen.storage.dataset import create_file, read_map
 
 TIMES = (0.25, 0.5, 1.0)
 

@@ -63,7 +63,7 @@ def test_single_precision_is_judged_from_inputs_in_double_precision(tmp_path: Pa
 
 def test_a_tolerance_that_cannot_be_reached_is_loosened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = generate(FISHER, tmp_path / "file.h5", progress=False)
-    module, asked = import_module("data_gen.recompute"), []
+    module, asked = import_module("data_gen.self_convergence"), []
     solve = module.solve
 
     def fussy(*words, tolerance: float, **names):

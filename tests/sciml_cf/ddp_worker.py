@@ -14,11 +14,11 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 
 from sciml_cf.errors import TrainingDiverged
-from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, CrossEntropy, OneHot, Proximal
-from sciml_cf.loop import validation_error
 from sciml_cf.models import FNOConfig
-from sciml_cf.train import fit
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.fit import fit
+from sciml_cf.training.loop import validation_error
 from tests.problems import Points, Shifted, mlp
 
 # Four steps an epoch, five epochs: twenty steps. 24 samples a step divide among two and among three processes.

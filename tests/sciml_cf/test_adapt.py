@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Subset
 
 from sciml_cf import FNOConfig, adapt, adapted_posterior, posterior
 from sciml_cf.head import find_head
-from sciml_cf.head.layout import read_head
+from sciml_cf.head.binding.layer import read_head
 from tests.problems import Points, Shifted, mlp
 
 

@@ -10,8 +10,8 @@ import torch
 from data_gen import DatasetSpec, generate
 from sciml_cf import FieldDataset, adapt, load, predict, read_posterior
 from sciml_cf.head import find_head
-from sciml_cf.head.layout import read_head
-from sciml_cf.runs import read_evaluation, read_history
+from sciml_cf.head.binding.layer import read_head
+from sciml_cf.training.run_folder import read_evaluation, read_history
 from tests.sciml_cf.test_cli import broken_files, call
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sciml_cf.datasets.images import (
+from sciml_cf.classification.images import (
     ClassImages,
     FolderImages,
     channel_statistics,

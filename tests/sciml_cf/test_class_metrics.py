@@ -7,7 +7,7 @@ import pytest
 import sklearn.metrics
 import torch
 
-from sciml_cf.class_metrics import (
+from sciml_cf.classification.metrics import (
     accuracy,
     brier_score,
     confusion_matrix,
@@ -16,7 +16,7 @@ from sciml_cf.class_metrics import (
     reliability,
     top_k_accuracy,
 )
-from sciml_cf.report.classes import confusion_figure, reliability_figure
+from sciml_cf.studies.harness.class_figures import confusion_figure, reliability_figure
 
 
 @pytest.fixture

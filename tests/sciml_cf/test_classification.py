@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from sciml_cf.classification import METHODS, classification_loss, evaluating, is_closed_form, solve_on, train_step
+from sciml_cf.classification.methods import (
+    METHODS,
+    classification_loss,
+    evaluating,
+    is_closed_form,
+    solve_on,
+    train_step,
+)
 from sciml_cf.head import ClosedFormHead, CrossEntropy, Hybrid, Kalman, OneHot, Proximal
 from tests.problems import mlp
 

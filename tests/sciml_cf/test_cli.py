@@ -15,8 +15,8 @@ from scipy.io import savemat
 
 from data_gen import open_dataset
 from sciml_cf.cli import main
-from sciml_cf.prediction import predict
-from sciml_cf.runs import load, read_settings, read_tensors
+from sciml_cf.evaluate.prediction import predict
+from sciml_cf.training.run_folder import load, read_settings, read_tensors
 
 
 def call(capsys, *words):

@@ -11,8 +11,8 @@ from data_gen.header import Header
 from sciml_cf.datasets import FieldDataset, split_indices
 from sciml_cf.errors import DatasetError
 from sciml_cf.evaluate import evaluate_transfer
-from sciml_cf.experiments.steps import train_on_file
-from sciml_cf.fit_config import FitConfig
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.on_file import train_on_file
 from tests.data_gen.test_layout import write
 
 

@@ -17,14 +17,14 @@ from sciml_cf.errors import (
     OscillatingHeadWarning,
     StuckHeadWarning,
 )
-from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Every, Moments, Proximal, Ridge, Rule, diagnose
-from sciml_cf.head.watch import IN_A_ROW, WINDOW, Watch
-from sciml_cf.loop import Training
+from sciml_cf.head.monitor import IN_A_ROW, WINDOW, Watch
 from sciml_cf.report import figures
-from sciml_cf.runs import read_history, write_history
-from sciml_cf.scalars import ScalarWriter
-from sciml_cf.train import fit
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.fit import fit
+from sciml_cf.training.loop import Training
+from sciml_cf.training.run_folder import read_history, write_history
+from sciml_cf.training.tensorboard import ScalarWriter
 from tests.problems import Points, Shifted, mlp, regression
 
 PENALTIES = {"number": 0.3, "diagonal": torch.rand(7, dtype=torch.float64) + 0.1, "matrix": None, "none": 0.0}

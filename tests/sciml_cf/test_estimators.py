@@ -194,7 +194,9 @@ def test_without_scikit_learn_one_line_says_what_to_install():
     code = "import sys; sys.modules['sklearn'] = None; import sciml_cf; sciml_cf.ClosedFormClassifier"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
-    assert done.stderr.splitlines()[-1].startswith("ImportError: sciml_cf.estimators: `scikit-learn` must be installed")
+    assert done.stderr.splitlines()[-1].startswith(
+        "ImportError: sciml_cf.classification.estimators: `scikit-learn` must be installed"
+    )
     assert "pip install 'sciml-cf[sklearn]'" in done.stderr.splitlines()[-1]
 
 

@@ -9,11 +9,11 @@ from torch import nn
 from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import CheckpointError
 from sciml_cf.evaluate import evaluate_transfer
-from sciml_cf.experiments.steps import evaluate_run
+from sciml_cf.evaluate.prediction import predict
+from sciml_cf.evaluate.run import evaluate_run
 from sciml_cf.models import FNOConfig
-from sciml_cf.prediction import predict
 from sciml_cf.report import report_run
-from sciml_cf.runs import load, read_evaluation, read_history, save_evaluation
+from sciml_cf.training.run_folder import load, read_evaluation, read_history, save_evaluation
 
 
 class HeatOperator(nn.Module):

@@ -12,9 +12,10 @@ from sciml_cf.datasets import FieldDataset
 from sciml_cf.evaluate import evaluate_transfer
 from sciml_cf.evaluate.grids import Grids, linear_resample
 from sciml_cf.evaluate.parts import consistency, error_parts
-from sciml_cf.experiments.steps import evaluate_run, train_on_file
-from sciml_cf.fit_config import FitConfig
+from sciml_cf.evaluate.run import evaluate_run
 from sciml_cf.report import report_run, transfer_table
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.on_file import train_on_file
 
 X = 2 * np.pi * np.arange(64) / 64
 GRIDS = Grids(64, (X,), (2 * np.pi,), wraps=True, fourier=True)
@@ -75,7 +76,7 @@ def test_consistency_is_known_and_needs_no_solution():
 
 
 def test_parts_of_an_evaluation_add_up_to_its_error(burgers_file, run_folder):
-    from sciml_cf.runs import load, read_evaluation
+    from sciml_cf.training.run_folder import load, read_evaluation
 
     result = read_evaluation(run_folder)
     np.testing.assert_allclose(result["part_mse"].sum("part"), result["mse"].sel(output="fourier"), rtol=1e-6)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from sciml_cf.fit_config import FitConfig
-from sciml_cf.gradients import clip_by_unit
-from sciml_cf.train import fit
-from sciml_cf.vision import timm
+from sciml_cf.classification.vision import timm
+from sciml_cf.training.clipping import clip_by_unit
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.fit import fit
 from tests.problems import Points, mlp
 
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from sciml_cf.errors import NotPositiveDefinite
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Moments, Proximal, Ridge, find_head, proximal, ridge
-from sciml_cf.head.layout import read_head, write_head
+from sciml_cf.head.binding.layer import read_head, write_head
 from tests.problems import mlp, regression
 
 

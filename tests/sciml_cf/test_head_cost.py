@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sciml_cf.errors import JitterWarning, NotPositiveDefinite
 from sciml_cf.head import ClosedFormHead, Moments, Proximal, Ridge, Rule, proximal, ridge
-from sciml_cf.head.layout import read_head
-from sciml_cf.head.products import sums_of_products
+from sciml_cf.head.binding.layer import read_head
+from sciml_cf.head.gram import sums_of_products
 from sciml_cf.head.rules import Every, check_solved
 from sciml_cf.head.rules.solving import known_value, solved_state
 from sciml_cf.head.solve import losses_of, solve_head, solve_head_later

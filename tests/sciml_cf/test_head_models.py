@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Proximal
-from sciml_cf.head.arrangement import find_places
+from sciml_cf.head.binding.arrangement import find_places
 
 STRENGTH = 1e-3
 

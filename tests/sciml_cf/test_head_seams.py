@@ -15,8 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Moments, Proximal, Ridge, find_head, proximal
-from sciml_cf.head.capture import LIMIT
-from sciml_cf.head.layout import read_head
+from sciml_cf.head.binding.capture import LIMIT
+from sciml_cf.head.binding.layer import read_head
 from tests.problems import mlp
 
 RULE = Proximal(strength=0.1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sciml_cf.datasets import read_idx, read_mnist
+from sciml_cf.classification import read_idx, read_mnist
 from sciml_cf.errors import DatasetError
 
 

@@ -5,10 +5,11 @@ import importlib.util
 import pytest
 import torch
 
-from sciml_cf.classification import classification_loss, train_step
+from sciml_cf.classification import CLASSIFIERS, NFNetF0Config, PerceptronConfig, ResNet18Config
+from sciml_cf.classification.methods import classification_loss, train_step
+from sciml_cf.classification.vision import timm, torchvision
 from sciml_cf.head import find_head
-from sciml_cf.models import CLASSIFIERS, NFNetF0Config, PerceptronConfig, ResNet18Config, build_from, describe
-from sciml_cf.vision import timm, torchvision
+from sciml_cf.models import build_from, describe
 
 needs_vision = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("torchvision", "timm")), reason="needs the extra `vision`"

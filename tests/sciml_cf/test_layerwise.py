@@ -11,12 +11,13 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from sciml_cf import layerwise
-from sciml_cf.fit_config import FitConfig
-from sciml_cf.layerwise import INVERSES, Exp, Inverse, draw_weights, fit_least_squares, rows
+from sciml_cf.layerwise import INVERSES, Exp, Inverse, draw_weights, fit_least_squares
+from sciml_cf.layerwise import batch_rows as rows
 from sciml_cf.layerwise.activations import RELU_PSEUDO_INVERSE
 from sciml_cf.layerwise.structure import layers_of, read_heads
 from sciml_cf.layerwise.sweep import forward
-from sciml_cf.train import fit
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.fit import fit
 
 
 def network(sizes, activation=nn.Identity, top=None, *, seed=0, bound=1.0):

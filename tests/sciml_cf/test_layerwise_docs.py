@@ -15,7 +15,7 @@ from benchmarks.layerwise_docs import (
     softmax_claims,
     sweep_claims,
 )
-from sciml_cf.bench.results import read_result
+from sciml_cf.studies.harness.results import read_result
 
 TEXT = PAGE.read_text()
 

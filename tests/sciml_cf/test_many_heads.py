@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sciml_cf.head import ClosedFormLoss, ClosedFormLosses, Every, Moments, Proximal, Ridge
-from sciml_cf.head.layout import read_head
+from sciml_cf.head.binding.layer import read_head
 from tests.sciml_cf.many_heads_worker import RULES, STEPS, TwoHeads, batch, weights_of
 
 ROOT = Path(__file__).parents[2]

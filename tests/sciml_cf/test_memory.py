@@ -4,14 +4,14 @@ import sys
 
 import pytest
 
-from sciml_cf.memory import keep_memory
+from sciml_cf.training.malloc import keep_memory
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 # Fresh pages that a block of 64 MB costs when one of the same size has just been freed.
 FAULTS = """
 import resource, sys
 import torch
-from sciml_cf.memory import keep_memory
+from sciml_cf.training.malloc import keep_memory
 if sys.argv[1] == "kept":
     assert keep_memory()
 found = []

@@ -6,11 +6,11 @@ import torch
 
 from sciml_cf.cli import main
 from sciml_cf.errors import CheckpointError
-from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import find_head
 from sciml_cf.models import BUILDERS, ConvConfig, TFNOConfig, UNOConfig, build_from, builder_for, describe
-from sciml_cf.runs import load, read_settings
-from sciml_cf.train import fit
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.fit import fit
+from sciml_cf.training.run_folder import load, read_settings
 from tests.problems import Shifted
 
 SIZES = {

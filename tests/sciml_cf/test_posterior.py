@@ -14,7 +14,7 @@ from sciml_cf.errors import CheckpointError, NotPositiveDefinite
 from sciml_cf.head import find_head
 from sciml_cf.head.posterior import LEVEL_IN_STD, Posterior, apply_with_std, calibrate, precision_factor
 from sciml_cf.head.posterior import relative_leverage as leverage
-from sciml_cf.runs import plain_state_dict, read_tensors
+from sciml_cf.training.run_folder import plain_state_dict, read_tensors
 from tests.problems import Points, Shifted, mlp, regression
 from tests.sciml_cf.test_adapt import Items, Residual, convolutions, dense_rows, fields
 

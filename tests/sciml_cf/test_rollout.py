@@ -8,10 +8,10 @@ from torch import nn
 from data_gen import DatasetSpec, generate
 from sciml_cf import metrics
 from sciml_cf.datasets import FieldDataset
-from sciml_cf.fit_config import FitConfig
+from sciml_cf.evaluate.rollout import evaluate_rollout, one_step_pairs, rollout
 from sciml_cf.models import FNOConfig
-from sciml_cf.rollout import evaluate_rollout, one_step_pairs, rollout
-from sciml_cf.train import fit
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.fit import fit
 
 TIMES = (0.1, 0.2, 0.3, 0.4)
 

@@ -6,7 +6,7 @@ import re
 from benchmarks.common import RESULTS
 from benchmarks.rules_docs import PAGE, burgers, filled
 from sciml_cf import head
-from sciml_cf.fit_config import FitConfig
+from sciml_cf.training.config import FitConfig
 
 TEXT = PAGE.read_text()
 

@@ -19,7 +19,7 @@ from sciml_cf.head import (
     SampledGCV,
     Streaming,
 )
-from sciml_cf.head.layout import read_head
+from sciml_cf.head.binding.layer import read_head
 from tests.problems import Shifted
 
 RULES = {
@@ -68,7 +68,7 @@ def test_fit_learns_with_every_rule(tmp_path, method):
 def test_a_resumed_memory_is_the_same_to_the_bit(tmp_path, method, monkeypatch):
     _, whole = train(tmp_path / "whole", method=method, initial_head="he")
     stop = iter([False, False, True])  # asked once before each epoch, and once after the first
-    monkeypatch.setattr("sciml_cf.loop.Training._done", lambda self: next(stop))
+    monkeypatch.setattr("sciml_cf.training.loop.Training._done", lambda self: next(stop))
     train(tmp_path / "parts", method=method, initial_head="he")
     monkeypatch.undo()
     torch.rand(3)  # what the caller did with torch's generator does not matter
@@ -150,7 +150,7 @@ def test_the_seed_of_fit_decides_the_first_head(tmp_path, monkeypatch):
         firsts.append(self.loss.head.state()["head"])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sciml_cf.loop.Training.start", first)
+    monkeypatch.setattr("sciml_cf.training.loop.Training.start", first)
     for seed in (3, 3, 4):
         torch.rand(1)
         with pytest.raises(KeyboardInterrupt):

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from sciml_cf.fit_config import FitConfig
-from sciml_cf.schedules import count_plateaus, learning_rate, should_stop
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.schedules import count_plateaus, learning_rate, should_stop
 
 EPOCHS, STEPS = 12, 5
 ERRORS = [5.0, 4.0, 4.5, 4.0, 3.0, 3.5, 3.6, 3.7, 3.8, 3.9, 2.0, 2.0]

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from data_gen import PeriodicGrid, cole_hopf
-from sciml_cf.symmetry import Reflected, Symmetrised, reflect
+from sciml_cf.training.symmetry import Reflected, Symmetrised, reflect
 from tests.problems import Points, Shifted
 
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from sciml_cf.checkpoints import read_tensors, save_tensors
 from sciml_cf.errors import CheckpointError, TrainingDiverged
-from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormHead, Proximal, find_head
-from sciml_cf.head.layout import read_head
+from sciml_cf.head.binding.layer import read_head
 from sciml_cf.head.rules.solving import solved_state
 from sciml_cf.models import FNOConfig, describe
-from sciml_cf.runs import load, only_writer, plain_state_dict, read_history, read_settings, write_history
-from sciml_cf.train import fit
+from sciml_cf.training.checkpoints import read_tensors, save_tensors
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.fit import fit
+from sciml_cf.training.run_folder import load, only_writer, plain_state_dict, read_history, read_settings, write_history
 from tests.problems import Points, Shifted, mlp
 
 TRAIN, VALIDATION = Shifted(40), Shifted(16, seed=1)
@@ -232,7 +232,7 @@ def test_two_trainings_do_not_write_one_folder(tmp_path):
 
 
 def test_a_training_that_was_killed_holds_its_folder_no_longer(tmp_path):
-    hold = "import os, sys; from pathlib import Path; from sciml_cf.runs import only_writer\n"
+    hold = "import os, sys; from pathlib import Path; from sciml_cf.training.run_folder import only_writer\n"
     hold += "with only_writer(Path(sys.argv[1])): os._exit(9)"
     assert subprocess.run([sys.executable, "-c", hold, str(tmp_path / "run")], check=False).returncode == 9
     assert (tmp_path / ".run.lock").exists()  # what it left is no obstacle
@@ -400,7 +400,7 @@ def test_a_failure_that_a_device_tells_late_is_told_before_the_epoch_ends(tmp_pa
             return {**item, "y": item["y"] * math.nan} if self.read > 32 else item
 
     monkeypatch.setattr(FitConfig, "rule", lambda self: Late(1e-2))
-    monkeypatch.setattr("sciml_cf.loop.Training._check", lambda *_: None)  # it would see the loss first
+    monkeypatch.setattr("sciml_cf.training.loop.Training._check", lambda *_: None)  # it would see the loss first
     with pytest.raises(TrainingDiverged, match=r"by step 5 .epoch 1.*an earlier solve failed"):
         train(tmp_path / "run", train=LastIsBad(40), method="proximal", algorithm=1)
     assert not (tmp_path / "run" / "weights_last.pt").exists()
@@ -519,7 +519,7 @@ def test_model_is_deep_copied_with_its_head(tmp_path):
 def test_interrupt_while_saving_waits_for_the_whole_file(tmp_path, monkeypatch):
     import signal
 
-    from sciml_cf import checkpoints as runs
+    from sciml_cf.training import checkpoints as runs
 
     save = torch.save
 

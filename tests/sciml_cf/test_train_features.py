@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from sciml_cf.averaging import WeightAverage
-from sciml_cf.checkpoints import choose_checkpoint, read_tensors, save_checkpoint
 from sciml_cf.errors import CheckpointError
-from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import ClosedFormHead, Proximal, find_head
-from sciml_cf.runs import load, plain_state_dict, read_history
-from sciml_cf.scalars import ScalarWriter
-from sciml_cf.train import fit
+from sciml_cf.training.averaging import WeightAverage
+from sciml_cf.training.checkpoints import choose_checkpoint, read_tensors, save_checkpoint
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.fit import fit
+from sciml_cf.training.run_folder import load, plain_state_dict, read_history
+from sciml_cf.training.tensorboard import ScalarWriter
 from tests.problems import Points, mlp
 
 SGD_L2 = {"method": "l2", "optimizer": "sgd", "warmup": 0}

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from data_gen import DatasetSpec, generate
-from sciml_cf.checkpoints import read_tensors
 from sciml_cf.cli import main
-from sciml_cf.runs import read_history
+from sciml_cf.training.checkpoints import read_tensors
+from sciml_cf.training.run_folder import read_history
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--resolution", "64", "--width", "8", "--modes", "8", "--layers", "2", "--batch-size", "8", "--seed", "1")
@@ -55,7 +55,7 @@ class Forked:
 
     def __init__(self, words):
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["sciml_cf.commands"])
+        context.set_forkserver_preload(["sciml_cf.cli.train"])
         self.process = context.Process(target=main, args=(list(words),))
         self.process.start()
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from sciml_cf.fit_config import FitConfig
 from sciml_cf.head import CrossEntropy, OneHot
-from sciml_cf.train import fit
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.fit import fit
 from tests.problems import mlp
 
 

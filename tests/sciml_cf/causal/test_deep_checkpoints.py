@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from sciml_cf.causal import DeepFeatureIV, StageRules
+from sciml_cf.causal.checkpoint import fingerprint
 from sciml_cf.causal.nets import Batch
-from sciml_cf.causal.saved import fingerprint
 from sciml_cf.errors import CheckpointError
 from tests.sciml_cf.causal.problems import mlp, sine
 

@@ -177,7 +177,7 @@ def test_published_images_are_found_by_their_latents(tmp_path, latents, monkeypa
     path = write_archive(tmp_path / "d.npz", latents)
     asked = latents[np.random.default_rng(1).integers(0, len(latents), 70)]  # in any order, some twice
     for rows in (4096, 7, 1):
-        monkeypatch.setattr("sciml_cf.causal.archive._ROWS", rows)
+        monkeypatch.setattr("sciml_cf.causal.dsprites_file._ROWS", rows)
         assert np.array_equal(read_hearts(path, asked), render_hearts(asked))
 
 

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from benchmarks.theory_docs import FIGURES, PAGE, RESULT, filled, verdicts
-from sciml_cf.bench.results import read_result
 from sciml_cf.cli import main
-from sciml_cf.report import theory as report
+from sciml_cf.studies.harness.results import read_result
+from sciml_cf.studies.theory import page as report
 
 TEXT = PAGE.read_text()
 

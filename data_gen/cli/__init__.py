@@ -1,0 +1,1 @@
+"""The data commands: `sciml-cf generate | info | plot | validate | repack | convert`."""

@@ -1,0 +1,60 @@
+"""The flags that say what a file does not say about itself, shared by all commands that read data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from data_gen.cli.flags import UsageError
+from data_gen.formats import Facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactFlags:
+    """Facts about a file of another format.
+
+    Args:
+        extent: length of the domain, one number or one an axis, for files without a grid.
+        times: times of the fields, the input's first, for files without them; one time for a steady problem.
+        equation: name of the equation, for files that do not tell it.
+        parameters: its numbers, as NAME=VALUE.
+        boundary: what lies at the ends of the axes, for files that do not tell it.
+        right_end: whether the last point is the right end of the domain, which a periodic grid excludes.
+        input_name: variable of the file that is the input.
+        target_name: variable of the file that is the target.
+        input_time: time of the input, of a file with several; by default its first.
+        target_time: time of the target, of a file with several; by default its last.
+    """
+
+    extent: tuple[float, ...] = ()
+    times: tuple[float, ...] = ()
+    equation: str | None = None
+    parameters: tuple[str, ...] = ()
+    boundary: Literal["periodic", "wall", "open"] | None = None
+    right_end: Literal["excluded", "included"] | None = None
+    input_name: str | None = None
+    target_name: str | None = None
+    input_time: float | None = None
+    target_time: float | None = None
+
+    def facts(self) -> Facts:
+        """What the flags say."""
+        values: dict[str, float] = {}
+        for word in self.parameters:
+            name, _, text = word.partition("=")
+            try:
+                values[name] = float(text)
+            except ValueError:
+                raise UsageError(f"sciml-cf: `--parameters` must be words NAME=VALUE; got {word!r}.") from None
+        return Facts(
+            extent=self.extent,
+            times=self.times,
+            equation=self.equation,
+            parameters=values,
+            boundary=self.boundary,
+            right_end=self.right_end,
+            input_name=self.input_name,
+            target_name=self.target_name,
+            input_time=self.input_time,
+            target_time=self.target_time,
+        )

@@ -1,0 +1,81 @@
+"""What an equation is: a linear symbol, a nonlinear term, and the settings a dataset of it starts from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from data_gen.grids.periodic import PeriodicGrid
+
+
+@dataclass(frozen=True)
+class KnownSolution:
+    """A random initial condition of one equation whose solution is known.
+
+    Args:
+        fields: (grid, indices, time, *, seed, **parameters) -> the solutions (B, C, *N) at that time, float64; at time
+            0 the initial conditions. Parameters have defaults, and their help in ``Annotated``. It raises ValueError
+            where the solution is not known, such as on too small a box or for too long a time.
+        check: raises ValueError unless the parameters are usable.
+    """
+
+    fields: Callable[..., np.ndarray]
+    check: Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Equation:
+    """A law u_t = L u + N(u) on a periodic box, in Fourier space.
+
+    Args:
+        name: the name of its module and function.
+        parameters: its numbers, by name.
+        symbol: (k, one array an axis) -> L(k), real or complex, broadcastable to the modes (C, *K) of a sample; the
+            last axis of a field is x, the one before it y. Not called for a steady problem.
+        nonlinear: (modes (B, C, *K), grid) -> the modes of N(u), the same shape; None for a linear equation.
+        formula: the equation in words of ASCII.
+        exact: (u0 (..., N), grid, time) -> the solution by another way than time stepping; None where there is none.
+        exact_method: the name of that way, usable as a dataset's ``method``; empty when it is only a check.
+        front_width: (u0, grid, time) -> w if the solution forms fronts tanh(x / w), else infinity; to refuse early.
+        channels: the names of the C components.
+        input_channels: those of the input, where they are others (the coefficient of a steady problem).
+        input_name: the input's name in a file.
+        num_dims: dimensions in space.
+        boundary: "periodic", or "wall" for a problem on cells with values given at the walls (see ``cells``).
+        steady: the solution does not depend on time: ``exact`` takes the input to it, under ``exact_method``.
+        extent, time, tolerance: the usual domain length, final time, and error of time stepping relative to max |u|.
+        initial_condition: the usual initial condition, a name of ``random_fields.INITIAL_CONDITIONS`` or of ``known``.
+        initial_parameters: its usual parameters, where they are not that condition's own defaults.
+        known: initial conditions of this equation alone whose solution is known at every time, by name.
+    """
+
+    name: str
+    parameters: Mapping[str, float]
+    symbol: Callable[..., np.ndarray]
+    nonlinear: Callable[[np.ndarray, PeriodicGrid], np.ndarray] | None
+    formula: str = ""
+    exact: Callable[[np.ndarray, Any, float], np.ndarray] | None = None
+    exact_method: str = ""
+    front_width: Callable[[np.ndarray, PeriodicGrid, float], float] = lambda u0, grid, time: math.inf
+    channels: tuple[str, ...] = ("u",)
+    input_channels: tuple[str, ...] | None = None
+    input_name: str = "a"
+    num_dims: int = 1
+    boundary: Literal["periodic", "wall"] = "periodic"
+    steady: bool = False
+    extent: float = 2 * math.pi
+    time: float = 1.0
+    tolerance: float = 1e-10
+    initial_condition: str = "gaussian_random_field"
+    initial_parameters: Mapping[str, Any] = field(default_factory=dict)
+    known: Mapping[str, KnownSolution] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("parameters", "initial_parameters", "known"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))

@@ -1,0 +1,1 @@
+"""Exact solutions to check solvers and files by; no time stepping here."""

@@ -1,0 +1,164 @@
+"""Random initial conditions whose solution is known at every time: solitons, fronts, vortices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import numpy as np
+
+from data_gen.equation import KnownSolution
+from data_gen.errors import check_count, check_positive
+from data_gen.exact_solutions.waves import fisher_front, kdv_solitons, taylor_green
+from data_gen.grids.periodic import PeriodicGrid
+from data_gen.random_fields.streams import check_periodic, sample_stream
+
+#: What the periodic images of a solution on the whole line may leave at each other's place, about.
+_NEGLIGIBLE = 1e-12
+_REACH = -np.log(_NEGLIGIBLE)
+
+
+def soliton_solutions(*, nonlinearity: float, dispersion: float) -> KnownSolution:
+    """Solitons of the Korteweg-de Vries equation, one or two a sample, at random places and of random speeds.
+
+        one:  c ~ U(slowest, fastest),   x_1 ~ U(0, L)
+        two:  c_1 ~ U(lower two fifths of that range), c_2 ~ U(upper two fifths), the faster L / 4 behind the slower
+
+    A sample is the sum of the whole line's solution and its periodic images (``truths.kdv_solitons``), known up to the
+    second meeting of two, to about 1e-12.
+    """
+
+    def fields(
+        grid: PeriodicGrid,
+        indices: Iterable[int],
+        time: float,
+        *,
+        seed: int,
+        count: Annotated[int, "solitons a sample, 1 or 2"] = 1,
+        slowest: Annotated[float, "smallest speed, of the sign of `dispersion`"] = 1.0,
+        fastest: Annotated[float, "largest speed"] = 2.0,
+    ) -> np.ndarray:
+        check(count=count, slowest=slowest, fastest=fastest)
+        check_periodic("solitons", grid, seed, 1)
+        length, gap = grid.extent, grid.extent / 4 if count == 2 else 0.0
+        width = np.sqrt(dispersion / slowest)
+        travel = (fastest - slowest) * time if count == 2 else 0.0
+        if min(length - gap, length + gap - abs(travel)) < _REACH * width:
+            raise ValueError(
+                f"solitons: `extent` must leave room for {count} of speed {slowest:g} up to time {time:g}; got "
+                f"{length:g}. Use at least {_REACH * width * 4 / (4 - count + 1) + abs(travel):.3g}, or a shorter time."
+            )
+        result = np.empty((len(indices := list(indices)), 1, grid.num_points))
+        for row, index in enumerate(indices):
+            stream = sample_stream(seed, index)
+            place, draws = stream.random() * length, stream.random(count)
+            share = draws if count == 1 else 0.4 * draws + np.array([0.0, 0.6])
+            speeds = (slowest + share * (fastest - slowest)).tolist()
+            centres = [place] if count == 1 else [place + gap, place]
+            ends = [place + speed * time for speed in (0.0, *speeds)]
+            images = range(int(np.floor(min(ends) / length)) - 1, int(np.ceil(max(ends) / length)) + 2)
+            result[row, 0] = sum(
+                kdv_solitons(
+                    grid.points + image * length,
+                    time,
+                    speeds=speeds,
+                    centres=centres,
+                    nonlinearity=nonlinearity,
+                    dispersion=dispersion,
+                )
+                for image in images
+            )
+        return result
+
+    def check(*, count: int, slowest: float, fastest: float) -> None:
+        check_count("solitons", "count", count)
+        check_positive("solitons", "slowest / dispersion", slowest / dispersion)
+        check_positive("solitons", "fastest / slowest", fastest / slowest)
+        if count > 2 or not abs(slowest) < abs(fastest):
+            got = f"{count}, {slowest!r}, {fastest!r}"
+            raise ValueError(f"solitons: `count` must be 1 or 2 and `slowest` below `fastest`; got {got}.")
+
+    return KnownSolution(fields, check)
+
+
+def front_solutions(*, diffusivity: float, rate: float) -> KnownSolution:
+    """Pairs of fronts of the Fisher-KPP equation that move apart from the middle of what they have invaded.
+
+        u = f(x - x_0 - w - c t) f(x_0 - x - w - c t),   w ~ U(narrowest, widest) L,   x_0 ~ U(0, L)
+
+    with f of ``truths.fisher_front``, a solution up to what each front leaves at the other's place.
+    """
+    steepness = np.sqrt(rate / (6 * diffusivity))
+    speed = 5 * np.sqrt(rate * diffusivity / 6)
+
+    def fields(
+        grid: PeriodicGrid,
+        indices: Iterable[int],
+        time: float,
+        *,
+        seed: int,
+        narrowest: Annotated[float, "smallest half-width, of the extent"] = 0.2,
+        widest: Annotated[float, "largest half-width, of the extent"] = 0.25,
+    ) -> np.ndarray:
+        check(narrowest=narrowest, widest=widest)
+        check_periodic("fronts", grid, seed, 1)
+        length = grid.extent
+        left = min(2 * steepness * narrowest * length, 4 * steepness * ((0.5 - widest) * length - speed * time))
+        if left < _REACH:
+            need = max(_REACH / (2 * steepness * narrowest), (_REACH / (4 * steepness) + speed * time) / (0.5 - widest))
+            raise ValueError(
+                f"fronts: `extent` must keep the two fronts apart up to time {time:g}; got {length:g}. Use at least "
+                f"{need:.3g}, or a shorter time."
+            )
+        result = np.empty((len(indices := list(indices)), 1, grid.num_points))
+        for row, index in enumerate(indices):
+            stream = sample_stream(seed, index)
+            place, half = stream.random() * length, stream.uniform(narrowest, widest) * length
+            x = np.mod(grid.points - place + length / 2, length) - length / 2
+            front = {"diffusivity": diffusivity, "rate": rate, "centre": half}
+            result[row, 0] = fisher_front(x, time, **front) * fisher_front(-x, time, **front)
+        return result
+
+    def check(*, narrowest: float, widest: float) -> None:
+        check_positive("fronts", "narrowest", narrowest)
+        check_positive("fronts", "widest", widest)
+        if not narrowest < widest < 0.5:
+            raise ValueError(
+                f"fronts: `narrowest` must be below `widest`, below 0.5; got {narrowest!r} and {widest!r}."
+            )
+
+    return KnownSolution(fields, check)
+
+
+def vortex_solutions(*, viscosity: float) -> KnownSolution:
+    """Vortices of Taylor and Green of random size, strength and place, which only decay (``truths.taylor_green``).
+
+    w = A 2 k cos(k (x - x_0)) cos(k (y - y_0)) e^(-2 nu k^2 t),  k = 2 pi m / L,  m ~ {1..K},  A ~ U(0, amplitude)
+    """
+
+    def fields(
+        grid: PeriodicGrid,
+        indices: Iterable[int],
+        time: float,
+        *,
+        seed: int,
+        max_mode: Annotated[int, "largest mode K"] = 4,
+        amplitude: Annotated[float, "largest speed A of the flow"] = 1.0,
+    ) -> np.ndarray:
+        check(max_mode=max_mode, amplitude=amplitude)
+        check_periodic("vortices", grid, seed, 1, max_mode=max_mode)
+        result = np.empty((len(indices := list(indices)), 1, *grid.shape))
+        for row, index in enumerate(indices):
+            stream = sample_stream(seed, index)
+            mode, size = int(stream.integers(1, max_mode + 1)), amplitude * stream.random()
+            x0, y0 = stream.random(2) * grid.extent
+            settings = {"viscosity": viscosity, "extent": grid.extent, "mode": mode}
+            x, y = grid.points - x0, grid.points[:, None] - y0
+            result[row, 0] = size * taylor_green(x, y, time, **settings)
+        return result
+
+    def check(*, max_mode: int, amplitude: float) -> None:
+        check_count("vortices", "max_mode", max_mode)
+        check_positive("vortices", "amplitude", amplitude)
+
+    return KnownSolution(fields, check)

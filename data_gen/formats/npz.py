@@ -1,0 +1,51 @@
+"""One .npz file with an input and a target, as ``np.savez(path, x=..., y=...)`` writes it; shapes as in ``arrays``."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from data_gen.errors import DatasetError
+from data_gen.formats.arrays import source_of_pair
+from data_gen.formats.overrides import Facts
+from data_gen.formats.source import Source
+
+_PAIRS = (("x", "y"), ("a", "u"), ("input", "target"))
+
+
+def recognises(path: Path) -> bool:
+    """Whether it is a zip file of .npy files."""
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def open_file(path: Path, facts: Facts) -> Source:
+    """The two arrays, read whole.
+
+    Raises:
+        DatasetError: the file cannot be read, or has no such arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = _chosen(path, archive.files, facts)
+            given, target = archive[names[0]], archive[names[1]]
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"open_source: {path} cannot be read ({error}). Is it damaged?") from None
+    return source_of_pair(path, given, target, facts)
+
+
+def _chosen(path: Path, found: list[str], facts: Facts) -> tuple[str, str]:
+    usual = next((pair for pair in _PAIRS if set(pair) <= set(found)), _PAIRS[0])
+    names = (facts.input_name or usual[0], facts.target_name or usual[1])
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise DatasetError(
+            f"open_source: {path} has no array {' or '.join(missing)}; it holds {', '.join(found) or 'none'}. Give "
+            f"--input-name and --target-name."
+        )
+    return names

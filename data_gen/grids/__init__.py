@@ -1,0 +1,1 @@
+"""Grids: points of a periodic box, cells between walls, and spectra on them."""

@@ -1,0 +1,1 @@
+"""Solvers: a batch of fields through time with error control, and steady Darcy flow."""

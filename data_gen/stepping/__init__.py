@@ -1,0 +1,1 @@
+"""Single time steps of exponential integrators; they know no equation."""

@@ -1,0 +1,196 @@
+"""Fields in a file of any format, open for reading: what a format adds is how to load consecutive rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from data_gen.equation import Equation
+from data_gen.errors import DatasetError
+from data_gen.grids.cells import CellGrid
+from data_gen.grids.periodic import PeriodicGrid
+from data_gen.header import Header
+
+
+class FieldReader(ABC):
+    """The fields of a file, with what is known about them.
+
+    Attributes:
+        path: the file.
+        header: what it holds.
+    """
+
+    path: Path
+    header: Header
+
+    @property
+    def num_samples(self) -> int:
+        """Number of samples."""
+        return self.header.num_samples
+
+    @property
+    def resolution(self) -> int:
+        """Points along the last axis."""
+        return self.header.shape[-1]
+
+    @property
+    def input_name(self) -> str:
+        """Name of the input."""
+        return self.header.input_name
+
+    @property
+    def target_name(self) -> str:
+        """Name of the target."""
+        return self.header.target_name
+
+    @property
+    def stored_names(self) -> tuple[str, ...]:
+        """The fields that the file stores: input and target, or of trajectories the target alone."""
+        return tuple(self.header.stored_shapes)
+
+    @property
+    def grid(self) -> PeriodicGrid | CellGrid:
+        """The grid of the fields."""
+        return self.header.grid
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Times of the stored fields, increasing; a steady dataset has one."""
+        return self.header.times
+
+    @property
+    def equation(self) -> Equation | None:
+        """The equation that the target solves, if it is one of ours."""
+        return self.header.make_equation()
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The equation's parameters."""
+        return dict(self.header.parameters)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision of the stored fields."""
+        return np.dtype(self.header.dtype)
+
+    @property
+    @abstractmethod
+    def checksum(self) -> str:
+        """SHA-256 over the block checksums of the stored fields: equal for equal fields."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+    @abstractmethod
+    def _load(self, name: str, start: int, stop: int, times: slice) -> np.ndarray:
+        """Consecutive rows of a stored field, (rows, channels, *points); of trajectories at some of the times,
+        (rows, times, channels, *points)."""
+
+    def read(
+        self, name: str, rows: slice | np.ndarray | None = None, stride: int = 1, *, time: float | None = None
+    ) -> np.ndarray:
+        """Fields at one time, at every ``stride``-th point of each axis.
+
+        Args:
+            name: the input's or the target's name.
+            rows: a slice, increasing indices, or None for all.
+            stride: divides the points of every axis.
+            time: which of ``times`` of the target; the last one if None. The input has the first.
+        Returns:
+            (rows, channels, *points), of the stored dtype.
+        Raises:
+            ValueError: unknown name or time, rows that do not increase or do not exist, a stride that does not divide.
+            DatasetError: the file cannot be read.
+        """
+        if name not in (self.input_name, self.target_name):
+            raise ValueError(f"read: `name` must be {self.input_name!r} or {self.target_name!r}; got {name!r}.")
+        known = self._times_of(name)
+        if time is not None and time not in known:
+            raise ValueError(f"read: `time` of {name} must be one of {', '.join(map(str, known))}; got {time!r}.")
+        chosen = known[-1] if time is None else time
+        if self.header.trajectories:
+            at = self.times.index(chosen)
+            return self._gather(self.target_name, rows, stride, slice(at, at + 1))[:, 0]
+        start = name == self.input_name or (self._has_both and chosen == self.times[0])
+        return self._gather(self.input_name if start else self.target_name, rows, stride)
+
+    def read_trajectory(self, rows: slice | np.ndarray | None = None, stride: int = 1) -> np.ndarray:
+        """Target fields at all of ``times``, at every ``stride``-th point; rows and stride as in ``read``.
+
+        Returns:
+            (rows, len(times), channels, *points), of the stored dtype. Where the input has other components than the
+            target, there is the target's own time only.
+        Raises:
+            ValueError: rows that do not increase or do not exist, a stride that does not divide.
+            DatasetError: the file cannot be read.
+        """
+        if self.header.trajectories:
+            return self._gather(self.target_name, rows, stride)
+        names = (self.input_name, self.target_name) if self._has_both else (self.target_name,)
+        return np.stack([self._gather(name, rows, stride) for name in names], axis=1)
+
+    def read_stored(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
+        """Rows of one of ``stored_names``, with an axis for its channels whether it has one or several."""
+        return self._gather(name, rows, 1)
+
+    @property
+    def _has_both(self) -> bool:
+        """Whether the input is the target at an earlier time."""
+        return not self.header.steady and self.header.inputs == self.header.channels
+
+    def _times_of(self, name: str) -> tuple[float, ...]:
+        if name == self.input_name:
+            return self.times[:1]
+        return self.times if self.header.trajectories or self._has_both else self.times[-1:]
+
+    def _gather(
+        self, name: str, rows: slice | np.ndarray | None, stride: int, times: slice = slice(None)
+    ) -> np.ndarray:
+        """Rows of a stored field with its channels, read block by block."""
+        header = self.header
+        divides = hasattr(stride, "__index__") and stride >= 1 and not any(n % stride for n in header.shape)
+        if isinstance(stride, bool) or not divides:
+            points = " x ".join(map(str, header.shape))
+            raise ValueError(f"read: `stride` must divide the resolution {points}; got {stride!r}.")
+        wanted, done = self._row_indices(rows), 0
+        names = header.inputs if name == self.input_name else header.channels
+        count_times = (len(range(len(self.times))[times]),) if header.trajectories else ()
+        shape = (len(wanted), *count_times, len(names), *(n // stride for n in header.shape))
+        result = np.empty(shape, dtype=self.dtype)
+        coarse = (..., *(slice(None, None, stride),) * header.num_dims)
+        while done < len(wanted):
+            first = int(wanted[done])
+            count = int(np.searchsorted(wanted[done:], first + header.block_samples))
+            picked = wanted[done : done + count] - first
+            try:
+                block = self._load(name, first, first + int(picked[-1]) + 1, times)
+            except OSError as error:
+                raise DatasetError(f"read: {self.path} cannot be read ({error}). Is it damaged?") from None
+            result[done : done + count] = block[picked][coarse]
+            done += count
+        return result
+
+    def _row_indices(self, rows: slice | np.ndarray | None) -> np.ndarray:
+        if rows is None or isinstance(rows, slice):
+            indices = np.arange(self.num_samples)[rows if rows is not None else slice(None)]
+        else:
+            indices = np.asarray(rows)
+            if indices.ndim != 1 or (indices.size and indices.dtype.kind not in "iu"):
+                raise ValueError(f"read: `rows` must be a slice or one axis of integers; got {indices.dtype} array.")
+            indices = indices.astype(np.int64)
+        if indices.size and (indices.min() < 0 or indices.max() >= self.num_samples or (np.diff(indices) <= 0).any()):
+            raise ValueError(f"read: `rows` must increase and lie in 0..{self.num_samples - 1}; got {rows!r}.")
+        return indices
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

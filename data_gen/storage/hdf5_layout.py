@@ -1,0 +1,231 @@
+"""The layout of a dataset file: its fields, scales and attributes, created at full size and written in place later."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from data_gen.errors import DatasetError
+from data_gen.header import Header
+from data_gen.spec import DatasetSpec
+from data_gen.storage.journal import FileMap
+from data_gen.storage.virtual_datasets import create_view, dataset_in, write_other_views
+
+LAYOUT = "sciml_cf dataset"
+LAYOUT_VERSION = 1
+#: Makes a field of a name, a shape and a precision in a file.
+CreateField = Callable[[h5py.File, str, tuple[int, ...], str], None]
+#: Value of a checksum whose block has not been written.
+UNWRITTEN = -1
+
+
+def create_file(path: Path, spec: DatasetSpec) -> FileMap:
+    """Create the file of a description; see ``create_empty``."""
+    return create_empty(path, spec.header, spec_facts(spec))
+
+
+def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
+    """What the attributes of a generated file say beside its header."""
+    return {
+        "spec": spec.to_json(),
+        "config_hash": spec.config_hash,
+        "scheme": spec.method,
+        "tolerance": spec.tolerance,
+        "seed": spec.seed,
+        "initial_condition": str(spec.initial_condition),
+    }
+
+
+def create_empty(path: Path, header: Header, facts: Mapping[str, Any]) -> FileMap:
+    """Create a file of full size with everything but the fields and their checksums.
+
+    Fields are contiguous, allocated early and never filled, and no object carries a time, so that one description
+    gives one sequence of bytes.
+
+    Args:
+        path: the file; one that is there is replaced.
+        header: what it is going to hold.
+        facts: further root attributes, such as where the data come from.
+    Returns:
+        Where its blocks lie, for ``journal.write_block`` and, once all are written, ``journal.write_checksums``.
+    """
+    with h5py.File(path, "w") as file:
+        write_all_but_fields(file, header, facts, _create_field)
+    return read_map(path)
+
+
+def write_all_but_fields(file: h5py.File, header: Header, facts: Mapping[str, Any], create_field: CreateField) -> None:
+    """Write everything of a dataset file but its fields' values and checksums.
+
+    Args:
+        file: an empty file, open for writing.
+        header: what it is going to hold.
+        facts: further root attributes; one of the usual ones replaces it.
+        create_field: makes one field, of a name, a shape and a precision.
+    """
+    _write_attributes(file, header, facts)
+    _write_scales(file, header)
+    for name, shape in header.stored_shapes.items():
+        create_field(file, name, (header.num_samples, *shape), header.dtype)
+        _label(file, header, name, _long_name(name, header))
+    if header.trajectories:
+        _create_start(file, header)
+    write_other_views(file, header)
+    integrity = file.create_group("integrity")
+    integrity.attrs["block_samples"] = header.block_samples
+    block = integrity.create_dataset("block", data=np.arange(-(-header.num_samples // header.block_samples)))
+    block.make_scale("block")
+    for name in header.stored_shapes:
+        data = integrity.create_dataset(name, data=np.full(block.shape, UNWRITTEN, dtype=np.int64))
+        data.attrs["long_name"] = f"CRC-32 of each {header.block_samples} samples of {name}"
+        data.dims[0].attach_scale(block)
+
+
+def _write_attributes(file: h5py.File, header: Header, facts: Mapping[str, Any]) -> None:
+    first, last = _attributes(header)
+    file.attrs.update({**first, **facts, **last})
+
+
+def further_facts(header: Header, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a file's root attributes that do not follow from its header: the ``facts`` that it was made with."""
+    first, last = _attributes(header)
+    return {k: v for k, v in attributes.items() if k == "versions" or k not in {**first, **last}}
+
+
+def _attributes(header: Header) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Root attributes that come before the further facts of a file, and those after."""
+    points = " x ".join(map(str, header.shape))
+    first = {
+        "layout": LAYOUT,
+        "layout_version": LAYOUT_VERSION,
+        "title": f"{header.name}: {header.num_samples} samples on {points} points",
+        "equation": header.formula,
+        "header": header.to_json(),
+        "extent": header.extents[0] if len(set(header.extents)) == 1 else np.array(header.extents),
+        "input": header.input_name,
+        "target": header.target_name,
+        "versions": json.dumps(package_versions(), sort_keys=True),
+        "dataset_name": header.name,
+        "grid_type": "cartesian",
+        "n_spatial_dims": header.num_dims,
+        "n_trajectories": header.num_samples,
+    }
+    last: dict[str, Any] = {}
+    if header.trajectories:
+        last.update(input_time=header.times[0], target_time=header.times[-1])
+    last["simulation_parameters"] = np.array(list(header.parameters), dtype=h5py.string_dtype())
+    last.update(header.parameters)
+    if "viscosity" in header.parameters and header.num_dims == 1:
+        last["Nu"] = header.parameters["viscosity"] * math.pi  # PDEBench solves with viscosity Nu / pi
+    return first, last
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that a file depends on, for its attributes."""
+    found = {}
+    for package in ("sciml_cf", "numpy", "scipy", "h5py"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def _write_scales(file: h5py.File, header: Header) -> None:
+    scales = {"sample": (np.arange(header.num_samples), "sample index"), "time": (np.array(header.times), "time")}
+    used = {axis for name in header.stored_shapes for axis in header.stored_axes(name)}
+    for label, names in (("channel", header.channels), ("input_channel", header.inputs)):
+        if label in used:
+            scales[label] = (np.arange(len(names)), f"component: {', '.join(names)}")
+    for axis, points in zip(header.axes, header.coordinates, strict=True):
+        scales[axis] = (points, "position")
+    for name, (values, long_name) in scales.items():
+        scale = file.create_dataset(name, data=values)
+        scale.make_scale(name)
+        scale.attrs.update(units="1", long_name=long_name)
+
+
+def _create_field(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> None:
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_layout(h5py.h5d.CONTIGUOUS)
+    settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    settings.set_obj_track_times(False)
+    kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
+    h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), settings)
+
+
+def _long_name(name: str, header: Header) -> str:
+    if name == header.input_name:
+        return ", ".join(header.inputs) if header.steady else "initial condition"
+    if header.steady:
+        return "solution"
+    return (
+        "solution at all times, the first among them" if header.trajectories else f"solution at t = {header.times[1]:g}"
+    )
+
+
+def _label(file: h5py.File, header: Header, name: str, long_name: str) -> None:
+    field = dataset_in(file, name)
+    field.attrs.update(units="1", long_name=long_name)
+    for axis, scale in enumerate(header.stored_axes(name)):
+        field.dims[axis].attach_scale(dataset_in(file, scale))
+
+
+def _create_start(file: h5py.File, header: Header) -> None:
+    """The input of trajectories: a view of their start."""
+    target = (header.num_samples, *header.stored_shapes[header.target_name])
+    start = h5py.h5s.create_simple(target)
+    start.select_hyperslab((0,) * len(target), (target[0], 1, *target[2:]))
+    rows = (target[0], *target[2:])
+    create_view(file, header.input_name, header.dtype, rows, [(header.target_name, start, None)])
+    _label(file, header, header.input_name, f"initial condition, a view of {header.target_name}")
+
+
+def read_map(path: Path) -> FileMap:
+    """Where the blocks of a file of ours lie."""
+    with h5py.File(path, "r") as file:
+        header = read_header(file)
+        fields = [dataset_in(file, name) for name in header.stored_shapes]
+        checksums = [dataset_in(file, f"integrity/{name}") for name in header.stored_shapes]
+        offsets = [d.id.get_offset() for d in fields + checksums]
+        if None in offsets:
+            raise DatasetError(f"read_map: {path} has fields that are not contiguous; it cannot be written in place.")
+        size, middle = fields[0].dtype.itemsize, len(fields)
+        return FileMap(
+            header.num_samples,
+            header.block_samples,
+            header.dtype,
+            tuple(math.prod(field.shape[1:]) * size for field in fields),
+            tuple(offsets[:middle]),
+            tuple(offsets[middle:]),
+        )
+
+
+def read_header(file: h5py.File) -> Header:
+    """What a file of ours says it holds.
+
+    Raises:
+        DatasetError: it is of another layout, or of a newer version of it.
+        KeyError, ValueError, TypeError: its header is damaged.
+    """
+    attributes: dict[str, Any] = dict(file.attrs)
+    if attributes.get("layout") != LAYOUT:
+        raise DatasetError(
+            f"open_dataset: {file.filename} is HDF5 but not a dataset of this layout (no attribute layout = "
+            f"{LAYOUT!r}). Convert it (sciml-cf convert), or point to a file made by generate."
+        )
+    if int(attributes["layout_version"]) > LAYOUT_VERSION:
+        raise DatasetError(
+            f"open_dataset: {file.filename} has layout version {attributes['layout_version']}, newer than "
+            f"{LAYOUT_VERSION}. Update sciml_cf."
+        )
+    if "header" in attributes:
+        return Header.from_json(attributes["header"])
+    return DatasetSpec.from_dict(json.loads(attributes["spec"])).header

@@ -1,0 +1,193 @@
+"""The same dataset in another storage: compressed in chunks, or plain again; shards become one file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import h5py
+import numpy as np
+from tqdm import tqdm
+
+from data_gen.errors import DatasetError, check_count
+from data_gen.storage import journal
+from data_gen.storage.dataset import Dataset, open_dataset
+from data_gen.storage.hdf5_layout import create_empty, further_facts, spec_facts, write_all_but_fields
+from data_gen.storage.journal import FileMap, journal_path, partial_path
+from data_gen.storage.shards import shards_of
+from data_gen.storage.virtual_datasets import dataset_in
+
+Compression = Literal["gzip", "none"]
+#: Bytes of a chunk, unless one sample is larger: what a reader of a single row has to unpack.
+CHUNK_BYTES = 2**16
+
+
+@dataclass(frozen=True)
+class RepackReport:
+    """What ``repack`` wrote, with the sizes of both datasets on the disk."""
+
+    path: Path
+    bytes_before: int
+    bytes_after: int
+
+
+def repack(
+    path: str | Path,
+    out: str | Path,
+    *,
+    compression: Compression = "gzip",
+    level: int = 4,
+    chunk_rows: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> RepackReport:
+    """Copy a dataset into one file of another storage, block by block.
+
+    The values, their checksums and the attributes are the same, so every reader takes the copy as the original.
+    ``"none"`` writes the plain layout of ``generate``, byte for byte. The copy is written beside its place and renamed.
+
+    Args:
+        path: a dataset file, or the master of one in shards.
+        out: the file to write; its folder must exist.
+        compression: "gzip" (bytes shuffled first, as netCDF-4 readers expect it) or "none".
+        level: effort of gzip, 1 to 9.
+        chunk_rows: samples compressed together, a divisor of the file's block; by default what fills 64 KiB.
+        overwrite: replace an existing file once the new one is whole.
+        progress: show a bar on stderr.
+    Raises:
+        ValueError: an argument is unusable, or the output is the input.
+        FileExistsError: the output exists and ``overwrite`` is not set.
+        DatasetError: the dataset cannot be read or is damaged, or the output cannot be written.
+    """
+    path, out = Path(path), Path(out)
+    with open_dataset(path) as data:
+        rows = _checked_rows(data, compression, level, chunk_rows)
+        replaced = _check_output(data, out, overwrite)
+        temporary = out.with_name(out.name + ".repacking")
+        try:
+            with tqdm(total=data.num_samples, unit="sample", disable=not progress, desc=out.name) as bar:
+                if compression == "none":
+                    _write_plain(data, temporary, bar)
+                else:
+                    _write_chunked(data, temporary, bar, rows, level)
+            os.replace(temporary, out)
+        except OSError as error:
+            reason = error.strerror or " ".join(str(error).split())
+            raise DatasetError(f"repack: {out} cannot be written ({reason}). Make room, or choose another.") from None
+        finally:
+            temporary.unlink(missing_ok=True)
+        before = data.num_bytes
+    for old in replaced:
+        old.unlink(missing_ok=True)
+    return RepackReport(out, before, out.stat().st_size)
+
+
+def _checked_rows(data: Dataset, compression: str, level: int, chunk_rows: int | None) -> int:
+    if compression not in get_args(Compression):
+        raise ValueError(f"repack: `compression` must be {' or '.join(get_args(Compression))}; got {compression!r}.")
+    check_count("repack", "level", level)
+    if level > 9:
+        raise ValueError(f"repack: `level` must be 1 to 9; got {level}.")
+    size = data.header.block_samples
+    if chunk_rows is None:
+        largest = max(_chunk(data, name, 1)[1] for name in data.stored_names)
+        return min(size, 2 ** int(np.log2(max(1, CHUNK_BYTES // largest))))
+    check_count("repack", "chunk_rows", chunk_rows)
+    if size % chunk_rows:
+        raise ValueError(f"repack: `chunk_rows` must divide the file's blocks of {size} samples; got {chunk_rows}.")
+    return chunk_rows
+
+
+def _check_output(data: Dataset, out: Path, overwrite: bool) -> list[Path]:
+    """Refuse an unusable output; give the shards that go with a dataset that is replaced."""
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"repack: `out` must lie in an existing folder; got {out}. Create it first.")
+    if out.is_dir():
+        raise IsADirectoryError(f"repack: `out` must be a file; got the folder {out}.")
+    used = [data.path, *(data.path.resolve().with_name(shard.name) for shard in data.shards)]
+    if out.exists() and any(out.samefile(file) for file in used):
+        raise ValueError(f"repack: `out` must not be the dataset itself; got {out}. Choose another name.")
+    if partial_path(out).exists() or journal_path(out).exists():
+        raise FileExistsError(f"repack: `out` must not be unfinished; got {out}, which generate has begun. Finish it.")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"repack: `out` must not exist; got {out}. Pass overwrite=True (--overwrite).")
+    free, needed = shutil.disk_usage(out.parent).free, data.num_samples * data.header.row_bytes
+    if needed > free:
+        raise DatasetError(
+            f"repack: {out} may need {needed // 10**6} MB and its disk has {free // 10**6} MB free. Make room."
+        )
+    kept = {file.resolve() for file in used}
+    return [old for old in shards_of(out) if old.resolve() not in kept]
+
+
+def _facts(data: Dataset) -> dict[str, Any]:
+    """Root attributes of the original; those of a generated file in the order in which it was given them."""
+    facts = further_facts(data.header, data.raw_attributes)
+    facts.pop("shards", None)
+    first = list(spec_facts(data.spec)) if data.spec is not None else []
+    return {name: facts[name] for name in (*first, *facts)}
+
+
+def _blocks(data: Dataset, bar: Any) -> Any:
+    """Block, its rows and its fields as they are stored, checked; the bar moves when it is dealt with."""
+    size, shapes = data.header.block_samples, data.header.stored_shapes
+    tables = {name: data.block_checksums(name) for name in shapes}
+    for block, start in enumerate(range(0, data.num_samples, size)):
+        stop, fields = min(start + size, data.num_samples), {}
+        for name, shape in shapes.items():
+            field = data.read_stored(name, slice(start, stop)).reshape(stop - start, *shape)
+            if zlib.crc32(np.ascontiguousarray(field).data.cast("B")) != tables[name][block]:
+                raise DatasetError(
+                    f"repack: {data.path} is damaged: the checksum of {name} differs in samples {start}..{stop - 1}. "
+                    f"Generate it again, or copy it again."
+                )
+            fields[name] = field
+        yield block, slice(start, stop), fields
+        bar.update(stop - start)
+
+
+def _write_plain(data: Dataset, out: Path, bar: Any) -> None:
+    layout: FileMap = create_empty(out, data.header, _facts(data))
+    checksums = {}
+    for block, _, fields in _blocks(data, bar):
+        checksums[block] = journal.write_block(out, layout, block, tuple(fields.values()))
+    journal.write_checksums(out, layout, checksums)
+
+
+def _write_chunked(data: Dataset, out: Path, bar: Any, rows: int, level: int) -> None:
+    with h5py.File(out, "w") as file:
+        write_all_but_fields(file, data.header, _facts(data), partial(_create_chunked, data, rows, level))
+        for _, place, fields in _blocks(data, bar):
+            for name, field in fields.items():
+                dataset_in(file, name)[place] = field
+        for name in data.stored_names:
+            dataset_in(file, f"integrity/{name}")[...] = data.block_checksums(name)
+        file.flush()
+    with open(out, "rb") as written:
+        os.fsync(written.fileno())
+
+
+def _chunk(data: Dataset, name: str, rows: int) -> tuple[tuple[int, ...], int]:
+    """Shape of a chunk, one time of a trajectory, and its bytes."""
+    shape = data.header.stored_shapes[name]
+    if data.header.trajectories:
+        shape = (1, *shape[1:])
+    return (rows, *shape), rows * int(np.prod(shape)) * data.dtype.itemsize
+
+
+def _create_chunked(
+    data: Dataset, rows: int, level: int, file: h5py.File, name: str, shape: tuple[int, ...], dtype: str
+) -> None:
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    chunk = _chunk(data, name, rows)[0]
+    settings.set_chunk((min(chunk[0], shape[0]), *chunk[1:]))
+    settings.set_shuffle()
+    settings.set_deflate(level)
+    settings.set_obj_track_times(False)
+    kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
+    h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), settings)

@@ -1,0 +1,278 @@
+"""The files that a generation writes, from the first check to their names: one file, or shards and their master."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_gen.errors import DatasetError
+from data_gen.header import Header
+from data_gen.spec import DatasetSpec
+from data_gen.storage import dataset as store
+from data_gen.storage import journal
+from data_gen.storage.hdf5_layout import spec_facts
+from data_gen.storage.journal import Checksums, FileMap, journal_path, partial_path
+from data_gen.storage.shards import MAX_SHARDS, Shard, checksum_of, create_master, is_shard_name, shard_paths, shards_of
+
+#: Memory that computing a block takes, in sizes of the block: measured 3 to 6.
+BLOCK_COPIES = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file and the blocks it holds, counted from ``first_block`` on: a whole dataset, or a shard of one."""
+
+    path: Path
+    first_block: int
+    layout: FileMap
+
+    @property
+    def partial(self) -> Path:
+        """Where it is written until the dataset is whole."""
+        return partial_path(self.path)
+
+    @property
+    def blocks(self) -> range:
+        """The blocks it holds, as the dataset counts them."""
+        return range(self.first_block, self.first_block + self.layout.num_blocks)
+
+    def rows(self, block: int) -> int:
+        """Number of samples of a block."""
+        start, stop = self.layout.block_rows(block - self.first_block)
+        return stop - start
+
+    def write(self, block: int, fields: tuple[np.ndarray, ...]) -> Checksums:
+        """Put a block in its place, wait until it is on the disk, and give its checksums."""
+        return journal.write_block(self.partial, self.layout, block - self.first_block, fields)
+
+    def read_checksums(self, block: int) -> Checksums:
+        """Checksums of a block as it is on the disk."""
+        return journal.read_checksums(self.partial, self.layout, block - self.first_block)
+
+
+class Output:
+    """The files of one generation.
+
+    Args:
+        path: the dataset's file.
+        spec: what it is going to hold.
+        shards: number of files that hold the samples; 1 puts them into the dataset's file.
+    Raises:
+        ValueError: there are more shards than blocks, or than a dataset can have.
+    """
+
+    def __init__(self, path: Path, spec: DatasetSpec, shards: int = 1) -> None:
+        self.path, self.spec, self.shards = path, spec, shards
+        self.token, self.parts = uuid.uuid4().hex, list[Part]()
+        self.header: Header = spec.header
+        self.num_blocks = -(-spec.samples // self.header.block_samples)
+        if not shards <= min(self.num_blocks, MAX_SHARDS):
+            raise ValueError(
+                f"generate: `shards` must be at most {min(self.num_blocks, MAX_SHARDS)} for {spec.samples} samples in "
+                f"blocks of {self.header.block_samples}; got {shards}."
+            )
+        if shards > 1 and "%" in path.name:
+            raise ValueError(f"generate: `path` must have no % in its name with shards; got {path}.")
+
+    @property
+    def journal(self) -> Path:
+        """The list of blocks that are on the disk."""
+        return journal_path(self.path)
+
+    def is_whole(self, *, resume: bool, overwrite: bool) -> bool:
+        """Refuse an unusable output before any work; True if it is there already, whole."""
+        path = self.path
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"generate: `path` must lie in an existing folder; got {path}. Create it first.")
+        if path.is_dir():
+            raise IsADirectoryError(f"generate: `path` must be a file; got the folder {path}.")
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(f"generate: `path` must lie in a folder that can be written; got {path}.")
+        if overwrite:
+            return False
+        if path.exists():
+            if not resume:
+                raise FileExistsError(
+                    f"generate: `path` must not exist; got {path}. Pass overwrite=True (--overwrite)."
+                )
+            self._check_same()
+            return True
+        if not resume and (left := self._unfinished()):
+            raise FileExistsError(
+                f"generate: `path` must not be unfinished; got {path} with {left[0].name} beside it. "
+                f"Finish it with resume=True (--resume), or drop it with overwrite=True (--overwrite)."
+            )
+        return False
+
+    def _check_same(self) -> None:
+        with store.open_dataset(self.path) as data:
+            made_from = data.spec
+        if made_from is None:
+            raise DatasetError(
+                f"generate: {self.path} was converted, not generated, so it cannot be resumed. Move it away."
+            )
+        if made_from.config_hash != self.spec.config_hash:
+            before, after = made_from.to_dict(), self.spec.to_dict()
+            keys = [key for key in before if before[key] != after[key]]
+            difference = "; ".join(f"{key} is {before[key]!r}, asked for {after[key]!r}" for key in keys)
+            raise DatasetError(f"generate: {self.path} is a whole dataset of another configuration: {difference}.")
+
+    def _unfinished(self) -> list[Path]:
+        """Files of an unfinished generation of this name."""
+        left = [path for path in (partial_path(self.path), self.journal) if path.exists()]
+        names = (path.name.removesuffix(".partial") for path in self.path.parent.glob("*.partial"))
+        return left + [partial_path(self.path.with_name(name)) for name in names if is_shard_name(self.path, name)]
+
+    def check_space(self) -> None:
+        """Refuse a disk or a memory that is too small, before either is asked for.
+
+        Raises:
+            DatasetError: the file does not fit on its disk.
+            MemoryError: a block cannot be computed in the machine's memory.
+        """
+        free, needed = shutil.disk_usage(self.path.parent).free, self.spec.samples * self.header.row_bytes
+        if needed > free:
+            raise DatasetError(
+                f"generate: {self.path} needs {needed // 10**6} MB and its disk has {free // 10**6} MB free."
+            )
+        block = min(self.spec.samples, self.header.block_samples) * self.header.row_bytes
+        if BLOCK_COPIES * block > (memory := _memory()):
+            raise MemoryError(
+                f"a block of {self.header.block_samples} samples takes about {BLOCK_COPIES * block // 10**6} MB, and "
+                f"this machine has {memory // 10**6} MB"
+            )
+
+    def create(self) -> None:
+        """Create every file at its full size; whatever was unfinished goes."""
+        self.drop()
+        try:
+            self.parts = [self._create_part(*planned) for planned in self._plan()]
+        except OSError as error:
+            self.drop()
+            raise DatasetError(f"generate: {self.path} cannot be created ({_reason(error)}).") from None
+        except BaseException:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Remove what is unfinished."""
+        for path in (*self._unfinished(), self.journal.with_name(self.journal.name + ".new")):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def resume(self) -> dict[int, Checksums] | None:
+        """Find the unfinished files, and give the blocks in them that are sound; None if there is nothing to resume."""
+        config_hash, listed = journal.read_journal(self.journal)
+        if not config_hash:
+            return None
+        self._check_journal(config_hash)
+        done: dict[int, Checksums] = {}
+        plan, lost = self._plan(), 0
+        for path, header, facts, first_block in plan:
+            if self.shards > 1 and path.exists() and not partial_path(path).exists():
+                os.replace(path, partial_path(path))  # interrupted when some files had their names already
+            found = partial_path(path).exists()
+            lost += not found
+            part = self._find_part(path, first_block) if found else self._create_part(path, header, facts, first_block)
+            self.parts.append(part)
+            if found:
+                done |= {b: listed[b] for b in part.blocks if b in listed and part.read_checksums(b) == listed[b]}
+        if lost == len(plan):
+            self.parts = []
+            return None
+        return done
+
+    def _check_journal(self, config_hash: str) -> None:
+        partial, shards = partial_path(self.path), journal.read_start(self.journal).get("shards", 1)
+        if config_hash != self.spec.config_hash:
+            raise DatasetError(
+                f"generate: {partial} is of another configuration than the one asked for, so it cannot be resumed. Ask "
+                f"for the same, or start again with overwrite=True (--overwrite)."
+            )
+        if shards != self.shards:
+            raise DatasetError(
+                f"generate: {partial} was begun with shards={shards}, so it cannot be resumed with {self.shards}. Ask "
+                f"for the same, or start again with overwrite=True (--overwrite)."
+            )
+
+    def _find_part(self, path: Path, first_block: int) -> Part:
+        partial = partial_path(path)
+        try:
+            return Part(path, first_block, store.read_map(partial))
+        except (OSError, DatasetError) as error:
+            raise DatasetError(
+                f"generate: {partial} is damaged ({error}). Start again with overwrite=True (--overwrite)."
+            ) from None
+
+    def _plan(self) -> list[tuple[Path, Header, Mapping[str, Any], int]]:
+        """Path, header, further attributes and first block of each file with fields."""
+        if self.shards == 1:
+            return [(self.path, self.header, spec_facts(self.spec), 0)]
+        plan, first, size = [], 0, self.header.block_samples
+        for i, path in enumerate(shard_paths(self.path, self.shards, self.spec.config_hash)):
+            last = first + self.num_blocks // self.shards + (i < self.num_blocks % self.shards)
+            start, stop = first * size, min(last * size, self.spec.samples)
+            facts = {"shard_of": self.spec.config_hash, "first_sample": start}
+            facts["source"] = f"samples {start}..{stop - 1} of a generated dataset of {self.spec.samples}"
+            plan.append((path, replace(self.header, num_samples=stop - start), facts, first))
+            first = last
+        return plan
+
+    def _create_part(self, path: Path, header: Header, facts: Mapping[str, Any], first_block: int) -> Part:
+        return Part(path, first_block, store.create_empty(partial_path(path), header, facts))
+
+    def start_journal(self, done: dict[int, Checksums]) -> None:
+        """Write a journal of the blocks that are there."""
+        journal.start_journal(self.journal, self.spec.config_hash, done, shards=self.shards, token=self.token)
+
+    def finish(self, done: dict[int, Checksums]) -> None:
+        """Write the checksums into the files and give them their names; the journal and replaced shards go."""
+        replaced = set(shards_of(self.path))
+        for part in self.parts:
+            journal.write_checksums(part.partial, part.layout, {b - part.first_block: done[b] for b in part.blocks})
+        for part in self.parts:
+            os.replace(part.partial, part.path)
+        if self.shards > 1:
+            self._write_master(done)
+        self.journal.unlink(missing_ok=True)
+        for old in replaced - {part.path for part in self.parts}:
+            old.unlink(missing_ok=True)
+
+    def _write_master(self, done: dict[int, Checksums]) -> None:
+        names, shards, size = list(self.header.stored_shapes), [], self.header.block_samples
+        table = np.array([done[block] for block in range(self.num_blocks)], dtype=np.int64).T
+        for part in self.parts:
+            start, rows = part.first_block * size, part.layout.num_samples
+            checksum = checksum_of(table[:, part.blocks.start : part.blocks.stop])
+            shards.append(Shard(part.path.name, start, start + rows, checksum))
+        partial = partial_path(self.path)
+        create_master(partial, self.header, spec_facts(self.spec), shards, dict(zip(names, table, strict=True)))
+        os.replace(partial, self.path)
+
+
+def _memory() -> int:
+    """Bytes of the machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def failed_write(path: Path, error: OSError, done: int, num_blocks: int) -> DatasetError:
+    """What to raise when the system refuses a write: nothing is lost."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    fix = "Make room" if full else "Mend that"
+    return DatasetError(
+        f"generate: {path} cannot be written ({_reason(error)}); {done} of {num_blocks} blocks are kept. {fix}, then "
+        f"resume to finish it (--resume)."
+    )
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or " ".join(str(error).split()) or type(error).__name__

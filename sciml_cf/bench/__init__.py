@@ -1,1 +1,0 @@
-"""Benchmarks that a person can run: grids of trainings, chosen and reported alike; each one result and one page."""

@@ -1,0 +1,15 @@
+from .digits import read_digits as read_digits
+from .estimators import ClosedFormClassifier as ClosedFormClassifier
+from .estimators import ClosedFormRegressor as ClosedFormRegressor
+from .idx import read_idx as read_idx
+from .idx import read_mnist as read_mnist
+from .images import ClassImages as ClassImages
+from .images import FolderImages as FolderImages
+from .images import read_cifar as read_cifar
+from .methods import METHODS as METHODS
+from .methods import classification_loss as classification_loss
+from .methods import train_step as train_step
+from .networks import CLASSIFIERS as CLASSIFIERS
+from .networks import NFNetF0Config as NFNetF0Config
+from .networks import PerceptronConfig as PerceptronConfig
+from .networks import ResNet18Config as ResNet18Config

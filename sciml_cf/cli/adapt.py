@@ -1,0 +1,225 @@
+"""`sciml-cf adapt` and `sciml-cf posterior`: from a run and a data file to a new run, or to a run's error bars."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Subset
+from tyro.conf import Positional
+
+from data_gen.cli.flags import parse
+from data_gen.cli.override_flags import FactFlags
+from data_gen.formats import Facts
+from sciml_cf.datasets import FieldDataset, Split
+from sciml_cf.errors import CheckpointError, check_count
+from sciml_cf.evaluate.adaptation import Adaptation, Choice, adapt, adapted_posterior
+from sciml_cf.head.posterior import posterior
+from sciml_cf.training.checkpoints import save_tensors, write_atomically
+from sciml_cf.training.run_folder import (
+    POSTERIOR_FILE,
+    RUN_FILE,
+    drop_run,
+    load,
+    plain_state_dict,
+    read_posterior,
+    read_settings,
+    replaced_run,
+    save_posterior,
+    versions,
+    write_history,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptFlags(FactFlags):
+    """Solve a run's head again for new data, held to the old one as hard as the data call for; writes a new run.
+
+    One pass over the samples, no training. The head stays as it is unless cross-validation over the samples speaks
+    clearly against it. The new run can be evaluated, used and reported like any other.
+
+    Args:
+        run: run folder to start from; its best weights are taken.
+        data: data file with the new samples.
+        out: run folder to write.
+        split: which samples of the file; the others stay for `evaluate`.
+        samples: take only the first so many of them.
+        resolution: grid points to run the model at; by default those that it was trained at.
+        strength: pull to the old head, instead of a choice by the data.
+        choose: "cross-validation" over samples; "gcv" takes the points of a sample for independent, and is less safe.
+        folds: folds of the cross-validation; with fewer samples each is a fold of its own.
+        overwrite: replace the run in `out`.
+    """
+
+    run: Positional[Path]
+    data: Path
+    out: Path
+    split: Split = "train"
+    samples: int | None = None
+    resolution: int | None = None
+    strength: float | None = None
+    choose: Choice = "cross-validation"
+    folds: int = 8
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosteriorFlags(FactFlags):
+    """Make RUN/posterior.pt, the error bars of a run that has none, with one pass over its training data.
+
+    Args:
+        run: run folder; the error bars are those of its best weights.
+        data: the data file that it was trained on.
+        overwrite: replace those that are there.
+    """
+
+    run: Positional[Path]
+    data: Path
+    overwrite: bool = False
+
+
+def adapt_command(argv: list[str]) -> str:
+    """`sciml-cf adapt`."""
+    flags = parse(AdaptFlags, argv, prog="sciml-cf adapt")
+    _check_out(flags.run, flags.out, flags.overwrite)
+    if flags.samples is not None:
+        check_count("adapt", "samples", flags.samples)
+    settings = read_settings(flags.run)
+    model = load(flags.run)
+    data, description = _read(settings, flags.data, flags.split, flags.resolution, flags.facts())
+    if flags.samples is not None and flags.samples > len(data):
+        raise ValueError(
+            f"adapt: `samples` must be at most {len(data)}, the {flags.split} samples of {flags.data}; "
+            f"got {flags.samples}."
+        )
+    chosen = Subset(data, range(len(data) if flags.samples is None else flags.samples))
+    prior = read_posterior(flags.run) if (flags.run / POSTERIOR_FILE).exists() else None
+    start = time.perf_counter()
+    result = adapt(model, chosen, prior=prior, strength=flags.strength, choose=flags.choose, folds=flags.folds)
+    seconds = time.perf_counter() - start
+    known = adapted_posterior(model, chosen, result, prior=prior) if len(chosen) > 1 else None
+    description.update({"split": flags.split, "samples": len(chosen)})
+    content = {**settings, "data": description, "adapted": {"from": str(flags.run), **_summary(result, flags.choose)}}
+    part = flags.out.with_name(flags.out.name + ".part")
+    drop_run(part)
+    try:
+        part.mkdir(exist_ok=True)
+        write_atomically(part / RUN_FILE, json.dumps({**content, "versions": versions()}, indent=2) + "\n")
+        write_history(part, _history(result, seconds))
+        for name in ("weights_best.pt", "weights_last.pt"):
+            save_tensors(part / name, plain_state_dict(model))
+        if known is not None:
+            save_posterior(known, part)
+        _put(part, flags.out)
+    finally:
+        drop_run(part)
+    return _text(flags.out, result, seconds, with_std=known is not None)
+
+
+def posterior_command(argv: list[str]) -> str:
+    """`sciml-cf posterior`."""
+    flags = parse(PosteriorFlags, argv, prog="sciml-cf posterior")
+    settings = read_settings(flags.run)
+    if (flags.run / POSTERIOR_FILE).exists() and not flags.overwrite:
+        raise FileExistsError(f"posterior: `run` must have no error bars yet; got {flags.run}. Use --overwrite.")
+    train, validation = (
+        _read(settings, flags.data, split, None, flags.facts())[0] for split in ("train", "validation")
+    )
+    stored = (settings.get("data") or {}).get("checksum")
+    if stored is not None and stored != train.checksum:
+        raise CheckpointError(
+            f"posterior: `data` must be the file that {flags.run} was trained on; got {flags.data}, which has others."
+        )
+    return str(save_posterior(posterior(load(flags.run), train, validation), flags.run))
+
+
+def _read(
+    settings: dict[str, Any], path: Path, split: Split, resolution: int | None, facts: Facts | None
+) -> tuple[FieldDataset, dict[str, Any]]:
+    """Samples of a file on the grid of the run, and what run.json says of them."""
+    stored = settings.get("data") or {}
+    sampling, split_seed = stored.get("sampling", "strided"), stored.get("split_seed", 0)
+    resolution = stored.get("resolution") if resolution is None else resolution
+    data = FieldDataset(path, split, resolution=resolution, sampling=sampling, split_seed=split_seed, facts=facts)
+    return data, {
+        "file": path.name,
+        "checksum": data.checksum,
+        "resolution": data.resolution,
+        "sampling": sampling,
+        "split_seed": split_seed,
+        **data.ends,
+    }
+
+
+def _check_out(run: Path, out: Path, overwrite: bool) -> None:
+    """Before any work: whether the new run may be put there."""
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"adapt: `out` must lie in an existing folder; got {out}. Create {out.parent} first.")
+    if out.resolve() == run.resolve():
+        raise FileExistsError(f"adapt: `out` must be another folder than the run; got {out} for both.")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"adapt: `out` must not exist yet; got {out}. Use --overwrite to replace it.")
+    if out.exists() and not (out / RUN_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"adapt: `out` must be a run folder to be replaced; got {out}. Choose another path.")
+    if overwrite and replaced_run(out).exists():
+        raise FileExistsError(
+            f"adapt: `out` must be replaceable; {replaced_run(out)} is in the way. Move it elsewhere."
+        )
+
+
+def _put(part: Path, out: Path) -> None:
+    """Give a finished run its name; the one that had it goes."""
+    old = replaced_run(out)
+    if out.exists():
+        out.rename(old)
+    os.rename(part, out)
+    drop_run(old)
+    if old.is_dir() and not any(old.iterdir()):
+        shutil.rmtree(old)
+
+
+def _history(result: Adaptation, seconds: float) -> list[dict[str, float]]:
+    """Epoch 0 is the old head, epoch 1 the new one; validation is by cross-validation over the samples."""
+    before, after = result.error_before, result.error_after
+    rows = [(0.0, result.training_error(result.previous), before, 0.0)]
+    rows.append((1.0, result.training_error(result.head), after, seconds))
+    names = ("epoch", "train_loss", "validation_mse", "seconds")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _summary(result: Adaptation, choose: str) -> dict[str, Any]:
+    """What run.json says of an adaptation; the unchanged head has no strength."""
+    return {
+        "changed": result.changed,
+        "strength": result.strength if result.changed else None,
+        "choose": choose,
+        "metric": "identity" if result.metric is None else "root of the training gram",
+        "samples": result.samples,
+        "folds": len(result.folds),
+        "degrees_of_freedom": result.degrees_of_freedom,
+        "error_before": result.error_before,
+        "error_after": None if result.error_after != result.error_after else result.error_after,
+        "candidates": [
+            {key: value if abs(value) < float("inf") else None for key, value in vars(one).items()}
+            for one in result.candidates
+        ],
+    }
+
+
+def _text(out: Path, result: Adaptation, seconds: float, *, with_std: bool) -> str:
+    what = (
+        f"head moved with strength {result.strength:.3g}, {result.degrees_of_freedom:.1f} degrees of freedom"
+        if result.changed
+        else "head left as it was: no candidate was clearly better"
+    )
+    lines = [
+        f"{out}: {what}",
+        f"mse by cross-validation over {result.samples} samples: {result.error_before:.3g} before, "
+        f"{result.error_after:.3g} after ({seconds:.2f} s)",
+    ]
+    return "\n".join(lines if with_std else [*lines, "no error bars: they need at least two samples"])

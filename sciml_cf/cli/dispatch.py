@@ -1,0 +1,117 @@
+"""The command line. Commands are looked up by name and imported when they are called: `generate` never loads torch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from data_gen.cli.flags import UsageError
+from sciml_cf.errors import (
+    BenchmarkError,
+    CheckpointError,
+    DatasetError,
+    NotPositiveDefinite,
+    SolverDiverged,
+    TrainingDiverged,
+)
+
+JOB_ERRORS = (BenchmarkError, CheckpointError, DatasetError, NotPositiveDefinite, SolverDiverged, TrainingDiverged)
+
+_DATA, _LEARN = "data_gen.cli", "sciml_cf.cli"
+# name: (module, function of the words after the name, one-line summary)
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "generate": (f"{_DATA}.commands", "generate_command", "make a dataset file: sciml-cf generate burgers --out FILE"),
+    "info": (f"{_DATA}.commands", "info_command", "say what a dataset file holds and how it was made"),
+    "plot": (f"{_DATA}.commands", "plot_command", "draw one figure of a dataset file"),
+    "validate": (f"{_DATA}.commands", "validate_command", "check a dataset file, with --truth against a truth"),
+    "repack": (f"{_DATA}.commands", "repack_command", "copy a dataset into a compressed file, or back"),
+    "convert": (f"{_DATA}.convert", "convert_command", "bring a data file into another format, or from one"),
+    "train": (f"{_LEARN}.train", "train_command", "train an operator surrogate on a dataset file"),
+    "evaluate": (f"{_LEARN}.evaluate", "evaluate_command", "measure a run at several resolutions"),
+    "predict": (f"{_LEARN}.predict", "predict_command", "apply a run to fields in a .npy file"),
+    "adapt": (f"{_LEARN}.adapt", "adapt_command", "solve a run's head again for new data: a new run in seconds"),
+    "posterior": (f"{_LEARN}.adapt", "posterior_command", "make the error bars of a run that has none"),
+    "compare": (f"{_LEARN}.evaluate", "compare_command", "put evaluated runs side by side"),
+    "report": (f"{_LEARN}.evaluate", "report_command", "figures, tables and one HTML page of a run"),
+    "study": (f"{_LEARN}.study", "study_command", "a whole study, from data to a page: sciml-cf study burgers-fno"),
+}
+# Spellings of version 0.1, which go on working.
+OLD_COMMANDS = {name: (f"{_LEARN}.study", "old_spelling", "now `sciml-cf study`") for name in ("bench", "run")}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 the job failed, 2 wrong usage."""
+    # Before torch is loaded: its threads sleep while they wait for each other, and do not spin. Beside another busy
+    # process a training takes half as long again with threads that spin; alone there is no difference
+    # (benchmarks/busy_machine.py).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        raise SystemExit(0 if words else 2)
+    if words[0] == "--version":
+        from sciml_cf import __version__
+
+        print(__version__)
+        raise SystemExit(0)
+    if words[0] not in COMMANDS and words[0] not in OLD_COMMANDS:
+        _fail(2, f"sciml-cf: unknown command {words[0]!r}; choose one of {', '.join(COMMANDS)}.")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    _guarded(words[0], words[1:])
+
+
+def _guarded(name: str, words: list[str]) -> None:
+    """Run a command and print what it returns; turn every foreseen failure into one line and an exit status.
+
+    Foreseen are the typed errors of both wings, what the operating system refuses, and bad arguments, whose messages
+    name the argument in backquotes. Anything else is a defect, and keeps its traceback.
+    """
+    try:
+        module, function, _ = {**COMMANDS, **OLD_COMMANDS}[name]
+        command: Callable[[list[str]], str] = getattr(import_module(module), function)
+        text = command(words)
+        if text:  # of several processes only the first has something to say
+            print(text)
+    except KeyboardInterrupt:
+        _fail(1, "interrupted; what is finished is kept. The same command with --resume goes on, if it has that flag.")
+    except FileExistsError as error:
+        _fail(2, str(error))
+    except (ValueError, TypeError) as error:
+        if "`" not in str(error) and not isinstance(error, UsageError):
+            raise
+        _fail(2, str(error))
+    except ImportError as error:
+        if "pip install" not in str(error):
+            raise
+        _fail(1, str(error))  # an extra that this job needs
+    except MemoryError as error:
+        _fail(1, f"sciml-cf {name}: not enough memory ({error}). Ask for fewer points, samples or channels.")
+    except (OSError, *JOB_ERRORS) as error:
+        _fail(1, str(error))
+
+
+def _fail(status: int, message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name.ljust(width)}  {summary}" for name, (_, _, summary) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: sciml-cf COMMAND [flags]        (sciml-cf COMMAND --help lists the flags)",
+            "",
+            "Operator surrogates with a closed-form last layer: generate data, train, measure transfer.",
+            "",
+            *lines,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

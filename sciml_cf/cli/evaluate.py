@@ -1,0 +1,90 @@
+"""`sciml-cf evaluate`, `compare` and `report`: measure runs and show what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from data_gen.cli.flags import UsageError, parse
+from data_gen.cli.override_flags import FactFlags
+from sciml_cf.datasets import Split
+from sciml_cf.evaluate.run import evaluate_run
+from sciml_cf.report import baseline_table, compare_runs, report_run, transfer_table
+from sciml_cf.training.run_folder import EVALUATION_FILE, Which
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateFlags(FactFlags):
+    """Measure a trained run at several resolutions; writes RUN/evaluation.nc and prints its tables.
+
+    Args:
+        run: run folder.
+        data: dataset file, or one of another format.
+        resolutions: grid points to run the model at; each must divide the stored resolution.
+        sampling: how the inputs are taken to coarser grids: every k-th point, or by cutting the spectrum.
+        split: which samples of the file.
+        which: weights with the lowest validation error, or those of the last epoch.
+    """
+
+    run: Positional[Path]
+    data: Path
+    resolutions: tuple[int, ...] = (256, 1024, 8192)
+    sampling: Literal["strided", "fourier"] = "strided"
+    split: Split = "test"
+    which: Which = "best"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareFlags:
+    """Put evaluated runs side by side; prints the table and writes it, two figures and a page.
+
+    Args:
+        runs: run folders that were evaluated on the same data.
+        out: folder to write.
+    """
+
+    runs: Positional[tuple[Path, ...]]
+    out: Path = Path("comparison")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFlags:
+    """Write RUN/report: figures, tables and one HTML page from the run's history and evaluation.
+
+    Args:
+        run: run folder that was evaluated.
+    """
+
+    run: Positional[Path]
+
+
+def evaluate_command(argv: list[str]) -> str:
+    """`sciml-cf evaluate`."""
+    flags = parse(EvaluateFlags, argv, prog="sciml-cf evaluate")
+    result = evaluate_run(
+        flags.run,
+        flags.data,
+        flags.resolutions,
+        sampling=flags.sampling,
+        split=flags.split,
+        which=flags.which,
+        facts=flags.facts(),
+    )
+    return "\n\n".join([transfer_table(result).text(), baseline_table(result).text(), str(flags.run / EVALUATION_FILE)])
+
+
+def compare_command(argv: list[str]) -> str:
+    """`sciml-cf compare`."""
+    flags = parse(CompareFlags, argv, prog="sciml-cf compare")
+    if not flags.runs:
+        raise UsageError("sciml-cf compare: `runs` must name at least one run folder; got none.")
+    table, paths = compare_runs(flags.runs, flags.out)
+    return "\n".join([table.text(), "", *map(str, paths)])
+
+
+def report_command(argv: list[str]) -> str:
+    """`sciml-cf report`."""
+    return "\n".join(map(str, report_run(parse(ReportFlags, argv, prog="sciml-cf report").run)))

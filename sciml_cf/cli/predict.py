@@ -1,0 +1,93 @@
+"""`sciml-cf predict`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tyro.conf import Positional
+
+from data_gen.cli.flags import UsageError, parse
+from data_gen.cli.override_flags import FactFlags
+from data_gen.formats import open_source
+from data_gen.header import Boundary
+from sciml_cf.errors import DatasetError
+from sciml_cf.evaluate.prediction import predict
+from sciml_cf.training.run_folder import Which, read_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictFlags(FactFlags):
+    """Apply a trained run to input fields.
+
+    Args:
+        run: run folder.
+        input: .npy file with fields (samples, points) or (samples, channels, points), in two dimensions with points
+            along y and x, or a data file, whose inputs are taken.
+        output: .npy file to write, float32, shaped like the input.
+        resolution: grid points along each axis to run the model at (inputs are Fourier-interpolated); by default those
+            of the input.
+        which: weights with the lowest validation error, or those of the last epoch.
+        overwrite: replace the output files.
+        std: .npy file to write the predictive standard deviation to, shaped like the output (best weights only).
+    """
+
+    run: Positional[Path]
+    input: Path
+    output: Path
+    resolution: int | None = None
+    which: Which = "best"
+    overwrite: bool = False
+    std: Path | None = None
+
+
+def predict_command(argv: list[str]) -> str:
+    """`sciml-cf predict`."""
+    flags = parse(PredictFlags, argv, prog="sciml-cf predict")
+    _check_output("output", flags.output, flags.overwrite)
+    if flags.std is not None:
+        _check_output("std", flags.std, flags.overwrite)
+        if flags.which != "best" or flags.std == flags.output:
+            raise UsageError("sciml-cf predict: `std` must be another file than the output, for the best weights only.")
+    read_settings(flags.run)  # a wrong folder is told before a large input is read
+    fields, boundary = _read_fields(flags)
+    how: dict[str, Any] = {"resolution": flags.resolution, "which": flags.which, "boundary": boundary}
+    if flags.std is None:
+        results = {flags.output: predict(flags.run, fields, **how)}
+    else:
+        results = dict(zip((flags.output, flags.std), predict(flags.run, fields, std=True, **how), strict=True))
+    for path, values in results.items():
+        temporary = path.with_name(path.name + ".part")
+        with temporary.open("wb") as file:
+            np.save(file, values)
+        temporary.replace(path)
+    return "\n".join(f"{path}: {values.shape} {values.dtype}" for path, values in results.items())
+
+
+def _check_output(name: str, path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise FileExistsError(f"predict: `{name}` must be a file; got the folder {path}.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"predict: `{name}` must not exist yet; got {path}. Use --overwrite.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"predict: `{name}` must lie in an existing folder; got {path}.")
+
+
+def _read_fields(flags: PredictFlags) -> tuple[np.ndarray, Boundary | None]:
+    """Input fields from a .npy file, or the inputs of a data file of any format, and what their ends are, if known."""
+    path = flags.input
+    if (path.suffix == ".npy" and "," not in str(path)) or not path.exists():
+        return _read_npy(path), flags.boundary
+    with open_source(path, facts=flags.facts()) as source:
+        return source.read(source.input_name), source.header.boundary
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise DatasetError(f"predict: `input` must be a .npy file; got {path}, which does not exist.")
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DatasetError(f"predict: `input` must be a whole .npy file; {path} cannot be read ({error}).") from error

@@ -1,0 +1,77 @@
+"""`sciml-cf study NAME`: run a study, write its result file and its page, print its tables."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from pathlib import Path
+from typing import Any
+
+from data_gen.cli.flags import UsageError, parse
+from sciml_cf.studies import Study, page_of, study_named, study_names, summary_of
+from sciml_cf.studies.harness.folder import finish, part_done
+from sciml_cf.studies.harness.results import read_result
+
+_LOG = logging.getLogger(__name__)
+
+
+def study_command(argv: list[str]) -> str:
+    """`sciml-cf study`."""
+    if not argv or argv[0] in ("-h", "--help"):
+        return _overview()
+    if argv[0] == "page":
+        return _page(argv[1:])
+    try:
+        study = study_named(argv[0])
+    except ValueError as error:
+        raise UsageError(f"sciml-cf study: unknown study {argv[0]!r}; choose one of {_choices()}.") from error
+    flags = parse(study.config, argv[1:], prog=f"sciml-cf study {argv[0]}")
+    result = _run(study, flags, shlex.join(["sciml-cf", "study", *argv]))
+    return result if isinstance(result, str) else part_done(flags.out) if result is None else finish(result)
+
+
+def old_spelling(argv: list[str]) -> str:
+    """`sciml-cf bench` and `sciml-cf run`, as version 0.1 had them."""
+    if argv and not argv[0].startswith("-"):
+        _LOG.info("`sciml-cf bench` and `sciml-cf run` are now one command: sciml-cf study %s", shlex.join(argv))
+    return study_command(argv)
+
+
+def _run(study: Study, flags: Any, command: str) -> Path | str | None:
+    """Run a study; a folder made for one that could not begin is removed."""
+    made = flags.out.parent.is_dir() and not flags.out.exists()
+    if made:
+        flags.out.mkdir(exist_ok=True)  # another task of the same array may be as quick
+    if not flags.out.is_dir():
+        raise FileNotFoundError(f"{study.name}: `out` must be a folder, or a new one in a folder; got {flags.out}.")
+    try:
+        return study.run(flags, command)
+    except BaseException:
+        if made and not any(flags.out.iterdir()):
+            flags.out.rmdir()
+        raise
+
+
+def _overview() -> str:
+    width = max(map(len, study_names()))
+    lines = [f"  {name.ljust(width)}  {summary_of(name)}" for name in study_names()]
+    page = (
+        f"  {'page'.ljust(width)}  Make the page and the table of a result file again: sciml-cf study page RESULT.json"
+    )
+    return "\n".join(["usage: sciml-cf study NAME [flags]", "", *lines, "", page])
+
+
+def _choices() -> str:
+    return ", ".join([*study_names(), "page"])
+
+
+def _page(words: list[str]) -> str:
+    if len(words) != 1:
+        raise UsageError("sciml-cf study page: `result` must be one result file; for instance figure2/results.json.")
+    path = Path(words[0])
+    result = read_result(path)
+    try:
+        page_of(result["benchmark"])
+    except ValueError as error:
+        raise UsageError(f"{error} The file is {path}.") from error
+    return finish(path)

@@ -1,0 +1,152 @@
+"""Apply a trained model to fields: of a run folder or in hand, with error bars or without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, overload
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from data_gen.grids.periodic import resample
+from data_gen.header import Boundary
+from sciml_cf.errors import check_count
+from sciml_cf.head.posterior import Posterior, apply_with_std
+from sciml_cf.training.run_folder import Which, load, read_posterior, read_settings
+
+
+@overload
+def predict(
+    run: Path | str | nn.Module,
+    fields: np.ndarray,
+    *,
+    resolution: int | None = None,
+    batch_size: int = 32,
+    num_dims: int | None = None,
+    boundary: Boundary | None = None,
+    which: Which = "best",
+    std: Literal[False] = False,
+) -> np.ndarray: ...
+@overload
+def predict(
+    run: Path | str | nn.Module,
+    fields: np.ndarray,
+    *,
+    resolution: int | None = None,
+    batch_size: int = 32,
+    num_dims: int | None = None,
+    boundary: Boundary | None = None,
+    which: Which = "best",
+    std: Literal[True] | Posterior,
+) -> tuple[np.ndarray, np.ndarray]: ...
+def predict(
+    run: Path | str | nn.Module,
+    fields: np.ndarray,
+    *,
+    resolution: int | None = None,
+    batch_size: int = 32,
+    num_dims: int | None = None,
+    boundary: Boundary | None = None,
+    which: Which = "best",
+    std: bool | Posterior = False,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """Apply a trained model to input fields on a grid.
+
+    Args:
+        run: a run folder, or a model.
+        fields: (B, *N) for one channel or (B, C, *N), N the points along each axis.
+        resolution: points along each axis to run the model at; the inputs are Fourier-interpolated to it. None keeps
+            their own.
+        batch_size: samples a forward pass.
+        num_dims: spatial dimensions of ``fields``. None takes the run's; for a model in hand 1, or as many as four or
+            more axes leave beside samples and channels.
+        boundary: what the ends of ``fields`` are. None takes that of the run's data; "periodic" for a model in hand.
+        which: weights of a run folder with the lowest validation error, or those of the last epoch.
+        std: return the predictive standard deviation too: True for that of a run folder, or a model's ``posterior``.
+    Returns:
+        (B, *N') or (B, C', *N') like the input, float32; with ``std`` a pair of them.
+    Raises:
+        ValueError: wrong shape, values that are not finite, or ends that Fourier interpolation would mistake for
+            periodic ones.
+        CheckpointError: ``std`` is asked of a run that has no posterior.
+    """
+    fields = np.asarray(fields)
+    if isinstance(run, nn.Module):
+        model, settings = run, {}
+    else:
+        model, settings = load(run, which=which), read_settings(run)
+    own = (settings.get("model") or {}).get("arguments", {}).get("num_dims", max(1, fields.ndim - 2))
+    dims = int(own if num_dims is None else num_dims)
+    ends = str(boundary or (settings.get("data") or {}).get("boundary", "periodic"))
+    inputs = _checked(fields, dims)
+    alone = fields.ndim == dims + 1
+    if std is True and isinstance(run, nn.Module):
+        raise ValueError("predict: `std` must be the posterior of a model that is given itself; got True. Pass std=...")
+    if std and which != "best":
+        raise ValueError(f"predict: `std` must go with the best weights, whose error bars they are; got {which!r}.")
+    known = read_posterior(run) if std is True and not isinstance(run, nn.Module) else std
+    if resolution is not None and inputs.shape[2:] != (resolution,) * dims:
+        inputs = _resampled(inputs, resolution, ends)
+    given = torch.as_tensor(np.ascontiguousarray(inputs))
+    try:
+        if isinstance(known, Posterior):
+            pair = apply_with_std(model, given, known, batch_size=batch_size)
+        else:
+            pair = (apply_in_batches(model, given, batch_size=batch_size),)
+    except RuntimeError as error:
+        points = " x ".join(map(str, inputs.shape[2:]))
+        raise ValueError(
+            f"predict: `fields` must have the channels that the model was trained with; got {inputs.shape[1]} channels "
+            f"of {points} points ({' '.join(str(error).split())[:120]})."
+        ) from error
+    alike = alone and pair[0].shape[1] == 1
+    results = tuple(outputs.numpy()[:, 0] if alike else outputs.numpy() for outputs in pair)
+    return results if len(results) == 2 else results[0]
+
+
+def _checked(fields: np.ndarray, num_dims: int) -> np.ndarray:
+    """(B, C, *N) in float64, of fields with or without an axis of channels."""
+    if fields.ndim not in (num_dims + 1, num_dims + 2) or fields.dtype.kind not in "iuf" or 0 in fields.shape:
+        points = ", ".join(["points"] * num_dims)
+        raise ValueError(
+            f"predict: `fields` must be real (samples, {points}) or (samples, channels, {points}); "
+            f"got {fields.dtype} {fields.shape}."
+        )
+    fields = fields.astype(np.float64)
+    with np.errstate(over="ignore"):
+        unusable = ~np.isfinite(fields.astype(np.float32))
+    if unusable.any():
+        bad = int(np.argwhere(unusable)[0][0])
+        raise ValueError(f"predict: `fields` must be finite; got NaN, Inf or a value beyond float32 in sample {bad}.")
+    return fields[:, None] if fields.ndim == num_dims + 1 else fields
+
+
+def _resampled(inputs: np.ndarray, resolution: int, boundary: str) -> np.ndarray:
+    """Inputs (B, C, *N) on ``resolution`` points along each axis, where Fourier interpolation may do that."""
+    check_count("predict", "resolution", resolution)
+    shape = inputs.shape[2:]
+    points = " x ".join(map(str, shape))
+    if boundary != "periodic":
+        raise ValueError(
+            f"predict: `resolution` must be that of the input, {points}, where the ends are not periodic; got "
+            f"{resolution} and {boundary} ends. Interpolate the inputs yourself."
+        )
+    if len(set(shape)) > 1:
+        raise ValueError(
+            f"predict: `resolution` must be None for axes of unlike points; got {resolution} for {points}. "
+            "Interpolate the inputs yourself."
+        )
+    return resample(inputs, resolution, len(shape))
+
+
+def apply_in_batches(model: nn.Module, inputs: Tensor, *, batch_size: int) -> Tensor:
+    """Outputs of ``model`` in evaluation mode for inputs (B, C, *N), computed ``batch_size`` samples at a time."""
+    parameter = next(iter(model.parameters()))
+    dtype = parameter.dtype if parameter.is_floating_point() else torch.get_default_dtype()
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        parts = [model(part.to(parameter.device, dtype)).cpu() for part in inputs.split(batch_size)]
+    model.train(was_training)
+    return torch.cat(parts)

@@ -1,0 +1,50 @@
+"""Measure a run folder on a data file and store the result in the folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from data_gen.formats import Facts
+from sciml_cf.datasets import Split
+from sciml_cf.datasets.field import Sampling
+from sciml_cf.evaluate.transfer import evaluate_transfer
+from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation
+
+_LOG = logging.getLogger(__name__)
+
+
+def evaluate_run(
+    run: Path,
+    data: Path,
+    resolutions: Sequence[int],
+    *,
+    sampling: Sampling = "strided",
+    split: Split = "test",
+    which: Which = "best",
+    facts: Facts | None = None,
+) -> xr.Dataset:
+    """Measure a run on a data file and write RUN/evaluation.nc; ``facts`` as in ``train_on_file``."""
+    stored = read_settings(run).get("data") or {}
+    result = evaluate_transfer(
+        load(run, which=which),
+        data,
+        resolutions=resolutions,
+        sampling=sampling,
+        split=split,
+        split_seed=stored.get("split_seed", 0),
+        facts=facts,
+    )
+    if split != "all" and stored and stored.get("checksum") != result.attrs["data_checksum"]:
+        _LOG.warning(
+            "evaluate: %s is not the file that %s was trained on, so its %s split may hold samples seen in training "
+            "(files of one law and seed share their first samples).", data, run, split,
+        )  # fmt: skip
+    elif split != "all" and stored.get("split") in ("all", split):
+        _LOG.warning("evaluate: %s was adapted on samples of the %s split of %s.", run, split, data)
+    result.attrs.update({"which": which, "trained_at": stored.get("resolution", 0)})
+    save_evaluation(result, run)
+    return result

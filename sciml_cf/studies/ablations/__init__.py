@@ -1,0 +1,1 @@
+"""Study: the paper's ablations on one resumable grid."""

@@ -1,0 +1,225 @@
+"""The paper's ablations of the closed-form head: what each choice is worth, each setting at its own best."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from sciml_cf.studies.harness.class_data import FILE_SUFFIX, load_task
+from sciml_cf.studies.harness.class_grid import ClassGrid, known_figures
+from sciml_cf.studies.harness.class_training import MARKS
+from sciml_cf.studies.harness.grid import GridFlags
+from sciml_cf.studies.harness.results import RESULT_FILE, write_result
+
+Part = Literal["design", "methods", "strength", "rate"]
+Cells = dict[str, dict[str, Any]]
+_BASE = "proximal"  # zeros, a bias, sgd
+# What is compared: question: {what a line is called: its arm}. The first is what the others are compared with.
+QUESTIONS: dict[str, dict[str, str]] = {
+    "bias": {"a bias": _BASE, "no bias": "no bias"},
+    "initial": {
+        "zeros": _BASE,
+        "torch's default": "torch's default",
+        "LeCun": "LeCun",
+        "Xavier": "Xavier",
+        "He": "He",
+        "first batch": "first batch",
+    },
+    "optimizer": {"sgd": _BASE, "adam": "adam"},
+}
+# arm: what of its settings is not that of proximal
+DESIGNS: dict[str, dict[str, Any]] = {
+    _BASE: {},
+    "no bias": {"bias": False},
+    "torch's default": {"initial": "keep"},
+    "LeCun": {"initial": "lecun"},
+    "Xavier": {"initial": "xavier"},
+    "He": {"initial": "he"},
+    "first batch": {"initial": "first batch"},
+    "adam": {"optimizer": "adam"},
+}
+METHODS = ("l2", "cross-entropy", "ridge", _BASE, "kalman")
+_GRADIENTS = ("l2", "cross-entropy")  # no head to solve: one algorithm
+_SWEPT = ("ridge", _BASE)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the benchmark is.
+
+    Args:
+        seeds: of reported trainings; choosing has its own, 0.
+        batch_sizes, iterations: of each training.
+        first, keep: every candidate is trained for ``first`` iterations, the best ``keep`` of them to the end.
+        rates, strengths: candidates by optimizer, each with each; methods without a strength get as many rates.
+        sweep_rates, sweep_strengths: of the sweeps.
+    """
+
+    seeds: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
+    iterations: int
+    first: int
+    keep: int
+    rates: Mapping[str, tuple[float, ...]]
+    strengths: tuple[float, ...]
+    sweep_rates: tuple[float, ...]
+    sweep_strengths: tuple[float, ...]
+
+
+_RATES = {"sgd": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0), "adam": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)}
+PRESETS = {
+    "full": Scale(
+        seeds=(1, 2, 3),
+        batch_sizes=(32, 128, 1024),
+        iterations=200,
+        first=50,
+        keep=6,
+        rates=_RATES,
+        strengths=(1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+        sweep_rates=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+        sweep_strengths=(1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0),
+    ),
+    "small": Scale(
+        seeds=(1, 2),
+        batch_sizes=(32, 128),
+        iterations=100,
+        first=25,
+        keep=3,
+        rates={name: rates[1:-1] for name, rates in _RATES.items()},
+        strengths=(1e-3, 1e-2, 1e-1),
+        sweep_rates=(0.03, 0.1, 0.3, 1.0, 3.0),
+        sweep_strengths=(1e-4, 1e-2, 1.0, 100.0),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablations(GridFlags):
+    """The paper's ablations of the closed-form head (Figures 6, 7, F.1 to F.7), on digits or data of your own.
+
+    Every cell of Algorithms 1 and 2 and a batch size is chosen on the validation part among as many candidates, and
+    reported on the test part. On digits the full preset takes about twelve minutes of one core, the small one about
+    two; tasks with many classes take longer. Nothing is downloaded; interrupted, the same command goes on.
+
+    Args:
+        out: folder for the trials, the result file and the page.
+        preset: how large.
+        task: digits; or FILE.npz with numbers x (samples, ...) and labels y (samples,) from 0 on; or the name of a
+            synthetic task: "100 classes 64 features", "100 classes 256 features", "1000 classes 128 features".
+        parts: design (bias, initial head, Adam against SGD), methods (Algorithms 1 and 2 of each rule, beside gradient
+            descent), strength (lambda and beta, at the rate chosen), rate (learning rates, at the strength chosen). A
+            part that is left out of a later call keeps what the result file has.
+    """
+
+    out: Path = Path("ablations")
+    preset: Literal["small", "full"] = "small"
+    task: str = "digits"
+    parts: tuple[Part, ...] = get_args(Part)
+
+
+def run(config: Ablations, command: str) -> Path | None:
+    """Run what is missing; returns the result file, or None for one part of it."""
+    scale, path = PRESETS[config.preset], config.out / RESULT_FILE
+    grid, label = ClassGrid(config.out, config.where(), "ablations"), _label(config.task)
+    data = _data(config.task)
+    common = {name: cell | data for part in config.parts for name, cell in _cells(part, scale).items()}
+    trainings = {name: _trained(cell) for name, cell in common.items()}
+    candidates = {name: _candidates(cell, scale) for name, cell in trainings.items()}
+    found = grid.choose(candidates, trainings, first=scale.first, keep=scale.keep, label=label)
+    chosen = {name: one for name, one in found.items() if "learning_rate" in one}  # of others all candidates diverged
+    figures = known_figures(path, preset=config.preset, **data)
+    for part in config.parts:
+        own = {name: common[name] for name in _cells(part, scale) if name in found}
+        if part in ("design", "methods"):
+            best = {name: chosen[name] for name in own if name in chosen}
+            runs = grid.report(best, trainings, scale.seeds, label)
+            figures[part] = {n: {**cell, "chosen": found[n], "runs": runs.get(n, [])} for n, cell in own.items()}
+        else:
+            swept = {name: cell for name, cell in own.items() if name in chosen}
+            figures[part] = _sweep(part, swept, chosen, scale, grid, label)
+    if config.shard is not None:
+        return None
+    data["classes"] = load_task(config.task).classes
+    settings = {"preset": config.preset, **data, "questions": QUESTIONS, "candidates": _count(scale)}
+    return write_result(
+        path,
+        benchmark="ablations",
+        command=command,
+        config={**settings, "marks": [mark for mark in MARKS if mark <= scale.iterations], **asdict(scale)},
+        seeds=scale.seeds,
+        figures={part: figures[part] for part in get_args(Part) if part in figures},
+    )
+
+
+def _label(task: str) -> str:
+    """What names of trials begin with."""
+    return re.sub(r"[^\w .=+-]", "_", Path(task).stem) if task.endswith(FILE_SUFFIX) else task
+
+
+def _data(task: str) -> dict[str, Any]:
+    """What decides the data of each training; a file that has changed is not gone on with."""
+    load_task(task)
+    return {"task": task} | ({"crc": zlib.crc32(Path(task).read_bytes())} if task.endswith(FILE_SUFFIX) else {})
+
+
+def _cells(part: Part, scale: Scale) -> Cells:
+    """The cells of a part by name; those of several parts that are alike have one name, and are trained once."""
+    arms = {"design": tuple(DESIGNS), "methods": METHODS, "strength": _SWEPT, "rate": METHODS}[part]
+    cells = {}
+    for size in scale.batch_sizes:
+        for arm in arms:
+            for algorithm in (2,) if arm in _GRADIENTS else (1, 2):
+                name = f"{arm}, {size}" if arm in _GRADIENTS else f"{arm}, Alg. {algorithm}, {size}"
+                method = {"method": _BASE if arm in DESIGNS else arm, "optimizer": "sgd", **DESIGNS.get(arm, {})}
+                size_of = {"batch_size": size, "iterations": scale.iterations}
+                cells[name] = {"arm": arm, "algorithm": algorithm, **size_of, **method}
+    return cells
+
+
+def _trained(cell: dict[str, Any]) -> dict[str, Any]:
+    """What of a cell decides its training."""
+    return {key: value for key, value in cell.items() if key != "arm"}
+
+
+def _candidates(cell: dict[str, Any], scale: Scale) -> list[dict[str, float]]:
+    """As many for each cell: rates by strengths, or rates alone over the same range."""
+    rates = scale.rates[cell["optimizer"]]
+    if cell["method"] in _GRADIENTS:
+        fine = np.geomspace(rates[0], rates[-1], _count(scale))
+        return [{"learning_rate": float(f"{rate:.3g}")} for rate in fine]
+    return [{"learning_rate": rate, "strength": strength} for rate in rates for strength in scale.strengths]
+
+
+def _count(scale: Scale) -> int:
+    return len(scale.rates["sgd"]) * len(scale.strengths)
+
+
+def _sweep(
+    part: Part, own: Cells, chosen: Mapping[str, Mapping[str, Any]], scale: Scale, grid: ClassGrid, label: str
+) -> Cells:
+    """The last accuracies when one of the chosen settings is changed."""
+    name = {"strength": "strength", "rate": "learning_rate"}[part]
+    values = scale.sweep_strengths if part == "strength" else scale.sweep_rates
+    points = {
+        f"{cell}, {part} {value:g}": (cell, {**chosen[cell], name: value, "at_edge": []})
+        for cell in own
+        for value in values
+    }
+    trained = {point: _trained(own[cell]) for point, (cell, _) in points.items()}
+    settings = {point: setting for point, (_, setting) in points.items()}
+    runs = grid.sweep(settings, trained, scale.seeds, label)
+    return {
+        cell: {
+            **own[cell],
+            "chosen": chosen[cell],
+            "values": list(values),
+            "runs": [runs[f"{cell}, {part} {value:g}"] for value in values],
+        }
+        for cell in own
+    }

@@ -1,0 +1,1 @@
+"""Study: a Fourier neural operator on Burgers' equation, from data to report."""

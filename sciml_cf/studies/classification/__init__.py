@@ -1,0 +1,1 @@
+"""Study: image classification by the paper's recipes."""

@@ -1,0 +1,1 @@
+"""Study: deep-feature instrumental variables on the demand for airline tickets."""

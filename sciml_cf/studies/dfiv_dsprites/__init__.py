@@ -1,0 +1,1 @@
+"""Study: deep-feature instrumental variables on images of hearts."""

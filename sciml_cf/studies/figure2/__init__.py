@@ -1,0 +1,1 @@
+"""Study: the paper's Figure 2, test error against iteration for several batch sizes."""

@@ -1,0 +1,193 @@
+"""The page of the benchmark figure2: test error against iteration, method beside method, for every batch size."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
+
+from sciml_cf.report.html import Picture
+from sciml_cf.report.tables import Table
+from sciml_cf.studies.harness.intervals import Interval, compare_runs_by_seed, geometric_interval, rolling_mean
+
+Cell = dict[str, Any]
+_WINDOW = 5
+# Which method is set beside which: closed form beside its gradient twin, and ridge beside what holds the head.
+_PAIRS = (
+    *((method, "l2-SGD") for method in ("ridge", "proximal-1", "proximal-2", "proximal-Adam", "kalman-Adam")),
+    *((method, "l2-Adam") for method in ("proximal-Adam", "kalman-Adam")),
+    *(("ridge", method) for method in ("proximal-1", "proximal-2")),
+)
+
+
+def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]:
+    """Title, paragraphs, and the tables and pictures."""
+    config, cells = result["config"], list(result["figures"].values())
+    full = config["stored_resolution"]
+    rungs = " and ".join(f"{rung['epochs']} epochs" for rung in config["rungs"])
+    introduction = [
+        f"Viscous Burgers at viscosity 0.1, {config['samples']} samples on {full} points; a Fourier neural operator is "
+        f"trained on {config['resolution']} points for {config['epochs']} epochs and measured on all {full}.",
+        f"Every method got nine candidates for its learning rate and strength at every batch size, chosen on the "
+        f"validation set in rounds of {rungs} with seed 0. Seeds {result['seeds']} report. A mean is geometric, and an "
+        f"interval is Student's 95 % interval of the logarithms over those seeds. SGD has Nesterov momentum 0.9 and a "
+        f"constant rate after a warm-up, Adam a cosine schedule.",
+    ]
+    again = [f"{cell['method']} at {cell['batch_size']}" for cell in cells if _tried_again(cell, config["rungs"])]
+    if again:
+        introduction.append(
+            f"The best of one round all diverged in the next, and the next best were tried there: {', '.join(again)}."
+        )
+    present = sorted({cell["batch_size"] for cell in cells})
+    missing = [size for size in config["batch_sizes"] if size not in present]
+    if missing:
+        sizes = "batch size" if len(missing) == 1 else "batch sizes"
+        introduction.append(f"Not measured yet: {sizes} {', '.join(map(str, missing))}.")
+    curves = "A line is the geometric mean over seeds, a band the 95 % interval."
+    subset = f"the first {config['curve_samples']} test samples"
+    parts: list[Table | Picture] = [
+        Picture("figure2", _curves(cells, 1, full), f"Test error at {full} points over {subset}. {curves}"),
+        Picture(
+            "figure2-rolling", _curves(cells, _WINDOW, full), f"The same as a rolling mean of {_WINDOW} measurements."
+        ),
+        Picture("figure2-final", _final(cells, full), "Test error after the last epoch over all test samples."),
+        results_table(cells, full),
+        ratio_table(cells, full),
+    ]
+    return "Burgers: test error against iteration", introduction, parts
+
+
+def _tried_again(cell: Cell, rungs: list[dict[str, int]]) -> bool:
+    """Whether a later round of the selection took more candidates than the round before it keeps."""
+    epochs = [entry["epochs"] for entry in cell["selection"]]
+    return any(epochs.count(later["epochs"]) > rung["keep"] for rung, later in pairwise(rungs))
+
+
+def results_table(cells: list[Cell], full: int) -> Table:
+    """The error after the last epoch of every method at every batch size."""
+    rows = []
+    for cell in cells:
+        errors, interval = _errors(cell, full), None
+        if errors:
+            interval = geometric_interval(errors)
+        rows.append(
+            (
+                cell["method"],
+                cell["batch_size"],
+                _chosen(cell),
+                *(interval or ("-", "-", "-")),
+                sum("diverged" in run for run in cell["runs"]),
+                float(np.mean([run["seconds"] for run in cell["runs"] if "seconds" in run])) if errors else "-",
+            )
+        )
+    columns = ("method", "batch", "chosen", "test mse", "low", "high", "diverged", "seconds")
+    return Table(f"Test error at {full} points after the last epoch", columns, tuple(rows))
+
+
+def ratio_table(cells: list[Cell], full: int) -> Table:
+    """One method's error over another's at the same batch size, seed by seed."""
+    at = {(cell["method"], cell["batch_size"]): cell for cell in cells}
+    rows = []
+    for method, other in _PAIRS:
+        for size in sorted({cell["batch_size"] for cell in cells if (other, cell["batch_size"]) in at}):
+            if (method, size) not in at:
+                continue
+            interval, words = compare_runs_by_seed(*(_by_seed(at[name, size], full) for name in (method, other)))
+            rows.append((method, other, size, *(interval or ("-", "-", "-")), words))
+    columns = ("method", "over", "batch", "ratio of mse", "low", "high", "verdict")
+    return Table("One method over another, the same seeds", columns, tuple(rows))
+
+
+def _by_seed(cell: Cell, full: int) -> dict[int, float | None]:
+    return {run["seed"]: None if "diverged" in run else _at(run, full) for run in cell["runs"]}
+
+
+def _chosen(cell: Cell) -> str:
+    if not cell["chosen"]:
+        return "every candidate diverged"
+    words = [f"{key.replace('learning_rate', 'rate')} {value:g}" for key, value in cell["chosen"].items()]
+    edge = [key.replace("learning_rate", "rate") for key in cell["at_edge"]]
+    return ", ".join(words) + (f" (edge of the grid: {', '.join(edge)})" if edge else "")
+
+
+def _errors(cell: Cell, full: int) -> list[float]:
+    return [_at(run, full) for run in cell["runs"] if "diverged" not in run]
+
+
+def _at(run: dict[str, Any], resolution: int) -> float:
+    (found,) = [row["mse"] for row in run["test"] if row["resolution"] == resolution]
+    return found
+
+
+def _panels(cells: list[Cell]) -> tuple[Figure, dict[int, Axes], dict[str, str]]:
+    """A figure with one panel a batch size, below each other as on a phone, and a colour for every method."""
+    sizes = sorted({cell["batch_size"] for cell in cells})
+    methods = list(dict.fromkeys(cell["method"] for cell in cells))
+    figure = Figure(figsize=(5.6, 3.6 * len(sizes)), layout="constrained")
+    axes = figure.subplots(len(sizes), 1, squeeze=False).ravel()
+    return figure, dict(zip(sizes, axes, strict=False)), {name: f"C{index}" for index, name in enumerate(methods)}
+
+
+def _curves(cells: list[Cell], window: int, full: int) -> Figure:
+    figure, panels, colours = _panels(cells)
+    for cell in cells:
+        axes, runs = panels[cell["batch_size"]], [run["curve"] for run in cell["runs"] if "diverged" not in run]
+        if not runs:
+            continue
+        smooth = np.array([rolling_mean(run["test_mse"], window) for run in runs])
+        intervals = [geometric_interval(column) for column in smooth.T]
+        mean, low, high = np.array(intervals).T
+        axes.loglog(runs[0]["steps"], mean, color=colours[cell["method"]], lw=1.6, label=cell["method"])
+        if len(runs) > 1:
+            axes.fill_between(runs[0]["steps"], low, high, color=colours[cell["method"]], alpha=0.15, lw=0)
+    for size, axes in panels.items():
+        axes.set(title=f"batch size {size}", xlabel="iteration", ylabel=f"test mse at {full} points")
+        axes.grid(alpha=0.3)
+        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # few enough to be read where a panel spans one decade
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
+        _limit(axes, cells, size)
+    lines = {line.get_label(): line for axes in panels.values() for line in axes.get_lines()}
+    named = [lines[name] for name in colours if name in lines]
+    figure.legend(handles=named, loc="outside upper center", ncols=3, fontsize="small", frameon=False)
+    return figure
+
+
+def _limit(axes: Axes, cells: list[Cell], size: int) -> None:
+    """No room for intervals beyond all means: three seeds can give very wide ones."""
+    values = [
+        value for cell in cells if cell["batch_size"] == size
+        for run in cell["runs"] if "diverged" not in run
+        for value in run["curve"]["test_mse"]
+    ]  # fmt: skip
+    if values:
+        axes.set_ylim(min(values) / 2, max(values) * 2)
+
+
+def _final(cells: list[Cell], full: int) -> Figure:
+    figure = Figure(figsize=(5.6, 4.0), layout="constrained")
+    axes = figure.subplots()
+    methods = list(dict.fromkeys(cell["method"] for cell in cells))
+    for index, method in enumerate(methods):
+        points: list[tuple[float, Interval]] = []
+        for cell in cells:
+            errors = _errors(cell, full)
+            if cell["method"] == method and errors:
+                shift = 1.045 ** (index - len(methods) / 2)
+                points.append((cell["batch_size"] * shift, geometric_interval(errors)))
+                axes.plot([points[-1][0]] * len(errors), errors, ".", color=f"C{index}", ms=3, alpha=0.6)
+        if points:
+            sizes, means = [x for x, _ in points], [interval.mean for _, interval in points]
+            axes.plot(sizes, means, "o-", color=f"C{index}", ms=5, lw=1.2, label=method)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    sizes = sorted({cell["batch_size"] for cell in cells})
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set(xlabel="batch size", ylabel=f"test mse at {full} points", title="After the last epoch (dots: seeds)")
+    axes.legend(fontsize="small", frameon=False)
+    axes.grid(alpha=0.3)
+    return figure

@@ -1,0 +1,229 @@
+"""The paper's Figure 2: Burgers, test error on the full grid against iteration, for every method and batch size.
+
+Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), section 6.1 and Figure 2.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from data_gen import DatasetSpec
+from sciml_cf.errors import check_choice, check_count
+from sciml_cf.models import FNOConfig, describe
+from sciml_cf.studies.harness.grid import GridFlags, Trial, run_trials
+from sciml_cf.studies.harness.results import RESULT_FILE, write_result
+from sciml_cf.studies.harness.selection import Rung, at_edge, select
+from sciml_cf.studies.harness.training import TRIAL_FOLDER, make_data, train_trial
+
+_LOG = logging.getLogger(__name__)
+_DATA = "burgers"
+_SELECTION_SEED = 0
+
+Candidates = list[dict[str, Any]]
+
+
+def _grid(rates: Sequence[float], name: str, values: Sequence[float]) -> Candidates:
+    return [{"learning_rate": rate, name: value} for rate in rates for value in values]
+
+
+def _rates(*rates: float) -> Candidates:
+    return [{"learning_rate": rate} for rate in rates]
+
+
+_SGD = {"optimizer": "sgd", "schedule": "constant"}
+_ADAM = {"optimizer": "adam", "schedule": "cosine", "warmup": 0}
+_STRENGTHS = (1e-3, 1e-2, 1e-1)
+# name: (what defines the method, nine candidates for what is tuned)
+METHODS: dict[str, tuple[dict[str, Any], Candidates]] = {
+    "l2-SGD": ({**_SGD, "method": "l2"}, _rates(0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)),
+    "l2-Adam": ({**_ADAM, "method": "l2"}, _rates(3e-4, 5e-4, 1e-3, 1.5e-3, 2e-3, 3e-3, 5e-3, 1e-2, 2e-2)),
+    "ridge": ({**_SGD, "method": "ridge", "algorithm": 1}, _grid((0.3, 1.0, 3.0), "strength", (1e-6, 1e-4, 1e-2))),
+    "proximal-1": ({**_SGD, "method": "proximal", "algorithm": 1}, _grid((0.7, 2.0, 6.0), "strength", _STRENGTHS)),
+    "proximal-2": ({**_SGD, "method": "proximal", "algorithm": 2}, _grid((0.7, 2.0, 6.0), "strength", _STRENGTHS)),
+    "proximal-Adam": (
+        {**_ADAM, "method": "proximal", "algorithm": 2},
+        _grid((1e-3, 3e-3, 1e-2), "strength", _STRENGTHS),
+    ),
+    "kalman-Adam": (
+        {**_ADAM, "method": "kalman", "algorithm": 2},
+        _grid((1e-3, 3e-3, 1e-2), "forgetting", (0.8, 0.9, 0.97)),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the benchmark is.
+
+    Args:
+        samples, stored_resolution: of the dataset, viscosity 0.1; the last resolution is that of the test.
+        resolution: grid points to train at.
+        width, modes, layers: of the Fourier neural operator.
+        batch_sizes: samples a step.
+        epochs: of a reported training.
+        rungs: the selection's rounds.
+        seeds: of the reported trainings; the selection has its own, 0.
+        curve: epochs at which the test error is measured, on the first `curve_samples` test samples.
+    """
+
+    samples: int
+    stored_resolution: int
+    resolution: int
+    width: int
+    modes: int
+    layers: int
+    batch_sizes: tuple[int, ...]
+    epochs: int
+    rungs: tuple[Rung, ...]
+    seeds: tuple[int, ...]
+    curve: tuple[int, ...]
+    curve_samples: int
+
+
+_CURVE = (*range(1, 10), *range(10, 30, 2), *range(30, 101, 5))
+PRESETS = {
+    "full": Scale(
+        samples=2048,
+        stored_resolution=8192,
+        resolution=256,
+        width=64,
+        modes=16,
+        layers=4,
+        batch_sizes=(8, 32, 128, 512),
+        epochs=100,
+        rungs=(Rung(5, 3), Rung(20, 1)),
+        seeds=(1, 2, 3),
+        curve=_CURVE,
+        curve_samples=100,
+    ),
+    "small": Scale(
+        samples=512,
+        stored_resolution=1024,
+        resolution=128,
+        width=32,
+        modes=16,
+        layers=3,
+        batch_sizes=(8, 32, 128),
+        epochs=20,
+        rungs=(Rung(2, 3), Rung(6, 1)),
+        seeds=(1, 2, 3),
+        curve=tuple(range(1, 21)),
+        curve_samples=100,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure2(GridFlags):
+    """The paper's Figure 2: test error on the full grid against iteration, for every method and batch size.
+
+    Every method gets nine candidates at every batch size, chosen by successive halving on the validation set with one
+    seed; the winner is trained with three others. Interrupted, the same command goes on where it stopped; parts of the
+    grid may be run one after another into the same folder. The small preset takes about ten minutes on two cores, the
+    full one about twelve hours of one core.
+
+    Args:
+        out: folder for the data, the trials, the result file and the page.
+        preset: how large; see above.
+        methods: which methods to compare.
+        batch_sizes: by default those of the preset.
+    """
+
+    out: Path = Path("figure2")
+    preset: Literal["small", "full"] = "small"
+    methods: tuple[str, ...] = tuple(METHODS)
+    batch_sizes: tuple[int, ...] = ()
+
+
+def run(config: Figure2, command: str) -> Path | None:
+    """Run what is missing of the grid; returns the result file, or None for one part of it."""
+    for method in config.methods:
+        check_choice("bench figure2", "methods", method, tuple(METHODS))
+    for size in config.batch_sizes:
+        check_count("bench figure2", "batch_sizes", size)
+    scale = PRESETS[config.preset]
+    workers = config.where()
+    make_data(
+        config.out, _DATA, DatasetSpec(samples=scale.samples, resolution=scale.stored_resolution, dtype="float32")
+    )
+    pairs = [(method, size) for size in config.batch_sizes or scale.batch_sizes for method in config.methods]
+    cells = {_cell(method, size): (method, size) for method, size in workers.own(pairs)}
+
+    def run_all(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
+        return run_trials(trials, train_trial, config.out / TRIAL_FOLDER, workers=workers, label=f"figure2: {label}")
+
+    def candidate(cell: str, options: Any, epochs: int) -> Trial:
+        method, size = cells[cell]
+        return _trial(scale, method, size, options, scale.rungs[-1].epochs, _SELECTION_SEED, until=epochs)
+
+    tried = {cell: METHODS[method][1] for cell, (method, _) in cells.items()}
+    chosen, log = select(tried, scale.rungs, candidate, run_all)
+    reports = [
+        (cell, _trial(scale, *cells[cell], chosen[cell], scale.epochs, seed))
+        for cell in cells
+        for seed in scale.seeds
+        if chosen[cell]
+    ]
+    results = run_all([trial for _, trial in reports], "report")
+    if config.shard is not None:
+        return None
+    figures: dict[str, Any] = {
+        cell: {
+            "method": method,
+            "batch_size": size,
+            "chosen": chosen[cell],
+            "at_edge": at_edge(chosen[cell], tried[cell]),
+            "selection": log[cell],
+            "runs": [],
+        }
+        for cell, (method, size) in cells.items()
+    }
+    for (cell, trial), result in zip(reports, results, strict=True):
+        figures[cell]["runs"].append({"seed": trial.settings["fit"]["seed"], **result})
+    return write_result(
+        config.out / RESULT_FILE,
+        benchmark="figure2",
+        command=command,
+        config={"preset": config.preset, **asdict(scale)},
+        seeds=scale.seeds,
+        figures=figures,
+    )
+
+
+def _cell(method: str, batch_size: int) -> str:
+    return f"{method} batch {batch_size}"
+
+
+def _trial(
+    scale: Scale,
+    method: str,
+    batch_size: int,
+    options: dict[str, Any],
+    epochs: int,
+    seed: int,
+    until: int | None = None,
+) -> Trial:
+    """One training: of a candidate (up to epoch ``until``), or to report."""
+    fixed = dict(METHODS[method][0])
+    if fixed["optimizer"] == "sgd":  # two epochs, as small first features are thrown far by a high rate
+        steps = max(1, round(scale.samples * 1448 / 2048) // batch_size)
+        fixed["warmup"] = max(2 * steps, 10)
+    words = " ".join(f"{key}={value:g}" for key, value in options.items())
+    name = f"{_cell(method, batch_size)} {words} " + ("selection" if until else f"seed {seed}")
+    model = FNOConfig(width=scale.width, modes=scale.modes, layers=scale.layers)
+    settings = {
+        "data": _DATA,
+        "resolution": scale.resolution,
+        "model": describe(model),
+        "fit": {**fixed, **options, "batch_size": batch_size, "epochs": epochs, "seed": seed},
+        "run": f"run {name}",
+        "until": until,
+        "curve": [] if until else [epoch for epoch in scale.curve if epoch <= epochs],
+        "curve_samples": scale.curve_samples,
+        "test": [] if until else [scale.resolution, scale.stored_resolution],
+    }
+    return Trial(f"{name} epoch {until}" if until else name, settings)

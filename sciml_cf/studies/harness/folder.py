@@ -1,0 +1,46 @@
+"""What every study shares: its folder, the command line that it stands for, and what it says at its end."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from sciml_cf.studies.harness.page import write_bench_page
+from sciml_cf.studies.harness.results import read_result
+
+
+def check_folder(study: str, out: Path) -> None:
+    """Raise FileNotFoundError unless ``out`` is a folder or can be made in one; nothing is made."""
+    if out.is_file() or not (out.is_dir() or out.parent.is_dir()):
+        raise FileNotFoundError(f"{study}: `out` must be a folder, or a new one in a folder; got {out}.")
+
+
+def make_folder(study: str, out: Path) -> None:
+    """The study's folder, made if the one that should hold it is there."""
+    check_folder(study, out)
+    out.mkdir(exist_ok=True)
+
+
+def command_of(study: str, config: Any) -> str:
+    """The command line that a configuration stands for: the flags that are not the defaults."""
+    words = ["sciml-cf", "study", study]
+    for one in fields(config):
+        value = getattr(config, one.name)
+        if isinstance(value, bool) and value != one.default:
+            words.append(f"--{'' if value else 'no-'}{one.name.replace('_', '-')}")
+        elif value != one.default and value is not None:
+            words += [f"--{one.name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
+
+
+def finish(path: Path) -> str:
+    """Write the page of a result file; its tables and the paths as text."""
+    tables, paths = write_bench_page(read_result(path), path.parent)
+    return "\n\n".join([*(table.text() for table in tables), "\n".join(map(str, [path, *paths]))])
+
+
+def part_done(out: Path) -> str:
+    """What a study says after one part of its grid."""
+    return f"{out}: this part of the grid is done. Run the same command without --shard to collect all parts."

@@ -1,0 +1,171 @@
+"""A grid of trials: run in parallel, interrupted at any time, and never run twice."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from data_gen.executors.local import Runner, WorkerLost, processes, this_process
+from sciml_cf.errors import BenchmarkError, check_count
+from sciml_cf.training.checkpoints import write_atomically
+from sciml_cf.training.malloc import keep_memory
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Make FOLDER's files inside this block; others that come to it meanwhile, such as tasks of an array, wait.
+
+    A file system without locks is used unlocked.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    with suppress(OSError, NotImplementedError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell of a grid: a unique name, and the settings that decide its result (plain values, as in JSON)."""
+
+    name: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where trials run.
+
+    Args:
+        count: processes on this machine, of one thread each.
+        dask: a Dask scheduler's address, or "local", instead; all its workers must see the output folder.
+        shard: (k, n): only every n-th cell of the grid, from the k-th (from 1) on, as one task of a SLURM array.
+    """
+
+    count: int = 1
+    dask: str | None = None
+    shard: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_count("bench", "workers", self.count)
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise ValueError(
+                f"bench: `shard` must be K N with K from 1 to N; got {self.shard[0]} {self.shard[1]}. In a SLURM array "
+                "of N tasks, give each task its number."
+            )
+
+    def own(self, cells: Sequence[Any]) -> list[Any]:
+        """The cells that this task of an array has to run; all of them without one."""
+        return list(cells) if self.shard is None else list(cells)[self.shard[0] - 1 :: self.shard[1]]
+
+    def runner(self) -> AbstractContextManager[Runner]:
+        """Where to call a function on tasks, see data_gen.executors.local."""
+        if self.dask is not None:
+            from data_gen.executors.dask_cluster import dask_cluster
+
+            return dask_cluster(self.dask, self.count)
+        return processes(self.count) if self.count > 1 else this_process()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridFlags:
+    """Where a benchmark runs, the same for all of them.
+
+    Args:
+        workers: processes on this machine, of one thread each.
+        dask: a Dask scheduler's address, or "local", to run the trials there; its workers must see `out`.
+        shard: K N runs the K-th of N parts of the grid, as one task of a SLURM array; a last call without it collects.
+    """
+
+    workers: int = 2
+    dask: str | None = None
+    shard: tuple[int, int] | None = None
+
+    def where(self) -> Workers:
+        """The same, checked."""
+        return Workers(self.workers, self.dask, self.shard)
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    work: Callable[[dict[str, Any], Path], dict[str, Any]],
+    folder: Path,
+    *,
+    workers: Workers,
+    label: str,
+) -> list[dict[str, Any]]:
+    """The result of ``work(settings, scratch)`` for every trial, in order.
+
+    Each result goes into FOLDER/NAME.json as soon as it is there, beside its settings; a trial that has one is not
+    run again. An interrupted trial gets the same scratch folder again, FOLDER/NAME, and may resume from it.
+
+    Args:
+        trials: their names become names of files.
+        work: a function of a module; its result is a dict of plain values.
+        folder: made if it is missing.
+        workers: where to run.
+        label: what the progress bar says.
+    Raises:
+        BenchmarkError: a result in the folder belongs to other settings, or a worker died.
+    """
+    names = [trial.name for trial in trials]
+    wrong = [name for name in names if names.count(name) > 1 or not re.fullmatch(r"[\w .=+-]+", name)]
+    if wrong:
+        raise ValueError(f"run_trials: `trials` must have unique names that can be names of files; got {wrong[0]!r}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {trial.name: _read(trial, folder) for trial in trials}
+    missing = [trial for trial in trials if found[trial.name] is None]
+    done = len(trials) - len(missing)
+    with tqdm(total=len(trials), initial=done, desc=label, unit="trial", disable=not missing) as bar:
+        if missing:
+            with workers.runner() as run:
+                lanes = ([(work, trial, folder)] for trial in missing)
+                try:
+                    for name, result in run(_run_one, lanes):
+                        found[name] = result
+                        bar.update()
+                except WorkerLost as error:
+                    raise BenchmarkError(
+                        f"bench: every worker must live until its trial is done; {error}. Finished trials are kept: "
+                        "the same command goes on, perhaps with fewer workers."
+                    ) from None
+    return [result for trial in trials if (result := found[trial.name]) is not None]
+
+
+def _run_one(
+    work: Callable[[dict[str, Any], Path], dict[str, Any]], trial: Trial, folder: Path
+) -> tuple[str, dict[str, Any]]:
+    keep_memory()
+    result = work(trial.settings, folder / trial.name)
+    content = {"settings": trial.settings, "result": result}
+    write_atomically(folder / f"{trial.name}.json", json.dumps(content, indent=1) + "\n")
+    return trial.name, result
+
+
+def _read(trial: Trial, folder: Path) -> dict[str, Any] | None:
+    path = folder / f"{trial.name}.json"
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        stored, result = content["settings"], content["result"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchmarkError(
+            f"bench: {path} must be a whole result; it cannot be read ({error}). Delete it."
+        ) from error
+    if stored != json.loads(json.dumps(trial.settings)):
+        raise BenchmarkError(
+            f"bench: `out` must hold results of the same settings; {path} has others. Use another folder."
+        )
+    return result

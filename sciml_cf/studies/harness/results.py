@@ -1,0 +1,65 @@
+"""The one schema of a result file: what was run, with what, where and when, and the figures that came out."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sciml_cf.errors import BenchmarkError
+from sciml_cf.training.checkpoints import write_atomically
+from sciml_cf.training.run_folder import versions
+
+RESULT_FILE = "results.json"
+_KEYS = ("benchmark", "command", "config", "versions", "machine", "date", "seeds", "figures")
+
+
+def machine() -> dict[str, Any]:
+    """The machine a result was measured on."""
+    model = ""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else ""
+    return {"cpu": model or platform.processor(), "cores": os.cpu_count(), "system": platform.system()}
+
+
+def write_result(
+    path: Path, *, benchmark: str, command: str, config: dict[str, Any], seeds: Sequence[int], figures: dict[str, Any]
+) -> Path:
+    """Write a result file; ``config`` and ``figures`` are plain values."""
+    content = {
+        "benchmark": benchmark,
+        "command": command,
+        "config": json.loads(json.dumps(config, default=str)),
+        "versions": versions(),
+        "machine": machine(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "seeds": list(seeds),
+        "figures": figures,
+    }
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def read_result(path: Path | str) -> dict[str, Any]:
+    """A result file as it was written.
+
+    Raises:
+        BenchmarkError: the file is missing, or is not a whole result of this schema.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(
+            f"bench: `result` must be a whole result file; {path} cannot be read ({error})."
+        ) from error
+    missing = [key for key in _KEYS if key not in content] if isinstance(content, dict) else list(_KEYS)
+    if missing:
+        raise BenchmarkError(f"bench: `result` must hold {', '.join(missing)}; {path} does not.")
+    return content

@@ -1,0 +1,1 @@
+"""Study: whole networks by layer-wise least squares."""

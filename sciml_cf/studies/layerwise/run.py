@@ -1,0 +1,278 @@
+"""Whole networks by least squares: what one sweep reaches, what it costs, and how soon it is there.
+
+`sciml-cf study layerwise`
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from sciml_cf.layerwise import LayerwiseReport, draw_weights, fit_least_squares
+from sciml_cf.studies.harness.grid import GridFlags, Trial, Workers, run_trials
+from sciml_cf.studies.harness.images import (
+    OPTIMISERS,
+    Images,
+    Watch,
+    accuracy,
+    first_at,
+    load_images,
+    perceptron,
+    thinned,
+    train_by_gradients,
+)
+from sciml_cf.studies.harness.results import RESULT_FILE, write_result
+from sciml_cf.studies.harness.selection import Rung, at_edge, select
+from sciml_cf.studies.harness.training import TRIAL_FOLDER
+from sciml_cf.studies.layerwise.toys import ACTIVATIONS, toy_trial
+
+_SELECTION_SEEDS = (0, 1000, 2000)
+_REPEATS = 3  # of each timed run, the same to the bit but for its time; other programs only ever add to it
+RATES = {
+    "adam": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
+    "sgd": (3e-2, 1e-1, 3e-1, 1.0, 3.0, 1e1),
+    "nag": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0),
+    "adagrad": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0),
+}
+_BATCHES = (16, 32, 128, 512)
+# What each arm chooses from, as many for each.
+CANDIDATES: dict[str, list[dict[str, Any]]] = {
+    "sweep": [
+        {"bound": bound, "strength": strength, "top": top, "every": every}
+        for bound in (0.3, 0.5, 0.7, 1.0) for strength in (1e-6, 1e-5)
+        for top, every in ((False, 1), (True, 1), (True, 4))
+    ],
+    "random features": [
+        {"bound": bound, "strength": strength}
+        for bound in (0.3, 0.5, 0.7, 1.0, 1.5, 2.0) for strength in (1e-6, 1e-5, 1e-4, 1e-3)
+    ],
+    **{name: [{"rate": rate, "batch": batch} for rate in rates for batch in _BATCHES] for name, rates in RATES.items()},
+}  # fmt: skip
+# Forms of a sweep on the pictures: settings of fit_least_squares, and the bound of the first weights (None: torch's).
+FORMS: dict[str, tuple[dict[str, Any], float | None]] = {
+    "closest and top": ({}, 1.0),
+    "closest and top and every 4th row below": ({"every": 4}, 1.0),
+    "closest": ({"top": False}, 1.0),
+    "shortest and top": ({"targets": "minnorm"}, 1.0),
+    "shortest": ({"targets": "minnorm", "top": False}, 1.0),
+    "closest and top from torch weights": ({}, None),
+    "reweight": ({"iterations": 10}, 1.0),
+    "misclassified": ({"iterations": 10, "iterate": "misclassified"}, 1.0),
+    "proximal": ({"iterations": 10, "iterate": "proximal"}, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the benchmark is.
+
+    Args:
+        timed: hidden units of the networks whose time is taken.
+        widths: hidden units of those whose accuracy is.
+        depths, bounds: hidden layers of those whose conditioning is, of 100 units each, and the bounds of their draws.
+        mark: accuracy to pass.
+        epochs: passes of each gradient method.
+        seeds: of the reported runs; the selection has its own, 0.
+        toys: repetitions of each problem with a known answer.
+    """
+
+    timed: tuple[int, ...] = (100, 500)
+    widths: tuple[int, ...] = (100, 500)
+    depths: tuple[int, ...] = (1, 2, 3, 4)
+    bounds: tuple[float, ...] = (0.3, 1.0)
+    mark: float = 0.95
+    epochs: int = 30
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    toys: int = 50
+
+
+PRESETS = {"full": Scale(), "small": replace(Scale(), seeds=(1, 2, 3), epochs=10, toys=10, widths=(100,), timed=(100,))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layerwise(GridFlags):
+    """Layer-wise least squares beside tuned gradient methods and random features, on digits and on known answers.
+
+    Every gradient method chooses among as many learning rates and batch sizes, once for the time to the mark and once
+    for the accuracy at the end, on a validation part of its own. Timed runs come one at a time, seed by seed and arm by
+    arm, on one thread, three times each, of which the quickest counts; time is the processor's, and measuring stops it.
+    Some minutes of one core.
+
+    Args:
+        out: folder for the trials, the result file and the page.
+        preset: how large; see above.
+        images: folder of MNIST or Fashion-MNIST idx files; by default scikit-learn's digits.
+    """
+
+    out: Path = Path("layerwise")
+    preset: Literal["small", "full"] = "small"
+    images: Path | None = None
+
+
+def run(config: Layerwise, command: str) -> Path | None:
+    """Run what is missing; returns the result file, None if only a shard of the grid was run."""
+    scale, workers, folder = PRESETS[config.preset], config.where(), config.out / TRIAL_FOLDER
+    common = {"images": None if config.images is None else str(config.images)}
+    toys = [Trial(f"toy {name}", {"toy": name, "count": scale.toys}) for name in ("linear", "xor", *ACTIVATIONS)]
+    forms = [
+        Trial(f"form {form} width {width} seed {seed}", {**common, "form": form, "width": width, "seed": seed})
+        for form in FORMS for width in scale.widths for seed in scale.seeds
+    ]  # fmt: skip
+    depths = [
+        Trial(
+            f"depth {depth} {mode} from {bound:g} seed {seed}",
+            {**common, "depth": depth, "mode": mode, "bound": bound, "seed": seed, "width": 100},
+        )
+        for depth in scale.depths for mode in ("closest", "minnorm", "random features") for bound in scale.bounds
+        for seed in scale.seeds
+    ]  # fmt: skip
+    untimed = [*((toy_trial, trial) for trial in toys), *((form_trial, t) for t in forms)]
+    untimed += [(depth_trial, trial) for trial in depths]
+    if config.shard is not None:
+        for work, trial in workers.own(untimed):
+            run_trials([trial], work, folder, workers=Workers(1), label="layerwise")
+        return None
+    found = {
+        "toys": _results(toys, toy_trial, folder, workers),
+        "forms": _results(forms, form_trial, folder, workers),
+        "depths": _results(depths, depth_trial, folder, workers),
+    }
+    found["time"] = [_time(scale, {**common, "width": width}, folder, workers) for width in scale.timed]
+    return write_result(
+        config.out / RESULT_FILE,
+        benchmark="layerwise",
+        command=command,
+        config={"preset": config.preset, "images": common["images"], **asdict(scale)},
+        seeds=scale.seeds,
+        figures=found,
+    )
+
+
+def _results(trials: Sequence[Trial], work: Any, folder: Path, workers: Workers) -> list[dict[str, Any]]:
+    found = run_trials(trials, work, folder, workers=workers, label="layerwise")
+    return [{**trial.settings, **result} for trial, result in zip(trials, found, strict=True)]
+
+
+def _time(scale: Scale, common: dict[str, Any], folder: Path, workers: Workers) -> dict[str, Any]:
+    """Choose each arm's settings for either end, then run all arms in turn."""
+    common = {**common, "mark": scale.mark, "epochs": scale.epochs}
+
+    def trial(arm: str, chosen: Mapping[str, Any], epochs: int) -> Trial:
+        words = " ".join(f"{name}={value:g}" for name, value in chosen.items())
+        settings = {**common, "arm": arm, **chosen, "seeds": list(_SELECTION_SEEDS), "repeats": 1, "validate": True}
+        return Trial(f"select width {common['width']} {arm} {words}", settings)
+
+    def work(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
+        return run_trials(trials, arm_trial, folder, workers=workers, label=f"layerwise: {label}")
+
+    chosen = {
+        end: select(CANDIDATES, (Rung(scale.epochs, 1),), trial, work, score=score)[0]
+        for end, score in (("time", "seconds_to_mark"), ("accuracy", "lost"))
+    }
+    reported = {"repeats": _REPEATS, "validate": False}
+    trials = [
+        Trial(
+            f"report width {common['width']} {end} {arm} seed {seed}",
+            {**common, "end": end, "arm": arm, **chosen[end][arm], **reported, "seeds": [seed]},
+        )
+        for seed in scale.seeds for end in chosen for arm in CANDIDATES
+    ]  # fmt: skip
+    runs = _results(trials, arm_trial, folder, Workers(1))
+    edges = {end: {arm: at_edge(own, CANDIDATES[arm]) for arm, own in chosen[end].items()} for end in chosen}
+    return {"width": common["width"], "chosen": chosen, "at_edge": edges, "runs": runs}
+
+
+def arm_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    """One arm with its clock, on one or several splits: seconds to the mark, and errors at the end, means over them."""
+    torch.set_num_threads(1)
+    found = []
+    for seed in settings["seeds"]:
+        images = load_images(_folder(settings), seed, validate=settings["validate"])
+        _rows_of_arm({**settings, "epochs": 1}, seed, images)  # pays for what is loaded at first use
+        repeats = [_rows_of_arm(settings, seed, images) for _ in range(settings["repeats"])]
+        found.append(min(repeats, key=lambda rows: rows[-1]["seconds"]))
+    seconds = [first_at(rows, settings["mark"]) for rows in found]
+    lost = sum(1 - rows[-1]["accuracy"] for rows in found) / len(found)
+    missed = sum(not math.isfinite(one) for one in seconds)  # a candidate that misses the mark still has a rank
+    return {
+        "seconds_to_mark": sum(one for one in seconds if math.isfinite(one)) / len(found) + 1e6 * missed,
+        "passed": len(found) - missed,
+        "lost": lost,
+        "seconds": sum(rows[-1]["seconds"] for rows in found) / len(found),
+        "rows": thinned(found[0], settings["mark"]) if not settings["validate"] else [],
+    }
+
+
+def _rows_of_arm(settings: dict[str, Any], seed: int, images: Images) -> list[dict[str, float]]:
+    arm = settings["arm"]
+    network = _network(settings, images, seed, bound=settings.get("bound"))
+    if arm in OPTIMISERS:
+        options = {name: settings[name] for name in ("rate", "batch", "epochs")}
+        return train_by_gradients(network, images, optimizer=arm, every=5, seed=seed, **options)
+    watch = Watch()
+    if arm == "sweep":
+        options = {name: settings[name] for name in ("strength", "top", "every")}
+        fit_least_squares(network, images.x, images.labels, **options)
+    else:
+        _solve_last(network, images, strength=settings["strength"])
+    seconds = watch.stop()
+    return [{"steps": 1.0, "seconds": seconds, "accuracy": accuracy(network, images.x_test, images.labels_test)}]
+
+
+def form_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    """Accuracy of one form of a sweep on the pictures, and its solves."""
+    torch.set_num_threads(1)
+    images, (options, bound) = load_images(_folder(settings), settings["seed"]), FORMS[settings["form"]]
+    network = _network(settings, images, settings["seed"], bound=bound)
+    report = fit_least_squares(network, images.x, images.labels, **options)
+    return {
+        "train": accuracy(network, images.x, images.labels),
+        "test": accuracy(network, images.x_test, images.labels_test),
+        "weight_solves": report.weight_solves,
+        "target_solves": report.target_solves,
+        "sweeps": report.sweeps,
+        "last_sweep": report.accuracy[-1] if report.accuracy else None,
+    }
+
+
+def depth_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    """Accuracy and condition numbers of a deeper network, or of its last layer solved alone."""
+    torch.set_num_threads(1)
+    images, depth = load_images(_folder(settings), settings["seed"]), settings["depth"]
+    network = _network(settings, images, settings["seed"], bound=settings["bound"], depth=depth)
+    if settings["mode"] == "random features":
+        report = _solve_last(network, images, conditions=True)
+    else:
+        report = fit_least_squares(network, images.x, images.labels, targets=settings["mode"], conditions=True)
+    return {
+        "test": accuracy(network, images.x_test, images.labels_test),
+        "weight_solves": report.weight_solves,
+        "solves": [asdict(solve) for solve in report.solves],
+    }
+
+
+def _solve_last(network: nn.Sequential, images: Images, **settings: Any) -> LayerwiseReport:
+    """Random features: the last layer alone, by the same solve."""
+    with torch.no_grad():
+        features = network[:-1](images.x)
+    return fit_least_squares(nn.Sequential(network[-1]), features, images.labels, **settings)
+
+
+def _network(
+    settings: dict[str, Any], images: Images, seed: int, *, bound: float | None, depth: int = 1
+) -> nn.Sequential:
+    torch.manual_seed(seed)
+    network = perceptron(images.x.shape[1], settings["width"], images.classes, nn.Sigmoid, depth=depth)
+    if bound is not None:
+        draw_weights(network, seed=seed, bound=bound)
+    return network
+
+
+def _folder(settings: dict[str, Any]) -> Path | None:
+    return None if settings["images"] is None else Path(settings["images"])

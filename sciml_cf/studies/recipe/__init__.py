@@ -1,0 +1,1 @@
+"""Study: the best training of a Burgers surrogate that is known here."""

@@ -1,0 +1,99 @@
+"""The page of the benchmark recipe: relative error on the full grid, beside the twin and beside what was published."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from sciml_cf.report.html import Picture
+from sciml_cf.report.tables import Table
+from sciml_cf.studies.harness.intervals import geometric_interval
+
+Cells = dict[str, dict[str, Any]]
+# Mean relative L2 errors in print for Burgers at viscosity 0.1, at the resolution of training: what, from, to.
+PUBLISHED = (
+    ("Fourier neural operators (arXiv:2010.08895 and works that compare with it)", 1.8e-3, 3.3e-3),
+    ("Galerkin transformer (arXiv:2105.14995)", 1e-3, 1e-3),
+)
+
+
+def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]:
+    """Title, paragraphs, and the tables and pictures."""
+    config, cells = result["config"], result["figures"]
+    full, trained = config["stored_resolution"], config["resolution"]
+    common = ", ".join(f"{key} {value}" for key, value in config["recipe"].items())
+    introduction = [
+        f"Viscous Burgers, {config['samples']} samples; a Fourier neural operator of width {config['width']} and "
+        f"{config['modes']} modes is trained on {trained} points for {config['epochs']} epochs, measured on {full}.",
+        f"In common: {common}. Each method chose its learning rate among three with seed 0 and "
+        f"{config['selection_epochs']} epochs, on the validation set. Seeds {result['seeds']} report; means are "
+        f"geometric, with Student's 95 % interval of the logarithms.",
+        "The published split trains on the first samples of the file and tests on its last ones. The data are of the "
+        "same law as the published file, not the file itself, and published figures were measured at the resolution "
+        "of training: the lines in the figure are for orientation.",
+        "Symmetrised: the mean of the model's output and of its reflected output for the reflected input, u(x) -> "
+        "-u(-x), which costs a second forward pass and no training.",
+    ]
+    caption = f"Mean relative L2 error at {full} points; a dot is a seed. Dashed: published figures for viscosity 0.1."
+    parts: list[Table | Picture] = [Picture("recipe", _figure(cells, full), caption), results_table(cells, config)]
+    return "Burgers: the most accurate recipe", introduction, parts
+
+
+def results_table(cells: Cells, config: dict[str, Any]) -> Table:
+    """Errors on the full grid, what the step from the training grid costs, and the time."""
+    full, trained = config["stored_resolution"], config["resolution"]
+    rows = []
+    for cell in cells.values():
+        sound = [run for run in cell["runs"] if "diverged" not in run]
+        name = (cell["viscosity"], cell["split"], cell["method"], _rate(cell))
+        if not sound:
+            rows.append((*name, *["-"] * 8, len(cell["runs"])))
+            continue
+        errors = [_at(run, full, "relative_l2") for run in sound]
+        loss = max(_at(run, full, "relative_l2") / _at(run, trained, "relative_l2") - 1 for run in sound)
+        both = statistics.geometric_mean(_at(run, full, "relative_l2_symmetrised") for run in sound)
+        worst = max(_at(run, full, "relative_l2_max") for run in sound)
+        squares = statistics.fmean(_at(run, full, "mse") for run in sound)
+        seconds = statistics.fmean(run["seconds"] for run in sound)
+        diverged = len(cell["runs"]) - len(sound)
+        rows.append(
+            (*name, *geometric_interval(errors), both, worst, f"{100 * loss:.2f} %", squares, seconds, diverged)
+        )
+    columns = (
+        "viscosity", "split", "method", "rate", f"rel. L2 at {full}", "low", "high", "symmetrised", "worst sample",
+        f"worst loss from {trained}", "mse", "seconds", "diverged",
+    )  # fmt: skip
+    return Table(f"Errors over the test samples at {full} points", columns, tuple(rows))
+
+
+def _rate(cell: dict[str, Any]) -> str:
+    """The learning rate, and whether it is the lowest or the highest of those tried."""
+    tried = [float(rate) for rate in cell["selection"]]
+    edge = len(tried) > 1 and cell["learning_rate"] in (min(tried), max(tried))
+    return f"{cell['learning_rate']:g}" + (" (edge)" if edge else "")
+
+
+def _at(run: dict[str, Any], resolution: int, metric: str) -> float:
+    (found,) = [row[metric] for row in run["test"] if row["resolution"] == resolution]
+    return found
+
+
+def _figure(cells: Cells, full: int) -> Figure:
+    figure = Figure(figsize=(5.6, 1.6 + 0.55 * len(cells)), layout="constrained")
+    axes = figure.subplots()
+    names = list(cells)
+    for row, name in enumerate(names):
+        errors = [_at(run, full, "relative_l2") for run in cells[name]["runs"] if "diverged" not in run]
+        colour = "C0" if cells[name]["method"] == "l2" else "C1"
+        axes.semilogx(errors, [row] * len(errors), "o", color=colour, ms=5)
+    for index, (_, low, high) in enumerate(PUBLISHED):
+        for value in {low, high}:
+            axes.axvline(value, color=f"C{index + 2}", lw=1, ls="--")
+    axes.set_yticks(range(len(names)), names, fontsize="small")
+    axes.invert_yaxis()
+    axes.margins(y=0.3 / max(len(names), 1))
+    axes.set(xlabel=f"mean relative L2 error at {full} points")
+    axes.grid(alpha=0.3, axis="x")
+    return figure

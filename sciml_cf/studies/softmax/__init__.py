@@ -1,0 +1,1 @@
+"""Study: the explicit softmax layer on digits and text."""

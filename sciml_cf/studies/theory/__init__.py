@@ -1,0 +1,1 @@
+"""Study: the theorems of the method checked by numbers."""

@@ -1,0 +1,1 @@
+"""Study: seconds and steps until a validation error is reached."""

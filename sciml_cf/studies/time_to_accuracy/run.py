@@ -1,0 +1,215 @@
+"""Seconds and steps until the validation error on the full grid first passes a mark, method beside method."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from data_gen import DatasetSpec
+from sciml_cf.datasets import FieldDataset
+from sciml_cf.errors import TrainingDiverged, check_choice
+from sciml_cf.metrics import mse
+from sciml_cf.models import FNOConfig
+from sciml_cf.studies.harness.grid import Trial, Workers, run_trials
+from sciml_cf.studies.harness.results import RESULT_FILE, write_result
+from sciml_cf.studies.harness.training import DATA_FOLDER, TRIAL_FOLDER, apply, make_data, mean_over_samples
+from sciml_cf.studies.time_to_accuracy.neuralop_trainer import default_fno, train_with_neuralop
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.fit import fit
+from sciml_cf.training.symmetry import Reflected
+
+_DATA = "burgers"
+_SELECTION_SEED = 0
+_ADAM: dict[str, Any] = {"optimizer": "adam", "schedule": "cosine", "warmup": 0}
+# name: (what it is, arguments of FitConfig and of the training; None for neuraloperator's own Trainer)
+ARMS: dict[str, tuple[str, dict[str, Any] | None]] = {
+    "neuralop": ("neuraloperator's Trainer as shipped: its default FNO, AdamW, relative L2 loss, cosine", None),
+    "l2": ("our FNO, Adam, cosine, mean squared error, every layer by gradients", {**_ADAM, "method": "l2"}),
+    "proximal": ("the same with the head solved (Algorithm 2, strength 1e-2)", {**_ADAM, "method": "proximal"}),
+    "best": (
+        "the same again at its best: batches of 16, samples reflected at random",
+        {**_ADAM, "method": "proximal", "batch_size": 16, "reflect": True},
+    ),
+}
+_RATES = (1e-3, 3e-3, 1e-2)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the benchmark is.
+
+    Args:
+        samples, stored_resolution: of the dataset, viscosity 0.1; the marks are for the error on its full grid.
+        resolution: grid points to train at.
+        width, modes: of both networks; neuraloperator's keeps half as many modes by its own count.
+        batch_size: samples a step, where an arm does not set its own.
+        lengths: epochs of the schedules among which each arm chooses.
+        marks: validation errors to pass; each arm is tuned for the middle one.
+        seeds: of the reported runs; the selection has its own, 0.
+        arms: which arms to run by default.
+    """
+
+    samples: int
+    stored_resolution: int
+    resolution: int
+    width: int
+    modes: int
+    batch_size: int
+    lengths: tuple[int, ...]
+    marks: tuple[float, float, float]
+    seeds: tuple[int, ...]
+    arms: tuple[str, ...]
+
+
+PRESETS = {
+    "full": Scale(2048, 8192, 256, 64, 16, 32, (10, 20, 40), (1e-4, 1e-5, 3e-6), (1, 2, 3), tuple(ARMS)),
+    "small": Scale(512, 1024, 128, 32, 16, 32, (15, 30), (1e-3, 2e-4, 1e-4), (1,), ("neuralop", "l2", "proximal")),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeToAccuracy:
+    """Seconds and steps until the validation error on the full grid first passes three marks.
+
+    Every arm chooses among the same learning rates and schedule lengths, with one seed, the setting that passes the
+    middle mark after the fewest steps. Reported runs come one at a time, seed by seed and arm by arm, so that all see
+    the same machine; the time of the measurements is not counted. The full preset takes about four hours of one core.
+
+    Args:
+        out: folder for the data, the trials, the result file and the page.
+        preset: how large; see above.
+        arms: which arms to run, of neuralop, l2, proximal, best; by default those of the preset.
+        workers: processes for the selection; the reported runs are timed and run alone.
+    """
+
+    out: Path = Path("time")
+    preset: Literal["small", "full"] = "small"
+    arms: tuple[str, ...] = ()
+    workers: int = 2
+
+
+def run(config: TimeToAccuracy, command: str) -> Path:
+    """Run what is missing; returns the result file."""
+    scale = PRESETS[config.preset]
+    arms = config.arms or scale.arms
+    for arm in arms:
+        check_choice("bench time", "arms", arm, tuple(ARMS))
+    workers = Workers(config.workers)
+    spec = DatasetSpec(samples=scale.samples, resolution=scale.stored_resolution, dtype="float32")
+    make_data(config.out, _DATA, spec)
+    candidates = [{"learning_rate": rate, "epochs": length} for length in scale.lengths for rate in _RATES]
+    folder = config.out / TRIAL_FOLDER
+    selecting = [_trial(scale, arm, o, _SELECTION_SEED, scale.resolution) for arm in arms for o in candidates]
+    scores = iter(run_trials(selecting, time_trial, folder, workers=workers, label="time: select"))
+    selection = {arm: [{"settings": o, **_score(next(scores), scale)} for o in candidates] for arm in arms}
+    best = {arm: min(log, key=lambda entry: (entry["steps"], entry["lowest"])) for arm, log in selection.items()}
+    chosen = {arm: entry["settings"] for arm, entry in best.items()}
+    reports = [
+        (arm, _trial(scale, arm, chosen[arm], seed, scale.stored_resolution)) for seed in scale.seeds for arm in arms
+    ]
+    results = run_trials([t for _, t in reports], time_trial, folder, workers=Workers(1), label="time: report")
+    figures: dict[str, Any] = {
+        arm: {"what": ARMS[arm][0], "chosen": chosen[arm], "selection": selection[arm], "runs": []} for arm in arms
+    }
+    for (arm, trial), result in zip(reports, results, strict=True):
+        marks = {str(mark): first_below(result["rows"], mark) for mark in scale.marks}
+        figures[arm]["runs"].append({"seed": trial.settings["seed"], **result, "marks": marks})
+    return write_result(
+        config.out / RESULT_FILE,
+        benchmark="time",
+        command=command,
+        config={"preset": config.preset, **asdict(scale)},
+        seeds=scale.seeds,
+        figures=figures,
+    )
+
+
+def first_below(rows: Sequence[Mapping[str, float]], mark: float) -> dict[str, float] | None:
+    """Steps and seconds of the first row whose error is at most the mark; None if there is none."""
+    for row in rows:
+        if row["mse"] <= mark:
+            return {name: row[name] for name in ("epoch", "steps", "seconds", "cpu_seconds")}
+    return None
+
+
+def _score(result: Mapping[str, Any], scale: Scale) -> dict[str, float]:
+    """Steps to the middle mark (infinite if it was not passed), and the lowest error."""
+    passed = first_below(result["rows"], scale.marks[1])
+    lowest = min((row["mse"] for row in result["rows"]), default=math.inf)
+    return {"steps": passed["steps"] if passed else math.inf, "lowest": lowest}
+
+
+def _trial(scale: Scale, arm: str, options: Mapping[str, Any], seed: int, measured_at: int) -> Trial:
+    words = " ".join(f"{key}={value:g}" for key, value in options.items())
+    settings = {
+        "arm": arm,
+        "data": _DATA,
+        "resolution": scale.resolution,
+        "measured_at": measured_at,
+        "width": scale.width,
+        "modes": scale.modes,
+        "seed": seed,
+        "training": {"batch_size": scale.batch_size, **(ARMS[arm][1] or {}), **options},
+    }
+    return Trial(f"{arm} {words} seed {seed} at {measured_at}", settings)
+
+
+def time_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    """One training with its clock; rows of epoch, steps, seconds, cpu_seconds, mse."""
+    torch.set_num_threads(1)
+    path = scratch.parents[1] / DATA_FOLDER / f"{settings['data']}.h5"
+    train = FieldDataset(path, "train", resolution=settings["resolution"])
+    validation = FieldDataset(path, "validation", resolution=settings["resolution"])
+    measured = FieldDataset(path, "validation", resolution=settings["measured_at"])
+    options = dict(settings["training"])
+    reflected, batch_size = options.pop("reflect", False), options["batch_size"]
+    clock = Clock(measured, len(train) // batch_size)
+    if ARMS[settings["arm"]][1] is None:
+        model = default_fno(settings["width"], settings["modes"], seed=settings["seed"])
+        clock.start()
+        train_with_neuralop(model, train, seed=settings["seed"], after_epoch=clock.measure, **options)
+        return {"rows": clock.rows}
+    config = FitConfig(accelerator="cpu", seed=settings["seed"], **options)
+    model = FNOConfig(width=settings["width"], modes=settings["modes"]).build(seed=config.seed)
+    data = Reflected(train) if reflected else train
+    clock.start()
+    try:
+        fit(model, data, validation, config=config, out=scratch, overwrite=True, measure=clock.row, progress=False)
+    except TrainingDiverged as error:
+        return {"rows": clock.rows, "diverged": str(error).split(" The checkpoint")[0]}
+    return {"rows": clock.rows}
+
+
+class Clock:
+    """Wall and processor time of a training, stopped while its error is measured."""
+
+    def __init__(self, data: FieldDataset, steps_per_epoch: int) -> None:
+        self.data, self.steps_per_epoch = data, steps_per_epoch
+        self.rows: list[dict[str, float]] = []
+        self._spent = [0.0, 0.0]
+        self._since = [0.0, 0.0]
+
+    def start(self) -> None:
+        """Let both clocks run."""
+        self._since = [time.perf_counter(), time.process_time()]
+
+    def measure(self, model: nn.Module, epoch: int) -> None:
+        """Stop, add the row of this epoch, and go on."""
+        now = [time.perf_counter(), time.process_time()]
+        self._spent = [spent + end - begin for spent, end, begin in zip(self._spent, now, self._since, strict=True)]
+        error = mean_over_samples(mse, apply(model, self.data.x), self.data.y)
+        row = {"epoch": epoch, "steps": epoch * self.steps_per_epoch, "mse": error}
+        self.rows.append({**row, "seconds": self._spent[0], "cpu_seconds": self._spent[1]})
+        self.start()
+
+    def row(self, model: nn.Module, epoch: int) -> Mapping[str, float]:
+        """The same as a measure of ``fit``, which gets the error for its history."""
+        self.measure(model, epoch)
+        return {"measured_mse": self.rows[-1]["mse"]}

@@ -1,0 +1,1 @@
+"""Study: how models transfer between resolutions."""

@@ -1,0 +1,304 @@
+"""Resolution transfer: train models at several resolutions, measure each at many, say where the errors come from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import xarray as xr
+
+from data_gen import DatasetSpec
+from sciml_cf.errors import check_choice
+from sciml_cf.evaluate import evaluate_transfer
+from sciml_cf.models import builder_for, describe
+from sciml_cf.studies.harness.grid import GridFlags, Trial, run_trials
+from sciml_cf.studies.harness.results import RESULT_FILE, read_result, write_result
+from sciml_cf.studies.harness.selection import Rung, at_edge, select
+from sciml_cf.studies.harness.training import DATA_FOLDER, TRIAL_FOLDER, make_data, train_trial
+from sciml_cf.studies.transfer.page import long_table
+from sciml_cf.training.checkpoints import write_atomically
+from sciml_cf.training.run_folder import load
+
+_SELECTION_SEED = 0
+_TABLE_FILE = "table.csv"
+_RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+_FIT: dict[str, Any] = {
+    "method": "proximal", "algorithm": 2, "optimizer": "adam", "schedule": "cosine", "warmup": 0
+}  # fmt: skip
+# Name: what DatasetSpec is told beside samples and resolution.
+PROBLEMS: dict[str, dict[str, Any]] = {
+    "burgers-0.1": {"equation": "burgers", "parameters": {"viscosity": 0.1}},
+    "burgers-0.01": {"equation": "burgers", "parameters": {"viscosity": 0.01}},
+    "kuramoto_sivashinsky": {"equation": "kuramoto_sivashinsky", "times": (1.0,)},
+    "navier_stokes": {"equation": "navier_stokes", "times": (1.0,)},
+}
+_PLANAR = ("navier_stokes",)
+MODELS = ("fno", "tfno", "uno", "conv")
+_KEPT = (
+    "mse", "relative_l2", "vrmse", "relative_h1", "max_error", "band_mse", "part_mse", "floor_mse", "consistency",
+    "baseline_mse", "baseline_relative_l2",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the problems of one number of dimensions are.
+
+    Args:
+        samples, stored: of the dataset; `stored` points along each axis are the full grid.
+        train: resolutions to train at.
+        select: the one at which learning rates are chosen.
+        test: resolutions to measure at.
+        width, modes, layers: of all models (a UNO has one layer more, a convolutional network no modes).
+        batch_size, epochs: of every training.
+    """
+
+    samples: int
+    stored: int
+    train: tuple[int, ...]
+    select: int
+    test: tuple[int, ...]
+    width: int
+    modes: int
+    layers: int
+    batch_size: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the benchmark is.
+
+    Args:
+        line, plane: the problems of one and of two dimensions.
+        rungs: the selection's rounds.
+        seeds: of the reported trainings; the selection has its own, 0.
+    """
+
+    line: Size
+    plane: Size
+    rungs: tuple[Rung, ...]
+    seeds: tuple[int, ...]
+
+    def size(self, problem: str) -> Size:
+        """The size of a problem."""
+        return self.plane if problem in _PLANAR else self.line
+
+
+PRESETS = {
+    "full": Scale(
+        line=Size(
+            samples=1024,
+            stored=8192,
+            train=(64, 128, 256, 512),
+            select=128,
+            test=(64, 128, 256, 512, 1024, 2048, 4096, 8192),
+            width=64,
+            modes=17,
+            layers=4,
+            batch_size=16,
+            epochs=50,
+        ),
+        plane=Size(
+            samples=1024,
+            stored=128,
+            train=(32, 64),
+            select=32,
+            test=(32, 64, 128),
+            width=32,
+            modes=9,
+            layers=4,
+            batch_size=16,
+            epochs=50,
+        ),
+        rungs=(Rung(10, 1),),
+        seeds=(1, 2, 3),
+    ),
+    "small": Scale(
+        line=Size(
+            samples=256,
+            stored=1024,
+            train=(64, 256),
+            select=64,
+            test=(64, 128, 256, 512, 1024),
+            width=24,
+            modes=17,
+            layers=3,
+            batch_size=16,
+            epochs=20,
+        ),
+        plane=Size(
+            samples=256,
+            stored=64,
+            train=(32,),
+            select=32,
+            test=(32, 64),
+            width=16,
+            modes=9,
+            layers=3,
+            batch_size=8,
+            epochs=20,
+        ),
+        rungs=(Rung(5, 1),),
+        seeds=(1, 2),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(GridFlags):
+    """Resolution transfer: models trained at several resolutions, each measured at many, up to the full grid.
+
+    Every model gets the same four learning rates on every problem, chosen on the validation set at one resolution with
+    a seed of its own; all are trained with the closed-form head (proximal, Algorithm 2, Adam, cosine). Interrupted, the
+    same command goes on where it stopped; parts of the grid may be run one after another into the same folder. The
+    small preset takes a few minutes on two cores; the full one about ten hours of one core: a training takes 30 to 65 s
+    at 64 points, 70 to 150 s at 256, twice that at 512, and 3 to 6 minutes on 32 x 32 points.
+
+    Args:
+        out: folder for the data, the trials, the result file, its table and the page.
+        preset: how large; see above.
+        problems: which data to train on.
+        models: which models to train.
+        resolutions: which of the preset's resolutions to train at; by default all of them.
+    """
+
+    out: Path = Path("transfer")
+    preset: Literal["small", "full"] = "small"
+    problems: tuple[str, ...] = tuple(PROBLEMS)
+    models: tuple[str, ...] = MODELS
+    resolutions: tuple[int, ...] = ()
+
+
+def run(config: Transfer, command: str) -> Path | None:
+    """Run what is missing of the grid; returns the result file, or None for one part of it."""
+    scale = PRESETS[config.preset]
+    _check(config, scale)
+    workers = config.where()
+    for problem in config.problems:
+        size = scale.size(problem)
+        spec = DatasetSpec(**PROBLEMS[problem], samples=size.samples, resolution=size.stored, dtype="float32")
+        make_data(config.out, problem, spec)
+    pairs = workers.own([(problem, model) for problem in config.problems for model in config.models])
+    cells = {f"{problem} {model}": (problem, model) for problem, model in pairs}
+
+    def run_all(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
+        return run_trials(
+            trials, transfer_trial, config.out / TRIAL_FOLDER, workers=workers, label=f"transfer: {label}"
+        )
+
+    def candidate(cell: str, options: Mapping[str, Any], epochs: int) -> Trial:
+        problem = cells[cell][0]
+        return _trial(scale, *cells[cell], scale.size(problem).select, options, _SELECTION_SEED, until=epochs)
+
+    rates = [{"learning_rate": rate} for rate in _RATES]
+    chosen, log = select(dict.fromkeys(cells, rates), scale.rungs, candidate, run_all)
+    reports = [
+        (cell, train, _trial(scale, problem, model, train, chosen[cell], seed))
+        for cell, (problem, model) in cells.items()
+        for train in scale.size(problem).train
+        for seed in scale.seeds
+        if chosen[cell] and (not config.resolutions or train in config.resolutions)
+    ]
+    results = run_all([trial for _, _, trial in reports], "report")
+    if config.shard is not None:
+        return None
+    figures: dict[str, Any] = {
+        cell: {
+            "problem": problem,
+            "model": model,
+            "chosen": chosen[cell],
+            "at_edge": at_edge(chosen[cell], rates),
+            "selection": log[cell],
+            "runs": [],
+        }
+        for cell, (problem, model) in cells.items()
+    }
+    for (cell, train, trial), result in zip(reports, results, strict=True):
+        figures[cell]["runs"].append({"resolution": train, "seed": trial.settings["fit"]["seed"], **result})
+    path = write_result(
+        config.out / RESULT_FILE,
+        benchmark="transfer",
+        command=command,
+        config={"preset": config.preset, **asdict(scale)},
+        seeds=scale.seeds,
+        figures=figures,
+    )
+    write_atomically(config.out / _TABLE_FILE, long_table(read_result(path)).csv())
+    return path
+
+
+def transfer_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    """``train_trial``, and then the evaluation of the trained model at the resolutions in ``settings["evaluate"]``."""
+    result = train_trial(settings, scratch)
+    if "diverged" in result or not settings["evaluate"]:
+        return result
+    started = time.perf_counter()
+    model = load(scratch.with_name(settings["run"]), which="last")
+    data = scratch.parents[1] / DATA_FOLDER / f"{settings['data']}.h5"
+    result["evaluation"] = as_plain(evaluate_transfer(model, data, resolutions=settings["evaluate"]))
+    result["evaluation_seconds"] = time.perf_counter() - started
+    return result
+
+
+def as_plain(evaluation: xr.Dataset) -> dict[str, Any]:
+    """The figures of an evaluation as lists, beside the coordinates that they lie on; no field of any sample."""
+    names = [name for name in _KEPT if name in evaluation]
+    coordinates = dict.fromkeys(str(dim) for name in names for dim in evaluation[name].dims)
+    plain = {name: evaluation[name].values.tolist() for name in (*coordinates, *names)}
+    return {**plain, "reference": int(evaluation.attrs["reference_resolution"])}
+
+
+def _check(config: Transfer, scale: Scale) -> None:
+    for problem in config.problems:
+        check_choice("bench transfer", "problems", problem, tuple(PROBLEMS))
+    for model in config.models:
+        check_choice("bench transfer", "models", model, MODELS)
+    known = tuple(sorted({*scale.line.train, *scale.plane.train}))
+    for resolution in config.resolutions:
+        check_choice("bench transfer", "resolutions", resolution, known)
+
+
+def _trial(
+    scale: Scale,
+    problem: str,
+    model: str,
+    resolution: int,
+    options: Mapping[str, Any],
+    seed: int,
+    until: int | None = None,
+) -> Trial:
+    """One training: of a candidate (up to epoch ``until``), or to report."""
+    size = scale.size(problem)
+    name = f"{problem} {model} at {resolution} rate={options['learning_rate']:g} " + (
+        "selection" if until else f"seed {seed}"
+    )
+    settings = {
+        "data": problem,
+        "resolution": resolution,
+        "model": describe(
+            builder_for(
+                model,
+                width=size.width,
+                modes=None if model == "conv" else size.modes,
+                layers=max(4, size.layers + 1) if model == "uno" else size.layers,
+                num_dims=2 if problem in _PLANAR else 1,
+            )
+        ),
+        "fit": {
+            **_FIT,
+            **options,
+            "batch_size": size.batch_size,
+            "epochs": scale.rungs[-1].epochs if until else size.epochs,
+            "seed": seed,
+        },
+        "run": f"run {name}",
+        "until": until,
+        "curve": [],
+        "test": [],
+        "evaluate": [] if until else list(size.test),
+    }
+    return Trial(f"{name} epoch {until}" if until else name, settings)

@@ -1,0 +1,16 @@
+from .filters import filter_rows as filter_rows
+from .flows import Flow as Flow
+from .flows import kernel_flow as kernel_flow
+from .function_space import attained as attained
+from .function_space import least_residual as least_residual
+from .function_space import solved_gradient as solved_gradient
+from .function_space import solved_head as solved_head
+from .function_space import solved_loss as solved_loss
+from .function_space import steepest_curvature as steepest_curvature
+from .gradients import backbone_gradients as backbone_gradients
+from .gradients import gradient_distance as gradient_distance
+from .landscape import TwoParameterNet as TwoParameterNet
+from .one_step import excess_left as excess_left
+from .one_step import steps_to_share as steps_to_share
+from .one_step import worst_share_left as worst_share_left
+from .wide import WideNet as WideNet

@@ -1,0 +1,441 @@
+"""The loop behind ``fit``: readable beside the paper's algorithm boxes, on Lightning Fabric."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged, check_choice
+from sciml_cf.head import ClosedFormLoss, Objective, Proximal, check_solved, find_head
+from sciml_cf.head.posterior import posterior
+from sciml_cf.metrics import mse
+from sciml_cf.training.averaging import WeightAverage
+from sciml_cf.training.batches import epoch_batches, mix_seed, sequential_batches
+from sciml_cf.training.checkpoints import choose_checkpoint, read_tensors, save_checkpoint, save_tensors
+from sciml_cf.training.clipping import clip_by_unit
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.distributed import make_fabric, mean, share_buffers, total
+from sciml_cf.training.losses import sample_weights, weighted_mse
+from sciml_cf.training.run_folder import (
+    TENSORBOARD_FOLDER,
+    drop_evaluation,
+    finish_run,
+    plain_state_dict,
+    replaced_run,
+    save_posterior,
+    start_run,
+    write_history,
+)
+from sciml_cf.training.schedules import learning_rate, should_stop
+from sciml_cf.training.tensorboard import ScalarWriter
+
+_LOG = logging.getLogger(__name__)
+_CHECK_EVERY = 20  # steps between looks at the loss
+_ORDER, _DROPOUT, _HEAD = 0, 1, 2  # purposes of a seed
+_AVERAGE_BATCHES = 8  # on which the head of an averaged backbone is solved
+Measure = Callable[[nn.Module, int], Mapping[str, float]]
+_CHECKPOINT_KEYS = frozenset(
+    {"epoch", "best", "first_loss", "rows", "model", "optimizer", "head", "trajectory", "average"}
+)
+
+
+@dataclass(frozen=True)
+class History:
+    """One row an epoch: epoch, steps, learning_rate, train_loss, validation_mse, seconds, and figures of the head.
+
+    Where ``fit`` was given an objective, validation_loss stands in the place of validation_mse.
+
+    Those are, unless the method is l2: head_change (over the epoch), jitter, the means over the epoch's solves
+    head_step, gain, rebound and turn (see ``sciml_cf.head.Steps``), and of its last solve condition,
+    degrees_of_freedom and feature_scale (see ``sciml_cf.head.Diagnostics``).
+
+    Attributes:
+        rows: a dict an epoch, of the names above.
+    """
+
+    rows: tuple[dict[str, float], ...]
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The row with the lowest validation error."""
+        return min(self.rows, key=validation_error)
+
+
+def validation_error(row: Mapping[str, float]) -> float:
+    """The figure that was validated: validation_mse, or validation_loss of an objective."""
+    return row["validation_mse"] if "validation_mse" in row else row["validation_loss"]
+
+
+class Training:
+    """The state of one training: what the checkpoint holds, and the loop that moves it."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Dataset[dict[str, Tensor]],
+        validation: Dataset[dict[str, Tensor]],
+        config: FitConfig,
+        out: Path,
+        head: nn.Module | str | None,
+        progress: bool,
+        objective: Objective | None = None,
+    ) -> None:
+        self.raw_model, self.config, self.out, self.progress = model, config, out, progress
+        self.data, self.num_samples = train, len(cast(Sized, train))
+        self.validation_data, self.head, self.objective = validation, head, objective
+        if objective is not None and config.loss != "mse":
+            raise ValueError(f"fit: `loss` must be left out beside an objective; got {config.loss!r}.")
+        self.judged = "validation_mse" if objective is None else "validation_loss"
+        if min(self.num_samples, len(cast(Sized, validation))) == 0:
+            raise ValueError("fit: `train` and `validation` must each hold at least one sample; got an empty dataset.")
+        self.fabric = make_fabric(config.accelerator)
+        self.batch_size = min(config.batch_size, self.num_samples)
+        self.steps_per_epoch = self.num_samples // self.batch_size
+        self.loss = self._make_loss(head)
+        self.plain = self._make_plain_loss(head) if self.loss is None else self.loss
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.model, self.optimizer = self.fabric.setup(model, _make_optimizer(parameters, config))
+        if self.loss is not None:
+            self.loss.to(self.fabric.device)
+        self.average = None if config.average is None else WeightAverage(model, config.average)
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        batches = sequential_batches(
+            len(cast(Sized, validation)), max(self.batch_size // world, 32), rank=rank, world=world
+        )
+        self.validation = self._loader(validation, batches)
+        if self.batch_size % world:
+            raise ValueError(
+                f"fit: `batch_size` must be a multiple of the number of processes, {world}; got {self.batch_size} "
+                f"(of {self.num_samples} samples)."
+            )
+        self.epoch, self.best, self.first_loss, self.rows = 0, math.inf, math.nan, []
+        self.last_epoch = config.epochs
+        self.measure: Measure | None = None
+
+    def start(self, *, resume: bool, overwrite: bool, describe: dict[str, Any]) -> None:
+        """Make the run folder ready, or go back to its checkpoint."""
+        settings = {"fit": asdict(self.config), "model": describe.get("model"), "data": describe.get("data")}
+        checkpoint = None
+        if self.fabric.is_global_zero:
+            if start_run(self.out, settings, resume=resume, overwrite=overwrite):
+                checkpoint = choose_checkpoint(self.out, _CHECKPOINT_KEYS)
+            else:
+                self._save(improved=False)
+        checkpoint = self.fabric.broadcast(checkpoint)
+        if checkpoint:
+            self._load(self.out / checkpoint)
+
+    def run(self, *, tensorboard: bool) -> History:
+        """All epochs that are left."""
+        first = self.fabric.is_global_zero
+        writer = ScalarWriter(self.out / TENSORBOARD_FOLDER, epoch=self.epoch) if tensorboard and first else None
+        bar = tqdm(
+            total=self.last_epoch * self.steps_per_epoch,
+            initial=self.epoch * self.steps_per_epoch,
+            desc=f"train {self.config.method}",
+            unit="step",
+            disable=not (self.progress and first),
+        )
+        with bar, closing(writer) if writer else nullcontext():
+            while not self._done():
+                with torch.random.fork_rng():  # dropout and the like depend on the seed and the epoch alone
+                    own = () if first else (self.fabric.global_rank,)
+                    torch.manual_seed(mix_seed(self.config.seed, self.epoch, _DROPOUT, *own))
+                    self._one_epoch(bar)
+                if writer:
+                    writer.write(self.rows[-1])
+                bar.set_postfix({"epoch": self.epoch, self.judged: f"{self.rows[-1][self.judged]:.3g}"})
+        if self.loss is not None:
+            self.loss.head.detach()
+        if first and self._complete():
+            self._save_posterior()
+            finish_run(self.out)
+        self.fabric.barrier()
+        return History(tuple(self.rows))
+
+    def _one_epoch(self, bar: Any) -> None:
+        start = time.perf_counter()
+        self.model.train()
+        losses: list[Tensor] = []
+        before = None if self.loss is None else self.loss.head.state()["head"]
+        for index, batch in enumerate(self._batches(self.epoch)):
+            step = self.epoch * self.steps_per_epoch + index
+            self._set_learning_rate(step)
+            try:
+                losses.append(self._step(batch["x"], batch["y"]))
+                if self.average is not None:
+                    self.average.update()
+            except NotPositiveDefinite as error:
+                if index == self.epoch == 0 or "dependent" in str(error):  # the data or the strength, not the rate
+                    raise
+                raise self._diverged(step, str(error)) from error
+            if len(losses) % _CHECK_EVERY == 0:
+                self._check(losses[-_CHECK_EVERY:], step)
+            bar.update()
+        last = (self.epoch + 1) * self.steps_per_epoch - 1
+        self._check(losses, last)
+        self._check_solved(last)
+        figures = self._head_figures()
+        own = self._take_evaluated_weights()
+        self._check_solved(last)
+        error = self._validate()
+        if not math.isfinite(error):
+            raise self._diverged(last, f"validation error {error}")
+        self.epoch += 1
+        row = {
+            "epoch": self.epoch,
+            "steps": self.epoch * self.steps_per_epoch,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": mean(torch.stack(losses).mean()).item(),
+            self.judged: error,
+        }
+        if self.loss is not None:
+            state = self.loss.head.state()
+            row["head_change"] = (state["head"] - cast(Tensor, before)).norm().item()
+            row["jitter"] = state["jitter"].item()
+            row.update(figures)
+        row["seconds"] = time.perf_counter() - start
+        if self.measure is not None:
+            row.update(self.measure(self.raw_model, self.epoch))
+        self.rows.append(row)
+        improved, self.best = error < self.best, min(error, self.best)
+        if self.fabric.is_global_zero:
+            self._save(improved=improved, own=own)
+        if not self._done():
+            self._go_back(own)
+
+    # One step of each method: the loss of the batch, detached.
+
+    def _step(self, x: Tensor, y: Tensor) -> Tensor:
+        weights = sample_weights(y, self.config.loss)
+        prediction = self.model(x)
+        if self.loss is None:
+            return self._descend(self._value(prediction, y, weights))
+        if self.config.algorithm == 2:
+            return self._descend(self.loss(prediction, y, weights))
+        self.loss.head.prove(prediction)
+        value = self._descend(self._value(prediction, y, weights))
+        with torch.no_grad():
+            self.loss.head.update(y, prediction=self.model(x), weights=weights)
+        return value
+
+    def _value(self, prediction: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
+        """The loss of a prediction at the head as it is."""
+        if self.plain is None or self.objective is None:
+            return weighted_mse(prediction, y, weights)
+        frozen, self.plain.head.frozen = self.plain.head.frozen, True
+        try:
+            return self.plain(prediction, y)
+        finally:
+            self.plain.head.frozen = frozen
+
+    def _descend(self, loss: Tensor) -> Tensor:
+        self.optimizer.zero_grad()
+        if loss.requires_grad:
+            self.fabric.backward(loss)
+            if self.config.adaptive_clip is not None:
+                clip_by_unit(self.raw_model, self.config.adaptive_clip)
+            if self.config.clip is not None:
+                self.fabric.clip_gradients(
+                    self.model, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False
+                )
+            self.optimizer.step()
+        return loss.detach()
+
+    def _head_figures(self) -> dict[str, float]:
+        """Of the epoch's solves and of the last one, before another is made for evaluation."""
+        return {} if self.loss is None else self.loss.head.figures()
+
+    def _take_evaluated_weights(self) -> dict[str, Any]:
+        """Put the weights to evaluate into the model; returns those that training goes on from, for ``_go_back``."""
+        share_buffers(self.raw_model)
+        own: dict[str, Any] = {"head": None if self.loss is None else self.loss.head.state(), "weights": None}
+        if self.average is not None:
+            own["weights"] = self.average.swap_in()
+        if self.loss is not None and (self.average is not None or self.config.algorithm == 2):
+            self._solve_ahead(self.loss, 1 if self.average is None else _AVERAGE_BATCHES)
+        return own
+
+    def _go_back(self, own: dict[str, Any]) -> None:
+        if own["weights"] is not None:
+            self.raw_model.load_state_dict(own["weights"])
+        if own["head"] is not None:
+            cast(ClosedFormLoss, self.loss).head.restore(own["head"])
+
+    def _solve_ahead(self, loss: ClosedFormLoss, count: int) -> None:
+        """Solve the head on the batches that come next, for evaluation."""
+        self.raw_model.eval()
+        objective = loss.head.objective
+        at_once = objective.guarded or objective.iterations > 1  # needs the rows of a batch, not their moments
+        gather = loss.head.update if at_once else loss.head.accumulate
+        with torch.no_grad(), loss.head.recording():
+            for batch in islice(self._batches(self.epoch + 1), count):
+                weights = sample_weights(batch["y"], self.config.loss)
+                gather(batch["y"], prediction=self.raw_model(batch["x"]), weights=weights)
+            if not at_once:
+                loss.head.update()
+
+    def _validate(self) -> float:
+        """The mean over all validation samples, or over an objective's rows, whatever their order and processes."""
+        self.raw_model.eval()
+        error, count = 0.0, 0.0
+        with torch.no_grad():
+            for batch in self.validation:
+                prediction = self.raw_model(batch["x"])
+                if self.objective is None:
+                    error += mse(prediction, batch["y"]).double().sum().item()
+                    count += len(batch["x"])
+                else:
+                    part, share = cast(ClosedFormLoss, self.plain).sums(prediction, batch["y"])
+                    error, count = error + part.item(), count + share.item()
+        error, count = total(torch.tensor([error, count], dtype=torch.float64, device=self.fabric.device)).tolist()
+        if count == 0:
+            raise ValueError("fit: `validation` must hold a sample whose class has a weight above 0; got none.")
+        return error / count
+
+    def _check(self, losses: Sequence[Tensor], step: int) -> None:
+        """Raise TrainingDiverged in every process alike: what is judged is the loss of the whole batch."""
+        values = mean(torch.stack(list(losses)))
+        if math.isnan(self.first_loss):
+            self.first_loss = values[0].item()
+        worst = values.max().item() if bool(torch.isfinite(values).all()) else math.nan
+        if not worst <= 1e6 * max(self.first_loss, 1e-300):
+            raise self._diverged(step, f"training loss {worst}")
+
+    def _check_solved(self, step: int) -> None:
+        """Raise for a solve whose success was still being computed on the device."""
+        if self.loss is None:
+            return
+        try:
+            check_solved(self.loss.head.state())
+        except NotPositiveDefinite as error:
+            raise self._diverged(step, str(error)) from error
+
+    def _save_posterior(self) -> None:
+        """Error bars of the best weights; a model whose prediction is not its last layer's output goes without."""
+        if self.objective is not None:
+            return
+        last = plain_state_dict(self.raw_model)
+        try:
+            self.raw_model.load_state_dict(read_tensors(self.out / "weights_best.pt"))
+            known = posterior(self.raw_model, self.data, self.validation_data, head=self.head)
+            save_posterior(known, self.out)
+        except (ValueError, TypeError, NotPositiveDefinite, CheckpointError) as error:
+            _LOG.info("fit: no error bars for this model: %s", error)
+        finally:
+            self.raw_model.load_state_dict(last)
+
+    def _done(self) -> bool:
+        return self.epoch >= self.last_epoch or self._complete()
+
+    def _complete(self) -> bool:
+        return self.epoch >= self.config.epochs or should_stop(self._errors(), self.config.patience)
+
+    def _errors(self) -> list[float]:
+        return [validation_error(row) for row in self.rows]
+
+    def _diverged(self, step: int, what: str) -> TrainingDiverged:
+        old = replaced_run(self.out)
+        return TrainingDiverged(
+            f"fit: `learning_rate` must keep the training stable; got {self.config.learning_rate:g}, and by step "
+            f"{step + 1} (epoch {self.epoch + 1}): {what.rstrip('.')}. Try a third of it. The checkpoint of epoch "
+            f"{self.epoch} is kept in {self.out}" + (f", the run before in {old}." if old.exists() else ".")
+        )
+
+    def _set_learning_rate(self, step: int) -> None:
+        rate = learning_rate(self.config, step, self.steps_per_epoch, self._errors())
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _make_loss(self, head: nn.Module | str | None) -> ClosedFormLoss | None:
+        if self.config.method == "l2":
+            return None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mix_seed(self.config.seed, 0, _HEAD))
+            initial = self.config.initial_head or "zeros"
+            layer = self._find_head(head)
+            return ClosedFormLoss(layer, self.config.rule(), initial=initial, objective=self.objective)
+
+    def _make_plain_loss(self, head: nn.Module | str | None) -> ClosedFormLoss | None:
+        """An objective's loss beside a head that is trained like the other layers."""
+        if self.objective is None:
+            return None
+        plain = ClosedFormLoss(self._find_head(head), Proximal(), initial="keep", objective=self.objective)
+        plain.head.detach()
+        return plain
+
+    def _find_head(self, head: nn.Module | str | None) -> Any:
+        if head is None:
+            return find_head(self.raw_model)
+        if isinstance(head, str):
+            names = [name for name, _ in self.raw_model.named_modules()]
+            check_choice("fit", "head", head, tuple(name for name in names if name))
+            return self.raw_model.get_submodule(head)
+        return head
+
+    def _batches(self, epoch: int) -> Iterator[dict[str, Tensor]]:
+        """The batches of one epoch, this process's share of each."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        seed = mix_seed(self.config.seed, epoch, _ORDER)
+        batches = epoch_batches(self.num_samples, self.batch_size, seed=seed, rank=rank, world=world)
+        return iter(self._loader(self.data, batches))
+
+    def _loader(self, data: Dataset[dict[str, Tensor]], batches: list[list[int]]) -> Any:
+        loader = DataLoader(data, batch_sampler=batches)
+        return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+    def _save(self, *, improved: bool, own: dict[str, Any] | None = None) -> None:
+        weights = plain_state_dict(self.raw_model)
+        own = own or {"head": None if self.loss is None else self.loss.head.state(), "weights": None}
+        content: dict[str, Any] = {
+            "epoch": self.epoch,
+            "best": self.best,
+            "first_loss": self.first_loss,
+            "rows": self.rows,
+            "model": weights,
+            "trajectory": own["weights"],
+            "average": None if self.average is None else self.average.state(),
+            "optimizer": self.optimizer.state_dict(),
+            "head": own["head"],
+        }
+        write_history(self.out, self.rows)
+        if self.epoch:
+            save_tensors(self.out / "weights_last.pt", weights)
+        if improved:
+            save_tensors(self.out / "weights_best.pt", weights)
+        # Last, so that a checkpoint never runs ahead of the files it belongs to.
+        save_checkpoint(self.out, content)
+
+    def _load(self, path: Path) -> None:
+        content = read_tensors(path)
+        self.raw_model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        if self.average is not None:
+            self.average.restore(content["average"])
+        self.epoch, self.best, self.first_loss = content["epoch"], content["best"], content["first_loss"]
+        self.rows = content["rows"]
+        if self._done():  # nothing is left to do: the weights as they were evaluated
+            return
+        head = content["head"] and {name: value.to(self.fabric.device) for name, value in content["head"].items()}
+        self._go_back({"weights": content["trajectory"], "head": head})
+        if self.fabric.is_global_zero:
+            drop_evaluation(self.out)
+
+
+def _make_optimizer(parameters: list[nn.Parameter], config: FitConfig) -> torch.optim.Optimizer:
+    rate = cast(float, config.learning_rate)
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=rate)
+    return torch.optim.SGD(parameters, lr=rate, momentum=0.9, nesterov=True)

@@ -1,0 +1,63 @@
+"""The whole benchmark at the smallest size, through the command line."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from data_gen import DatasetSpec, generate
+from sciml_cf.cli.study import study_command
+from sciml_cf.datasets import FieldDataset
+from sciml_cf.studies.harness.results import read_result
+from sciml_cf.studies.recipe import run as recipe
+from sciml_cf.studies.recipe.run import parts_of
+
+TINY = replace(
+    recipe.PRESETS["small"],
+    samples=40, stored_resolution=128, resolution=32, width=6, modes=5, layers=1, epochs=2, selection_epochs=1,
+    seeds=(1, 2), cases=((0.1, "paper"), (0.1, "published")), published=(20, 8),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("bench") / "recipe"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(recipe.PRESETS, "small", TINY)
+        return out, study_command(["recipe", "--out", str(out), "--workers", "1"])
+
+
+def test_each_method_chooses_its_rate_and_reports_other_seeds(finished):
+    out, text = finished
+    result = read_result(out / "results.json")
+    assert len(result["figures"]) == 4
+    for cell in result["figures"].values():
+        best = min(cell["selection"], key=cell["selection"].get)
+        assert float(best) == cell["learning_rate"]
+        assert [run["seed"] for run in cell["runs"]] == [1, 2]
+        assert [row["resolution"] for row in cell["runs"][0]["test"]] == [32, 128]
+    assert "rel. L2 at 128" in text and "published" in text
+
+
+def test_runs_that_diverged_and_missing_cases_are_told(finished, tmp_path):
+    result = read_result(finished[0] / "results.json")
+    next(iter(result["figures"].values()))["runs"] = [{"seed": 1, "diverged": "by step 2"}]
+    (tmp_path / "results.json").write_text(json.dumps(result))
+    row = study_command(["page", str(tmp_path / "results.json")]).splitlines()[3].split()
+    assert row[-1] == "1" and row[-2] == "-"
+    with pytest.raises(ValueError, match="`cases` must be numbers from 1 to 3; got 4"):
+        study_command(["recipe", "--preset", "full", "--out", str(tmp_path), "--cases", "4"])
+
+
+def test_the_published_split_is_the_first_samples_and_the_last(tmp_path):
+    generate(DatasetSpec(samples=30, resolution=32), tmp_path / "data.h5", progress=False)
+    whole = FieldDataset(tmp_path / "data.h5", "all")
+    settings = {"split": "published", "published": [10, 4]}
+    train, validation, test = parts_of(tmp_path / "data.h5", settings, 32)
+    assert (len(train), len(validation), len(test)) == (10, 4, 4)
+    for part, first in ((train, 0), (validation, 10), (test, 26)):
+        for index in range(len(part)):
+            assert torch.equal(part[index]["x"], whole.x[first + index])
+    sizes = [len(part) for part in parts_of(tmp_path / "data.h5", {"split": "paper"}, 16)]
+    assert sum(sizes) == 30

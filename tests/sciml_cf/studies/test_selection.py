@@ -1,0 +1,74 @@
+import math
+
+from sciml_cf.studies.harness.grid import Trial
+from sciml_cf.studies.harness.selection import Rung, at_edge, select
+
+CELLS = {
+    "a": [{"rate": rate} for rate in (1.0, 2.0, 4.0, 8.0)],
+    "b": [{"rate": rate} for rate in (3.0, 30.0)],
+    "c": [{"rate": 100.0}],
+}
+
+
+def run(best):
+    """Errors |log(rate / best)| plus a term that falls with epochs; rates from 30 on diverge."""
+    asked = []
+
+    def run_all(trials, label):
+        asked.append([(trial.settings["rate"], trial.settings["epochs"]) for trial in trials])
+        results = []
+        for trial in trials:
+            rate, epochs = trial.settings["rate"], trial.settings["epochs"]
+            error = {"best_validation_mse": abs(math.log(rate / best)) + 1 / epochs}
+            results.append({"diverged": "by step 3"} if rate >= 30 else error)
+        return results
+
+    return run_all, asked
+
+
+def make(cell, candidate, epochs):
+    return Trial(f"{cell} {candidate['rate']} {epochs}", {**candidate, "epochs": epochs})
+
+
+def test_the_best_survives_and_each_rung_trains_only_what_is_left():
+    run_all, asked = run(4.0)
+    chosen, log = select(CELLS, [Rung(2, 2), Rung(8, 1)], make, run_all)
+    assert chosen == {"a": {"rate": 4.0}, "b": {"rate": 3.0}, "c": {}}
+    assert asked[0] == [(1.0, 2), (2.0, 2), (4.0, 2), (8.0, 2), (3.0, 2), (30.0, 2), (100.0, 2)]
+    assert sorted(asked[1]) == [(2.0, 8), (3.0, 8), (4.0, 8)] or sorted(asked[1]) == [(3.0, 8), (4.0, 8), (8.0, 8)]
+    assert [entry["best_validation_mse"] for entry in log["c"]] == [math.inf]
+    assert len(log["a"]) == 6
+
+
+def test_when_a_whole_rung_diverges_the_next_best_are_tried():
+    asked = []
+
+    def run_all(trials, label):
+        asked.append([(trial.settings["rate"], trial.settings["epochs"]) for trial in trials])
+        lost = [trial.settings["rate"] > (3 if trial.settings["epochs"] > 2 else 16) for trial in trials]
+        return [
+            {"diverged": "by step 3"} if gone else {"best_validation_mse": 1 / trial.settings["rate"]}
+            for trial, gone in zip(trials, lost, strict=True)
+        ]
+
+    cells = {"fast": [{"rate": rate} for rate in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)], "sound": [{"rate": 3.0}]}
+    chosen, log = select(cells, [Rung(2, 2), Rung(8, 1)], make, run_all)
+    assert chosen == {"fast": {"rate": 2.0}, "sound": {"rate": 3.0}}
+    assert asked[1:] == [[(16.0, 8), (8.0, 8), (3.0, 8)], [(4.0, 8), (2.0, 8)]]
+    assert [entry["best_validation_mse"] for entry in log["fast"][-2:]] == [math.inf, 0.5]
+
+
+def test_a_cell_with_nothing_sound_is_empty_after_every_candidate():
+    def run_all(trials, label):
+        early = [trial.settings["epochs"] == 2 for trial in trials]
+        return [{"best_validation_mse": 1.0} if sound else {"diverged": "by step 3"} for sound in early]
+
+    chosen, log = select({"a": CELLS["a"]}, [Rung(2, 1), Rung(8, 1)], make, run_all)
+    assert chosen == {"a": {}}
+    assert len(log["a"]) == 8
+
+
+def test_the_edge_of_a_grid_is_told():
+    grid = [{"rate": rate, "strength": strength} for rate in (1.0, 2.0, 4.0) for strength in (0.1,)]
+    assert at_edge({"rate": 4.0, "strength": 0.1}, grid) == ["rate"]
+    assert at_edge({"rate": 2.0, "strength": 0.1}, grid) == []
