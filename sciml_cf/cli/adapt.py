@@ -24,16 +24,15 @@ from sciml_cf.training.checkpoints import save_tensors, write_atomically
 from sciml_cf.training.run_folder import (
     POSTERIOR_FILE,
     RUN_FILE,
-    drop_run,
     load,
     plain_state_dict,
     read_posterior,
     read_settings,
-    replaced_run,
     save_posterior,
     versions,
     write_history,
 )
+from sciml_cf.training.run_start import drop_run, replaced_run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from sciml_cf.head.binding.layer import (
     read_head,
     split_channel,
 )
+from sciml_cf.normalization import core_units, dtype_of, normalization_of
 
 _INVERSE: dict[Arrangement, Arrangement] = {
     "same": "same",
@@ -34,7 +35,8 @@ class HeadView:
     """A model seen as ``prediction = W^T phi(x)``: its features, and how targets are laid out beside them.
 
     Use it inside ``with HeadView(...).open() as view``: the model is in evaluation mode there, and is as it was
-    afterwards. One batch of features is alive at a time.
+    afterwards. One batch of features is alive at a time. A normalization that the model carries is taken off inside:
+    inputs are normalized, and predictions, targets and heads are those of normalized fields.
 
     Args:
         function, argument: who asks, and what it calls the inputs, for messages.
@@ -51,7 +53,8 @@ class HeadView:
         self.layer = _layer(function, model, head)
         parameter = next(iter(model.parameters()))
         self.device = parameter.device
-        self.dtype = parameter.dtype if parameter.is_floating_point() else torch.get_default_dtype()
+        self.dtype = dtype_of(model)
+        self.normalization = normalization_of(model)
         self._arrangement: Arrangement | None = None
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._probe: Tensor | None = None
@@ -83,7 +86,7 @@ class HeadView:
         hook = self.layer.register_forward_hook(self._watch, with_kwargs=True)
         try:
             self.model.eval()
-            with torch.no_grad():
+            with torch.no_grad(), core_units(self.model):
                 yield self
         finally:
             hook.remove()
@@ -92,12 +95,12 @@ class HeadView:
                 module.training = mode
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, *N, F'), a view without the constant one, and the prediction, of inputs x (B, C, *N).
+        """Features (B, *N, F'), a view without the constant one, and the prediction, of physical inputs x (B, C, *N).
 
         Raises:
             ValueError: the model refuses the inputs, or its prediction is not the output of its head.
         """
-        x = x.to(self.device, self.dtype)
+        x = self._normalized(x.to(self.device))
         if self._arrangement is None:
             self._prove(x[:1])
         prediction = self._run(x)
@@ -135,19 +138,33 @@ class HeadView:
 
     def _work_on(self, batch: dict[str, Tensor], first: int, work: Callable[..., None]) -> None:
         features, prediction = self.features(batch["x"])
-        targets = self.in_rows(batch["y"], prediction)
+        targets = batch["y"]
+        if self.normalization is not None:
+            targets = self.normalization.targets(targets, torch.float64)
+        targets = self.in_rows(targets, prediction)
         work(first, features, self.in_rows(prediction, prediction), targets)
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        if self.normalization is None:
+            return x.to(self.dtype)
+        try:
+            return self.normalization.inputs(x, self.dtype)
+        except ValueError as error:
+            raise self._refused(x, error) from error
+
+    def _refused(self, x: Tensor, error: Exception) -> ValueError:
+        return ValueError(
+            f"{self.function}: `{self.argument}` must have the channels that the model was trained with; got "
+            f"{x.shape[1]} channels of {' x '.join(map(str, x.shape[2:])) or 'no'} points "
+            f"({' '.join(str(error).split())[:120]})."
+        )
 
     def _run(self, x: Tensor) -> Tensor:
         self._seen.clear()
         try:
             prediction = self.model(x)
         except RuntimeError as error:
-            raise ValueError(
-                f"{self.function}: `{self.argument}` must have the channels that the model was trained with; got "
-                f"{x.shape[1]} channels of {' x '.join(map(str, x.shape[2:])) or 'no'} points "
-                f"({' '.join(str(error).split())[:120]})."
-            ) from error
+            raise self._refused(x, error) from error
         if len(self._seen) != 1:
             raise ValueError(
                 f"{self.function}: `model` must run its head once in a forward pass; got {len(self._seen)} passes "

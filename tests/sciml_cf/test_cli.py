@@ -262,7 +262,7 @@ GENERATE = "generate burgers --out {tmp}/x.h5"
         ("compare", 2, "`runs` must name at least one"),
         ("compare {tmp}", 1, "evaluation.nc"),
         ("report {tmp}", 1, "must be a folder made by training"),
-        ("run figure9", 2, "unknown study 'figure9'; choose one of burgers-fno"),
+        ("run figure9", 2, "unknown study 'figure9'; choose one of ablations, burgers-fno"),
     ],
 )
 def test_bad_input_gives_one_clear_line(capsys, tmp_path, burgers_file, run_folder, words, status, message):
