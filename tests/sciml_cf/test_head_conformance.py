@@ -255,7 +255,7 @@ def test_every_rule_on_every_model_is_the_dense_solution(rule, shape, bias, outp
         np.testing.assert_allclose(head_of(model.head), expected, rtol=PRECISIONS[dtype], atol=PRECISIONS[dtype])
         error = np.concatenate([phi, np.ones((len(phi), 1))], 1)[:, : len(expected)] @ expected - targets
         rounding = PRECISIONS[dtype]  # of the layer's own output, which a small error is the difference to
-        assert loss.item() == pytest.approx((error**2).mean(), rel=10 * rounding, abs=4 * rounding**2)
+        assert loss.item() == pytest.approx((error**2).mean(), rel=10 * rounding, abs=8 * rounding**2)
 
 
 FORMS = {
