@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Two cores by default: one worker process per core, one thread per worker.
 WORKERS ?= 2
 
-.PHONY: install demo test test-slow lint format bench docs clean
+.PHONY: install demo test test-slow test-machines test-extras lint format bench docs clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,6 +32,17 @@ test: $(VENV)/.dev
 test-slow: $(VENV)/.dev $(VENV)/.docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m slow
 
+# The fast tests as other machines would run them, one factor at a time (kernels, threads, load, an odd path), about
+# half an hour in all: `make test-machines ARGS="--only haswell"`; logs in build/machines. What has passed for this tree
+# is passed over, without ARGS=--all.
+test-machines: $(VENV)/.dev
+	$(BIN)/python -m tests.machines $(ARGS)
+
+# The tests that wait for packages or Chromium, each in an environment of its own in build/extras, made where it is
+# missing; says in the end which passed and which could not be had: `make test-extras ARGS="--only vision"`.
+test-extras: $(VENV)/.dev
+	$(BIN)/python -m tests.extras $(ARGS)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,4 +65,4 @@ bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.adaptation
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache demo build/docs
+	rm -rf $(VENV) .pytest_cache .ruff_cache demo build/docs build/machines build/extras
