@@ -33,13 +33,13 @@ test-slow: $(VENV)/.dev $(VENV)/.docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m slow
 
 # The fast tests as other machines would run them, one factor at a time (kernels, threads, load, an odd path), about
-# half an hour in all: `make test-machines ARGS="--only haswell"`; logs in build/machines. What has passed for this tree
-# is passed over, without ARGS=--all.
+# half an hour in all: `make test-machines ARGS="--only haswell"`; logs in build/machines. Factors that passed for this
+# tree are left out unless ARGS=--all.
 test-machines: $(VENV)/.dev
 	$(BIN)/python -m tests.machines $(ARGS)
 
-# The tests that wait for packages or Chromium, each in an environment of its own in build/extras, made where it is
-# missing; says in the end which passed and which could not be had: `make test-extras ARGS="--only vision"`.
+# The tests that need further packages or Chromium, in environments of their own in build/extras, made where missing:
+# `make test-extras ARGS="--only vision"` prints for each whether it passed, or why it could not be had.
 test-extras: $(VENV)/.dev
 	$(BIN)/python -m tests.extras $(ARGS)
 

@@ -1,9 +1,9 @@
-"""The tests that wait for packages or programs which `make test` does without: `make test-extras`.
+"""The tests that need packages or programs which `make test` does without: `make test-extras`.
 
     python -m tests.extras [--only EXTRA ...] [--all]
 
 Each extra has an environment of its own in build/extras, on top of the one that runs this, and the tests that need it
-are run there: none may be skipped. What has passed for this tree is passed over without --all.
+run there: none may be skipped. Extras that passed for this tree are left out unless --all is given.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from tests.browser import CHROMIUM
 from tests.matrix import ROOT, WORKERS, Runs, environment
 
-#: torchvision holds compiled code for one torch; that of the registry does not go with the torch of constraints.txt.
+#: A torchvision is compiled for one torch, and the published ones do not import with the torch of constraints.txt.
 TORCHVISION = {
     "x86_64": ("torch==2.14.1", "torchvision==0.29.1"),
     "aarch64": ("torch==2.9.1", "torchvision==0.24.1"),
@@ -33,7 +33,7 @@ def pinned(name: str) -> str:
 
 @dataclass(frozen=True)
 class Extra:
-    """Words of `pip install`, words of pytest, and what keeps both from being tried here."""
+    """Words of `pip install`, words of pytest, and the reason why neither can be tried here."""
 
     packages: tuple[str, ...]
     tests: tuple[str, ...]
@@ -73,7 +73,7 @@ EXTRAS = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.extras", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=EXTRAS, default=list(EXTRAS), metavar="EXTRA")
-    parser.add_argument("--all", action="store_true", help="also what has passed for this tree")
+    parser.add_argument("--all", action="store_true", help="also extras that passed for this tree")
     given = parser.parse_args()
     runs = Runs("extras", again=given.all)
     for name in given.only:
@@ -85,8 +85,9 @@ def main() -> int:
             continue
         try:
             python = environment(runs.folder / name, *extra.packages)
-        except subprocess.CalledProcessError:
-            runs.fail(name, f"pip cannot install {' '.join(extra.packages)}")
+        except subprocess.CalledProcessError as error:
+            reason = (error.stderr or str(error)).strip().splitlines()[-1]
+            runs.fail(name, f"pip cannot install {' '.join(extra.packages)}: {reason}")
             continue
         runs.pytest(name, python, "-n", WORKERS, "--dist", "loadfile", *extra.tests, skips=False, PYTHONPATH=str(ROOT))
     return bool(runs.bad)

@@ -3,8 +3,8 @@
     python -m tests.machines [--only FACTOR ...] [--all] [-- WORDS OF PYTEST]
 
 Kernels of BLAS, FFT and convolution are chosen by variables that their libraries read; more threads, busy processes and
-an odd path to the checkout are made. Logs are in build/machines. A factor that has passed for this tree is passed over
-without --all. Words after -- stand for "-m not slow", for instance the files that failed.
+an odd path to the checkout are made. Logs are in build/machines. Factors that passed for this tree are left out unless
+--all is given. Words after -- replace "-m not slow", for instance the files that failed.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def odd_checkout(folder: Path, tree: str) -> tuple[Path, Path]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.machines", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=VARIABLES, default=list(VARIABLES), metavar="FACTOR")
-    parser.add_argument("--all", action="store_true", help="also what has passed for this tree")
-    parser.add_argument("words", nargs="*", help='words of pytest in the place of -m "not slow"')
+    parser.add_argument("--all", action="store_true", help="also factors that passed for this tree")
+    parser.add_argument("words", nargs="*", help='words of pytest instead of -m "not slow"')
     given = parser.parse_args()
     runs = Runs("machines", again=given.all or bool(given.words))
     words = ["-n", WORKERS, *(given.words or ["-m", "not slow"])]

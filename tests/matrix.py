@@ -1,4 +1,4 @@
-"""Runs of pytest one after another: a log and a line for each, and none again that has passed for the same tree."""
+"""Runs of pytest one after another, each with a log and a line; a run that passed is not repeated for the same tree."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def tree() -> str:
 
 
 def environment(folder: Path, *packages: str) -> Path:
-    """The Python of a virtual environment on top of the running one: only what that lacks is installed.
+    """The Python of a virtual environment on top of the running one: only missing packages are installed.
 
     Args:
         folder: where it is, or is made.
         packages: words of `pip install`; the same words are not installed twice.
     Raises:
-        subprocess.CalledProcessError: a package cannot be had.
+        subprocess.CalledProcessError: a package cannot be had; its ``stderr`` says why.
     """
     python, note = folder / "bin" / "python", folder / "installed.json"
     if not note.exists():
@@ -43,16 +43,16 @@ def environment(folder: Path, *packages: str) -> Path:
         note.write_text("[]")
     if json.loads(note.read_text()) != list(packages):
         pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--disable-pip-version-check"]
-        subprocess.run([*pip, *packages], cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        subprocess.run([*pip, *packages], cwd=ROOT, check=True, capture_output=True, text=True)
         note.write_text(json.dumps(packages))
     return python
 
 
 class Runs:
-    """What has been run, in build/NAME."""
+    """Logs and passes of named runs, in build/NAME."""
 
     def __init__(self, name: str, *, again: bool) -> None:
-        """``again`` runs what has passed for this tree too."""
+        """``again`` repeats runs that passed for this tree."""
         self.folder, self.tree, self.again = ROOT / "build" / name, tree(), again
         self.folder.mkdir(parents=True, exist_ok=True)
         self._note = self.folder / "passed.json"
@@ -60,14 +60,14 @@ class Runs:
         self.bad: list[str] = []
 
     def done(self, name: str) -> bool:
-        """Say so if it has passed for this tree and need not be run."""
+        """Whether it passed for this tree and need not be repeated; prints so."""
         known = not self.again and self._passed.get(name) == self.tree
         if known:
             print(f"{name:<14} passed before for this tree", flush=True)
         return known
 
     def fail(self, name: str, why: str) -> None:
-        """Note what could not be run at all."""
+        """Note a run that cannot be tried, and print why."""
         self.bad.append(name)
         print(f"{name:<14} not run: {why}", flush=True)
 
