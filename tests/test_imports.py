@@ -90,6 +90,7 @@ ARROWS = {
     "sciml_cf.causal": {"data_gen.formats", "sciml_cf.errors", "sciml_cf.head", "sciml_cf.training"},
     "sciml_cf.classification": {"sciml_cf.normalization", "sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.cli": {
+        "sciml_cf.models",
         "data_gen.cli",
         "data_gen.formats",
         "data_gen.header",
@@ -102,9 +103,10 @@ ARROWS = {
         "sciml_cf.studies",
         "sciml_cf.training",
     },
-    "sciml_cf.datasets": {"data_gen.formats", "data_gen.grids", "sciml_cf.errors"},
+    "sciml_cf.datasets": {"data_gen.equation", "data_gen.formats", "data_gen.grids", "sciml_cf.errors"},
     "sciml_cf.errors": {"data_gen.errors"},
     "sciml_cf.evaluate": {
+        "sciml_cf.models",
         "sciml_cf.normalization",
         "data_gen.formats",
         "data_gen.grids",
@@ -117,7 +119,7 @@ ARROWS = {
     },
     "sciml_cf.head": {"sciml_cf.normalization", "sciml_cf.errors"},
     "sciml_cf.layerwise": {"sciml_cf.errors", "sciml_cf.head"},
-    "sciml_cf.models": {"sciml_cf.errors"},
+    "sciml_cf.models": {"data_gen.grids", "sciml_cf.errors"},
     "sciml_cf.report": {"sciml_cf.errors", "sciml_cf.training"},
     "sciml_cf.studies": {
         "data_gen",

@@ -20,6 +20,7 @@ from sciml_cf.datasets import FieldDataset, Split
 from sciml_cf.errors import CheckpointError, check_count
 from sciml_cf.evaluate.adaptation import Adaptation, Choice, adapt, adapted_posterior
 from sciml_cf.head.posterior import posterior
+from sciml_cf.models.coordinates import positions
 from sciml_cf.training.checkpoints import save_tensors, write_atomically
 from sciml_cf.training.run_folder import (
     POSTERIOR_FILE,
@@ -99,9 +100,10 @@ def adapt_command(argv: list[str]) -> str:
     chosen = Subset(data, range(len(data) if flags.samples is None else flags.samples))
     prior = read_posterior(flags.run) if (flags.run / POSTERIOR_FILE).exists() else None
     start = time.perf_counter()
-    result = adapt(model, chosen, prior=prior, strength=flags.strength, choose=flags.choose, folds=flags.folds)
-    seconds = time.perf_counter() - start
-    known = adapted_posterior(model, chosen, result, prior=prior) if len(chosen) > 1 else None
+    with positions(model, data.positions):
+        result = adapt(model, chosen, prior=prior, strength=flags.strength, choose=flags.choose, folds=flags.folds)
+        seconds = time.perf_counter() - start
+        known = adapted_posterior(model, chosen, result, prior=prior) if len(chosen) > 1 else None
     description.update({"split": flags.split, "samples": len(chosen)})
     content = {**settings, "data": description, "adapted": {"from": str(flags.run), **_summary(result, flags.choose)}}
     part = flags.out.with_name(flags.out.name + ".part")
@@ -134,7 +136,10 @@ def posterior_command(argv: list[str]) -> str:
         raise CheckpointError(
             f"posterior: `data` must be the file that {flags.run} was trained on; got {flags.data}, which has others."
         )
-    return str(save_posterior(posterior(load(flags.run), train, validation), flags.run))
+    model = load(flags.run)
+    with positions(model, train.positions):
+        known = posterior(model, train, validation)
+    return str(save_posterior(known, flags.run))
 
 
 def _read(

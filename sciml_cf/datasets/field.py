@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data_gen.equation import Equation
 from data_gen.formats import Facts, Source, open_source
 from data_gen.grids.periodic import PeriodicGrid, resample
+from data_gen.grids.positions import relative_positions
 from sciml_cf.errors import DatasetError, check_choice, check_count
 
 _LOG = logging.getLogger(__name__)
@@ -151,6 +153,25 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
     def wraps(self) -> bool:
         """Whether the ends of the axes are periodic, whatever their lengths and points."""
         return self._header.boundary == "periodic"
+
+    @property
+    def boundary(self) -> str:
+        """What lies at the boundary of the domain: "periodic", "wall" or "open"."""
+        return self._header.boundary
+
+    @property
+    def equation(self) -> Equation | None:
+        """The law of the data, if it is known."""
+        return self._equation
+
+    @property
+    def positions(self) -> tuple[np.ndarray, ...]:
+        """Position of the items' points along each axis as a fraction of the domain's length: j / n, on cells
+        (j + 1/2) / n, and every k-th of these on a coarser grid.
+        """
+        return tuple(
+            axis[:: self._stride] for axis in relative_positions(self._header.shape, cells=self.boundary == "wall")
+        )
 
     @property
     def ends(self) -> dict[str, str]:

@@ -20,6 +20,7 @@ from sciml_cf.errors import check_choice, check_count
 from sciml_cf.evaluate.grids import Grids
 from sciml_cf.evaluate.parts import PARTS, consistency, error_parts
 from sciml_cf.evaluate.prediction import apply_in_batches
+from sciml_cf.models.coordinates import positions
 from sciml_cf.training.run_folder import versions
 
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -182,7 +183,7 @@ def _measure(
     predictions: dict[int, Tensor] = {}
     rows: dict[str, list[Tensor]] = {name: [] for name in ("part_mse", "floor_mse")}
     for n in resolutions:
-        prediction = predictions[n] = _apply(model, grids.take(x, n, sampling))
+        prediction = predictions[n] = _apply(model, grids.take(x, n, sampling), grids.positions(n))
         solution = grids.take(target, n, sampling)
         brought = [(prediction, solution)]
         floors = [torch.zeros(len(x), dtype=torch.float64)]
@@ -195,11 +196,11 @@ def _measure(
         if grids.fourier:
             cut = prediction
             if sampling == "strided" and n < full:
-                cut = _apply(model, grids.take(x, n, "fourier"))
+                cut = _apply(model, grids.take(x, n, "fourier"), grids.positions(n))
             rows["part_mse"].append(error_parts(grids, prediction, cut, target, n))
     result = {name: torch.stack(entries, dim=1).numpy() for name, entries in rows.items() if entries}
     result["consistency"] = consistency(grids, predictions)
-    at_full = predictions[full] if full in predictions else _apply(model, x)
+    at_full = predictions[full] if full in predictions else _apply(model, x, grids.positions(full))
     result["full_relative_l2"] = metrics.relative_l2(at_full, target).numpy()
     if grids.fourier:
         result["spectrum"] = np.stack([_power(field) for field in (target, at_full, at_full - target)])
@@ -221,10 +222,11 @@ def _summarised(measured: dict[str, np.ndarray]) -> dict[str, Any]:
     return variables
 
 
-def _apply(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The model's outputs in float64."""
+def _apply(model: nn.Module, inputs: Tensor, axes: Sequence[np.ndarray]) -> Tensor:
+    """The model's outputs in float64, for inputs at these positions along each axis."""
     batch_size = max(1, _POINTS_PER_BATCH // inputs[0, 0].numel())
-    return apply_in_batches(model, inputs.contiguous(), batch_size=batch_size).double()
+    with positions(model, axes):
+        return apply_in_batches(model, inputs.contiguous(), batch_size=batch_size).double()
 
 
 def _baselines(truth: FieldDataset, split_seed: int) -> xr.Dataset:
@@ -261,7 +263,7 @@ def _examples(model: nn.Module, truth: FieldDataset, errors: np.ndarray) -> xr.D
         {
             "example_input": (("example", "input_channel", *axes), x.numpy()),
             "example_target": (dims, y.numpy()),
-            "example_prediction": (dims, _apply(model, x).to(y.dtype).numpy()),
+            "example_prediction": (dims, _apply(model, x, truth.positions).to(y.dtype).numpy()),
         },
         coords={"example": truth.indices[chosen], **dict(zip(axes, truth.coordinates, strict=True))},
     )

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from sciml_cf.errors import check_count
 from sciml_cf.head import Objective
+from sciml_cf.models.coordinates import positions
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.history import History
 from sciml_cf.training.loop import Measure, Training
@@ -82,6 +83,6 @@ def fit(
     training = Training(model, train, validation, config.resolved(), Path(out), head, progress, objective)
     training.last_epoch, training.measure = min(config.epochs, until or config.epochs), measure
     writer = only_writer(Path(out)) if training.fabric.is_global_zero else nullcontext()
-    with writer, training.core_units():
+    with writer, training.core_units(), positions(model, getattr(train, "positions", None)):
         training.start(resume=resume, overwrite=overwrite, describe=describe or {})
         return training.run(tensorboard=tensorboard)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class History:
-    """One row an epoch: epoch, steps, learning_rate, train_loss, validation_mse, seconds, and figures of the head.
+    """One row an epoch: epoch, steps, learning_rate, train_loss, validation_mse, validation_relative_l2 (the mean over
+    samples), seconds, and metrics of the head. Errors are in the data's units; with several target channels and
+    normalization, train_loss is the loss of the normalized fields times the mean variance of the channels.
 
     Where ``fit`` was given an objective, validation_loss stands in the place of validation_mse.
 

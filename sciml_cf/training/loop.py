@@ -15,7 +15,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged
 from sciml_cf.head import ClosedFormLoss, Objective, check_solved
@@ -31,6 +30,7 @@ from sciml_cf.training.head import make_loss, make_plain_loss
 from sciml_cf.training.history import History, validation_error
 from sciml_cf.training.losses import weighted_mse
 from sciml_cf.training.optimizers import make_optimizer
+from sciml_cf.training.progress import Progress
 from sciml_cf.training.run_folder import (
     RUN_FILE,
     TENSORBOARD_FOLDER,
@@ -154,14 +154,14 @@ class Training:
         """All epochs that are left."""
         first = self.fabric.is_global_zero
         writer = ScalarWriter(self.out / TENSORBOARD_FOLDER, epoch=self.epoch) if tensorboard and first else None
-        bar = tqdm(
-            total=self.last_epoch * self.steps_per_epoch,
-            initial=self.epoch * self.steps_per_epoch,
-            desc=f"train {self.config.method}",
-            unit="step",
-            disable=not (self.progress and first),
+        bar = Progress(
+            f"train {self.config.method}",
+            epochs=self.last_epoch,
+            steps_per_epoch=self.steps_per_epoch,
+            done=self.epoch,
+            shown=self.progress and first,
         )
-        with bar, closing(writer) if writer else nullcontext():
+        with closing(bar), closing(writer) if writer else nullcontext():
             while not self._done():
                 with torch.random.fork_rng():  # dropout and the like depend on the seed and the epoch alone
                     own = () if first else (self.fabric.global_rank,)
@@ -169,7 +169,7 @@ class Training:
                     self._one_epoch(bar)
                 if writer:
                     writer.write(self.rows[-1])
-                bar.set_postfix({"epoch": self.epoch, self.judged: f"{self.rows[-1][self.judged]:.3g}"})
+                bar.epoch(self.rows[-1])
         if self.loss is not None:
             self.loss.head.detach()
         if first and self._complete():
@@ -178,7 +178,7 @@ class Training:
         self.fabric.barrier()
         return History(tuple(self.rows))
 
-    def _one_epoch(self, bar: Any) -> None:
+    def _one_epoch(self, bar: Progress) -> None:
         start = time.perf_counter()
         self.model.train()
         losses: list[Tensor] = []
@@ -196,14 +196,14 @@ class Training:
                 raise self._diverged(step, str(error)) from error
             if len(losses) % _CHECK_EVERY == 0:
                 self._check(losses[-_CHECK_EVERY:], step)
-            bar.update()
+            bar.step()
         last = (self.epoch + 1) * self.steps_per_epoch - 1
         self._check(losses, last)
         self._check_solved(last)
         figures = {} if self.loss is None else self.loss.head.figures()  # before another solve, for evaluation
         own = self._take_evaluated_weights()
         self._check_solved(last)
-        error = self._validate()
+        error, relative = self._validate()
         if not math.isfinite(error):
             raise self._diverged(last, f"validation error {error}")
         self.epoch += 1
@@ -214,6 +214,8 @@ class Training:
             "train_loss": mean(torch.stack(losses).mean()).item() * self.units.loss_scale,
             self.judged: error,
         }
+        if self.objective is None:
+            row["validation_relative_l2"] = relative
         if self.loss is not None:
             state = self.loss.head.state()
             row["head_change"] = (state["head"] - cast(Tensor, before)).norm().item()
@@ -296,14 +298,16 @@ class Training:
             if not at_once:
                 loss.head.update()
 
-    def _validate(self) -> float:
-        """The mean over all validation samples, or over an objective's rows, whatever their order and processes."""
+    def _validate(self) -> tuple[float, float]:
+        """The mean over all validation samples, or over an objective's rows, whatever their order and processes, and
+        the mean relative L2 error.
+        """
         judge = None if self.objective is None else cast(ClosedFormLoss, self.plain)
         sums = validation_sums(self.raw_model, self.validation, self.units, judge)
-        error, count = total(torch.tensor(sums, dtype=torch.float64, device=self.fabric.device)).tolist()
+        error, count, relative = total(torch.tensor(sums, dtype=torch.float64, device=self.fabric.device)).tolist()
         if count == 0:
             raise ValueError("fit: `validation` must hold a sample whose class has a weight above 0; got none.")
-        return error / count
+        return error / count, relative / count
 
     def _check(self, losses: Sequence[Tensor], step: int) -> None:
         """Raise TrainingDiverged in every process alike: what is judged is the loss of the whole batch."""
