@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,10 +12,9 @@ from torch.utils.data import Dataset
 
 from data_gen.formats import Facts, Source, open_source
 from data_gen.grids.periodic import PeriodicGrid, resample
+from sciml_cf.datasets.choices import Sampling, Split
 from sciml_cf.errors import DatasetError, check_choice, check_count
 
-Split = Literal["train", "validation", "test", "all"]
-Sampling = Literal["strided", "fourier"]
 # The paper splits 2048 samples into these parts; other sizes keep the proportions.
 _TRAIN, _VALIDATION, _ALL = 1448, 200, 2048
 _SPLIT_SEED = 0

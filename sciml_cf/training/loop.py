@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -126,7 +126,7 @@ class Training:
 
     def start(self, *, resume: bool, overwrite: bool, describe: dict[str, Any]) -> None:
         """Make the run folder ready, or go back to its checkpoint."""
-        settings = {"fit": asdict(self.config), "model": describe.get("model"), "data": describe.get("data")}
+        settings = {"fit": self.config.to_dict(), "model": describe.get("model"), "data": describe.get("data")}
         checkpoint = None
         if self.fabric.is_global_zero:
             if start_run(self.out, settings, resume=resume, overwrite=overwrite):
@@ -144,7 +144,7 @@ class Training:
         bar = tqdm(
             total=self.last_epoch * self.steps_per_epoch,
             initial=self.epoch * self.steps_per_epoch,
-            desc=f"train {self.config.method}",
+            desc=f"train {self.config.label()}",
             unit="step",
             disable=not (self.progress and first),
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset
-from sciml_cf.datasets.field import Sampling
+from sciml_cf.datasets.choices import Sampling
 from sciml_cf.models import builder_for, describe
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import History, fit

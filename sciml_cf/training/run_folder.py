@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import xarray as xr
 from filelock import BaseFileLock, FileLock, Timeout
@@ -42,6 +42,7 @@ from sciml_cf.training.checkpoints import (
     save_tensors,
     write_atomically,
 )
+from sciml_cf.training.choices import Which
 
 RUN_FILE = "run.json"
 HISTORY_FILE = "history.csv"
@@ -60,7 +61,6 @@ _OWN_FILES = (
     POSTERIOR_FILE,
     EVALUATION_FILE,
 )
-Which = Literal["best", "last"]
 
 
 def versions() -> dict[str, str]:

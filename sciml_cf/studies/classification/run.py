@@ -25,7 +25,8 @@ from sciml_cf.models import describe
 from sciml_cf.studies.harness.folder import check_folder, command_of, finish, make_folder
 from sciml_cf.studies.harness.results import RESULT_FILE, write_result
 from sciml_cf.training.batches import sequential_batches
-from sciml_cf.training.config import FitConfig, Schedule
+from sciml_cf.training.choices import Schedule
+from sciml_cf.training.config import FitConfig
 from sciml_cf.training.distributed import is_first_process, process_rank, total
 from sciml_cf.training.fit import fit
 
@@ -182,7 +183,7 @@ def run(config: Classification) -> str:
     if not is_first_process():
         return ""
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history.rows]
-    figures = {"rows": rows, "classes": parts.classes, "objective": repr(objective), "fit": asdict(fit_config)}
+    figures = {"rows": rows, "classes": parts.classes, "objective": repr(objective), "fit": fit_config.to_dict()}
     figures |= {} if curve is None else {"reliability": curve}
     path = write_result(
         config.out / RESULT_FILE,
