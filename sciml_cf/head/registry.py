@@ -65,8 +65,8 @@ class NamedRule:
             if key not in self.settings:
                 known = ", ".join(self.settings) or "none"
                 raise ValueError(
-                    f"{function}: `{key}` must be left out with method {self.name!r}; got {value!r}. Its settings: "
-                    f"{known}."
+                    f"{function}: `{key}` must be left out with the rule {self.name!r}; got {value!r}. Its "
+                    f"settings: {known}."
                 )
         return self.kind(**given)
 
