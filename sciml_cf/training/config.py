@@ -47,11 +47,12 @@ class FitConfig:
         period: epochs, see schedule.
         factor: between 0 and 1, see schedule.
         warmup: steps over which the rate first rises linearly to its peak; by default 90 for sgd, none for adam.
-        strength: of a rule by name, its pull of the head to the previous one (proximal, per-feature, random-walk and
-            kalman) or to zero (ridge, streaming and moving-average), beside a MEAN squared error: the paper's lambda or
-            beta is strength * batch size * grid points. By default the rule's own; some rules find theirs.
+        strength: of a rule by name: its pull of the head to the previous one (proximal, per-feature, random-walk and
+            kalman) or to zero (ridge, streaming and moving-average), as a penalty on top of a MEAN squared error; the
+            paper's lambda or beta is strength * batch size * grid points. By default the rule's own, 1e-2 for proximal;
+            some rules find theirs.
         forgetting: of a rule by name that remembers earlier batches, from 0 to 1: about the last 1 / (1 - forgetting)
-            batches count. By default the rule's own.
+            batches count. By default the rule's own, mostly 0.9.
         initial_head: the head before the first solve: "zeros" (by default), the model's own ("keep"), or random normal
             of variance 1 / F ("lecun"), 2 / (F + C) ("xavier"), 2 / F ("he") for F features and C outputs.
         loss: "mse" is the mean squared error; "relative" weighs each sample by 1 / |target|^2, which makes its squared
