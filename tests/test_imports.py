@@ -165,7 +165,7 @@ CONFINED = {
     "distributed": ("data_gen/executors/dask_cluster.py",),
     "matplotlib": ("sciml_cf/report/", "sciml_cf/studies/", "data_gen/plot.py"),
     "lightning_fabric": ("sciml_cf/training/distributed.py",),
-    "sklearn": ("sciml_cf/classification/estimators.py", "sciml_cf/classification/digits.py"),
+    "sklearn": ("sciml_cf/classification/estimator", "sciml_cf/classification/digits.py"),
     "tensorboard": ("sciml_cf/training/tensorboard.py",),
     "torchvision": ("sciml_cf/classification/vision.py",),
     "timm": ("sciml_cf/classification/vision.py",),

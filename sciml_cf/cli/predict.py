@@ -14,8 +14,7 @@ from data_gen.cli.override_flags import FactFlags
 from data_gen.formats import open_source
 from data_gen.header import Boundary
 from sciml_cf.errors import DatasetError
-from sciml_cf.evaluate.prediction import predict
-from sciml_cf.training.run_folder import Which, read_settings
+from sciml_cf.training.choices import Which
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,10 @@ def predict_command(argv: list[str]) -> str:
         _check_output("std", flags.std, flags.overwrite)
         if flags.which != "best" or flags.std == flags.output:
             raise UsageError("sciml-cf predict: `std` must be another file than the output, for the best weights only.")
-    read_settings(flags.run)  # a wrong folder is told before a large input is read
+    from sciml_cf.evaluate.prediction import predict
+    from sciml_cf.training.run_folder import read_settings
+
+    read_settings(flags.run)  # a wrong folder is reported before a large input is read
     fields, boundary = _read_fields(flags)
     how: dict[str, Any] = {"resolution": flags.resolution, "which": flags.which, "boundary": boundary}
     if flags.std is None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
 
 from data_gen.cli.flags import UsageError, parse
 from data_gen.cli.override_flags import FactFlags
-from sciml_cf.training.config import FitConfig
-from sciml_cf.training.distributed import is_first_process
+from sciml_cf.datasets.choices import Sampling
+from sciml_cf.head.registry import rule_names, rule_summary
+from sciml_cf.training.config import FitConfig, method_names
 from sciml_cf.training.malloc import keep_memory
-from sciml_cf.training.on_file import train_on_file
-from sciml_cf.training.tensorboard import check_tensorboard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class TrainFlags(FactFlags, FitConfig):
     data: Path
     out: Path
     resolution: int | None = None
-    sampling: Literal["strided", "fourier"] = "strided"
+    sampling: Sampling = "strided"
     model: str = "fno"
     width: int | None = None
     modes: int | None = None
@@ -55,7 +56,11 @@ class TrainFlags(FactFlags, FitConfig):
 
 def train_command(argv: list[str]) -> str:
     """`sciml-cf train`."""
-    flags = parse(TrainFlags, argv, prog="sciml-cf train")
+    flags: TrainFlags = parse(_flags(), argv, prog="sciml-cf train")
+    from sciml_cf.training.distributed import is_first_process
+    from sciml_cf.training.on_file import train_on_file
+    from sciml_cf.training.tensorboard import check_tensorboard
+
     if flags.tensorboard:
         try:
             check_tensorboard()
@@ -85,3 +90,14 @@ def train_command(argv: list[str]) -> str:
         f"{flags.out}: validation mse {last['validation_mse']:.3g} after epoch {last['epoch']:.0f}, "
         f"lowest {best['validation_mse']:.3g} at epoch {best['epoch']:.0f}"
     )
+
+
+def _flags() -> type[Any]:
+    """``TrainFlags`` with every method that has a name now as a choice of --method, and in its help."""
+    lines = ["l2: every layer by gradients. The others solve the last layer in closed form."]
+    lines += [f"{name}: {rule_summary(name)}" for name in rule_names()]
+    method = Annotated[Literal[method_names()], arg(help="\n\n".join(lines))]  # pyright: ignore[reportInvalidTypeForm]
+    choice = ("method", method, field(default=FitConfig.method))
+    flags = make_dataclass("TrainFlags", [choice], bases=(TrainFlags,), frozen=True, kw_only=True)
+    flags.__doc__ = TrainFlags.__doc__
+    return flags

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,11 +15,10 @@ from data_gen.equation import Equation
 from data_gen.formats import Facts, Source, open_source
 from data_gen.grids.periodic import PeriodicGrid, resample
 from data_gen.grids.positions import relative_positions
+from sciml_cf.datasets.choices import Sampling, Split
 from sciml_cf.errors import DatasetError, check_choice, check_count
 
 _LOG = logging.getLogger(__name__)
-Split = Literal["train", "validation", "test", "all"]
-Sampling = Literal["strided", "fourier"]
 # The paper splits 2048 samples into these parts; other sizes keep the proportions.
 _TRAIN, _VALIDATION, _ALL = 1448, 200, 2048
 _SPLIT_SEED = 0

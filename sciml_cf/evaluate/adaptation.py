@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sciml_cf.errors import check_choice, check_count
+from sciml_cf.evaluate.choices import Choice
 from sciml_cf.head.binding.layer import write_head
 from sciml_cf.head.features import HeadView
 from sciml_cf.head.moments import Moments
@@ -28,8 +29,6 @@ from sciml_cf.head.strength import (
     pull_metric,
     strength_grid,
 )
-
-Choice = Literal["cross-validation", "gcv"]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import sciml_cf.metrics as metrics
 from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset, Split
-from sciml_cf.datasets.field import Sampling
+from sciml_cf.datasets.choices import Sampling
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.evaluate.grids import Grids
 from sciml_cf.evaluate.parts import PARTS, consistency, error_parts

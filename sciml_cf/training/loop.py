@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -123,7 +123,7 @@ class Training:
             self._take_stored_normalization()
         normalization = self.units.normalization
         settings = {
-            "fit": asdict(self.config),
+            "fit": self.config.to_dict(),
             "model": describe.get("model"),
             "data": describe.get("data"),
             "normalization": None if normalization is None else normalization.to_dict(),
@@ -155,7 +155,7 @@ class Training:
         first = self.fabric.is_global_zero
         writer = ScalarWriter(self.out / TENSORBOARD_FOLDER, epoch=self.epoch) if tensorboard and first else None
         bar = Progress(
-            f"train {self.config.method}",
+            f"train {self.config.label()}",
             epochs=self.last_epoch,
             steps_per_epoch=self.steps_per_epoch,
             done=self.epoch,

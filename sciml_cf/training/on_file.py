@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from data_gen.formats import Facts, open_source
 from sciml_cf.datasets import FieldDataset
-from sciml_cf.datasets.field import Sampling
+from sciml_cf.datasets.choices import Sampling
 from sciml_cf.models import builder_for, describe
 from sciml_cf.models.coordinates import PLACE
 from sciml_cf.training.config import FitConfig

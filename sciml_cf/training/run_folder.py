@@ -25,7 +25,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import xarray as xr
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ from sciml_cf.training.checkpoints import (
     save_tensors,
     write_atomically,
 )
+from sciml_cf.training.choices import Which
 
 RUN_FILE = "run.json"
 HISTORY_FILE = "history.csv"
@@ -62,7 +63,6 @@ OWN_FILES = (
     POSTERIOR_FILE,
     EVALUATION_FILE,
 )
-Which = Literal["best", "last"]
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ from sciml_cf.head import ClosedFormHead, Moments, Proximal, Ridge, Rule, proxim
 from sciml_cf.head.binding.layer import read_head
 from sciml_cf.head.gram import sums_of_products
 from sciml_cf.head.rules import Every, check_solved
-from sciml_cf.head.rules.solving import known_value, solved_state
+from sciml_cf.head.rules.common.solving import known_value, solved_state
 from sciml_cf.head.solve import losses_of, solve_head, solve_head_later
 from tests.problems import dependent, mlp, regression
 

@@ -24,7 +24,7 @@ from sciml_cf.head import (
     check_solved,
 )
 from sciml_cf.head.rules.automatic import squared_errors
-from sciml_cf.head.rules.solving import solved_state
+from sciml_cf.head.rules.common.solving import solved_state
 from tests.problems import mlp, regression
 
 REMEMBER = [
@@ -220,9 +220,8 @@ def test_a_failed_solve_that_is_not_waited_for_leaves_the_memory(rule, monkeypat
     def later(*args, **kwargs):
         return solved_state(*args, **kwargs, later=True)
 
-    for module in ("kalman", "streaming", "per_feature", "moving_average"):
+    for module in ("kalman", "random_walk", "streaming", "per_feature", "moving_average", "automatic"):
         monkeypatch.setattr(f"sciml_cf.head.rules.{module}.solved_state", later)
-    monkeypatch.setattr("sciml_cf.head.rules.automatic.solved_state", later)
     monkeypatch.setattr("sciml_cf.head.rules.automatic._solve", _unchecked)
     good, other = batches((20, 30))
     _, before = run(rule, [good])

@@ -14,7 +14,7 @@ from torch import nn
 from sciml_cf.errors import CheckpointError, TrainingDiverged
 from sciml_cf.head import ClosedFormHead, Proximal, find_head
 from sciml_cf.head.binding.layer import read_head
-from sciml_cf.head.rules.solving import solved_state
+from sciml_cf.head.rules.common.solving import solved_state
 from sciml_cf.models import FNOConfig, describe
 from sciml_cf.training.checkpoints import read_tensors, save_tensors
 from sciml_cf.training.config import FitConfig
