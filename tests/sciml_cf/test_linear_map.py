@@ -3,33 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from scipy.fft import dstn, idctn, idstn
-from scipy.signal import lsim
 
 from sciml_cf.evaluate import fit_linear_map, linear_map
 from sciml_cf.metrics import relative_l2
-
-
-def poisson(samples, points, *, seed=0):
-    """Smooth sources f and solutions u of -(u_xx + u_yy) = f, u = 0 on the walls of the unit square, on cells."""
-    rng = np.random.default_rng(seed)
-    k = np.arange(points)
-    amplitude = points * (9 + np.pi**2 * (k[:, None] ** 2 + k**2)) ** -1.5
-    f = idctn(rng.normal(size=(samples, points, points)) * amplitude, axes=(1, 2), norm="ortho")
-    second = points**2 * (2 - 2 * np.cos(np.pi * np.arange(1, points + 1) / points))
-    u = idstn(dstn(f, axes=(1, 2), norm="ortho") / (second[:, None] + second), axes=(1, 2), norm="ortho")
-    return torch.tensor(f[:, None], dtype=torch.float32), torch.tensor(u[:, None], dtype=torch.float32)
-
-
-def oscillator(samples, *, points=128, seed=0):
-    """Forces f and displacements u of u'' + u' / 2 + 4 u = f from rest, on an interval with open ends."""
-    rng = np.random.default_rng(seed)
-    times, waves = np.linspace(0, 10, points), np.arange(8)
-    phases = np.pi * waves[:, None] * times / 10
-    a, b = rng.normal(size=(2, samples, 8)) / (1 + waves)
-    f = a @ np.cos(phases) + b @ np.sin(phases)
-    u = np.stack([lsim(([1.0], [1.0, 0.5, 4.0]), force, times)[1] for force in f])
-    return torch.tensor(f[:, None], dtype=torch.float32), torch.tensor(u[:, None], dtype=torch.float32)
+from tests.problems import oscillator, poisson
 
 
 def affine(samples, shape=(2, 5, 6), outputs=(3, 7), *, spanned=None, noise=0.0, seed=0):
