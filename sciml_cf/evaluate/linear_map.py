@@ -104,7 +104,7 @@ class LinearMap:
         strength: of its ridge, over the mean variance of the inputs' coordinates.
         inputs, outputs: coordinates of both.
         matrix, offset: (R, R') and (R',), the map between them, float64.
-        shape: (C', *N), of an output.
+        input_shape, output_shape: (C, *N) and (C', *N'), of a sample.
     """
 
     rank: int
@@ -113,36 +113,36 @@ class LinearMap:
     outputs: Coordinates
     matrix: Tensor
     offset: Tensor
-    shape: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
 
     def __call__(self, fields: Tensor) -> Tensor:
-        """Outputs (B, C', *N), float64, for fields (B, C, *N) on the grid of the training samples.
+        """Outputs (B, C', *N'), float64, for fields (B, C, *N) on the grid of the training samples.
 
         Raises:
             ValueError: the fields have other channels or points.
         """
-        if fields.ndim < 2 or fields.shape[1:].numel() != len(self.inputs.mean):
+        if tuple(fields.shape[1:]) != self.input_shape:
             raise ValueError(
-                f"LinearMap: `fields` must have {len(self.inputs.mean)} numbers a sample, those of the training "
-                f"samples; got {tuple(fields.shape)}. Fit a map on the grid of these fields."
+                f"LinearMap: `fields` must be (samples, {', '.join(map(str, self.input_shape))}), as the training "
+                f"samples were; got {tuple(fields.shape)}. Fit a map on the grid of these fields."
             )
-        found = self.outputs.lift(self.inputs.project(fields) @ self.matrix + self.offset)
-        return found.unflatten(1, self.shape)
+        found = self.outputs.lift(self.inputs.project(fields.detach().cpu()) @ self.matrix + self.offset)
+        return found.unflatten(1, self.output_shape)
 
 
 def fit_linear_map(x: Tensor, y: Tensor) -> LinearMap:
-    """The affine map from inputs to outputs with the lowest error in cross-validation over the samples.
+    """The affine map from inputs to outputs with the lowest mean squared error in cross-validation over the samples.
 
         W(r, s) = argmin  mean |W^T z_r - c|^2 + s |W|^2
 
     z_r are the first r principal components of the inputs, every channel in the unit of its own deviation, and c the
     coordinates of the outputs. The rank r, from 0 (the mean of the outputs) to all, and the strength s, from 0 and 1e-8
-    to 1e2 of the components' mean variance, are those of the lowest error in 5-fold cross-validation; means and
-    components are those of each fold's other samples. A map that is affine is found to the precision of the data, if
-    the samples span its inputs.
+    to 1e2 of the components' mean variance, are those of 5-fold cross-validation, with the means and components of each
+    fold's other samples. A map that is affine is found to the precision of the data, if the samples span its inputs.
 
-    It takes some seconds and about the memory of two matrices of S x S numbers, or of 2048 x 2048 for more samples. In
-    fields of more than 1024 numbers, components after the 1024th are left out.
+    It takes some seconds, and memory for a few matrices of S x S numbers, or of S x 1024 and 2048 x 2048 for more than
+    2048 samples. In fields of more than 1024 numbers, components after the 1024th are left out.
 
     Args:
         x: (S, C, *N), floating, finite.
@@ -155,6 +155,7 @@ def fit_linear_map(x: Tensor, y: Tensor) -> LinearMap:
         Statistical Learning, sections 3.4.1 and 3.5.1.
     """
     _check(x, y)
+    x, y = x.detach().cpu(), y.detach().cpu()
     (inputs, features), (outputs, targets) = Coordinates.of(x, scaled=True), Coordinates.of(y, scaled=False)
     folds = [torch.arange(first, len(x), _FOLDS) for first in range(min(_FOLDS, len(x)))]
     parts = [Moments.from_batch(features[rows], targets[rows], constant=True) for rows in folds]
@@ -171,7 +172,8 @@ def fit_linear_map(x: Tensor, y: Tensor) -> LinearMap:
     reduced = Moments(values[:rank].diag(), kept.T @ cross, torch.zeros(cross.shape[1]), torch.tensor(float(len(x))))
     matrix = kept @ ridge(reduced, strength=strength) if rank else torch.zeros_like(cross)
     relative = strength / float(values.mean()) if strength else 0.0
-    return LinearMap(rank, relative, inputs, outputs, matrix, mean[1] - mean[0] @ matrix, tuple(y.shape[1:]))
+    shapes = tuple(x.shape[1:]), tuple(y.shape[1:])
+    return LinearMap(rank, relative, inputs, outputs, matrix, mean[1] - mean[0] @ matrix, *shapes)
 
 
 def _each_fold(

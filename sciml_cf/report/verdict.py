@@ -39,8 +39,8 @@ def verdict(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | Non
 
     - The mean relative L2 error of the model, ``native``, at the resolution that it was trained at, or else at the
       highest that was evaluated; the root mean squared error where targets are zero.
-    - How many times lower that is than the error of the training mean and of the best linear map at the same points;
-      "about that of" where the two are within 10 %.
+    - How many times lower that is than the error of the training mean, of the best linear map, and of the best baseline
+      if that is another, at the same points; "about that of" where the two are within 10 %.
     - Its change over the evaluated resolutions: "unchanged" if all are within 10 % of each other.
     - A warning if a baseline has a lower error by more than 10 %; of several the lowest is named.
     - Where baselines and model learned from different samples, which.
@@ -64,7 +64,9 @@ def verdict(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | Non
     first = f"{size} on {_samples(evaluation)} at {_points(evaluation, resolution)}"
     if not math.isfinite(error):
         return f"{first}: this model does not return finite numbers."
-    against = [_against(baseline, error, baselines[baseline]) for baseline in _QUOTED if baseline in baselines]
+    quoted = dict.fromkeys(baseline for baseline in _QUOTED if baseline in baselines)
+    quoted |= dict.fromkeys(sorted(baselines, key=baselines.__getitem__)[:1])
+    against = [_against(baseline, error, baselines[baseline]) for baseline in quoted]
     clauses = [", ".join(filter(None, against)), _change(evaluation, resolution, errors)]
     clauses = "; ".join(filter(None, clauses))
     sentences = [
@@ -118,8 +120,8 @@ def _root(name: str, value: float) -> float:
 def _against(name: str, error: float, baseline: float) -> str:
     """How much lower the error is than a baseline's; nothing where the baseline wins."""
     if baseline > _ALIKE * error:
-        return f"{_times(baseline, error)} lower than {_NAMES[name]}"
-    return f"about that of {_NAMES[name]}" if error <= _ALIKE * baseline else ""
+        return f"{_times(baseline, error)} lower than {_name(name)}"
+    return f"about that of {_name(name)}" if error <= _ALIKE * baseline else ""
 
 
 def _warning(error: float, baselines: Mapping[str, float]) -> str:
@@ -127,7 +129,7 @@ def _warning(error: float, baselines: Mapping[str, float]) -> str:
     if not better:
         return ""
     name = min(better, key=better.__getitem__)
-    label, advice = _NAMES.get(name, name.replace("_", " ")), _ADVICE.get(name, _NOT_LEARNED)
+    label, advice = _name(name), _ADVICE.get(name, _NOT_LEARNED)
     if better[name] == 0:
         return f"Warning: {label} is exact and this model is not: {advice}."
     return f"Warning: {label} is {_times(error, better[name])} better than this model: {advice}."
@@ -183,6 +185,10 @@ def _losses(row: Mapping[str, float]) -> tuple[float, float]:
     """Training and validation error of an epoch on one scale: train_loss is that of normalized fields if there are."""
     validation = row.get("validation_loss_normalized", row.get("validation_mse", math.nan))
     return row.get("train_loss", math.nan), validation
+
+
+def _name(baseline: str) -> str:
+    return _NAMES.get(baseline, baseline.replace("_", " "))
 
 
 def _samples(evaluation: xr.Dataset) -> str:

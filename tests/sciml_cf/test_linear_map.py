@@ -179,5 +179,5 @@ def test_bad_samples_are_refused(x, y, message):
 
 def test_fields_of_another_grid_are_refused():
     x, y = affine(20, (1, 8), (1, 8))
-    with pytest.raises(ValueError, match=r"`fields` must have 8 numbers a sample.*got \(20, 1, 4\)"):
-        fit_linear_map(x, y)(x[..., ::2])
+    with pytest.raises(ValueError, match=r"`fields` must be \(samples, 1, 8\).*got \(20, 2, 4\)"):
+        fit_linear_map(x, y)(x.view(20, 2, 4))

@@ -101,6 +101,12 @@ def test_errors_within_a_tenth_are_called_alike():
     assert "the training mean, about that of the best linear map; unchanged" in text and "Warning" not in text
 
 
+def test_the_best_baseline_is_named_whichever_it_is():
+    text = verdict(evaluation(baselines={"zero": 1.0, **USUAL, "nearest_sample": 0.045, "identity": 0.5}))
+    assert "3.1 times lower than the best linear map, 2.5 times lower than the nearest training sample; unch" in text
+    assert "zero" not in text and "input" not in text
+
+
 @pytest.mark.parametrize(
     ("baselines", "words"),
     [
