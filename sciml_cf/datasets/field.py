@@ -181,6 +181,11 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         """Length of each axis."""
         return self._header.extents
 
+    @property
+    def one_field(self) -> bool:
+        """Whether input and target are one field at two times."""
+        return self._header.inputs == self._header.channels and self._duration > 0 and self.x.shape == self.y.shape
+
     def linear_solution(self) -> Tensor | None:
         """What the linear part of the equation alone makes of the inputs (for Burgers the heat kernel); None if x
         is not one field of the shape of y, or the equation or its grid is unknown.
