@@ -200,7 +200,7 @@ def apply_with_std(
 
     def both(part: Tensor) -> tuple[Tensor, Tensor]:
         features, prediction = view.features(part)
-        return prediction.float().cpu(), view.like_prediction(known.std(features), prediction).float().cpu()
+        return prediction.float().cpu(), view.like_prediction(known.std(features)).float().cpu()
 
     with view.open():
         means, deviations = zip(*[both(part) for part in inputs.split(batch_size)], strict=True)
