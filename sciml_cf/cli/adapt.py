@@ -19,6 +19,7 @@ from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset, Split
 from sciml_cf.errors import CheckpointError, check_count
 from sciml_cf.evaluate.adaptation import Adaptation, Choice, adapt, adapted_posterior
+from sciml_cf.evaluate.problem import Problem, check_problem
 from sciml_cf.head.posterior import posterior
 from sciml_cf.training.checkpoints import save_tensors, write_atomically
 from sciml_cf.training.run_folder import (
@@ -90,6 +91,7 @@ def adapt_command(argv: list[str]) -> str:
     if flags.samples is not None:
         check_count("adapt", "samples", flags.samples)
     settings = read_settings(flags.run)
+    check_problem("adapt", Problem.of_file(flags.data, facts=flags.facts()), flags.run, settings)
     model = load(flags.run)
     data, description = _read(settings, flags.data, flags.split, flags.resolution, flags.facts())
     if flags.samples is not None and flags.samples > len(data):
@@ -127,6 +129,7 @@ def posterior_command(argv: list[str]) -> str:
     settings = read_settings(flags.run)
     if (flags.run / POSTERIOR_FILE).exists() and not flags.overwrite:
         raise FileExistsError(f"posterior: `run` must have no error bars yet; got {flags.run}. Use --overwrite.")
+    check_problem("posterior", Problem.of_file(flags.data, facts=flags.facts()), flags.run, settings)
     train, validation = (
         _read(settings, flags.data, split, None, flags.facts())[0] for split in ("train", "validation")
     )

@@ -12,8 +12,12 @@ from torch import Tensor, nn
 from data_gen.grids.periodic import resample
 from data_gen.header import Boundary
 from sciml_cf.errors import check_count
+from sciml_cf.evaluate.problem import Problem, check_problem
+from sciml_cf.head.features import accepted
 from sciml_cf.head.posterior import Posterior, apply_with_std
 from sciml_cf.training.run_folder import Which, load, read_posterior, read_settings
+
+_FEW = 4  # points along an axis, below which an axis may be one of channels
 
 
 @overload
@@ -60,15 +64,15 @@ def predict(
             their own.
         batch_size: samples a forward pass.
         num_dims: spatial dimensions of ``fields``. None takes the run's; for a model in hand 1, or as many as four or
-            more axes leave beside samples and channels.
+            more axes leave for them.
         boundary: what the ends of ``fields`` are. None takes that of the run's data; "periodic" for a model in hand.
         which: weights of a run folder with the lowest validation error, or those of the last epoch.
         std: return the predictive standard deviation too: True for that of a run folder, or a model's ``posterior``.
     Returns:
         (B, *N') or (B, C', *N') like the input, float32; with ``std`` a pair of them.
     Raises:
-        ValueError: wrong shape, values that are not finite, or ends that Fourier interpolation would mistake for
-            periodic ones.
+        ValueError: wrong shape, other dimensions or channels than the run's, values that are not finite, or ends that
+            Fourier interpolation would mistake for periodic ones.
         CheckpointError: ``std`` is asked of a run that has no posterior.
     """
     fields = np.asarray(fields)
@@ -80,6 +84,9 @@ def predict(
     dims = int(own if num_dims is None else num_dims)
     ends = str(boundary or (settings.get("data") or {}).get("boundary", "periodic"))
     inputs = _checked(fields, dims)
+    if not isinstance(run, nn.Module):
+        found = Problem(num_dims=dims, in_channels=inputs.shape[1])
+        check_problem("predict", found, run, settings, argument="fields")
     alone = fields.ndim == dims + 1
     if std is True and isinstance(run, nn.Module):
         raise ValueError("predict: `std` must be the posterior of a model that is given itself; got True. Pass std=...")
@@ -89,17 +96,11 @@ def predict(
     if resolution is not None and inputs.shape[2:] != (resolution,) * dims:
         inputs = _resampled(inputs, resolution, ends)
     given = torch.as_tensor(np.ascontiguousarray(inputs))
-    try:
-        if isinstance(known, Posterior):
-            pair = apply_with_std(model, given, known, batch_size=batch_size)
-        else:
+    if isinstance(known, Posterior):
+        pair = apply_with_std(model, given, known, batch_size=batch_size)
+    else:
+        with accepted("predict", "fields", given):
             pair = (apply_in_batches(model, given, batch_size=batch_size),)
-    except RuntimeError as error:
-        points = " x ".join(map(str, inputs.shape[2:]))
-        raise ValueError(
-            f"predict: `fields` must have the channels that the model was trained with; got {inputs.shape[1]} channels "
-            f"of {points} points ({' '.join(str(error).split())[:120]})."
-        ) from error
     alike = alone and pair[0].shape[1] == 1
     results = tuple(outputs.numpy()[:, 0] if alike else outputs.numpy() for outputs in pair)
     return results if len(results) == 2 else results[0]
@@ -119,7 +120,14 @@ def _checked(fields: np.ndarray, num_dims: int) -> np.ndarray:
     if unusable.any():
         bad = int(np.argwhere(unusable)[0][0])
         raise ValueError(f"predict: `fields` must be finite; got NaN, Inf or a value beyond float32 in sample {bad}.")
-    return fields[:, None] if fields.ndim == num_dims + 1 else fields
+    if fields.ndim == num_dims + 2:
+        return fields
+    if num_dims > 1 and min(fields.shape[1:]) < _FEW:
+        raise ValueError(
+            f"predict: `fields` must have an axis of channels where there are less than {_FEW} points along an axis, "
+            f"which could be channels; got {fields.shape} for {num_dims} dimensions. Give (samples, channels, *points)."
+        )
+    return fields[:, None]
 
 
 def _resampled(inputs: np.ndarray, resolution: int, boundary: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import xarray as xr
 from data_gen.formats import Facts
 from sciml_cf.datasets import Split
 from sciml_cf.datasets.field import Sampling
+from sciml_cf.evaluate.problem import Problem, check_problem
 from sciml_cf.evaluate.transfer import evaluate_transfer
 from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation
 
@@ -27,8 +28,14 @@ def evaluate_run(
     which: Which = "best",
     facts: Facts | None = None,
 ) -> xr.Dataset:
-    """Measure a run on a data file and write RUN/evaluation.nc; ``facts`` as in ``train_on_file``."""
-    stored = read_settings(run).get("data") or {}
+    """Measure a run on a data file and write RUN/evaluation.nc; ``facts`` as in ``train_on_file``.
+
+    Raises:
+        ValueError: the data have other dimensions or channels than the run's; and as ``evaluate_transfer``.
+    """
+    settings = read_settings(run)
+    check_problem("evaluate", Problem.of_file(data, facts=facts), run, settings)
+    stored = settings.get("data") or {}
     result = evaluate_transfer(
         load(run, which=which),
         data,

@@ -23,6 +23,8 @@ from sciml_cf.head.binding.layer import (
     read_head,
 )
 
+_AS_TRAINED = "have the channels and dimensions that the model was trained with"
+
 
 class HeadView:
     """A model seen as ``prediction = W^T phi(x)``: its features, and how targets are laid out beside them.
@@ -141,15 +143,8 @@ class HeadView:
 
     def _run(self, x: Tensor) -> tuple[Tensor, Capture]:
         """The prediction, its graph beginning at the layer's output, and what the layer saw."""
-        try:
-            with torch.no_grad():  # the hook turns gradients on behind the layer
-                prediction = self.model(x)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{self.function}: `{self.argument}` must have the channels that the model was trained with; got "
-                f"{x.shape[1]} channels of {' x '.join(map(str, x.shape[2:])) or 'no'} points "
-                f"({' '.join(str(error).split())[:120]})."
-            ) from error
+        with accepted(self.function, self.argument, x), torch.no_grad():  # the hook turns gradients on behind the layer
+            prediction = self.model(x)
         seen = list(self._seen)
         self._seen.clear()
         if len(seen) != 1:
@@ -244,6 +239,28 @@ class RowLayout:
         rows = rows.reshape(self._rows)
         channels = rows if isinstance(self._layer, nn.Linear) else rows.movedim(-1, 1)
         return self.arrangement.to_prediction(channels.reshape(self.arrangement.output))
+
+
+@contextmanager
+def accepted(function: str, argument: str, x: Tensor, must: str = _AS_TRAINED) -> Iterator[None]:
+    """Inside this block a model is run on inputs x (B, C, *N); its failure becomes one line.
+
+    Args:
+        function, argument: who asks, and what it calls the inputs, or what they follow from.
+        x: the inputs.
+        must: what the argument must do.
+
+    Raises:
+        ValueError: the model failed.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError) as error:
+        points = " x ".join(map(str, x.shape[2:]))
+        raise ValueError(
+            f"{function}: `{argument}` must {must}; got {x.shape[1]} channels of {points or 'no'} points "
+            f"({' '.join(str(error).split())[:120]})."
+        ) from error
 
 
 def _layer(function: str, model: nn.Module, head: nn.Module | str | None) -> Layer:
