@@ -77,6 +77,7 @@ def adapt_command(argv: list[str]) -> str:
     from torch.utils.data import Subset
 
     from sciml_cf.evaluate.adaptation import adapt, adapted_posterior
+    from sciml_cf.evaluate.problem import Problem, check_problem
     from sciml_cf.models.coordinates import positions
     from sciml_cf.training.checkpoints import save_tensors, write_atomically
     from sciml_cf.training.run_folder import (
@@ -98,6 +99,7 @@ def adapt_command(argv: list[str]) -> str:
     if flags.samples is not None:
         check_count("adapt", "samples", flags.samples)
     settings = read_settings(flags.run)
+    check_problem("adapt", Problem.of_file(flags.data, facts=flags.facts()), flags.run, settings)
     model = load(flags.run)
     data, description = _read(settings, flags.data, flags.split, flags.resolution, flags.facts())
     if flags.samples is not None and flags.samples > len(data):
@@ -135,6 +137,7 @@ def adapt_command(argv: list[str]) -> str:
 def posterior_command(argv: list[str]) -> str:
     """`sciml-cf posterior`."""
     flags = parse(PosteriorFlags, argv, prog="sciml-cf posterior")
+    from sciml_cf.evaluate.problem import Problem, check_problem
     from sciml_cf.head.posterior import posterior
     from sciml_cf.models.coordinates import positions
     from sciml_cf.training.run_folder import POSTERIOR_FILE, load, read_settings, save_posterior
@@ -142,6 +145,7 @@ def posterior_command(argv: list[str]) -> str:
     settings = read_settings(flags.run)
     if (flags.run / POSTERIOR_FILE).exists() and not flags.overwrite:
         raise FileExistsError(f"posterior: `run` must have no error bars yet; got {flags.run}. Use --overwrite.")
+    check_problem("posterior", Problem.of_file(flags.data, facts=flags.facts()), flags.run, settings)
     train, validation = (
         _read(settings, flags.data, split, None, flags.facts())[0] for split in ("train", "validation")
     )

@@ -53,8 +53,8 @@ def predict_command(argv: list[str]) -> str:
     from sciml_cf.evaluate.prediction import predict
     from sciml_cf.training.run_folder import read_settings
 
-    read_settings(flags.run)  # a wrong folder is reported before a large input is read
-    fields, boundary = _read_fields(flags)
+    settings = read_settings(flags.run)  # a wrong folder is reported before a large input is read
+    fields, boundary = _read_fields(flags, settings)
     how: dict[str, Any] = {"resolution": flags.resolution, "which": flags.which, "boundary": boundary}
     if flags.std is None:
         results = {flags.output: predict(flags.run, fields, **how)}
@@ -77,11 +77,17 @@ def _check_output(name: str, path: Path, overwrite: bool) -> None:
         raise FileNotFoundError(f"predict: `{name}` must lie in an existing folder; got {path}.")
 
 
-def _read_fields(flags: PredictFlags) -> tuple[np.ndarray, Boundary | None]:
-    """Input fields from a .npy file, or the inputs of a data file of any format, and what their ends are, if known."""
+def _read_fields(flags: PredictFlags, settings: dict[str, Any]) -> tuple[np.ndarray, Boundary | None]:
+    """Input fields from a .npy file, or the inputs of a data file of any format, and its boundary, if known."""
     path = flags.input
-    if (path.suffix == ".npy" and "," not in str(path)) or not path.exists():
+    pair = "," in str(path) and not path.exists()  # INPUT.npy,TARGET.npy
+    if (path.suffix == ".npy" and not pair) or not (path.exists() or pair):
         return _read_npy(path), flags.boundary
+    from sciml_cf.evaluate.problem import Problem, check_problem
+
+    found = Problem.of_file(path, facts=flags.facts())
+    check_problem("predict", Problem(num_dims=found.num_dims, in_channels=found.in_channels), flags.run, settings,
+                  argument="input")  # fmt: skip
     with open_source(path, facts=flags.facts()) as source:
         return source.read(source.input_name), source.header.boundary
 

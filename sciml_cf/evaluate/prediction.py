@@ -12,9 +12,13 @@ from torch import Tensor, nn
 from data_gen.grids.periodic import resample
 from data_gen.header import Boundary
 from sciml_cf.errors import check_count
+from sciml_cf.evaluate.problem import Problem, check_problem
+from sciml_cf.head.features import accepted
 from sciml_cf.head.posterior import Posterior, apply_with_std
 from sciml_cf.normalization import dtype_of, normalization_of, warn_far_outside
 from sciml_cf.training.run_folder import Which, load, read_posterior, read_settings
+
+_FEW = 4  # points along an axis, below which an axis may be one of channels
 
 
 @overload
@@ -61,7 +65,7 @@ def predict(
             their own.
         batch_size: samples a forward pass.
         num_dims: spatial dimensions of ``fields``. None takes the run's; for a model in hand 1, or as many as four or
-            more axes leave beside samples and channels.
+            more axes leave for them.
         boundary: what the ends of ``fields`` are. None takes that of the run's data; "periodic" for a model in hand.
         which: weights of a run folder with the lowest validation error, or those of the last epoch.
         std: return the predictive standard deviation too: True for that of a run folder, or a model's ``posterior``.
@@ -69,8 +73,8 @@ def predict(
         (B, *N') or (B, C', *N') like the input, in the data's own units; float32, or float64 where float32 would round
         the fluctuations away; with ``std`` a pair of them.
     Raises:
-        ValueError: wrong shape, values that are not finite, or ends that Fourier interpolation would mistake for
-            periodic ones.
+        ValueError: wrong shape, other dimensions or channels than the run's, values that are not finite, or ends that
+            Fourier interpolation would mistake for periodic ones.
         CheckpointError: ``std`` is asked of a run that has no posterior.
     """
     fields = np.asarray(fields)
@@ -83,6 +87,9 @@ def predict(
     ends = str(boundary or (settings.get("data") or {}).get("boundary", "periodic"))
     normalization = normalization_of(model)
     inputs = _checked(fields, dims, wide=normalization is not None)
+    if not isinstance(run, nn.Module):
+        found = Problem(num_dims=dims, in_channels=inputs.shape[1])
+        check_problem("predict", found, run, settings, argument="fields")
     alone = fields.ndim == dims + 1
     if std is True and isinstance(run, nn.Module):
         raise ValueError("predict: `std` must be the posterior of a model that is given itself; got True. Pass std=...")
@@ -94,17 +101,11 @@ def predict(
     given = torch.as_tensor(np.ascontiguousarray(inputs))
     if normalization is not None and given.shape[1] == len(normalization.input_mean):
         warn_far_outside("predict", normalization, given)
-    try:
-        if isinstance(known, Posterior):
-            pair = apply_with_std(model, given, known, batch_size=batch_size)
-        else:
+    if isinstance(known, Posterior):
+        pair = apply_with_std(model, given, known, batch_size=batch_size)
+    else:
+        with accepted("predict", "fields", given):
             pair = (apply_in_batches(model, given, batch_size=batch_size),)
-    except RuntimeError as error:
-        points = " x ".join(map(str, inputs.shape[2:]))
-        raise ValueError(
-            f"predict: `fields` must have the channels that the model was trained with; got {inputs.shape[1]} channels "
-            f"of {points} points ({' '.join(str(error).split())[:120]})."
-        ) from error
     alike = alone and pair[0].shape[1] == 1
     results = tuple(outputs.numpy()[:, 0] if alike else outputs.numpy() for outputs in pair)
     return results if len(results) == 2 else results[0]
@@ -124,7 +125,14 @@ def _checked(fields: np.ndarray, num_dims: int, *, wide: bool = False) -> np.nda
     if unusable.any():
         bad = int(np.argwhere(unusable)[0][0])
         raise ValueError(f"predict: `fields` must be finite; got NaN, Inf or a value beyond float32 in sample {bad}.")
-    return fields[:, None] if fields.ndim == num_dims + 1 else fields
+    if fields.ndim == num_dims + 2:
+        return fields
+    if num_dims > 1 and min(fields.shape[1:]) < _FEW:
+        raise ValueError(
+            f"predict: `fields` must have an axis of channels where there are less than {_FEW} points along an axis, "
+            f"which could be channels; got {fields.shape} for {num_dims} dimensions. Give (samples, channels, *points)."
+        )
+    return fields[:, None]
 
 
 def _resampled(inputs: np.ndarray, resolution: int, boundary: str) -> np.ndarray:

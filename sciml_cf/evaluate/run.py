@@ -11,6 +11,7 @@ import xarray as xr
 from data_gen.formats import Facts
 from sciml_cf.datasets import Split
 from sciml_cf.datasets.choices import Sampling
+from sciml_cf.evaluate.problem import Problem, check_problem
 from sciml_cf.evaluate.transfer import evaluate_transfer
 from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation
 
@@ -31,8 +32,13 @@ def evaluate_run(
 
     To what ``evaluate_transfer`` returns it adds the attributes which, trained_at, own_data (1 if the run was trained
     on this file, else 0; the baselines always are) and, for a run that ``adapt`` made, adapted_samples.
+
+    Raises:
+        ValueError: the data have other dimensions or channels than the run's; and as ``evaluate_transfer``.
     """
-    stored = read_settings(run).get("data") or {}
+    settings = read_settings(run)
+    check_problem("evaluate", Problem.of_file(data, facts=facts), run, settings)
+    stored = settings.get("data") or {}
     result = evaluate_transfer(
         load(run, which=which),
         data,

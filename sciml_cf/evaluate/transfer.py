@@ -21,6 +21,7 @@ from sciml_cf.evaluate.baselines import baseline_errors
 from sciml_cf.evaluate.grids import Grids
 from sciml_cf.evaluate.parts import PARTS, consistency, error_parts
 from sciml_cf.evaluate.prediction import apply_in_batches
+from sciml_cf.head.features import accepted
 from sciml_cf.models.coordinates import positions
 from sciml_cf.training.run_folder import versions
 
@@ -154,7 +155,7 @@ def _check_divides(resolution: int, truth: FieldDataset) -> None:
 def _check_channels(model: nn.Module, truth: FieldDataset) -> None:
     try:
         shape = tuple(apply_in_batches(model, truth.x[:1], batch_size=1).shape[1:])
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ValueError(
             f"evaluate_transfer: `model` must accept inputs {tuple(truth.x.shape[1:])}, (channels, points) of "
@@ -233,7 +234,8 @@ def _summarised(measured: dict[str, np.ndarray]) -> dict[str, Any]:
 def _apply(model: nn.Module, inputs: Tensor, axes: Sequence[np.ndarray]) -> Tensor:
     """The model's outputs in float64, for inputs at these positions along each axis."""
     batch_size = max(1, _POINTS_PER_BATCH // inputs[0, 0].numel())
-    with positions(model, axes):
+    checked = accepted("evaluate_transfer", "resolutions", inputs, "be some that the model can be run at")
+    with positions(model, axes), checked:
         return apply_in_batches(model, inputs.contiguous(), batch_size=batch_size).double()
 
 

@@ -202,7 +202,7 @@ def apply_with_std(
 
     def both(part: Tensor) -> tuple[Tensor, Tensor]:
         features, prediction = view.features(part)
-        deviation = view.like_prediction(known.std(features), prediction).float()
+        deviation = view.like_prediction(known.std(features)).float()
         mean, norm = prediction.float(), view.normalization
         if norm is not None:
             mean, deviation = norm.outputs(mean), norm.scaled(deviation)
