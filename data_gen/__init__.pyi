@@ -14,10 +14,10 @@ from .equations.heat_2d import heat_2d as heat_2d
 from .equations.kdv import kdv as kdv
 from .equations.kuramoto_sivashinsky import kuramoto_sivashinsky as kuramoto_sivashinsky
 from .equations.navier_stokes import navier_stokes as navier_stokes
-from .exact_solutions.by_equation import cole_hopf as cole_hopf
-from .exact_solutions.waves import fisher_front as fisher_front
-from .exact_solutions.waves import kdv_solitons as kdv_solitons
-from .exact_solutions.waves import taylor_green as taylor_green
+from .exact_solutions.cole_hopf import cole_hopf as cole_hopf
+from .exact_solutions.fronts import fisher_front as fisher_front
+from .exact_solutions.solitons import kdv_solitons as kdv_solitons
+from .exact_solutions.vortices import taylor_green as taylor_green
 from .formats import Facts as Facts
 from .formats import open_source as open_source
 from .generate import generate as generate
