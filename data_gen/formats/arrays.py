@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from data_gen.errors import DatasetError
-from data_gen.formats.overrides import Facts, Found, make_header
+from data_gen.formats.found import Found
+from data_gen.formats.merged_header import make_header
+from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Readable, Source, blocks
 from data_gen.header import Header
 
@@ -34,7 +36,7 @@ def _starts(path: Path) -> bool:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
-def open_file(path: Path, facts: Facts) -> Source:
+def open_file(path: Path, overrides: Overrides) -> Source:
     """The two files open for reading.
 
     Raises:
@@ -51,18 +53,18 @@ def open_file(path: Path, facts: Facts) -> Source:
             fields.append(np.load(part, mmap_mode="r", allow_pickle=False))
         except (ValueError, OSError, EOFError) as error:
             raise DatasetError(f"open_source: {part} cannot be read ({error}). Is it damaged?") from None
-    return source_of_pair(path, fields[0], fields[1], facts)
+    return source_of_pair(path, fields[0], fields[1], overrides)
 
 
-def source_of_pair(path: Path, given: np.ndarray, target: np.ndarray, facts: Facts) -> Source:
+def source_of_pair(path: Path, given: np.ndarray, target: np.ndarray, overrides: Overrides) -> Source:
     """An input and a target held as arrays, as a source.
 
     Raises:
         DatasetError: their shapes do not fit together.
     """
-    dims = _num_dims(path, given.shape, facts)
+    dims = _num_dims(path, given.shape, overrides)
     channels, shape = _channels(given.shape, dims), given.shape[given.ndim - dims :]
-    trajectory = len(facts.times) > 2 or (not facts.times and target.ndim > given.ndim)
+    trajectory = len(overrides.times) > 2 or (not overrides.times and target.ndim > given.ndim)
     lead: list[int] = list(target.shape[1 : target.ndim - dims])
     steps = lead.pop(0) if trajectory and lead else 0
     targets = tuple(lead)
@@ -73,17 +75,17 @@ def source_of_pair(path: Path, given: np.ndarray, target: np.ndarray, facts: Fac
             f"open_source: {path} must have an input (samples, [channels,] points) and a target (samples, [times,] "
             f"[channels,] points) of the same samples and points; got {given.shape} and {target.shape}."
         )
-    has_start = trajectory and len(facts.times) == steps
+    has_start = trajectory and len(overrides.times) == steps
     found = Found(
         num_samples=given.shape[0],
         shape=shape,
         num_times=steps + (not has_start) if trajectory else 2,
         dtypes=[given.dtype, target.dtype],
         channels=_labels("u", targets),
-        inputs=None if alike and len(facts.times) != 1 else _labels("a", channels),
+        inputs=None if alike and len(overrides.times) != 1 else _labels("a", channels),
         probe=lambda: target[:4],
     )
-    header, dropped = make_header(path, found, facts)
+    header, dropped = make_header(path, found, overrides)
 
     def load(name: str, start: int, stop: int, at: slice) -> np.ndarray:
         count = stop - start
@@ -107,12 +109,12 @@ def _channels(shape: tuple[int, ...], dims: int) -> tuple[int, ...]:
     return tuple(shape[1 : len(shape) - dims])
 
 
-def _num_dims(path: Path, shape: tuple[int, ...], facts: Facts) -> int:
+def _num_dims(path: Path, shape: tuple[int, ...], overrides: Overrides) -> int:
     """Axes in space of (samples, [channels,] *points)."""
     if not 2 <= len(shape) <= 5:
         raise DatasetError(f"open_source: {path} must have an input (samples, [channels,] points); got {shape}.")
-    if len(facts.extent) > 1 or len(shape) == 2:
-        dims = max(1, len(facts.extent))
+    if len(overrides.extent) > 1 or len(shape) == 2:
+        dims = max(1, len(overrides.extent))
     else:
         few = shape[1] <= _MOST_CHANNELS and shape[1] * 2 <= min(shape[2:])
         dims = len(shape) - 2 if few else len(shape) - 1

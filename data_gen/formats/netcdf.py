@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.found import Found
 from data_gen.formats.hdf5 import is_hdf5, numbers_in, open_hdf5, text_in
-from data_gen.formats.overrides import Facts, Found, make_header
+from data_gen.formats.merged_header import make_header
+from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Load, Readable, Source, blocks
 from data_gen.header import Boundary, Header
 
@@ -44,7 +46,7 @@ def recognises(path: Path) -> bool:
         return named or "_NCProperties" in file.attrs
 
 
-def open_file(path: Path, facts: Facts) -> Source:
+def open_file(path: Path, overrides: Overrides) -> Source:
     """The file open for reading.
 
     Raises:
@@ -60,14 +62,14 @@ def open_file(path: Path, facts: Facts) -> Source:
         reason = " ".join(str(error).split())[:120]
         raise DatasetError(f"open_source: {path} cannot be read as netCDF ({reason}). Is it damaged?") from None
     try:
-        return _open(path, data, facts)
+        return _open(path, data, overrides)
     except (DatasetError, ValueError):
         data.close()
         raise
 
 
-def _open(path: Path, data: Any, facts: Facts) -> Source:
-    names = _chosen(path, data, facts)
+def _open(path: Path, data: Any, overrides: Overrides) -> Source:
+    names = _chosen(path, data, overrides)
     fields = [_ordered(path, data[name]) for name in names]
     target, given = fields[-1], fields[0]
     series = "time" in target.dims
@@ -99,7 +101,7 @@ def _open(path: Path, data: Any, facts: Facts) -> Source:
         boundary=_ENDS.get(str(data.attrs.get("boundary")), "periodic"),
         probe=lambda: target[:2].values,
     )
-    header, dropped = make_header(path, found, facts)
+    header, dropped = make_header(path, found, overrides)
     return ForeignSource(path, header, _make_load(header, given, target, has_start), data.close, dropped)
 
 
@@ -141,11 +143,11 @@ def _ordered(path: Path, field: Any) -> Any:
     return renamed.transpose(*[role for role in _ROLES if role in renamed.dims])
 
 
-def _chosen(path: Path, data: Any, facts: Facts) -> tuple[str, ...]:
+def _chosen(path: Path, data: Any, overrides: Overrides) -> tuple[str, ...]:
     """The variables to take: input and target, or of trajectories the target alone."""
     fields = [str(name) for name, field in data.data_vars.items() if field.ndim >= 2]
-    given = facts.input_name or data.attrs.get("input")
-    target = facts.target_name or data.attrs.get("target")
+    given = overrides.input_name or data.attrs.get("input")
+    target = overrides.target_name or data.attrs.get("target")
     if target is None:
         timed = [name for name in fields if any(_role(dim) == "time" for dim in data[name].dims)]
         rest = [name for name in fields if name != given]
@@ -154,7 +156,7 @@ def _chosen(path: Path, data: Any, facts: Facts) -> tuple[str, ...]:
         given = next(name for name in fields if name != target)
     names = (given, target) if given in fields else (target,)
     timed_alone = len(names) == 2 or (target in fields and any(_role(dim) == "time" for dim in data[target].dims))
-    if target not in fields or not timed_alone or (facts.input_name and facts.input_name not in fields):
+    if target not in fields or not timed_alone or (overrides.input_name and overrides.input_name not in fields):
         raise DatasetError(
             f"open_source: {path} does not say which variables are input and target; it holds "
             f"{', '.join(fields) or 'no fields'}. Give --input-name and --target-name."

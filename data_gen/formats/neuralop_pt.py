@@ -15,7 +15,7 @@ import numpy as np
 
 from data_gen.errors import DatasetError
 from data_gen.formats.arrays import pair_of, source_of_pair
-from data_gen.formats.overrides import Facts
+from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import Readable, Source, blocks
 
 
@@ -29,7 +29,7 @@ def recognises(path: Path) -> bool:
     return path.suffix in (".pt", ".pth")
 
 
-def open_file(path: Path, facts: Facts) -> Source:
+def open_file(path: Path, overrides: Overrides) -> Source:
     """The file, read whole.
 
     Raises:
@@ -42,7 +42,7 @@ def open_file(path: Path, facts: Facts) -> Source:
     except Exception as error:  # the unpickler raises a different kind for every way a file can be damaged
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise DatasetError(f"open_source: {path} cannot be read as tensors ({reason}). Is it damaged?") from None
-    names = facts.input_name or "x", facts.target_name or "y"
+    names = overrides.input_name or "x", overrides.target_name or "y"
     known = {k: v for k, v in content.items() if torch.is_tensor(v)} if isinstance(content, dict) else {}
     for name in names:
         if name not in known:
@@ -51,7 +51,7 @@ def open_file(path: Path, facts: Facts) -> Source:
                 f"Give --input-name and --target-name."
             )
     exact = [t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for t in (known[name] for name in names)]
-    return source_of_pair(path, exact[0].numpy(), exact[1].numpy(), facts)
+    return source_of_pair(path, exact[0].numpy(), exact[1].numpy(), overrides)
 
 
 def write(source: Readable, path: Path) -> None:

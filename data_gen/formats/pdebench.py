@@ -24,8 +24,10 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.found import Found
 from data_gen.formats.hdf5 import dataset, is_hdf5, numbers_in, open_hdf5, text_in
-from data_gen.formats.overrides import Facts, Found, make_header
+from data_gen.formats.merged_header import make_header
+from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Load, Readable, Source, blocks, series, trajectory_of
 from data_gen.header import Boundary, Header
 
@@ -44,7 +46,7 @@ def recognises(path: Path) -> bool:
         return ("tensor" in file and "x-coordinate" in file) or "density" in file or bool(_groups(file))
 
 
-def open_file(path: Path, facts: Facts) -> Source:
+def open_file(path: Path, overrides: Overrides) -> Source:
     """The file open for reading.
 
     Raises:
@@ -55,11 +57,11 @@ def open_file(path: Path, facts: Facts) -> Source:
         groups = _groups(file)
         if groups and "tensor" not in file:
             found, make_load = _find_groups(path, file, groups)
-        elif "nu" in file or (facts.input_name and facts.input_name in file):
-            found, make_load = _find_steady(path, file, facts)
+        elif "nu" in file or (overrides.input_name and overrides.input_name in file):
+            found, make_load = _find_steady(path, file, overrides)
         else:
-            found, make_load = _find_tensor(path, file, facts)
-        header, dropped = make_header(path, found, facts)
+            found, make_load = _find_tensor(path, file, overrides)
+        header, dropped = make_header(path, found, overrides)
         return ForeignSource(path, header, make_load(header), file.close, dropped)
     except (DatasetError, ValueError):
         file.close()
@@ -108,9 +110,9 @@ def _space(coordinates: list[Any], shape: tuple[int, ...], turned: bool) -> dict
     return {"shape": shape, "coordinates": coordinates}
 
 
-def _find_tensor(path: Path, file: h5py.File, facts: Facts) -> tuple[Found, _MakeLoad]:
+def _find_tensor(path: Path, file: h5py.File, overrides: Overrides) -> tuple[Found, _MakeLoad]:
     usual = [name for name in _FLUID if name in file] if "tensor" not in file else ["tensor"]
-    names = [facts.target_name] if facts.target_name else usual
+    names = [overrides.target_name] if overrides.target_name else usual
     fields = [dataset(file, name) for name in names or ["tensor"]]
     first = fields[0]
     if first.ndim < 3 or any(field.shape != first.shape for field in fields):
@@ -148,8 +150,8 @@ def _find_tensor(path: Path, file: h5py.File, facts: Facts) -> tuple[Found, _Mak
     return found, lambda header: series(read, header)
 
 
-def _find_steady(path: Path, file: h5py.File, facts: Facts) -> tuple[Found, _MakeLoad]:
-    names = facts.input_name or "nu", facts.target_name or "tensor"
+def _find_steady(path: Path, file: h5py.File, overrides: Overrides) -> tuple[Found, _MakeLoad]:
+    names = overrides.input_name or "nu", overrides.target_name or "tensor"
     given, target = (dataset(file, name) for name in names)
     shape = given.shape[1:]
     if target.shape not in (given.shape, (given.shape[0], 1, *shape)):

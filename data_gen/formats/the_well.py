@@ -19,8 +19,10 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.found import Found
 from data_gen.formats.hdf5 import dataset, is_hdf5, numbers_in, open_hdf5, text_in, words, words_in
-from data_gen.formats.overrides import Facts, Found, make_header
+from data_gen.formats.merged_header import make_header
+from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Readable, Source, blocks, series, trajectory_of
 from data_gen.header import Boundary, Header
 
@@ -58,7 +60,7 @@ def _files(path: Path) -> list[Path]:
     return next((list(itertools.chain(*group)) for group in (found[:3], found[3:6], found[6:]) if any(group)), [])
 
 
-def open_file(path: Path, facts: Facts) -> Source:
+def open_file(path: Path, overrides: Overrides) -> Source:
     """The file, or the files of the folder one after another, open for reading.
 
     Raises:
@@ -71,7 +73,7 @@ def open_file(path: Path, facts: Facts) -> Source:
     try:
         for each in paths:
             opened.files.append(open_hdf5(each))
-        return _open(path, opened, facts)
+        return _open(path, opened, overrides)
     except (DatasetError, ValueError):
         opened.close()
         raise
@@ -90,7 +92,7 @@ class _Opened:
             file.close()
 
 
-def _open(path: Path, opened: _Opened, facts: Facts) -> Source:
+def _open(path: Path, opened: _Opened, overrides: Overrides) -> Source:
     first = opened.files[0]
     grid = text_in(first.attrs, "grid_type", "cartesian")
     axes = words_in(first["dimensions"].attrs, "spatial_dims")
@@ -108,7 +110,7 @@ def _open(path: Path, opened: _Opened, facts: Facts) -> Source:
         if not alike or _times_of(path, file) != times or _parts(file, axes) != parts:
             raise DatasetError(f"open_source: {path} has files of different grids, times or fields: {file.filename}.")
     shape = tuple(len(c) for c in coordinates)
-    varying, constant = _chosen(path, parts, facts, len(times))
+    varying, constant = _chosen(path, parts, overrides, len(times))
     reader = _Reader(opened.files, counts, order, shape, len(times))
     dtypes = [dataset(first, part.place).dtype for part in (*varying, *constant)]
     found = Found(
@@ -126,7 +128,7 @@ def _open(path: Path, opened: _Opened, facts: Facts) -> Source:
         boundary=_boundary(first),
         probe=lambda: reader.read(varying, 0, min(2, sum(counts)), slice(0, 3)),
     )
-    header, dropped = make_header(path, found, facts)
+    header, dropped = make_header(path, found, overrides)
 
     def steady(name: str, start: int, stop: int, at: slice) -> np.ndarray:
         return reader.read(constant if name == header.input_name else varying, start, stop, slice(None))[:, 0]
@@ -185,15 +187,15 @@ def _parts(file: h5py.File, axes: list[str]) -> list[_Part]:
     return parts
 
 
-def _chosen(path: Path, parts: list[_Part], facts: Facts, num_times: int) -> tuple[list[_Part], list[_Part]]:
+def _chosen(path: Path, parts: list[_Part], overrides: Overrides, num_times: int) -> tuple[list[_Part], list[_Part]]:
     """The components of the target and of the input; the latter are used where there is one time."""
     names = [part.channel for part in parts]
     varying = [p for p in parts if p.time_varying]
     constant = [p for p in parts if not p.time_varying]
-    if facts.target_name is not None:
-        varying = [p for p in parts if facts.target_name in (p.channel, p.place.split("/")[1])]
-    if facts.input_name is not None:
-        constant = [p for p in parts if facts.input_name in (p.channel, p.place.split("/")[1])]
+    if overrides.target_name is not None:
+        varying = [p for p in parts if overrides.target_name in (p.channel, p.place.split("/")[1])]
+    if overrides.input_name is not None:
+        constant = [p for p in parts if overrides.input_name in (p.channel, p.place.split("/")[1])]
     if not varying or (num_times == 1 and not constant):
         missing = "field that varies in time" if not varying else "constant field, the input of one time"
         raise DatasetError(

@@ -9,7 +9,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from data_gen.cli.flags import UsageError, parse
-from data_gen.cli.override_flags import FactFlags
+from data_gen.cli.override_flags import OverrideFlags
 from sciml_cf.datasets import Split
 from sciml_cf.evaluate.run import evaluate_run
 from sciml_cf.report import baseline_table, compare_runs, report_run, transfer_table
@@ -17,7 +17,7 @@ from sciml_cf.training.run_folder import EVALUATION_FILE, Which
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateFlags(FactFlags):
+class EvaluateFlags(OverrideFlags):
     """Measure a trained run at several resolutions; writes RUN/evaluation.nc and prints its tables.
 
     Args:
@@ -71,7 +71,7 @@ def evaluate_command(argv: list[str]) -> str:
         sampling=flags.sampling,
         split=flags.split,
         which=flags.which,
-        facts=flags.facts(),
+        facts=flags.overrides(),
     )
     return "\n\n".join([transfer_table(result).text(), baseline_table(result).text(), str(flags.run / EVALUATION_FILE)])
 

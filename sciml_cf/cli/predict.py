@@ -10,7 +10,7 @@ import numpy as np
 from tyro.conf import Positional
 
 from data_gen.cli.flags import UsageError, parse
-from data_gen.cli.override_flags import FactFlags
+from data_gen.cli.override_flags import OverrideFlags
 from data_gen.formats import open_source
 from data_gen.header import Boundary
 from sciml_cf.errors import DatasetError
@@ -19,7 +19,7 @@ from sciml_cf.training.run_folder import Which, read_settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictFlags(FactFlags):
+class PredictFlags(OverrideFlags):
     """Apply a trained run to input fields.
 
     Args:
@@ -80,7 +80,7 @@ def _read_fields(flags: PredictFlags) -> tuple[np.ndarray, Boundary | None]:
     path = flags.input
     if (path.suffix == ".npy" and "," not in str(path)) or not path.exists():
         return _read_npy(path), flags.boundary
-    with open_source(path, facts=flags.facts()) as source:
+    with open_source(path, overrides=flags.overrides()) as source:
         return source.read(source.input_name), source.header.boundary
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from data_gen.cli.flags import UsageError, parse
-from data_gen.cli.override_flags import FactFlags
+from data_gen.cli.override_flags import OverrideFlags
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.distributed import is_first_process
 from sciml_cf.training.malloc import keep_memory
@@ -16,7 +16,7 @@ from sciml_cf.training.tensorboard import check_tensorboard
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainFlags(FactFlags, FitConfig):
+class TrainFlags(OverrideFlags, FitConfig):
     """Train an operator surrogate on a data file and write a run folder.
 
     Args:
@@ -67,7 +67,7 @@ def train_command(argv: list[str]) -> str:
         model={"width": flags.width, "modes": flags.modes, "layers": flags.layers},
         resume=flags.resume,
         overwrite=flags.overwrite,
-        facts=flags.facts(),
+        facts=flags.overrides(),
         tensorboard=flags.tensorboard,
     )
     if not is_first_process():
