@@ -110,7 +110,8 @@ def _space(coordinates: list[Any], shape: tuple[int, ...], turned: bool) -> dict
     return {"shape": shape, "coordinates": coordinates}
 
 
-def _find_tensor(path: Path, file: h5py.File, overrides: Overrides) -> tuple[Found, _MakeLoad]:
+def _tensor_fields(path: Path, file: h5py.File, overrides: Overrides) -> tuple[list[str], list[h5py.Dataset]]:
+    """Names and datasets of the target's components, each (samples, times, points)."""
     usual = [name for name in _FLUID if name in file] if "tensor" not in file else ["tensor"]
     names = [overrides.target_name] if overrides.target_name else usual
     fields = [dataset(file, name) for name in names or ["tensor"]]
@@ -119,17 +120,22 @@ def _find_tensor(path: Path, file: h5py.File, overrides: Overrides) -> tuple[Fou
         raise DatasetError(
             f"open_source: {path} must have {', '.join(names)} (samples, times, points); got shape {first.shape}."
         )
-    samples, num_times, *points = first.shape
-    shape = tuple(points)
-    if num_times == 1:
+    if first.shape[1] == 1:
         raise DatasetError(
             f"open_source: {path} has {names[0]} at one time and no nu, so nothing to predict it from. Give "
             f"--input-name, the variable that is the input."
         )
+    return names, fields
+
+
+def _find_tensor(path: Path, file: h5py.File, overrides: Overrides) -> tuple[Found, _MakeLoad]:
+    names, fields = _tensor_fields(path, file, overrides)
+    first = fields[0]
+    samples, num_times, *points = first.shape
+    shape = tuple(points)
     dims, coordinates = len(shape), _coordinates(file, len(shape))
     turned = _turned(coordinates, shape)
     times = dataset(file, "t-coordinate")[:num_times] if "t-coordinate" in file else []
-    channels = ("u",) if len(names) == 1 else tuple(names)
 
     def read(start: int, stop: int, at: slice) -> np.ndarray:
         return _turn(np.stack([field[start:stop, at] for field in fields], axis=2), dims, turned)
@@ -139,7 +145,7 @@ def _find_tensor(path: Path, file: h5py.File, overrides: Overrides) -> tuple[Fou
         num_samples=samples,
         num_times=num_times,
         dtypes=[field.dtype for field in fields],
-        channels=channels,
+        channels=("u",) if len(names) == 1 else tuple(names),
         times=_exact_times(times),
         name=text_in(file.attrs, "equation_name", name),
         parameters=parameters,
@@ -201,16 +207,13 @@ def _find_groups(path: Path, file: h5py.File, groups: list[str]) -> tuple[Found,
         rows = [np.moveaxis(dataset(file, f"{name}/data")[at], -1, 1) for name in groups[start:stop]]
         return _turn(np.stack(rows), dims, turned)
 
-    config = file[groups[0]].attrs.get("config", "")
-    config = config.decode() if isinstance(config, bytes) else str(config)
+    config = text_in(file[groups[0]].attrs, "config")
     parameters = {k: float(v) for k, v in _NUMBER.findall(config) if k not in _SETTINGS}
-    components_named = str(file.attrs.get("components", "")).split(",")
-    named = len(components_named) == components and all(components_named)
     found = Found(
         num_samples=len(groups),
         num_times=num_times,
         dtypes=[first.dtype],
-        channels=tuple(components_named if named else (f"u{i}" for i in range(components)) if components > 1 else "u"),
+        channels=_components(file, components),
         times=_exact_times(times.ravel()[:num_times]),
         name=str(file.attrs.get("equation_name", "")),
         parameters={**parameters, **numbers_in(file.attrs)},
@@ -219,6 +222,14 @@ def _find_groups(path: Path, file: h5py.File, groups: list[str]) -> tuple[Found,
         **_space(coordinates, shape, turned),
     )
     return found, lambda header: series(read, header)
+
+
+def _components(file: h5py.File, count: int) -> tuple[str, ...]:
+    """Names of the components: those that the converted files of this package list, else u, or u0, u1, ..."""
+    listed = tuple(str(file.attrs.get("components", "")).split(","))
+    if len(listed) == count and all(listed):
+        return listed
+    return tuple(f"u{i}" for i in range(count)) if count > 1 else ("u",)
 
 
 def _exact_times(times: Any) -> tuple[float, ...]:
