@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from data_gen.cli.flags import parse
-from data_gen.cli.override_flags import FactFlags
+from data_gen.cli.override_flags import OverrideFlags
 from data_gen.formats import Facts
 from sciml_cf.datasets.choices import Split
 from sciml_cf.errors import CheckpointError, check_count
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptFlags(FactFlags):
+class AdaptFlags(OverrideFlags):
     """Solve a run's head again for new data, held to the old one as hard as the data call for; writes a new run.
 
     One pass over the samples, no training. The head stays as it is unless cross-validation over the samples speaks
@@ -57,7 +57,7 @@ class AdaptFlags(FactFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PosteriorFlags(FactFlags):
+class PosteriorFlags(OverrideFlags):
     """Make RUN/posterior.pt, the error bars of a run that has none, with one pass over its training data.
 
     Args:
@@ -99,9 +99,9 @@ def adapt_command(argv: list[str]) -> str:
     if flags.samples is not None:
         check_count("adapt", "samples", flags.samples)
     settings = read_settings(flags.run)
-    check_problem("adapt", Problem.of_file(flags.data, facts=flags.facts()), flags.run, settings)
+    check_problem("adapt", Problem.of_file(flags.data, facts=flags.overrides()), flags.run, settings)
     model = load(flags.run)
-    data, description = _read(settings, flags.data, flags.split, flags.resolution, flags.facts())
+    data, description = _read(settings, flags.data, flags.split, flags.resolution, flags.overrides())
     if flags.samples is not None and flags.samples > len(data):
         raise ValueError(
             f"adapt: `samples` must be at most {len(data)}, the {flags.split} samples of {flags.data}; "
@@ -145,9 +145,9 @@ def posterior_command(argv: list[str]) -> str:
     settings = read_settings(flags.run)
     if (flags.run / POSTERIOR_FILE).exists() and not flags.overwrite:
         raise FileExistsError(f"posterior: `run` must have no error bars yet; got {flags.run}. Use --overwrite.")
-    check_problem("posterior", Problem.of_file(flags.data, facts=flags.facts()), flags.run, settings)
+    check_problem("posterior", Problem.of_file(flags.data, facts=flags.overrides()), flags.run, settings)
     train, validation = (
-        _read(settings, flags.data, split, None, flags.facts())[0] for split in ("train", "validation")
+        _read(settings, flags.data, split, None, flags.overrides())[0] for split in ("train", "validation")
     )
     stored = (settings.get("data") or {}).get("checksum")
     if stored is not None and stored != train.checksum:

@@ -8,13 +8,13 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from data_gen.cli.flags import UsageError, parse
-from data_gen.cli.override_flags import FactFlags
+from data_gen.cli.override_flags import OverrideFlags
 from sciml_cf.datasets.choices import Sampling, Split
 from sciml_cf.training.choices import Which
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateFlags(FactFlags):
+class EvaluateFlags(OverrideFlags):
     """Measure a trained run at several resolutions; writes RUN/evaluation.nc, prints a verdict and its tables.
 
     Args:
@@ -72,7 +72,7 @@ def evaluate_command(argv: list[str]) -> str:
         sampling=flags.sampling,
         split=flags.split,
         which=flags.which,
-        facts=flags.facts(),
+        facts=flags.overrides(),
     )
     tables = [transfer_table(result).text(), baseline_table(result).text()]
     return "\n\n".join([run_verdict(flags.run), *tables, str(flags.run / EVALUATION_FILE)])

@@ -10,7 +10,7 @@ import numpy as np
 from tyro.conf import Positional
 
 from data_gen.cli.flags import UsageError, parse
-from data_gen.cli.override_flags import FactFlags
+from data_gen.cli.override_flags import OverrideFlags
 from data_gen.formats import open_source
 from data_gen.header import Boundary
 from sciml_cf.errors import DatasetError
@@ -18,7 +18,7 @@ from sciml_cf.training.choices import Which
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictFlags(FactFlags):
+class PredictFlags(OverrideFlags):
     """Apply a trained run to input fields.
 
     Args:
@@ -85,10 +85,10 @@ def _read_fields(flags: PredictFlags, settings: dict[str, Any]) -> tuple[np.ndar
         return _read_npy(path), flags.boundary
     from sciml_cf.evaluate.problem import Problem, check_problem
 
-    found = Problem.of_file(path, facts=flags.facts())
+    found = Problem.of_file(path, facts=flags.overrides())
     check_problem("predict", Problem(num_dims=found.num_dims, in_channels=found.in_channels), flags.run, settings,
                   argument="input")  # fmt: skip
-    with open_source(path, facts=flags.facts()) as source:
+    with open_source(path, overrides=flags.overrides()) as source:
         return source.read(source.input_name), source.header.boundary
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 from data_gen.cli.flags import UsageError, parse
-from data_gen.cli.override_flags import FactFlags
+from data_gen.cli.override_flags import OverrideFlags
 from sciml_cf.datasets.choices import Sampling
 from sciml_cf.head.registry import rule_names, rule_summary
 from sciml_cf.training.config import FitConfig, method_names
@@ -17,7 +17,7 @@ from sciml_cf.training.malloc import keep_memory
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainFlags(FactFlags, FitConfig):
+class TrainFlags(OverrideFlags, FitConfig):
     """Train an operator surrogate on a data file and write a run folder.
 
     Args:
@@ -78,7 +78,7 @@ def train_command(argv: list[str]) -> str:
         model={"width": flags.width, "modes": flags.modes, "layers": flags.layers},
         resume=flags.resume,
         overwrite=flags.overwrite,
-        facts=flags.facts(),
+        facts=flags.overrides(),
         tensorboard=flags.tensorboard,
         coordinates=flags.coordinates,
         padding=flags.padding,

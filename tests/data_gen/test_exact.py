@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_gen import PeriodicGrid, cole_hopf
-from data_gen.exact_solutions.by_equation import heat_kernel, translate
+from data_gen.exact_solutions.linear import heat_kernel, translate
 from data_gen.random_fields import gaussian_random_field
 
 GRID = PeriodicGrid(256, 2 * np.pi)
