@@ -84,32 +84,53 @@ def find_places(prediction: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | 
     size = prediction.numel()
     if not prediction.requires_grad or not outputs or not all(output.requires_grad for output in outputs):
         return None
-
-    def pull_back(probe: Tensor) -> tuple[Tensor | None, ...]:
-        probe = probe.to(prediction.dtype).reshape(prediction.shape)
-        return torch.autograd.grad(prediction, list(outputs), probe, retain_graph=True, allow_unused=True)
-
     counter = torch.arange(size, device=prediction.device)
-    used = pull_back(torch.ones_like(counter))
-    if sum(part.numel() for part in used if part is not None) != size:
+    ones = _pull_back_to_all(prediction, outputs, torch.ones_like(counter))
+    if not _uses_each_once(ones, size):
         return None
-    if not all(part is None or bool((part == 1).all()) for part in used):
+    places = [None if one is None else torch.zeros(one.shape, dtype=torch.int64, device=one.device) for one in ones]
+    _read_places(prediction, outputs, counter, into=places)
+    if not _is_permutation(places, size):
         return None
-    places = [None if part is None else torch.zeros(part.shape, dtype=torch.int64, device=part.device) for part in used]
+    pairs = zip(places, outputs, strict=True)
+    return places if all(place is None or has_at(prediction, place, output) for place, output in pairs) else None
+
+
+def has_at(prediction: Tensor, places: Tensor, output: Tensor) -> bool:
+    """Whether the prediction has the output's numbers in these places of ``prediction.flatten()``."""
+    there = prediction.detach().flatten()[places]
+    return torch.allclose(there, output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def _pull_back_to_all(prediction: Tensor, outputs: Sequence[Tensor], probe: Tensor) -> tuple[Tensor | None, ...]:
+    """P^T probe for each of the outputs; None for one that the prediction does not use."""
+    probe = probe.to(prediction.dtype).reshape(prediction.shape)
+    return torch.autograd.grad(prediction, list(outputs), probe, retain_graph=True, allow_unused=True)
+
+
+def _uses_each_once(ones: Sequence[Tensor | None], size: int) -> bool:
+    """Whether each number of the used outputs is in the prediction once and unchanged, by the pull-back of ones."""
+    used = [part for part in ones if part is not None]
+    return sum(part.numel() for part in used) == size and all(bool((part == 1).all()) for part in used)
+
+
+def _read_places(
+    prediction: Tensor, outputs: Sequence[Tensor], counter: Tensor, *, into: Sequence[Tensor | None]
+) -> None:
+    """The pull-back of 0, 1, 2, ..., digit by digit, added to zeros: where each number of the outputs went."""
     scale = 1
-    while scale < size:
-        for place, digit in zip(places, pull_back(counter // scale % _BASE), strict=True):
+    while scale < len(counter):
+        digits = _pull_back_to_all(prediction, outputs, counter // scale % _BASE)
+        for place, digit in zip(into, digits, strict=True):
             if place is not None and digit is not None:
                 place += scale * digit.round().long()
         scale *= _BASE
-    flat = prediction.detach().flatten()
+
+
+def _is_permutation(places: Sequence[Tensor | None], size: int) -> bool:
+    """Whether the places are 0 to size - 1, each once."""
     together = torch.cat([place.flatten() for place in places if place is not None]).clamp(0, size - 1)
-    if not bool((torch.bincount(together, minlength=size) == 1).all()):
-        return None
-    for place, output in zip(places, outputs, strict=True):
-        if place is not None and not torch.allclose(flat[place], output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True):
-            return None
-    return places
+    return bool((torch.bincount(together, minlength=size) == 1).all())
 
 
 def _fits(given: torch.Size, move: tuple[int, int] | None, wanted: torch.Size) -> bool:

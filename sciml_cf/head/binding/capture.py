@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sciml_cf.head.binding.arrangement import Arrangement, find_arrangement, find_places, is_arranged, rearrange
+from sciml_cf.head.binding.arrangement import (
+    Arrangement,
+    find_arrangement,
+    find_places,
+    has_at,
+    is_arranged,
+    rearrange,
+)
 
 # Passes kept until the next solve: enough for a few forward passes under one loss, or a short roll-out.
 LIMIT = 32
@@ -132,24 +139,36 @@ class Captures:
             found = self._arranged(prediction, one.output) if one.intact else None
             if found is not None:
                 return [one], [rearrange(values, found, one.output.shape)]
-        recorded = [one for one in self.passes if one.recorded and one.intact]
-        all_places = find_places(prediction, [one.output for one in recorded])
-        if all_places is not None:
-            used = [one for one, place in zip(recorded, all_places, strict=True) if place is not None]
-            places = [place for place in all_places if place is not None]
-            self.places = places[0] if len(places) == 1 else None
-            return used, [values.flatten()[place] for place in places]
-        last, known = self.passes[-1], self.places
-        if known is not None and last.intact and known.shape == last.output.shape and agrees(prediction, known, last):
-            return [last], [values.flatten()[known]]
+        found = self._rearranged(values, prediction) or self._last_rearranged(values, prediction)
+        if found is not None:
+            return found
         passes = f"the last of {len(self.passes)} passes" if len(self.passes) > 1 else "the last pass"
         raise ValueError(
             "ClosedFormHead: the prediction must be the layer's own output; got a prediction "
-            f"{tuple(prediction.shape)} that differs from the output {tuple(last.output.shape)} of {passes} through "
-            f"{who()}. Something after the head changes it (a residual, mask, activation or de-normaliser; move it to "
-            f"the targets), or the model ran again since (call the loss at once; {LIMIT} passes with a graph, or one "
-            "without, are remembered)."
+            f"{tuple(prediction.shape)} that differs from the output {tuple(self.passes[-1].output.shape)} of {passes} "
+            f"through {who()}. Something after the head changes it (a residual, mask, activation or de-normalizer; "
+            f"move it to the targets), or the model ran again since (call the loss at once; {LIMIT} passes with a "
+            "graph, or one without, are remembered)."
         )
+
+    def _rearranged(self, values: Tensor, prediction: Tensor) -> tuple[list[Capture], list[Tensor]] | None:
+        """The same for a prediction that puts the numbers of recorded passes into other places."""
+        recorded = [one for one in self.passes if one.recorded and one.intact]
+        all_places = find_places(prediction, [one.output for one in recorded])
+        if all_places is None:
+            return None
+        used = [one for one, place in zip(recorded, all_places, strict=True) if place is not None]
+        places = [place for place in all_places if place is not None]
+        self.places = places[0] if len(places) == 1 else None
+        return used, [values.flatten()[place] for place in places]
+
+    def _last_rearranged(self, values: Tensor, prediction: Tensor) -> tuple[list[Capture], list[Tensor]] | None:
+        """The same for one whose places were found before, when there was a graph."""
+        last, places = self.passes[-1], self.places
+        if places is None or not last.intact or places.shape != last.output.shape:
+            return None
+        same = prediction.numel() == places.numel() and has_at(prediction, places, last.output)
+        return ([last], [values.flatten()[places]]) if same else None
 
     def in_layout(self, values: Tensor) -> Tensor:
         """Values shaped like a prediction, arranged like the layer's output, as far as it is known."""
@@ -166,14 +185,6 @@ class Captures:
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "passes": []}
-
-
-def agrees(prediction: Tensor, places: Tensor, one: Capture) -> bool:
-    """Whether the prediction holds the output's numbers in these places."""
-    if prediction.numel() != places.numel():
-        return False
-    there = prediction.detach().flatten()[places]
-    return torch.allclose(there, one.output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
 def like_output(targets: Tensor, output: Tensor) -> Tensor:
