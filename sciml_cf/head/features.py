@@ -174,7 +174,7 @@ class HeadView:
         if found is None:
             raise ValueError(
                 f"{self.function}: `model` must return its head's output; got a prediction that something after the "
-                "head changes (a residual, mask, activation or de-normaliser). Leave it to the targets."
+                "head changes (a residual, mask, activation or de-normalizer). Leave it to the targets."
             )
         return found
 

@@ -141,7 +141,7 @@ class Captures:
         raise ValueError(
             "ClosedFormHead: the prediction must be the layer's own output; got a prediction "
             f"{tuple(prediction.shape)} that differs from the output {tuple(last.output.shape)} of {passes} through "
-            f"{who()}. Something after the head changes it (a residual, mask, activation or de-normaliser; move it to "
+            f"{who()}. Something after the head changes it (a residual, mask, activation or de-normalizer; move it to "
             f"the targets), or the model ran again since (call the loss at once; {LIMIT} passes with a graph, or one "
             "without, are remembered)."
         )
