@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged
+from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged
 from sciml_cf.head import ClosedFormLoss, Objective, check_solved
-from sciml_cf.head.posterior import posterior
 from sciml_cf.normalization import attach_normalization, detach_normalization, physical_units
 from sciml_cf.training.averaging import WeightAverage
 from sciml_cf.training.batches import epoch_batches, mix_seed, sequential_batches
@@ -26,6 +25,7 @@ from sciml_cf.training.checkpoints import choose_checkpoint, read_tensors, save_
 from sciml_cf.training.clipping import clip_by_unit
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.distributed import make_fabric, mean, share_buffers, total
+from sciml_cf.training.error_bars import save_error_bars
 from sciml_cf.training.head import make_loss, make_plain_loss
 from sciml_cf.training.history import History, validation_error
 from sciml_cf.training.losses import weighted_mse
@@ -39,13 +39,12 @@ from sciml_cf.training.run_folder import (
     read_normalization,
     read_settings,
     save_normalization,
-    save_posterior,
     write_history,
 )
 from sciml_cf.training.run_start import ADDED_SINCE, finish_run, replaced_run, start_run
 from sciml_cf.training.schedules import learning_rate, should_stop
 from sciml_cf.training.tensorboard import ScalarWriter
-from sciml_cf.training.units import Batch, NormalizedItems, Units, choose_normalization
+from sciml_cf.training.units import Batch, Units, choose_normalization
 from sciml_cf.training.validation import validation_sums
 
 _LOG = logging.getLogger(__name__)
@@ -173,16 +172,45 @@ class Training:
         if self.loss is not None:
             self.loss.head.detach()
         if first and self._complete():
-            self._save_posterior()
+            if self.objective is None:
+                save_error_bars(self.raw_model, self.data, self.validation_data, self.units, self.head, self.out)
             finish_run(self.out)
         self.fabric.barrier()
         return History(tuple(self.rows))
 
     def _one_epoch(self, bar: Progress) -> None:
         start = time.perf_counter()
+        before = None if self.loss is None else self.loss.head.state()["head"]
+        losses, last = self._steps(bar), (self.epoch + 1) * self.steps_per_epoch - 1
+        self._check(losses, last)
+        self._check_solved(last)
+        metrics = {} if self.loss is None else self.loss.head.figures()  # before another solve, for evaluation
+        own = self._take_evaluated_weights()
+        self._check_solved(last)
+        error, relative = self._validate()
+        if not math.isfinite(error):
+            raise self._diverged(last, f"validation error {error}")
+        self.epoch += 1
+        row = self._row(losses, error, relative)
+        if self.loss is not None:
+            state = self.loss.head.state()
+            row["head_change"] = (state["head"] - cast(Tensor, before)).norm().item()
+            row.update({"jitter": state["jitter"].item(), **metrics})
+        row["seconds"] = time.perf_counter() - start
+        if self.measure is not None:
+            with physical_units(self.raw_model, self.units.normalization):
+                row.update(self.measure(self.raw_model, self.epoch))
+        self.rows.append(row)
+        improved, self.best = error < self.best, min(error, self.best)
+        if self.fabric.is_global_zero:
+            self._save(improved=improved, own=own)
+        if not self._done():
+            self._go_back(own)
+
+    def _steps(self, bar: Progress) -> list[Tensor]:
+        """The steps of one epoch; their losses."""
         self.model.train()
         losses: list[Tensor] = []
-        before = None if self.loss is None else self.loss.head.state()["head"]
         for index, batch in enumerate(self._batches(self.epoch)):
             step = self.epoch * self.steps_per_epoch + index
             self._set_learning_rate(step)
@@ -197,40 +225,18 @@ class Training:
             if len(losses) % _CHECK_EVERY == 0:
                 self._check(losses[-_CHECK_EVERY:], step)
             bar.step()
-        last = (self.epoch + 1) * self.steps_per_epoch - 1
-        self._check(losses, last)
-        self._check_solved(last)
-        figures = {} if self.loss is None else self.loss.head.figures()  # before another solve, for evaluation
-        own = self._take_evaluated_weights()
-        self._check_solved(last)
-        error, relative = self._validate()
-        if not math.isfinite(error):
-            raise self._diverged(last, f"validation error {error}")
-        self.epoch += 1
+        return losses
+
+    def _row(self, losses: Sequence[Tensor], error: float, relative: float) -> dict[str, float]:
+        """The row of the history of the epoch that is done, without the head's metrics."""
         row = {
             "epoch": self.epoch,
             "steps": self.epoch * self.steps_per_epoch,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "train_loss": mean(torch.stack(losses).mean()).item() * self.units.loss_scale,
+            "train_loss": mean(torch.stack(list(losses)).mean()).item() * self.units.loss_scale,
             self.judged: error,
         }
-        if self.objective is None:
-            row["validation_relative_l2"] = relative
-        if self.loss is not None:
-            state = self.loss.head.state()
-            row["head_change"] = (state["head"] - cast(Tensor, before)).norm().item()
-            row["jitter"] = state["jitter"].item()
-            row.update(figures)
-        row["seconds"] = time.perf_counter() - start
-        if self.measure is not None:
-            with physical_units(self.raw_model, self.units.normalization):
-                row.update(self.measure(self.raw_model, self.epoch))
-        self.rows.append(row)
-        improved, self.best = error < self.best, min(error, self.best)
-        if self.fabric.is_global_zero:
-            self._save(improved=improved, own=own)
-        if not self._done():
-            self._go_back(own)
+        return row if self.objective is not None else {**row, "validation_relative_l2": relative}
 
     # One step of each method: the loss of the batch, detached.
 
@@ -326,20 +332,6 @@ class Training:
             check_solved(self.loss.head.state())
         except NotPositiveDefinite as error:
             raise self._diverged(step, str(error)) from error
-
-    def _save_posterior(self) -> None:
-        """Error bars of the best weights; a model whose prediction is not its last layer's output goes without."""
-        if self.objective is not None:
-            return
-        last = plain_state_dict(self.raw_model)
-        train, validation = (NormalizedItems(data, self.units) for data in (self.data, self.validation_data))
-        try:
-            self.raw_model.load_state_dict(read_tensors(self.out / "weights_best.pt"))
-            save_posterior(posterior(self.raw_model, train, validation, head=self.head), self.out)
-        except (ValueError, TypeError, NotPositiveDefinite, CheckpointError) as error:
-            _LOG.info("fit: no error bars for this model: %s", error)
-        finally:
-            self.raw_model.load_state_dict(last)
 
     def _done(self) -> bool:
         return self.epoch >= self.last_epoch or self._complete()
