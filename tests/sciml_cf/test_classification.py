@@ -143,7 +143,7 @@ def test_an_objective_that_needs_its_rows_is_solved_batch_by_batch(problem):
             "proximal",
             {"forgetting": 0.5},
             ValueError,
-            "`forgetting` must be left out with the rule 'proximal'; got 0.5",
+            "`forgetting` must be left out with the rule 'proximal'",
         ),
         ("proximal", {"curvature": "bound"}, TypeError, "curvature"),
     ],
