@@ -5,10 +5,16 @@ The public names are those of ``__init__.pyi``; each is imported when it is firs
 
 from __future__ import annotations
 
+from typing import Any
+
 import lazy_loader
 
 #: Tells this package from another folder of the same name.
 __project__ = "sciml_cf"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__.remove("plot_dataset")  # public, but `from data_gen import *` must not load matplotlib
+
+
+def __getattr__(name: str) -> Any:
+    return _public("Overrides" if name == "Facts" else name)  # Facts is its name of version 0.1

@@ -14,11 +14,11 @@ from .equations.heat_2d import heat_2d as heat_2d
 from .equations.kdv import kdv as kdv
 from .equations.kuramoto_sivashinsky import kuramoto_sivashinsky as kuramoto_sivashinsky
 from .equations.navier_stokes import navier_stokes as navier_stokes
-from .exact_solutions.by_equation import cole_hopf as cole_hopf
-from .exact_solutions.waves import fisher_front as fisher_front
-from .exact_solutions.waves import kdv_solitons as kdv_solitons
-from .exact_solutions.waves import taylor_green as taylor_green
-from .formats import Facts as Facts
+from .exact_solutions.cole_hopf import cole_hopf as cole_hopf
+from .exact_solutions.fronts import fisher_front as fisher_front
+from .exact_solutions.solitons import kdv_solitons as kdv_solitons
+from .exact_solutions.vortices import taylor_green as taylor_green
+from .formats import Overrides as Overrides
 from .formats import open_source as open_source
 from .generate import generate as generate
 from .grids.cells import CellGrid as CellGrid
@@ -34,3 +34,4 @@ from .storage.repack import repack as repack
 from .validate import validate as validate
 
 __project__: str
+Facts = Overrides

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from data_gen.errors import DatasetError
-from data_gen.formats import FORMATS, Facts, Source, format_of_name, format_of_output, open_source
+from data_gen.formats import FORMATS, Overrides, Source, format_of_name, format_of_output, open_source
+from data_gen.formats.overrides import given_overrides
+from data_gen.formats.source import Readable
 from data_gen.header import Header
 
 #: Ending of a new file until it is whole.
@@ -25,7 +27,8 @@ def convert(
     *,
     to: str | None = None,
     source_format: str | None = None,
-    facts: Facts | None = None,
+    overrides: Overrides | None = None,
+    facts: Overrides | None = None,
     overwrite: bool = False,
     allow_nan: bool = False,
     mat_version: Literal["5", "7.3"] = "5",
@@ -41,7 +44,8 @@ def convert(
         out: the file or folder to write; two files INPUT.npy,TARGET.npy for arrays.
         to: a name of ``formats.FORMATS``; by default by the ending of ``out``.
         source_format: the format of ``path``; by default it is recognised.
-        facts: what ``path`` does not say about itself.
+        overrides: metadata that ``path`` lacks or has wrong.
+        facts: the same, under the name of version 0.1.
         overwrite: replace ``out``.
         allow_nan: also take samples with values that are not finite.
         mat_version: of a .mat file, "7.3" for variables of 2 GB and more.
@@ -53,29 +57,36 @@ def convert(
         FileExistsError: ``out`` exists.
         ValueError: an argument is unusable, or the other format cannot hold such fields.
     """
+    given = given_overrides("convert", overrides, facts)
+    write = _writer(to, out, mat_version)
+    targets = [Path(part) for part in str(out).split(",")]
+    _check_targets(path, targets, overwrite)
+    temporary = [target.with_name(target.name + ASIDE) for target in targets]
+    with open_source(path, format=source_format, overrides=given) as source:
+        try:
+            _remove(*temporary)
+            write(_Checked(source, allow_nan, progress), Path(",".join(map(str, temporary))))
+            _put_in_place(temporary, targets)
+        finally:
+            _remove(*temporary)
+        return source.header
+
+
+def _writer(to: str | None, out: str | Path, mat_version: str) -> Callable[[Readable, Path], None]:
+    """The function that writes the format of the output."""
     chosen = format_of_name(to, "convert: `to`") if to is not None else format_of_output(out)
     module = chosen.load()
     if not hasattr(module, "write"):
         known = ", ".join(name for name, known in FORMATS.items() if hasattr(known.load(), "write"))
         raise ValueError(f"convert: `to` must be one of {known}; got {to or Path(out).suffix}, which is only read.")
-    options: dict[str, Any] = {"version": mat_version} if chosen.module == "fno_mat" else {}
-    targets = [Path(part) for part in str(out).split(",")]
-    _check_targets(path, targets, overwrite)
-    temporary = [target.with_name(target.name + ASIDE) for target in targets]
-    with open_source(path, format=source_format, facts=facts) as source:
-        checked = _Checked(source, allow_nan, progress)
-        try:
-            for leftover in temporary:
-                _remove(leftover)
-            module.write(checked, Path(",".join(map(str, temporary))), **options)
-            for partial, target in zip(temporary, targets, strict=True):
-                if target.is_dir() or partial.is_dir():
-                    _remove(target)
-                os.replace(partial, target)
-        finally:
-            for leftover in temporary:
-                _remove(leftover)
-        return source.header
+    return partial(module.write, version=mat_version) if chosen.module == "fno_mat" else module.write
+
+
+def _put_in_place(temporary: list[Path], targets: list[Path]) -> None:
+    for new, target in zip(temporary, targets, strict=True):
+        if target.is_dir() or new.is_dir():
+            _remove(target)
+        os.replace(new, target)
 
 
 class _Checked:
@@ -112,9 +123,9 @@ def _check_targets(path: str | Path, targets: list[Path], overwrite: bool) -> No
             raise FileExistsError(f"convert: `out` must be a file, or a folder of The Well to replace; got {target}.")
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

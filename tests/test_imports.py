@@ -90,8 +90,9 @@ ARROWS = {
     },
     "sciml_cf.adapters": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.causal": {"data_gen.formats", "sciml_cf.errors", "sciml_cf.head", "sciml_cf.training"},
-    "sciml_cf.classification": {"sciml_cf.errors", "sciml_cf.head"},
+    "sciml_cf.classification": {"sciml_cf.normalization", "sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.cli": {
+        "sciml_cf.models",
         "data_gen.cli",
         "data_gen.formats",
         "data_gen.header",
@@ -104,9 +105,11 @@ ARROWS = {
         "sciml_cf.studies",
         "sciml_cf.training",
     },
-    "sciml_cf.datasets": {"data_gen.formats", "data_gen.grids", "sciml_cf.errors"},
+    "sciml_cf.datasets": {"data_gen.equation", "data_gen.formats", "data_gen.grids", "sciml_cf.errors"},
     "sciml_cf.errors": {"data_gen.errors"},
     "sciml_cf.evaluate": {
+        "sciml_cf.models",
+        "sciml_cf.normalization",
         "data_gen.formats",
         "data_gen.grids",
         "data_gen.header",
@@ -116,9 +119,9 @@ ARROWS = {
         "sciml_cf.metrics",
         "sciml_cf.training",
     },
-    "sciml_cf.head": {"sciml_cf.errors"},
+    "sciml_cf.head": {"sciml_cf.normalization", "sciml_cf.errors"},
     "sciml_cf.layerwise": {"sciml_cf.errors", "sciml_cf.head"},
-    "sciml_cf.models": {"sciml_cf.errors"},
+    "sciml_cf.models": {"data_gen.grids", "sciml_cf.errors"},
     "sciml_cf.report": {"sciml_cf.errors", "sciml_cf.training"},
     "sciml_cf.studies": {
         "data_gen",
@@ -140,6 +143,7 @@ ARROWS = {
     },
     "sciml_cf.theory": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.training": {
+        "sciml_cf.normalization",
         "data_gen.formats",
         "sciml_cf.datasets",
         "sciml_cf.errors",
@@ -148,6 +152,7 @@ ARROWS = {
         "sciml_cf.models",
     },
     "sciml_cf.metrics": set(),
+    "sciml_cf.normalization": set(),
     "data_gen.errors": set(),
 }
 # A library that only these files may import.

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from data_gen.cli.flags import parse
-from data_gen.cli.override_flags import FactFlags
+from data_gen.cli.override_flags import OverrideFlags
 from data_gen.formats import FORMATS
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertFlags(FactFlags):
+class ConvertFlags(OverrideFlags):
     """Bring a data file into another format: sciml-cf convert IN OUT.
 
     Args:
@@ -41,7 +41,7 @@ def convert_command(argv: list[str]) -> str:
             flags.out,
             to=flags.to,
             source_format=flags.source,
-            facts=flags.facts(),
+            overrides=flags.overrides(),
             overwrite=flags.overwrite,
             allow_nan=flags.allow_nan,
             mat_version=flags.mat_version,

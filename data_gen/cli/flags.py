@@ -7,6 +7,7 @@ import io
 import re
 import tomllib
 from collections.abc import Sequence
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -44,28 +45,45 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Confi
         raise UsageError(f"{prog}: {_one_line(messages.getvalue())}") from None
 
 
+def with_positional_file(flags: type[Any]) -> type[Any]:
+    """The same flags with ``file`` as a positional word; tyro is imported only when a command runs."""
+    from tyro.conf import Positional
+
+    made = make_dataclass(flags.__name__, [("file", Positional[Path])], bases=(flags,), frozen=True, kw_only=True)
+    made.__doc__ = flags.__doc__
+    return made
+
+
 def _with_config(argv: list[str], config_type: type[Any], prog: str) -> list[str]:
     """``argv`` with the values of its --config file written out in front, except those that flags give."""
     places = [i for i, word in enumerate(argv) if word == "--config" or word.startswith("--config=")]
     if not places:
         return argv
-    index = places[0]
-    inline = argv[index].partition("=")[2]
-    value = inline or (argv[index + 1] if index + 1 < len(argv) else "")
-    rest = argv[:index] + argv[index + (1 if inline else 2) :]
+    file, rest = _split(argv, places[0])
     given = {word.partition("=")[0].replace("_", "-") for word in rest if word.startswith("--")}
     filled: list[str] = []
     kinds = get_type_hints(config_type, include_extras=True)
-    for key, entry in _read_toml(value, prog).items():
+    for key, entry in _read_toml(file, prog).items():
         flag = "--" + key.replace("_", "-")
         kind = kinds.get(flag[2:].replace("-", "_"))
-        if _is_positional(kind):
-            raise UsageError(f"{prog}: `--config` must not hold {key}; give it as a word of the command.")
-        if kind is not None and isinstance(entry, bool) and not _takes_bool(kind):
-            raise UsageError(f"{prog}: `--config` must hold a value for {key}, not true or false; got {entry!r}.")
+        _check_entry(key, entry, kind, prog)
         if flag not in given:
             filled += _words(flag, entry, prog) if kind is not None else [flag]  # unknown: tyro says so
     return rest + filled
+
+
+def _split(argv: list[str], index: int) -> tuple[str, list[str]]:
+    """The file of the --config at ``index``, empty if it is missing, and the other words."""
+    inline = argv[index].partition("=")[2]
+    file = inline or (argv[index + 1] if index + 1 < len(argv) else "")
+    return file, argv[:index] + argv[index + (1 if inline else 2) :]
+
+
+def _check_entry(key: str, entry: Any, kind: Any, prog: str) -> None:
+    if _is_positional(kind):
+        raise UsageError(f"{prog}: `--config` must not hold {key}; give it as a word of the command.")
+    if kind is not None and isinstance(entry, bool) and not _takes_bool(kind):
+        raise UsageError(f"{prog}: `--config` must hold a value for {key}, not true or false; got {entry!r}.")
 
 
 def _is_positional(kind: Any) -> bool:

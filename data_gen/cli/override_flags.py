@@ -1,4 +1,4 @@
-"""The flags that say what a file does not say about itself, shared by all commands that read data."""
+"""Flags that supply missing metadata of a file, shared by all commands that read data."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data_gen.cli.flags import UsageError
-from data_gen.formats import Facts
+from data_gen.formats import Overrides
 
 
 @dataclass(frozen=True, kw_only=True)
-class FactFlags:
-    """Facts about a file of another format.
+class OverrideFlags:
+    """Metadata of a file of another format.
 
     Args:
         extent: length of the domain, one number or one an axis, for files without a grid.
@@ -37,8 +37,8 @@ class FactFlags:
     input_time: float | None = None
     target_time: float | None = None
 
-    def facts(self) -> Facts:
-        """What the flags say."""
+    def overrides(self) -> Overrides:
+        """The metadata that the flags give."""
         values: dict[str, float] = {}
         for word in self.parameters:
             name, _, text = word.partition("=")
@@ -46,7 +46,7 @@ class FactFlags:
                 values[name] = float(text)
             except ValueError:
                 raise UsageError(f"sciml-cf: `--parameters` must be words NAME=VALUE; got {word!r}.") from None
-        return Facts(
+        return Overrides(
             extent=self.extent,
             times=self.times,
             equation=self.equation,

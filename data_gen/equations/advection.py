@@ -7,7 +7,7 @@ from typing import Annotated
 
 from data_gen.equation import Equation
 from data_gen.errors import check_finite
-from data_gen.exact_solutions.by_equation import translate
+from data_gen.exact_solutions.linear import translate
 
 
 def advection(*, speed: Annotated[float, "speed c, of either sign"] = 1.0) -> Equation:

@@ -9,7 +9,7 @@ import numpy as np
 
 from data_gen.equation import Equation
 from data_gen.errors import check_finite, check_positive
-from data_gen.exact_solutions.by_equation import heat_kernel, translate
+from data_gen.exact_solutions.linear import heat_kernel, translate
 from data_gen.grids.periodic import PeriodicGrid
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from data_gen.equation import Equation
 from data_gen.errors import check_positive
-from data_gen.exact_solutions.by_equation import cole_hopf
+from data_gen.exact_solutions.cole_hopf import cole_hopf
 from data_gen.grids.periodic import PeriodicGrid
 
 

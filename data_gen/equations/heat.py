@@ -6,7 +6,7 @@ from typing import Annotated
 
 from data_gen.equation import Equation
 from data_gen.errors import check_positive
-from data_gen.exact_solutions.by_equation import heat_kernel
+from data_gen.exact_solutions.linear import heat_kernel
 
 
 def heat(*, diffusivity: Annotated[float, "diffusivity D, above 0"] = 0.1) -> Equation:

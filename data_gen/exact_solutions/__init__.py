@@ -1,1 +1,1 @@
-"""Exact solutions to check solvers and files by; no time stepping here."""
+"""Exact solutions that check solvers and files, one family a module; nothing here steps in time."""

@@ -9,7 +9,9 @@ import numpy as np
 
 from data_gen.equation import KnownSolution
 from data_gen.errors import check_count, check_positive
-from data_gen.exact_solutions.waves import fisher_front, kdv_solitons, taylor_green
+from data_gen.exact_solutions.fronts import fisher_front
+from data_gen.exact_solutions.solitons import kdv_solitons
+from data_gen.exact_solutions.vortices import taylor_green
 from data_gen.grids.periodic import PeriodicGrid
 from data_gen.random_fields.streams import check_periodic, sample_stream
 
@@ -24,7 +26,7 @@ def soliton_solutions(*, nonlinearity: float, dispersion: float) -> KnownSolutio
         one:  c ~ U(slowest, fastest),   x_1 ~ U(0, L)
         two:  c_1 ~ U(lower two fifths of that range), c_2 ~ U(upper two fifths), the faster L / 4 behind the slower
 
-    A sample is the sum of the whole line's solution and its periodic images (``truths.kdv_solitons``), known up to the
+    A sample is the sum of the whole line's solution and its periodic images (``kdv_solitons``), known up to the
     second meeting of two, to about 1e-12.
     """
 
@@ -86,7 +88,7 @@ def front_solutions(*, diffusivity: float, rate: float) -> KnownSolution:
 
         u = f(x - x_0 - w - c t) f(x_0 - x - w - c t),   w ~ U(narrowest, widest) L,   x_0 ~ U(0, L)
 
-    with f of ``truths.fisher_front``, a solution up to what each front leaves at the other's place.
+    with f of ``fisher_front``, a solution up to what each front leaves at the other's place.
     """
     steepness = np.sqrt(rate / (6 * diffusivity))
     speed = 5 * np.sqrt(rate * diffusivity / 6)
@@ -131,7 +133,7 @@ def front_solutions(*, diffusivity: float, rate: float) -> KnownSolution:
 
 
 def vortex_solutions(*, viscosity: float) -> KnownSolution:
-    """Vortices of Taylor and Green of random size, strength and place, which only decay (``truths.taylor_green``).
+    """Vortices of Taylor and Green of random size, strength and place, which only decay (``taylor_green``).
 
     w = A 2 k cos(k (x - x_0)) cos(k (y - y_0)) e^(-2 nu k^2 t),  k = 2 pi m / L,  m ~ {1..K},  A ~ U(0, amplitude)
     """

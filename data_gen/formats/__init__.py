@@ -3,7 +3,7 @@
 A format is one module of this package, named in ``FORMATS``, with
 
     recognises(path) -> bool                 whether a file is of it, by its content
-    open_file(path, facts) -> Source         the file open for reading; ``facts`` say what it does not
+    open_file(path, overrides) -> Source     the file open for reading; ``overrides`` supply missing metadata
     write(source, path)                      a new file with the fields of a source
 
 and is imported when it is looked for; a format that is only read has no ``write``.
@@ -18,10 +18,20 @@ from typing import Any
 
 from data_gen.errors import DatasetError
 from data_gen.formats.hdf5 import is_hdf5, variable_names
-from data_gen.formats.overrides import Facts
+from data_gen.formats.overrides import Facts, Overrides, given_overrides
 from data_gen.formats.source import Source, pair_of_times
 
-__all__ = ["FORMATS", "Facts", "Format", "Source", "format_of_name", "format_of_output", "open_source", "recognise"]
+__all__ = [
+    "FORMATS",
+    "Facts",
+    "Format",
+    "Overrides",
+    "Source",
+    "format_of_name",
+    "format_of_output",
+    "open_source",
+    "recognise",
+]
 
 
 @dataclass(frozen=True)
@@ -50,24 +60,31 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def open_source(path: str | Path, *, format: str | None = None, facts: Facts | None = None) -> Source:
+def open_source(
+    path: str | Path,
+    *,
+    format: str | None = None,
+    overrides: Overrides | None = None,
+    facts: Overrides | None = None,
+) -> Source:
     """Open a file of any known format for reading; use it in a ``with`` statement.
 
     Args:
         path: the file; for The Well also its folder, for arrays two files INPUT.npy,TARGET.npy.
         format: a name of ``FORMATS``; by default it is recognised from the content.
-        facts: what the file does not say about itself.
+        overrides: metadata that the file lacks or has wrong.
+        facts: the same, under the name of version 0.1.
     Raises:
-        DatasetError: missing, unreadable, of no known format, or something needed is neither in it nor in the facts.
+        DatasetError: missing, unreadable, of no known format, or metadata is missing in it and in the overrides.
         ValueError: an argument is unusable.
     """
+    given = given_overrides("open_source", overrides, facts)
     found = format_of_name(format) if format is not None else recognise(path)
-    facts = facts or Facts()
-    source = found.load().open_file(Path(path), replace(facts, input_time=None, target_time=None))
-    if facts.input_time is None and facts.target_time is None:
+    source = found.load().open_file(Path(path), replace(given, input_time=None, target_time=None))
+    if given.input_time is None and given.target_time is None:
         return source
     try:
-        return pair_of_times(source, facts.input_time, facts.target_time)
+        return pair_of_times(source, given.input_time, given.target_time)
     except ValueError:
         source.close()
         raise

@@ -10,12 +10,15 @@ much shorter than the others, which is then that of the channels. The files are 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data_gen.errors import DatasetError
-from data_gen.formats.overrides import Facts, Found, make_header
+from data_gen.formats.found import Found
+from data_gen.formats.merged_header import make_header
+from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Readable, Source, blocks
 from data_gen.header import Header
 
@@ -34,7 +37,7 @@ def _starts(path: Path) -> bool:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
-def open_file(path: Path, facts: Facts) -> Source:
+def open_file(path: Path, overrides: Overrides) -> Source:
     """The two files open for reading.
 
     Raises:
@@ -51,51 +54,100 @@ def open_file(path: Path, facts: Facts) -> Source:
             fields.append(np.load(part, mmap_mode="r", allow_pickle=False))
         except (ValueError, OSError, EOFError) as error:
             raise DatasetError(f"open_source: {part} cannot be read ({error}). Is it damaged?") from None
-    return source_of_pair(path, fields[0], fields[1], facts)
+    return source_of_pair(path, fields[0], fields[1], overrides)
 
 
-def source_of_pair(path: Path, given: np.ndarray, target: np.ndarray, facts: Facts) -> Source:
-    """An input and a target held as arrays, as a source.
+def source_of_pair(path: Path, given: np.ndarray, target: np.ndarray, overrides: Overrides) -> Source:
+    """An input and a target that are arrays, as a source.
 
     Raises:
         DatasetError: their shapes do not fit together.
     """
-    dims = _num_dims(path, given.shape, facts)
-    channels, shape = _channels(given.shape, dims), given.shape[given.ndim - dims :]
-    trajectory = len(facts.times) > 2 or (not facts.times and target.ndim > given.ndim)
-    lead: list[int] = list(target.shape[1 : target.ndim - dims])
-    steps = lead.pop(0) if trajectory and lead else 0
-    targets = tuple(lead)
-    fits = target.shape[:1] == given.shape[:1] and target.shape[target.ndim - dims :] == shape and len(targets) <= 1
-    alike = (channels or (1,)) == (targets or (1,))
-    if not fits or (trajectory and not (steps and alike)):
-        raise DatasetError(
-            f"open_source: {path} must have an input (samples, [channels,] points) and a target (samples, [times,] "
-            f"[channels,] points) of the same samples and points; got {given.shape} and {target.shape}."
-        )
-    has_start = trajectory and len(facts.times) == steps
+    pair = _Pair.of(path, given, target, overrides)
     found = Found(
         num_samples=given.shape[0],
-        shape=shape,
-        num_times=steps + (not has_start) if trajectory else 2,
+        shape=pair.shape,
+        num_times=pair.num_times,
         dtypes=[given.dtype, target.dtype],
-        channels=_labels("u", targets),
-        inputs=None if alike and len(facts.times) != 1 else _labels("a", channels),
+        channels=_labels("u", pair.targets),
+        inputs=None if pair.alike and len(overrides.times) != 1 else _labels("a", pair.channels),
         probe=lambda: target[:4],
     )
-    header, dropped = make_header(path, found, facts)
+    header, dropped = make_header(path, found, overrides)
 
     def load(name: str, start: int, stop: int, at: slice) -> np.ndarray:
-        count = stop - start
-        x = np.asarray(given[start:stop]).reshape(count, *(channels or (1,)), *shape)
-        if not header.trajectories and name == header.input_name:
-            return x
-        y = np.asarray(target[start:stop]).reshape(count, *((steps,) if steps else ()), *(targets or (1,)), *shape)
-        if not header.trajectories:
-            return y[:, -1] if steps else y
-        return (y if has_start else np.concatenate([x[:, None], y], axis=1))[:, at]
+        if header.trajectories:
+            return pair.trajectories(start, stop)[:, at]
+        return pair.inputs(start, stop) if name == header.input_name else pair.last(start, stop)
 
     return ForeignSource(path, header, load, dropped=dropped)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """An input and a target, and how their axes are read.
+
+    Args:
+        given, target: the arrays.
+        shape: points of each axis in space.
+        channels, targets: length of the axis of channels of each; empty without one.
+        steps: times of the target, 0 without an axis for them.
+        has_start: whether the target's first time is the input's.
+    """
+
+    given: np.ndarray
+    target: np.ndarray
+    shape: tuple[int, ...]
+    channels: tuple[int, ...]
+    targets: tuple[int, ...]
+    steps: int
+    has_start: bool
+
+    @staticmethod
+    def of(path: Path, given: np.ndarray, target: np.ndarray, overrides: Overrides) -> _Pair:
+        """The axes of both arrays, by their shapes and the overrides."""
+        dims = _num_dims(path, given.shape, overrides)
+        trajectory = len(overrides.times) > 2 or (not overrides.times and target.ndim > given.ndim)
+        lead = target.shape[1 : target.ndim - dims]
+        steps, targets = (lead[0], lead[1:]) if trajectory and lead else (0, lead)
+        shape, channels = given.shape[given.ndim - dims :], given.shape[1 : given.ndim - dims]
+        has_start = trajectory and len(overrides.times) == steps
+        pair = _Pair(given, target, shape, channels, targets, steps, has_start)
+        fits = target.shape[:1] == given.shape[:1] and target.shape[target.ndim - dims :] == shape and len(targets) <= 1
+        if not fits or (trajectory and not (steps and pair.alike)):
+            raise DatasetError(
+                f"open_source: {path} must have an input (samples, [channels,] points) and a target (samples, [times,] "
+                f"[channels,] points) of the same samples and points; got {given.shape} and {target.shape}."
+            )
+        return pair
+
+    @property
+    def alike(self) -> bool:
+        """Whether input and target have as many channels."""
+        return (self.channels or (1,)) == (self.targets or (1,))
+
+    @property
+    def num_times(self) -> int:
+        """Times of the fields, the input's among them."""
+        return self.steps + (not self.has_start) if self.steps else 2
+
+    def inputs(self, start: int, stop: int) -> np.ndarray:
+        """(rows, channels, *points)."""
+        return np.asarray(self.given[start:stop]).reshape(stop - start, *(self.channels or (1,)), *self.shape)
+
+    def series(self, start: int, stop: int) -> np.ndarray:
+        """(rows, times, channels, *points) of the target."""
+        shape = (stop - start, self.steps or 1, *(self.targets or (1,)), *self.shape)
+        return np.asarray(self.target[start:stop]).reshape(shape)
+
+    def last(self, start: int, stop: int) -> np.ndarray:
+        """(rows, channels, *points) of the target at its last time."""
+        return self.series(start, stop)[:, -1]
+
+    def trajectories(self, start: int, stop: int) -> np.ndarray:
+        """(rows, times, channels, *points) of the target, the input before it where it lacks the start."""
+        series = self.series(start, stop)
+        return series if self.has_start else np.concatenate([self.inputs(start, stop)[:, None], series], axis=1)
 
 
 def _labels(name: str, lengths: tuple[int, ...]) -> tuple[str, ...]:
@@ -103,16 +155,12 @@ def _labels(name: str, lengths: tuple[int, ...]) -> tuple[str, ...]:
     return tuple(f"{name}{i}" for i in range(count)) if count > 1 else (name,)
 
 
-def _channels(shape: tuple[int, ...], dims: int) -> tuple[int, ...]:
-    return tuple(shape[1 : len(shape) - dims])
-
-
-def _num_dims(path: Path, shape: tuple[int, ...], facts: Facts) -> int:
+def _num_dims(path: Path, shape: tuple[int, ...], overrides: Overrides) -> int:
     """Axes in space of (samples, [channels,] *points)."""
     if not 2 <= len(shape) <= 5:
         raise DatasetError(f"open_source: {path} must have an input (samples, [channels,] points); got {shape}.")
-    if len(facts.extent) > 1 or len(shape) == 2:
-        dims = max(1, len(facts.extent))
+    if len(overrides.extent) > 1 or len(shape) == 2:
+        dims = max(1, len(overrides.extent))
     else:
         few = shape[1] <= _MOST_CHANNELS and shape[1] * 2 <= min(shape[2:])
         dims = len(shape) - 2 if few else len(shape) - 1

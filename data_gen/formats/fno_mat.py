@@ -20,8 +20,10 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.found import Found
 from data_gen.formats.hdf5 import dataset, is_hdf5, open_hdf5
-from data_gen.formats.overrides import Facts, Found, make_header
+from data_gen.formats.merged_header import make_header
+from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Readable, Source, blocks
 from data_gen.header import Header
 
@@ -39,7 +41,7 @@ def recognises(path: Path) -> bool:
     return head.startswith(b"MATLAB 5.0 MAT-file") or (head.startswith(b"MATLAB 7.3 MAT-file") and is_hdf5(path))
 
 
-def open_file(path: Path, facts: Facts) -> Source:
+def open_file(path: Path, overrides: Overrides) -> Source:
     """The file open for reading.
 
     Raises:
@@ -47,14 +49,14 @@ def open_file(path: Path, facts: Facts) -> Source:
     """
     variables, close = _variables(path)
     try:
-        return _open(path, variables, facts, close)
+        return _open(path, variables, overrides, close)
     except (DatasetError, ValueError):
         close()
         raise
 
 
-def _open(path: Path, variables: Mapping[str, Any], facts: Facts, close: Any) -> Source:
-    names = _chosen(path, variables, facts)
+def _open(path: Path, variables: Mapping[str, Any], overrides: Overrides, close: Any) -> Source:
+    names = _chosen(path, variables, overrides)
     given, target = (variables[name] for name in names)
     steady = names == ("coeff", "sol")
     extra = target.ndim - given.ndim
@@ -80,7 +82,7 @@ def _open(path: Path, variables: Mapping[str, Any], facts: Facts, close: Any) ->
         right_end="included" if steady else "excluded",
         probe=lambda: _probe(target[:4], extra > 0),
     )
-    header, dropped = make_header(path, found, facts)
+    header, dropped = make_header(path, found, overrides)
 
     def load(name: str, start: int, stop: int, at: slice) -> np.ndarray:
         if not header.trajectories:
@@ -99,10 +101,10 @@ def _probe(rows: np.ndarray, trajectory: bool) -> np.ndarray:
     return np.moveaxis(rows, -1, 1) if trajectory else rows
 
 
-def _chosen(path: Path, variables: Mapping[str, Any], facts: Facts) -> tuple[str, str]:
+def _chosen(path: Path, variables: Mapping[str, Any], overrides: Overrides) -> tuple[str, str]:
     """The two variables to take."""
     usual = next((pair for pair in _PAIRS if all(name in variables for name in pair)), None)
-    names = (facts.input_name or (usual or _PAIRS[0])[0], facts.target_name or (usual or _PAIRS[0])[1])
+    names = (overrides.input_name or (usual or _PAIRS[0])[0], overrides.target_name or (usual or _PAIRS[0])[1])
     missing = [name for name in names if name not in variables]
     if missing:
         raise DatasetError(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_gen.errors import DatasetError
 from data_gen.formats.hdf5 import is_hdf5, open_hdf5
-from data_gen.formats.overrides import Facts
+from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import Readable, Source, blocks
 from data_gen.storage import journal
 from data_gen.storage.dataset import open_dataset
@@ -21,13 +21,13 @@ def recognises(path: Path) -> bool:
         return file.attrs.get("layout") == LAYOUT
 
 
-def open_file(path: Path, facts: Facts) -> Source:
+def open_file(path: Path, overrides: Overrides) -> Source:
     """The file open for reading.
 
     Raises:
-        DatasetError: it is damaged, or facts are given, which our files know themselves.
+        DatasetError: it is damaged, or overrides are given, which our files know themselves.
     """
-    if facts != Facts():
+    if overrides != Overrides():
         raise DatasetError(f"open_source: {path} is a file of ours and says itself what it holds; leave out the flags.")
     return open_dataset(path)
 

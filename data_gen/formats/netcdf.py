@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.found import Found
 from data_gen.formats.hdf5 import is_hdf5, numbers_in, open_hdf5, text_in
-from data_gen.formats.overrides import Facts, Found, make_header
+from data_gen.formats.merged_header import make_header
+from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Load, Readable, Source, blocks
 from data_gen.header import Boundary, Header
 
@@ -44,7 +46,7 @@ def recognises(path: Path) -> bool:
         return named or "_NCProperties" in file.attrs
 
 
-def open_file(path: Path, facts: Facts) -> Source:
+def open_file(path: Path, overrides: Overrides) -> Source:
     """The file open for reading.
 
     Raises:
@@ -60,38 +62,60 @@ def open_file(path: Path, facts: Facts) -> Source:
         reason = " ".join(str(error).split())[:120]
         raise DatasetError(f"open_source: {path} cannot be read as netCDF ({reason}). Is it damaged?") from None
     try:
-        return _open(path, data, facts)
+        return _open(path, data, overrides)
     except (DatasetError, ValueError):
         data.close()
         raise
 
 
-def _open(path: Path, data: Any, facts: Facts) -> Source:
-    names = _chosen(path, data, facts)
+def _open(path: Path, data: Any, overrides: Overrides) -> Source:
+    names = _chosen(path, data, overrides)
     fields = [_ordered(path, data[name]) for name in names]
-    target, given = fields[-1], fields[0]
-    series = "time" in target.dims
-    axes = [axis for axis in ("z", "y", "x") if axis in target.dims]
-    shape = tuple(target.sizes[axis] for axis in axes)
+    _check_fit(path, names, fields, data[names[-1]].dims)
+    has_start = _has_start(data, fields)
+    header, dropped = make_header(path, _found(data, names, fields, has_start), overrides)
+    load = _make_load(header, fields[0], fields[-1], has_start)
+    return ForeignSource(path, header, load, data.close, dropped)
+
+
+def _axes_in(field: Any) -> list[str]:
+    return [axis for axis in ("z", "y", "x") if axis in field.dims]
+
+
+def _check_fit(path: Path, names: tuple[str, ...], fields: list[Any], dims: Any) -> None:
+    """Refuse a target without samples or points, and an input of others; ``dims`` are the target's in the file."""
+    given, target = fields[0], fields[-1]
+    axes = _axes_in(target)
     if "sample" not in target.dims or not axes:
         raise DatasetError(
             f"open_source: {path} must have {names[-1]} with dimensions sample, [time,] [channel,] [y,] x; got "
-            f"({', '.join(map(str, data[names[-1]].dims))})."
+            f"({', '.join(map(str, dims))})."
         )
-    if tuple(given.sizes.get(axis) for axis in ("sample", *axes)) != (target.sizes["sample"], *shape):
+    if any(given.sizes.get(axis) != target.sizes[axis] for axis in ("sample", *axes)):
         raise DatasetError(f"open_source: {path} has {' and '.join(names)} of different samples or points.")
-    has_start = series and (
-        len(names) == 1 or (given.sizes.get("time", 1) == 1 and _times(data, target, True)[:1] == (0.0,))
-    )
-    found = Found(
+
+
+def _has_start(data: Any, fields: list[Any]) -> bool:
+    """Whether the target is a series that begins with the input."""
+    given, target = fields[0], fields[-1]
+    if "time" not in target.dims:
+        return False
+    return len(fields) == 1 or (given.sizes.get("time", 1) == 1 and _times(data, target)[:1] == (0.0,))
+
+
+def _found(data: Any, names: tuple[str, ...], fields: list[Any], has_start: bool) -> Found:
+    target = fields[-1]
+    times, axes = _times(data, target), _axes_in(target)
+    num_times = target.sizes["time"] + (not has_start) if "time" in target.dims else len(times) or 2
+    return Found(
         num_samples=target.sizes["sample"],
-        shape=shape,
-        num_times=(target.sizes["time"] + (not has_start)) if series else len(_times(data, target, False)) or 2,
+        shape=tuple(target.sizes[axis] for axis in axes),
+        num_times=num_times,
         dtypes=[field.dtype for field in fields],
         channels=_labels(target, "u"),
-        inputs=_inputs(data, fields, series),
+        inputs=_inputs(data, fields),
         coordinates=[_coordinate(data, axis) for axis in axes],
-        times=_times(data, target, series),
+        times=times,
         input_name=names[0] if len(names) == 2 else "a",
         target_name=names[-1],
         name=text_in(data.attrs, "equation_name"),
@@ -99,8 +123,6 @@ def _open(path: Path, data: Any, facts: Facts) -> Source:
         boundary=_ENDS.get(str(data.attrs.get("boundary")), "periodic"),
         probe=lambda: target[:2].values,
     )
-    header, dropped = make_header(path, found, facts)
-    return ForeignSource(path, header, _make_load(header, given, target, has_start), data.close, dropped)
 
 
 def _make_load(header: Header, given: Any, target: Any, has_start: bool) -> Load:
@@ -141,25 +163,47 @@ def _ordered(path: Path, field: Any) -> Any:
     return renamed.transpose(*[role for role in _ROLES if role in renamed.dims])
 
 
-def _chosen(path: Path, data: Any, facts: Facts) -> tuple[str, ...]:
+def _has_times(field: Any) -> bool:
+    return any(_role(dim) == "time" for dim in field.dims)
+
+
+def _chosen(path: Path, data: Any, overrides: Overrides) -> tuple[str, ...]:
     """The variables to take: input and target, or of trajectories the target alone."""
     fields = [str(name) for name, field in data.data_vars.items() if field.ndim >= 2]
-    given = facts.input_name or data.attrs.get("input")
-    target = facts.target_name or data.attrs.get("target")
+    given = overrides.input_name or data.attrs.get("input")
+    target = overrides.target_name or data.attrs.get("target")
     if target is None:
-        timed = [name for name in fields if any(_role(dim) == "time" for dim in data[name].dims)]
-        rest = [name for name in fields if name != given]
-        target = timed[0] if len(timed) == 1 else rest[-1] if len(rest) == (1 if given else 2) else None
-    if given is None and len(fields) == 2 and target in fields:
-        given = next(name for name in fields if name != target)
+        target = _likely_target(data, fields, given)
+    if given is None:
+        given = _likely_input(fields, target)
     names = (given, target) if given in fields else (target,)
-    timed_alone = len(names) == 2 or (target in fields and any(_role(dim) == "time" for dim in data[target].dims))
-    if target not in fields or not timed_alone or (facts.input_name and facts.input_name not in fields):
+    unknown = overrides.input_name and overrides.input_name not in fields
+    if unknown or not _is_enough(data, fields, names):
         raise DatasetError(
             f"open_source: {path} does not say which variables are input and target; it holds "
             f"{', '.join(fields) or 'no fields'}. Give --input-name and --target-name."
         )
     return tuple(map(str, names))
+
+
+def _is_enough(data: Any, fields: list[str], names: tuple[Any, ...]) -> bool:
+    """Whether there are an input and a target, or a target with times."""
+    return names[-1] in fields and (len(names) == 2 or _has_times(data[names[-1]]))
+
+
+def _likely_target(data: Any, fields: list[str], given: str | None) -> str | None:
+    """The one variable with times, else the last of two, or the one besides the input; None if it is not clear."""
+    timed = [name for name in fields if _has_times(data[name])]
+    if len(timed) == 1:
+        return timed[0]
+    rest = [name for name in fields if name != given]
+    return rest[-1] if len(rest) == (1 if given else 2) else None
+
+
+def _likely_input(fields: list[str], target: str | None) -> str | None:
+    """The other of two variables."""
+    others = [name for name in fields if name != target]
+    return others[0] if len(fields) == 2 and len(others) == 1 else None
 
 
 def _labels(field: Any, usual: str) -> tuple[str, ...]:
@@ -170,12 +214,12 @@ def _labels(field: Any, usual: str) -> tuple[str, ...]:
     return tuple(f"{usual}{i}" for i in range(count)) if count > 1 else (usual,)
 
 
-def _inputs(data: Any, fields: list[Any], series: bool) -> tuple[str, ...] | None:
+def _inputs(data: Any, fields: list[Any]) -> tuple[str, ...] | None:
     """Names of the input's components, where they are others than the target's."""
-    if series or len(fields) == 1:
+    if "time" in fields[-1].dims or len(fields) == 1:
         return None
     given, target = (_labels(field, field.name) for field in fields)
-    steady = len(_times(data, fields[-1], False)) == 1
+    steady = len(_times(data, fields[-1])) == 1
     return given if steady or len(given) != len(target) else None
 
 
@@ -184,12 +228,12 @@ def _coordinate(data: Any, axis: str) -> np.ndarray | None:
     return None if found is None else data[found].values
 
 
-def _times(data: Any, target: Any, series: bool) -> tuple[float, ...]:
+def _times(data: Any, target: Any) -> tuple[float, ...]:
     """Times of a series from its coordinate; of a pair from the attribute ``times``."""
-    if not series:
+    if "time" not in target.dims:
         return tuple(map(float, np.atleast_1d(data.attrs.get("times", []))))
-    found = next((name for name in data.coords if _role(str(name)) == "time" and data[name].ndim == 1), None)
-    return () if found is None else tuple(map(float, data[found].values))
+    found = _coordinate(data, "time")
+    return () if found is None else tuple(map(float, found))
 
 
 def write(source: Readable, path: Path) -> None:
@@ -197,13 +241,8 @@ def write(source: Readable, path: Path) -> None:
     import h5netcdf
 
     header = source.header
-    sizes = {"sample": header.num_samples, **dict(zip(header.axes, header.shape, strict=True))}
-    for name in header.stored_shapes:
-        axes = header.stored_axes(name)
-        sizes |= {axis: len(header.times) for axis in axes if axis == "time"}
-        sizes |= {axis: len(header.channels if axis == "channel" else header.inputs) for axis in axes if "chan" in axis}
     with h5netcdf.File(path, "w") as file:
-        file.dimensions = sizes
+        file.dimensions = _dimensions(header)
         file.attrs.update(header.parameters)
         file.attrs.update(equation_name=header.name, boundary=header.boundary, target=header.target_name)
         if not header.trajectories:
@@ -221,3 +260,14 @@ def write(source: Readable, path: Path) -> None:
             for name, field in fields.items():
                 many = "channel" in "".join(header.stored_axes(name))
                 file.variables[name][rows] = field if many else field.squeeze(-1 - header.num_dims)
+
+
+def _dimensions(header: Header) -> dict[str, int]:
+    """Lengths of the dimensions that the stored fields have, by name."""
+    lengths = {"time": len(header.times), "channel": len(header.channels), "input_channel": len(header.inputs)}
+    sizes = {"sample": header.num_samples, **dict(zip(header.axes, header.shape, strict=True))}
+    for name in header.stored_shapes:
+        for axis in header.stored_axes(name):
+            if axis not in sizes:
+                sizes[axis] = lengths[axis]
+    return sizes

@@ -15,7 +15,7 @@ import numpy as np
 
 from data_gen.errors import DatasetError
 from data_gen.formats.arrays import pair_of, source_of_pair
-from data_gen.formats.overrides import Facts
+from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import Readable, Source, blocks
 
 
@@ -29,12 +29,21 @@ def recognises(path: Path) -> bool:
     return path.suffix in (".pt", ".pth")
 
 
-def open_file(path: Path, facts: Facts) -> Source:
+def open_file(path: Path, overrides: Overrides) -> Source:
     """The file, read whole.
 
     Raises:
         DatasetError: it cannot be read, or has no such tensors.
     """
+    content = _read(path)
+    given, target = (
+        _tensor(path, content, name) for name in (overrides.input_name or "x", overrides.target_name or "y")
+    )
+    return source_of_pair(path, given, target, overrides)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The tensors of the file by name."""
     import torch
 
     try:
@@ -42,16 +51,19 @@ def open_file(path: Path, facts: Facts) -> Source:
     except Exception as error:  # the unpickler raises a different kind for every way a file can be damaged
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise DatasetError(f"open_source: {path} cannot be read as tensors ({reason}). Is it damaged?") from None
-    names = facts.input_name or "x", facts.target_name or "y"
-    known = {k: v for k, v in content.items() if torch.is_tensor(v)} if isinstance(content, dict) else {}
-    for name in names:
-        if name not in known:
-            raise DatasetError(
-                f"open_source: {path} has no tensor {name}; it holds {', '.join(map(str, known)) or 'none by name'}. "
-                f"Give --input-name and --target-name."
-            )
-    exact = [t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for t in (known[name] for name in names)]
-    return source_of_pair(path, exact[0].numpy(), exact[1].numpy(), facts)
+    return {k: v for k, v in content.items() if torch.is_tensor(v)} if isinstance(content, dict) else {}
+
+
+def _tensor(path: Path, known: dict[str, Any], name: str) -> np.ndarray:
+    import torch
+
+    if name not in known:
+        raise DatasetError(
+            f"open_source: {path} has no tensor {name}; it holds {', '.join(map(str, known)) or 'none by name'}. "
+            f"Give --input-name and --target-name."
+        )
+    tensor = known[name]
+    return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy()
 
 
 def write(source: Readable, path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from data_gen.errors import DatasetError
 from data_gen.formats.arrays import source_of_pair
-from data_gen.formats.overrides import Facts
+from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import Source
 
 _PAIRS = (("x", "y"), ("a", "u"), ("input", "target"))
@@ -24,7 +24,7 @@ def recognises(path: Path) -> bool:
     return bool(names) and all(name.endswith(".npy") for name in names)
 
 
-def open_file(path: Path, facts: Facts) -> Source:
+def open_file(path: Path, overrides: Overrides) -> Source:
     """The two arrays, read whole.
 
     Raises:
@@ -32,16 +32,16 @@ def open_file(path: Path, facts: Facts) -> Source:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            names = _chosen(path, archive.files, facts)
+            names = _chosen(path, archive.files, overrides)
             given, target = archive[names[0]], archive[names[1]]
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(f"open_source: {path} cannot be read ({error}). Is it damaged?") from None
-    return source_of_pair(path, given, target, facts)
+    return source_of_pair(path, given, target, overrides)
 
 
-def _chosen(path: Path, found: list[str], facts: Facts) -> tuple[str, str]:
+def _chosen(path: Path, found: list[str], overrides: Overrides) -> tuple[str, str]:
     usual = next((pair for pair in _PAIRS if set(pair) <= set(found)), _PAIRS[0])
-    names = (facts.input_name or usual[0], facts.target_name or usual[1])
+    names = (overrides.input_name or usual[0], overrides.target_name or usual[1])
     missing = [name for name in names if name not in found]
     if missing:
         raise DatasetError(

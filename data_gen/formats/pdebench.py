@@ -24,8 +24,10 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.found import Found
 from data_gen.formats.hdf5 import dataset, is_hdf5, numbers_in, open_hdf5, text_in
-from data_gen.formats.overrides import Facts, Found, make_header
+from data_gen.formats.merged_header import make_header
+from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Load, Readable, Source, blocks, series, trajectory_of
 from data_gen.header import Boundary, Header
 
@@ -44,7 +46,7 @@ def recognises(path: Path) -> bool:
         return ("tensor" in file and "x-coordinate" in file) or "density" in file or bool(_groups(file))
 
 
-def open_file(path: Path, facts: Facts) -> Source:
+def open_file(path: Path, overrides: Overrides) -> Source:
     """The file open for reading.
 
     Raises:
@@ -55,11 +57,11 @@ def open_file(path: Path, facts: Facts) -> Source:
         groups = _groups(file)
         if groups and "tensor" not in file:
             found, make_load = _find_groups(path, file, groups)
-        elif "nu" in file or (facts.input_name and facts.input_name in file):
-            found, make_load = _find_steady(path, file, facts)
+        elif "nu" in file or (overrides.input_name and overrides.input_name in file):
+            found, make_load = _find_steady(path, file, overrides)
         else:
-            found, make_load = _find_tensor(path, file, facts)
-        header, dropped = make_header(path, found, facts)
+            found, make_load = _find_tensor(path, file, overrides)
+        header, dropped = make_header(path, found, overrides)
         return ForeignSource(path, header, make_load(header), file.close, dropped)
     except (DatasetError, ValueError):
         file.close()
@@ -108,26 +110,32 @@ def _space(coordinates: list[Any], shape: tuple[int, ...], turned: bool) -> dict
     return {"shape": shape, "coordinates": coordinates}
 
 
-def _find_tensor(path: Path, file: h5py.File, facts: Facts) -> tuple[Found, _MakeLoad]:
+def _tensor_fields(path: Path, file: h5py.File, overrides: Overrides) -> tuple[list[str], list[h5py.Dataset]]:
+    """Names and datasets of the target's components, each (samples, times, points)."""
     usual = [name for name in _FLUID if name in file] if "tensor" not in file else ["tensor"]
-    names = [facts.target_name] if facts.target_name else usual
+    names = [overrides.target_name] if overrides.target_name else usual
     fields = [dataset(file, name) for name in names or ["tensor"]]
     first = fields[0]
     if first.ndim < 3 or any(field.shape != first.shape for field in fields):
         raise DatasetError(
             f"open_source: {path} must have {', '.join(names)} (samples, times, points); got shape {first.shape}."
         )
-    samples, num_times, *points = first.shape
-    shape = tuple(points)
-    if num_times == 1:
+    if first.shape[1] == 1:
         raise DatasetError(
             f"open_source: {path} has {names[0]} at one time and no nu, so nothing to predict it from. Give "
             f"--input-name, the variable that is the input."
         )
+    return names, fields
+
+
+def _find_tensor(path: Path, file: h5py.File, overrides: Overrides) -> tuple[Found, _MakeLoad]:
+    names, fields = _tensor_fields(path, file, overrides)
+    first = fields[0]
+    samples, num_times, *points = first.shape
+    shape = tuple(points)
     dims, coordinates = len(shape), _coordinates(file, len(shape))
     turned = _turned(coordinates, shape)
     times = dataset(file, "t-coordinate")[:num_times] if "t-coordinate" in file else []
-    channels = ("u",) if len(names) == 1 else tuple(names)
 
     def read(start: int, stop: int, at: slice) -> np.ndarray:
         return _turn(np.stack([field[start:stop, at] for field in fields], axis=2), dims, turned)
@@ -137,7 +145,7 @@ def _find_tensor(path: Path, file: h5py.File, facts: Facts) -> tuple[Found, _Mak
         num_samples=samples,
         num_times=num_times,
         dtypes=[field.dtype for field in fields],
-        channels=channels,
+        channels=("u",) if len(names) == 1 else tuple(names),
         times=_exact_times(times),
         name=text_in(file.attrs, "equation_name", name),
         parameters=parameters,
@@ -148,8 +156,8 @@ def _find_tensor(path: Path, file: h5py.File, facts: Facts) -> tuple[Found, _Mak
     return found, lambda header: series(read, header)
 
 
-def _find_steady(path: Path, file: h5py.File, facts: Facts) -> tuple[Found, _MakeLoad]:
-    names = facts.input_name or "nu", facts.target_name or "tensor"
+def _find_steady(path: Path, file: h5py.File, overrides: Overrides) -> tuple[Found, _MakeLoad]:
+    names = overrides.input_name or "nu", overrides.target_name or "tensor"
     given, target = (dataset(file, name) for name in names)
     shape = given.shape[1:]
     if target.shape not in (given.shape, (given.shape[0], 1, *shape)):
@@ -199,16 +207,13 @@ def _find_groups(path: Path, file: h5py.File, groups: list[str]) -> tuple[Found,
         rows = [np.moveaxis(dataset(file, f"{name}/data")[at], -1, 1) for name in groups[start:stop]]
         return _turn(np.stack(rows), dims, turned)
 
-    config = file[groups[0]].attrs.get("config", "")
-    config = config.decode() if isinstance(config, bytes) else str(config)
+    config = text_in(file[groups[0]].attrs, "config")
     parameters = {k: float(v) for k, v in _NUMBER.findall(config) if k not in _SETTINGS}
-    components_named = str(file.attrs.get("components", "")).split(",")
-    named = len(components_named) == components and all(components_named)
     found = Found(
         num_samples=len(groups),
         num_times=num_times,
         dtypes=[first.dtype],
-        channels=tuple(components_named if named else (f"u{i}" for i in range(components)) if components > 1 else "u"),
+        channels=_components(file, components),
         times=_exact_times(times.ravel()[:num_times]),
         name=str(file.attrs.get("equation_name", "")),
         parameters={**parameters, **numbers_in(file.attrs)},
@@ -217,6 +222,14 @@ def _find_groups(path: Path, file: h5py.File, groups: list[str]) -> tuple[Found,
         **_space(coordinates, shape, turned),
     )
     return found, lambda header: series(read, header)
+
+
+def _components(file: h5py.File, count: int) -> tuple[str, ...]:
+    """Names of the components: those that the converted files of this package list, else u, or u0, u1, ..."""
+    listed = tuple(str(file.attrs.get("components", "")).split(","))
+    if len(listed) == count and all(listed):
+        return listed
+    return tuple(f"u{i}" for i in range(count)) if count > 1 else ("u",)
 
 
 def _exact_times(times: Any) -> tuple[float, ...]:

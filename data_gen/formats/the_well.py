@@ -19,8 +19,10 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.found import Found
 from data_gen.formats.hdf5 import dataset, is_hdf5, numbers_in, open_hdf5, text_in, words, words_in
-from data_gen.formats.overrides import Facts, Found, make_header
+from data_gen.formats.merged_header import make_header
+from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Readable, Source, blocks, series, trajectory_of
 from data_gen.header import Boundary, Header
 
@@ -40,6 +42,26 @@ class _Part:
     time_varying: bool
     dim_varying: tuple[bool, ...]
 
+    @property
+    def field(self) -> str:
+        """Name of the field that it is a component of."""
+        return self.place.split("/")[1]
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The axes of the files in their order, the order that turns them to ours, coordinates in it, and the times."""
+
+    axes: tuple[str, ...]
+    order: tuple[int, ...]
+    coordinates: tuple[np.ndarray, ...]
+    times: tuple[float, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Points of each axis, in our order."""
+        return tuple(len(c) for c in self.coordinates)
+
 
 def recognises(path: Path) -> bool:
     """Whether it has the groups of The Well, or is a folder of such files."""
@@ -58,7 +80,7 @@ def _files(path: Path) -> list[Path]:
     return next((list(itertools.chain(*group)) for group in (found[:3], found[3:6], found[6:]) if any(group)), [])
 
 
-def open_file(path: Path, facts: Facts) -> Source:
+def open_file(path: Path, overrides: Overrides) -> Source:
     """The file, or the files of the folder one after another, open for reading.
 
     Raises:
@@ -71,7 +93,7 @@ def open_file(path: Path, facts: Facts) -> Source:
     try:
         for each in paths:
             opened.files.append(open_hdf5(each))
-        return _open(path, opened, facts)
+        return _open(path, opened, overrides)
     except (DatasetError, ValueError):
         opened.close()
         raise
@@ -90,50 +112,58 @@ class _Opened:
             file.close()
 
 
-def _open(path: Path, opened: _Opened, facts: Facts) -> Source:
+def _open(path: Path, opened: _Opened, overrides: Overrides) -> Source:
     first = opened.files[0]
-    grid = text_in(first.attrs, "grid_type", "cartesian")
-    axes = words_in(first["dimensions"].attrs, "spatial_dims")
-    if grid != "cartesian" or not set(axes) <= {"x", "y", "z"}:
-        raise DatasetError(
-            f"open_source: {path} is on a {grid} grid ({', '.join(axes)}); only Cartesian ones are read."
-        )
-    order = tuple(axes.index(name) for name in "zyx" if name in axes)
-    coordinates = [dataset(first, f"dimensions/{axes[i]}")[()] for i in order]
-    times = _times_of(path, first)
+    grid = _grid_of(path, first)
     counts = [int(numbers_in(file.attrs)["n_trajectories"]) for file in opened.files]
-    parts = _parts(first, axes)
+    parts = _parts(first, grid.axes)
     for file in opened.files[1:]:
-        alike = all(np.array_equal(dataset(file, f"dimensions/{axes[i]}"), c) for i, c in zip(order, coordinates))  # noqa: B905
-        if not alike or _times_of(path, file) != times or _parts(file, axes) != parts:
+        if not _is_alike(path, file, grid, parts):
             raise DatasetError(f"open_source: {path} has files of different grids, times or fields: {file.filename}.")
-    shape = tuple(len(c) for c in coordinates)
-    varying, constant = _chosen(path, parts, facts, len(times))
-    reader = _Reader(opened.files, counts, order, shape, len(times))
-    dtypes = [dataset(first, part.place).dtype for part in (*varying, *constant)]
+    varying, constant = _chosen(path, parts, overrides, len(grid.times))
+    reader = _Reader(opened.files, counts, grid.order, grid.shape, len(grid.times))
     found = Found(
         num_samples=sum(counts),
-        shape=shape,
-        num_times=len(times),
-        dtypes=dtypes,
+        shape=grid.shape,
+        num_times=len(grid.times),
+        dtypes=[dataset(first, part.place).dtype for part in (*varying, *constant)],
         channels=tuple(part.channel for part in varying),
-        inputs=tuple(part.channel for part in constant) if len(times) == 1 else None,
-        coordinates=coordinates,
-        times=times,
-        input_name=constant[0].channel if len(times) == 1 and len(constant) == 1 else "a",
+        inputs=tuple(part.channel for part in constant) if len(grid.times) == 1 else None,
+        coordinates=grid.coordinates,
+        times=grid.times,
+        input_name=constant[0].channel if len(constant) == 1 else "a",
         name=text_in(first.attrs, "dataset_name"),
         parameters=_parameters(opened.files),
         boundary=_boundary(first),
         probe=lambda: reader.read(varying, 0, min(2, sum(counts)), slice(0, 3)),
     )
-    header, dropped = make_header(path, found, facts)
+    header, dropped = make_header(path, found, overrides)
 
     def steady(name: str, start: int, stop: int, at: slice) -> np.ndarray:
         return reader.read(constant if name == header.input_name else varying, start, stop, slice(None))[:, 0]
 
     timed = series(lambda start, stop, at: reader.read(varying, start, stop, at), header)
-    load = steady if header.steady else timed
-    return ForeignSource(path, header, load, opened.close, dropped)
+    return ForeignSource(path, header, steady if header.steady else timed, opened.close, dropped)
+
+
+def _grid_of(path: Path, file: h5py.File) -> _Grid:
+    kind = text_in(file.attrs, "grid_type", "cartesian")
+    axes = tuple(words_in(file["dimensions"].attrs, "spatial_dims"))
+    if kind != "cartesian" or not set(axes) <= {"x", "y", "z"}:
+        raise DatasetError(
+            f"open_source: {path} is on a {kind} grid ({', '.join(axes)}); only Cartesian ones are read."
+        )
+    order = tuple(axes.index(name) for name in "zyx" if name in axes)
+    coordinates = tuple(dataset(file, f"dimensions/{axes[i]}")[()] for i in order)
+    return _Grid(axes, order, coordinates, _times_of(path, file))
+
+
+def _is_alike(path: Path, file: h5py.File, grid: _Grid, parts: list[_Part]) -> bool:
+    """Whether a further file has the grid, the times and the fields of the first."""
+    places = [f"dimensions/{grid.axes[i]}" for i in grid.order]
+    points = zip(places, grid.coordinates, strict=True)
+    same = all(np.array_equal(dataset(file, place), known) for place, known in points)
+    return same and _times_of(path, file) == grid.times and _parts(file, grid.axes) == parts
 
 
 @dataclass(frozen=True)
@@ -170,7 +200,7 @@ class _Reader:
         return np.broadcast_to(block, (rows.stop - rows.start, num_times, *self.shape))
 
 
-def _parts(file: h5py.File, axes: list[str]) -> list[_Part]:
+def _parts(file: h5py.File, axes: tuple[str, ...]) -> list[_Part]:
     parts = []
     for rank in range(3):
         group = file.get(f"t{rank}_fields")
@@ -185,16 +215,12 @@ def _parts(file: h5py.File, axes: list[str]) -> list[_Part]:
     return parts
 
 
-def _chosen(path: Path, parts: list[_Part], facts: Facts, num_times: int) -> tuple[list[_Part], list[_Part]]:
+def _chosen(path: Path, parts: list[_Part], overrides: Overrides, num_times: int) -> tuple[list[_Part], list[_Part]]:
     """The components of the target and of the input; the latter are used where there is one time."""
-    names = [part.channel for part in parts]
-    varying = [p for p in parts if p.time_varying]
-    constant = [p for p in parts if not p.time_varying]
-    if facts.target_name is not None:
-        varying = [p for p in parts if facts.target_name in (p.channel, p.place.split("/")[1])]
-    if facts.input_name is not None:
-        constant = [p for p in parts if facts.input_name in (p.channel, p.place.split("/")[1])]
+    varying = _named(parts, overrides.target_name, time_varying=True)
+    constant = _named(parts, overrides.input_name, time_varying=False)
     if not varying or (num_times == 1 and not constant):
+        names = [part.channel for part in parts]
         missing = "field that varies in time" if not varying else "constant field, the input of one time"
         raise DatasetError(
             f"open_source: {path} has no {missing}; it holds {', '.join(names) or 'no fields'}. Give --input-name and "
@@ -204,6 +230,13 @@ def _chosen(path: Path, parts: list[_Part], facts: Facts, num_times: int) -> tup
         left_out = ", ".join(p.channel for p in constant)
         _LOG.warning("%s: the constant fields %s are left out; trajectories start from their own.", path, left_out)
     return varying, constant if num_times == 1 else []
+
+
+def _named(parts: list[_Part], name: str | None, *, time_varying: bool) -> list[_Part]:
+    """The components called by the name of a channel or of a field; without a name those that vary so in time."""
+    if name is None:
+        return [part for part in parts if part.time_varying == time_varying]
+    return [part for part in parts if name in (part.channel, part.field)]
 
 
 def _times_of(path: Path, file: h5py.File) -> tuple[float, ...]:

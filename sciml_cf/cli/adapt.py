@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from data_gen.cli.flags import parse
-from data_gen.cli.override_flags import FactFlags
+from data_gen.cli.override_flags import OverrideFlags
 from data_gen.formats import Facts
 from sciml_cf.datasets.choices import Split
 from sciml_cf.errors import CheckpointError, check_count
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptFlags(FactFlags):
+class AdaptFlags(OverrideFlags):
     """Solve a run's head again for new data, held to the old one as hard as the data call for; writes a new run.
 
     One pass over the samples, no training. The head stays as it is unless cross-validation over the samples speaks
@@ -57,7 +57,7 @@ class AdaptFlags(FactFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PosteriorFlags(FactFlags):
+class PosteriorFlags(OverrideFlags):
     """Make RUN/posterior.pt, the error bars of a run that has none, with one pass over its training data.
 
     Args:
@@ -77,26 +77,31 @@ def adapt_command(argv: list[str]) -> str:
     from torch.utils.data import Subset
 
     from sciml_cf.evaluate.adaptation import adapt, adapted_posterior
+    from sciml_cf.evaluate.problem import Problem, check_problem
+    from sciml_cf.models.coordinates import positions
     from sciml_cf.training.checkpoints import save_tensors, write_atomically
     from sciml_cf.training.run_folder import (
         POSTERIOR_FILE,
         RUN_FILE,
-        drop_run,
         load,
         plain_state_dict,
+        read_normalization,
         read_posterior,
         read_settings,
+        save_normalization,
         save_posterior,
         versions,
         write_history,
     )
+    from sciml_cf.training.run_start import drop_run
 
     _check_out(flags.run, flags.out, flags.overwrite)
     if flags.samples is not None:
         check_count("adapt", "samples", flags.samples)
     settings = read_settings(flags.run)
+    check_problem("adapt", Problem.of_file(flags.data, facts=flags.overrides()), flags.run, settings)
     model = load(flags.run)
-    data, description = _read(settings, flags.data, flags.split, flags.resolution, flags.facts())
+    data, description = _read(settings, flags.data, flags.split, flags.resolution, flags.overrides())
     if flags.samples is not None and flags.samples > len(data):
         raise ValueError(
             f"adapt: `samples` must be at most {len(data)}, the {flags.split} samples of {flags.data}; "
@@ -105,9 +110,10 @@ def adapt_command(argv: list[str]) -> str:
     chosen = Subset(data, range(len(data) if flags.samples is None else flags.samples))
     prior = read_posterior(flags.run) if (flags.run / POSTERIOR_FILE).exists() else None
     start = time.perf_counter()
-    result = adapt(model, chosen, prior=prior, strength=flags.strength, choose=flags.choose, folds=flags.folds)
-    seconds = time.perf_counter() - start
-    known = adapted_posterior(model, chosen, result, prior=prior) if len(chosen) > 1 else None
+    with positions(model, data.positions):
+        result = adapt(model, chosen, prior=prior, strength=flags.strength, choose=flags.choose, folds=flags.folds)
+        seconds = time.perf_counter() - start
+        known = adapted_posterior(model, chosen, result, prior=prior) if len(chosen) > 1 else None
     description.update({"split": flags.split, "samples": len(chosen)})
     content = {**settings, "data": description, "adapted": {"from": str(flags.run), **_summary(result, flags.choose)}}
     part = flags.out.with_name(flags.out.name + ".part")
@@ -115,6 +121,8 @@ def adapt_command(argv: list[str]) -> str:
     try:
         part.mkdir(exist_ok=True)
         write_atomically(part / RUN_FILE, json.dumps({**content, "versions": versions()}, indent=2) + "\n")
+        if (normalization := read_normalization(settings)) is not None:
+            save_normalization(normalization, part)
         write_history(part, _history(result, seconds))
         for name in ("weights_best.pt", "weights_last.pt"):
             save_tensors(part / name, plain_state_dict(model))
@@ -129,21 +137,27 @@ def adapt_command(argv: list[str]) -> str:
 def posterior_command(argv: list[str]) -> str:
     """`sciml-cf posterior`."""
     flags = parse(PosteriorFlags, argv, prog="sciml-cf posterior")
+    from sciml_cf.evaluate.problem import Problem, check_problem
     from sciml_cf.head.posterior import posterior
+    from sciml_cf.models.coordinates import positions
     from sciml_cf.training.run_folder import POSTERIOR_FILE, load, read_settings, save_posterior
 
     settings = read_settings(flags.run)
     if (flags.run / POSTERIOR_FILE).exists() and not flags.overwrite:
         raise FileExistsError(f"posterior: `run` must have no error bars yet; got {flags.run}. Use --overwrite.")
+    check_problem("posterior", Problem.of_file(flags.data, facts=flags.overrides()), flags.run, settings)
     train, validation = (
-        _read(settings, flags.data, split, None, flags.facts())[0] for split in ("train", "validation")
+        _read(settings, flags.data, split, None, flags.overrides())[0] for split in ("train", "validation")
     )
     stored = (settings.get("data") or {}).get("checksum")
     if stored is not None and stored != train.checksum:
         raise CheckpointError(
             f"posterior: `data` must be the file that {flags.run} was trained on; got {flags.data}, which has others."
         )
-    return str(save_posterior(posterior(load(flags.run), train, validation), flags.run))
+    model = load(flags.run)
+    with positions(model, train.positions):
+        known = posterior(model, train, validation)
+    return str(save_posterior(known, flags.run))
 
 
 def _read(
@@ -168,7 +182,8 @@ def _read(
 
 def _check_out(run: Path, out: Path, overwrite: bool) -> None:
     """Before any work: whether the new run may be put there."""
-    from sciml_cf.training.run_folder import RUN_FILE, replaced_run
+    from sciml_cf.training.run_folder import RUN_FILE
+    from sciml_cf.training.run_start import replaced_run
 
     if not out.parent.is_dir():
         raise FileNotFoundError(f"adapt: `out` must lie in an existing folder; got {out}. Create {out.parent} first.")
@@ -186,7 +201,7 @@ def _check_out(run: Path, out: Path, overwrite: bool) -> None:
 
 def _put(part: Path, out: Path) -> None:
     """Give a finished run its name; the one that had it goes."""
-    from sciml_cf.training.run_folder import drop_run, replaced_run
+    from sciml_cf.training.run_start import drop_run, replaced_run
 
     old = replaced_run(out)
     if out.exists():

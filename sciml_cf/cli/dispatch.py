@@ -23,11 +23,11 @@ JOB_ERRORS = (BenchmarkError, CheckpointError, DatasetError, NotPositiveDefinite
 _DATA, _LEARN = "data_gen.cli", "sciml_cf.cli"
 # name: (module, function of the words after the name, one-line summary)
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "generate": (f"{_DATA}.commands", "generate_command", "make a dataset file: sciml-cf generate burgers --out FILE"),
-    "info": (f"{_DATA}.commands", "info_command", "say what a dataset file holds and how it was made"),
-    "plot": (f"{_DATA}.commands", "plot_command", "draw one figure of a dataset file"),
-    "validate": (f"{_DATA}.commands", "validate_command", "check a dataset file, with --truth against a truth"),
-    "repack": (f"{_DATA}.commands", "repack_command", "copy a dataset into a compressed file, or back"),
+    "generate": (f"{_DATA}.generate", "generate_command", "make a dataset file: sciml-cf generate burgers --out FILE"),
+    "info": (f"{_DATA}.inspect", "info_command", "say what a dataset file holds and how it was made"),
+    "plot": (f"{_DATA}.inspect", "plot_command", "draw one figure of a dataset file"),
+    "validate": (f"{_DATA}.inspect", "validate_command", "check a dataset file, with --truth against a truth"),
+    "repack": (f"{_DATA}.repack", "repack_command", "copy a dataset into a compressed file, or back"),
     "convert": (f"{_DATA}.convert", "convert_command", "bring a data file into another format, or from one"),
     "train": (f"{_LEARN}.train", "train_command", "train an operator surrogate on a dataset file"),
     "evaluate": (f"{_LEARN}.evaluate", "evaluate_command", "measure a run at several resolutions"),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import arg
 
 from data_gen.cli.flags import UsageError, parse
-from data_gen.cli.override_flags import FactFlags
+from data_gen.cli.override_flags import OverrideFlags
 from sciml_cf.datasets.choices import Sampling
 from sciml_cf.head.registry import rule_names, rule_summary
 from sciml_cf.training.config import FitConfig, method_names
@@ -17,19 +17,23 @@ from sciml_cf.training.malloc import keep_memory
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainFlags(FactFlags, FitConfig):
+class TrainFlags(OverrideFlags, FitConfig):
     """Train an operator surrogate on a data file and write a run folder.
 
     Args:
         data: dataset file, as `sciml-cf generate` writes it, or one of another format (see `sciml-cf convert --help`).
         out: run folder to write.
-        resolution: grid points to train at; must divide the stored resolution.
+        resolution: grid points to train at, a divisor of the stored resolution; by default the stored one, or its
+            largest divisor of at most 256 points in one dimension, 64 in two and 32 in three.
         sampling: how the coarser grid is taken: every k-th point, or by cutting the spectrum.
         model: fno, tfno, uno or conv: a Fourier neural operator, its tensorised and its U-shaped form, or a
             convolutional network.
         width: channels of the model's hidden layers; by default 64.
         modes: complex Fourier modes that the model keeps, by default 16; `conv` has none.
         layers: layers of the model, by default 4 and for `uno` 5; for `conv` residual blocks.
+        coordinates: channels of coordinates for the model: "linear" for walls and open boundaries, "periodic" for a
+            periodic law that depends on the place; "auto" reads which from the data.
+        padding: share of the domain by which it is continued with zeros at both sides, such as 0.125; "auto" is none.
         resume: continue the run in `out` from its last checkpoint.
         overwrite: replace the run in `out`.
         tensorboard: write the figures of every epoch for TensorBoard too, into the folder `tensorboard` of the run.
@@ -37,12 +41,14 @@ class TrainFlags(FactFlags, FitConfig):
 
     data: Path
     out: Path
-    resolution: int = 256
+    resolution: int | None = None
     sampling: Sampling = "strided"
     model: str = "fno"
     width: int | None = None
     modes: int | None = None
     layers: int | None = None
+    coordinates: Literal["auto", "none", "linear", "periodic"] = "auto"
+    padding: str = "auto"
     resume: bool = False
     overwrite: bool = False
     tensorboard: bool = False
@@ -72,8 +78,10 @@ def train_command(argv: list[str]) -> str:
         model={"width": flags.width, "modes": flags.modes, "layers": flags.layers},
         resume=flags.resume,
         overwrite=flags.overwrite,
-        facts=flags.facts(),
+        facts=flags.overrides(),
         tensorboard=flags.tensorboard,
+        coordinates=flags.coordinates,
+        padding=flags.padding,
     )
     if not is_first_process():
         return ""

@@ -266,7 +266,7 @@ class ClosedFormHead(nn.Module):
         Raises:
             ValueError: the prediction is changed after the layer.
         """
-        if self._captures.passes and self._captures.arrangement is None:
+        if self._captures.passes and not self._captures.knows(prediction):
             self._captures.match(prediction, prediction, self._who)
 
     def moments(self, rows: Rows) -> Moments | tuple[Moments, ...]:

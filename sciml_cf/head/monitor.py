@@ -286,20 +286,27 @@ def _shares(solve: _Solve, num_rows: float) -> Tensor:
 
 def _all_losses(solves: Sequence[_Waiting], before: Tensor, after: Tensor) -> Tensor:
     """(3, n), the losses of both heads of n solves, (n, F, C), and of none, the mean square of the targets."""
-    residuals = [one.residuals for one in solves if one.residuals is not None]
-    if len(residuals) == len(solves):
-        return torch.from_numpy(losses_of(residuals, before.numpy(), after.numpy()))
-    moments = [one.moments for one in solves if one.moments is not None]
-    if len(moments) == len(solves):
-        return _losses_of_moments(moments, before, after)
-    known = torch.tensor([one.losses for one in solves], dtype=torch.float64).T.contiguous()
-    if residuals:
-        places = [index for index, one in enumerate(solves) if one.residuals is not None]
-        known[:, places] = torch.from_numpy(losses_of(residuals, before[places].numpy(), after[places].numpy()))
-    if moments:  # a small head whose last batch has fewer rows than features
-        places = [index for index, one in enumerate(solves) if one.moments is not None]
-        known[:, places] = _losses_of_moments(moments, before[places], after[places])
-    return known
+    known: Tensor | None = None
+    # A small head leaves moments where its last batch has fewer rows than features, and residuals else.
+    for source, losses in (("residuals", _losses_of_residuals), ("moments", _losses_of_moments)):
+        places = [index for index, one in enumerate(solves) if getattr(one, source) is not None]
+        if not places:
+            continue
+        given = [getattr(solves[index], source) for index in places]
+        if len(places) == len(solves):
+            return losses(given, before, after)
+        known = _losses_at_once(solves) if known is None else known
+        known[:, places] = losses(given, before[places], after[places])
+    return _losses_at_once(solves) if known is None else known
+
+
+def _losses_at_once(solves: Sequence[_Waiting]) -> Tensor:
+    """Those that were found with the solve."""
+    return torch.tensor([one.losses for one in solves], dtype=torch.float64).T.contiguous()
+
+
+def _losses_of_residuals(residuals: list[Residuals], before: Tensor, after: Tensor) -> Tensor:
+    return torch.from_numpy(losses_of(residuals, before.numpy(), after.numpy()))
 
 
 def _losses_of_moments(moments: list[Moments], before: Tensor, after: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ def example_predictions(evaluation: xr.Dataset) -> Figure:
 
 
 def _example_maps(evaluation: xr.Dataset) -> Figure:
-    """The same in two dimensions: solution, prediction and error as maps, a column a sample."""
+    """The same in two dimensions, and in three at the middle z: solution, prediction and error, a column a sample."""
     count = evaluation.sizes["example"]
     figure = Figure(figsize=(3.0 * count, 7.6), layout="constrained")
     rows = figure.subplots(3, count, sharex=True, sharey=True, squeeze=False)
@@ -115,6 +115,8 @@ def _example_maps(evaluation: xr.Dataset) -> Figure:
         example = evaluation.isel(example=column, channel=0)
         target, prediction = example["example_target"], example["example_prediction"]
         relative = float(np.linalg.norm(prediction - target) / np.linalg.norm(target))
+        if "z" in target.dims:
+            target, prediction = (field.isel(z=field.sizes["z"] // 2) for field in (target, prediction))
         low, high, error = float(target.min()), float(target.max()), prediction - target
         reach = float(np.abs(error).max()) or 1.0
         for row, field, bounds, colours in (
@@ -130,6 +132,8 @@ def _example_maps(evaluation: xr.Dataset) -> Figure:
         rows[2][column].set_xlabel("x")
     for axes, name in zip(rows[:, 0], ("solution", "prediction", "error"), strict=True):
         axes.set_ylabel(f"{name}\ny")
+    if "z" in evaluation.dims:
+        figure.suptitle(f"z = {float(evaluation['z'][evaluation.sizes['z'] // 2]):.3g}")
     return figure
 
 

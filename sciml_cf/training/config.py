@@ -58,6 +58,9 @@ class FitConfig:
         loss: "mse" is the mean squared error; "relative" weighs each sample by 1 / |target|^2, which makes its squared
             error that of its relative L2 error. The head is solved with the same weights. Both are weighted means over
             the batch, and validation reports the plain mean squared error with either.
+        normalize: "auto" subtracts the mean of each channel of inputs and targets over the training samples and divides
+            by the standard deviation, in float64 before any cast; the run stores both, and all outputs are in the
+            data's own units again. "none" trains on the fields as given.
         batch_size: samples a step, over all processes. An incomplete last batch of an epoch is left out; each epoch is
             shuffled anew.
         epochs: passes over the training samples; fewer with patience.
@@ -87,6 +90,7 @@ class FitConfig:
     forgetting: float | None = None
     initial_head: Initial | None = None
     loss: Loss = "mse"
+    normalize: Literal["auto", "none"] = "auto"
     batch_size: int = 32
     epochs: int = 100
     patience: int | None = None
@@ -135,6 +139,7 @@ class FitConfig:
         check_choice("fit", "algorithm", self.algorithm, (1, 2))
         check_choice("fit", "optimizer", self.optimizer, ("sgd", "adam"))
         check_choice("fit", "loss", self.loss, get_args(Loss))
+        check_choice("fit", "normalize", self.normalize, ("auto", "none"))
         check_choice("fit", "schedule", self.schedule, get_args(Schedule))
         check_choice("fit", "accelerator", self.accelerator, ("auto", "cpu", "cuda"))
         if self.initial_head is not None:

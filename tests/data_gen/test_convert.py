@@ -12,12 +12,12 @@ import pytest
 from data_gen import validate
 from data_gen.convert import convert
 from data_gen.errors import DatasetError
-from data_gen.formats import FORMATS, Facts, open_source
+from data_gen.formats import FORMATS, Overrides, open_source
 from data_gen.header import Header
 from tests.data_gen.test_layout import HEADERS, write
 
 PARAMETERS = {"viscosity": 0.1 / 3, "rate": 2.0}
-# What tells the formats apart: where they keep the facts about the fields.
+# What tells the formats apart: where they keep the metadata of the fields.
 SELF_DESCRIBING = {"file.hdf5": {}, "folder": {}, "file.nc": {}}
 MATLAB = {"v5.mat": {"mat_version": "5"}, "v73.mat": {"mat_version": "7.3"}}
 BARE = {"file.pt": {}, "x.npy,y.npy": {}}
@@ -35,10 +35,10 @@ def holds(out: str, header: Header) -> bool:
     return header.steady or header.inputs == header.channels or out in (*BARE, "file.nc")
 
 
-def facts_for(out: str, header: Header) -> Facts | None:
+def overrides_for(out: str, header: Header) -> Overrides | None:
     if out not in BARE:
         return None
-    return Facts(extent=header.extents, times=header.times, boundary=header.boundary)
+    return Overrides(extent=header.extents, times=header.times, boundary=header.boundary)
 
 
 @pytest.mark.parametrize("out", ALL)
@@ -53,15 +53,15 @@ def test_there_and_back_gives_the_same_bytes(tmp_path: Path, name: str, out: str
         assert sorted(p.name for p in tmp_path.iterdir()) == ["ours.h5"]
         return
     convert(tmp_path / "ours.h5", there, **ALL[out])
-    facts = facts_for(out, header)
-    back = convert(there, tmp_path / "back.h5", facts=facts)
+    overrides = overrides_for(out, header)
+    back = convert(there, tmp_path / "back.h5", overrides=overrides)
     assert validate(tmp_path / "back.h5").ok
     with open_source(tmp_path / "ours.h5") as ours, open_source(tmp_path / "back.h5") as again:
         assert again.checksum == ours.checksum and again.header == back
         assert (again.times, again.dtype, again.header.boundary) == (ours.times, ours.dtype, ours.header.boundary)
         for axis, points in zip(ours.header.coordinates, again.header.coordinates, strict=True):
-            np.testing.assert_allclose(points, axis, rtol=1e-14, atol=1e-16)
-        with open_source(there, facts=facts) as foreign:
+            np.testing.assert_allclose(points, axis, rtol=1e-12, atol=1e-14)
+        with open_source(there, overrides=overrides) as foreign:
             assert foreign.checksum == ours.checksum
             for rows, stride in [(None, 1), (np.array([0, 3]), 4), (slice(1, 4), 2)]:
                 for field in (foreign.input_name, foreign.target_name):
@@ -94,11 +94,11 @@ def test_values_that_are_not_finite_are_refused_or_taken(tmp_path: Path) -> None
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "y.npy", y)
     words = (place(tmp_path, "x.npy,y.npy"), tmp_path / "out.h5")
-    facts = Facts(extent=(1.0,), times=(0.0, 1.0))
+    overrides = Overrides(extent=(1.0,), times=(0.0, 1.0))
     with pytest.raises(DatasetError, match="NaN or infinity in u of sample 2.*--allow-nan"):
-        convert(*words, facts=facts)
+        convert(*words, overrides=overrides)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.npy", "y.npy"]
-    convert(*words, facts=facts, allow_nan=True)
+    convert(*words, overrides=overrides, allow_nan=True)
     with open_source(tmp_path / "out.h5") as data:
         np.testing.assert_array_equal(data.read("u")[:, 0], y)
 
@@ -164,11 +164,11 @@ def test_every_format_is_named_and_recognised_by_its_content(tmp_path: Path) -> 
     for out, name in {**expected, "file.pt": "pt", "x.npy,y.npy": "npy"}.items():
         there = place(tmp_path, out)
         convert(tmp_path / "ours.h5", there, **ALL[out])
-        facts = facts_for(out, HEADERS["pairs"]) or Facts()
+        overrides = overrides_for(out, HEADERS["pairs"]) or Overrides()
         if "," not in there and not Path(there).is_dir():
             Path(there).rename(tmp_path / "renamed")
             there = str(tmp_path / "renamed")
-        with open_source(there, facts=facts) as data:
+        with open_source(there, overrides=overrides) as data:
             assert data.num_samples == 5
         found = [known for known in FORMATS if FORMATS[known].load().recognises(Path(there))]
         assert found[0] == name
@@ -203,4 +203,20 @@ def test_a_parameter_cannot_take_the_place_of_our_attributes(tmp_path: Path) -> 
     with open_source(tmp_path / "out.h5") as data:
         assert dict(data.header.parameters) == {"viscosity": 0.1} and data.header.extents == (1.0,)
     with pytest.raises(ValueError, match="`parameters` must have names that dataset files do not use; got 'layout'"):
-        Facts(parameters={"layout": 1.0})
+        Overrides(parameters={"layout": 1.0})
+
+
+def test_facts_of_version_0_1_go_on_working(tmp_path: Path) -> None:
+    import data_gen
+    from data_gen import Facts
+    from data_gen.formats import Facts as same
+
+    assert Facts is same is data_gen.Overrides
+    np.savez(tmp_path / "f.npz", x=np.ones((3, 16)), y=np.ones((3, 16)))
+    facts = Facts(extent=(2.0,), times=(0.0, 1.0))
+    with open_source(tmp_path / "f.npz", facts=facts) as data:
+        assert data.header.extents == (2.0,)
+    assert convert(tmp_path / "f.npz", tmp_path / "f.h5", facts=facts).extents == (2.0,)
+    for function in (open_source, lambda path, **words: convert(path, tmp_path / "g.h5", **words)):
+        with pytest.raises(ValueError, match="`overrides` must not be combined with `facts`"):
+            function(tmp_path / "f.npz", facts=facts, overrides=facts)

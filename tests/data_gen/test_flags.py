@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.cli.commands import generate_command, info_command, repack_command
 from data_gen.cli.flags import UsageError, parse
+from data_gen.cli.generate import generate_command
+from data_gen.cli.inspect import info_command
+from data_gen.cli.repack import repack_command
 
 
 @dataclass(frozen=True, kw_only=True)

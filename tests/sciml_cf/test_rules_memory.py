@@ -92,7 +92,7 @@ def test_a_random_walk_moves_more_than_its_collapse_where_little_was_seen():
     phi, y = torch.eye(7, dtype=torch.float64)[:1].repeat(5, 1), torch.ones(5, 3, dtype=torch.float64)
     new = Moments.from_batch(phi.roll(1, 1), y)
     walk, collapsed = (run(rule, [(phi, y), new])[0][-1] for rule in (RandomWalk(0.5), Proximal(0.5)))
-    assert torch.equal(collapsed[1], torch.full((3,), 1 / 1.5, dtype=torch.float64))
+    torch.testing.assert_close(collapsed[1], torch.full((3,), 1 / 1.5, dtype=torch.float64))
     torch.testing.assert_close(walk[1], torch.full((3,), 1 / 1.25, dtype=torch.float64))
 
 

@@ -102,6 +102,7 @@ def run(config: BurgersFNO) -> str:
 
 def _fit_config(config: BurgersFNO, method: str) -> FitConfig:
     return FitConfig(
+        normalize="none",  # as the paper trains
         method=method,
         algorithm=config.algorithm,
         optimizer=config.optimizer,

@@ -211,6 +211,7 @@ def settings(config: Classification, recipe: Recipe, samples: int) -> tuple[FitC
     if rate is None and config.optimizer != "adam":  # the rates of the recipes are those of SGD
         rate = (recipe.rates or {}).get(config.method, recipe.learning_rate)
     fit_config = FitConfig(
+        normalize="none",
         method=rule or "l2",
         algorithm=config.algorithm,
         optimizer=config.optimizer,

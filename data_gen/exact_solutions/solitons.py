@@ -1,4 +1,4 @@
-"""Exact solutions for particular initial conditions: solitons, waves, vortices. They check solvers, not files."""
+"""Solitons of the Korteweg-de Vries equation on the whole line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_gen.errors import check_count, check_finite, check_positive
+from data_gen.errors import check_finite
 
 
 def kdv_solitons(
@@ -76,64 +76,3 @@ def _variance(exponents: np.ndarray, values: np.ndarray) -> np.ndarray:
     weights /= weights.sum(axis=-1, keepdims=True)
     squares = 0.5 * (values[:, None] - values[None, :]) ** 2
     return np.einsum("...i,ij,...j->...", weights, squares, weights)
-
-
-def fisher_front(x: np.ndarray, time: float, *, diffusivity: float, rate: float, centre: float = 0.0) -> np.ndarray:
-    """Travelling wave of the Fisher-KPP equation that moves to the right, from u = 1 behind to u = 0 ahead.
-
-        u = (1 + exp(s))^-2,   s = sqrt(r / (6 D)) (x - x_0 - c t),   c = 5 sqrt(r D / 6)
-
-    On a periodic box, a wave to the right times its mirror image is a solution up to the size of what each leaves at
-    the other's place.
-
-    Args:
-        x: positions, any shape.
-        time: t, of either sign.
-        diffusivity: D > 0.
-        rate: r > 0.
-        centre: x_0, where u = 1/4 at t = 0.
-    Returns:
-        float64, of the shape of ``x``.
-    Raises:
-        ValueError: ``diffusivity`` or ``rate`` is not a positive number, ``time`` or ``centre`` not a finite one.
-    Source: Ablowitz and Zeppetella (1979), Bull. Math. Biol. 41, 835-840.
-    """
-    check_positive("fisher_front", "diffusivity", diffusivity)
-    check_positive("fisher_front", "rate", rate)
-    check_finite("fisher_front", "time", time)
-    check_finite("fisher_front", "centre", centre)
-    speed = 5 * np.sqrt(rate * diffusivity / 6)
-    s = np.sqrt(rate / (6 * diffusivity)) * (np.asarray(x, dtype=np.float64) - centre - speed * time)
-    return np.exp(-2 * np.logaddexp(0, s))
-
-
-def taylor_green(
-    x: np.ndarray, y: np.ndarray, time: float, *, viscosity: float, extent: float = 1.0, mode: int = 1
-) -> np.ndarray:
-    """Vorticity of the decaying vortices of Taylor and Green, an exact solution without forcing.
-
-        w = 2 k cos(k x) cos(k y) e^(-2 nu k^2 t),   k = 2 pi m / L
-        u = -cos(k x) sin(k y) e^(-2 nu k^2 t),      v = sin(k x) cos(k y) e^(-2 nu k^2 t)
-
-    The flow follows the lines of constant vorticity, so the convective term vanishes: what it checks is the viscous
-    term, and that products cancel. A test of the convective term needs another flow.
-
-    Args:
-        x, y: positions, of shapes that broadcast together.
-        time: t, of either sign.
-        viscosity: nu > 0.
-        extent: L of the box along each axis.
-        mode: m, vortices along each axis are 2 m.
-    Returns:
-        float64, of the common shape of ``x`` and ``y``.
-    Raises:
-        ValueError: ``viscosity`` or ``extent`` is not a positive number, ``time`` not a finite one, ``mode`` below 1.
-    Source: Taylor and Green (1937), Proc. R. Soc. Lond. A 158, 499-521.
-    """
-    check_positive("taylor_green", "viscosity", viscosity)
-    check_positive("taylor_green", "extent", extent)
-    check_finite("taylor_green", "time", time)
-    check_count("taylor_green", "mode", mode)
-    k = 2 * np.pi * mode / extent
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    return 2 * k * np.exp(-2 * viscosity * k**2 * time) * np.cos(k * x) * np.cos(k * y)

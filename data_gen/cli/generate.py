@@ -1,0 +1,177 @@
+"""`sciml-cf generate EQUATION`: the flags of each equation, with its parameters and initial conditions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from data_gen.cli.flags import UsageError, parse
+from data_gen.cli.inspect import info_command
+from data_gen.equations import equation_named, equation_names, equation_parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateFlags:
+    """Make a dataset file.
+
+    Args:
+        samples: number of initial conditions.
+        resolution: grid points along each axis; by default 8192 in one dimension, 256 in two.
+        extent: length of the periodic domain; by default the equation's usual one.
+        times: output times above 0, increasing; by default the equation's usual final time. Of several, the file
+            holds trajectories, the initial condition first.
+        initial_condition: name of the random initial condition, of those listed above; by default the equation's
+            usual one.
+        initial_parameters: its parameters, as NAME=VALUE; those left out take their defaults.
+        seed: sample i depends on it and on i alone.
+        method: "cole-hopf" is exact (Burgers only), "direct" solves Darcy's problem; "lawson7", "adams6" and "etdrk4"
+            march in time; "auto" takes the exact way where there is one, else the fastest scheme proven for the
+            equation.
+        tolerance: largest relative error that time stepping may make; by default the equation's usual one.
+        device: where time is stepped: "cuda" for a GPU, by torch; the same to rounding.
+        dtype: precision on disk; computing is in float64.
+        out: file to write.
+        workers: processes; the file is the same for any number.
+        dask: address of a Dask scheduler whose workers compute (tcp://host:8786); "local" starts one with as many
+            processes as --workers. Needs pip install 'sciml-cf[dask]'.
+        shards: files to put the samples into, beside a small one that lists them; for filesystems that cannot let
+            several processes write into one file.
+        allow_unresolved: write the file even though the grid cannot hold the solution.
+        resume: continue a file whose generation was interrupted.
+        overwrite: replace the file once the new one is whole.
+    """
+
+    samples: int = 2048
+    resolution: int | None = None
+    extent: float | None = None
+    times: tuple[float, ...] | None = None
+    initial_condition: str | None = None
+    initial_parameters: tuple[str, ...] = ()
+    seed: int = 0
+    method: Literal["auto", "lawson7", "adams6", "etdrk4", "cole-hopf", "direct"] = "auto"
+    tolerance: float | None = None
+    device: str = "cpu"
+    dtype: Literal["float32", "float64"] = "float64"
+    out: Path
+    workers: int = 1
+    dask: str | None = None
+    shards: int = 1
+    allow_unresolved: bool = False
+    resume: bool = False
+    overwrite: bool = False
+
+
+def generate_command(argv: list[str]) -> str:
+    """`sciml-cf generate EQUATION`."""
+    if argv and argv[0] in ("-h", "--help"):
+        return _overview()
+    name = _checked_name(argv)
+    parameters = equation_parameters(name)
+    flags = parse(_flags_of(name), argv[1:], prog=f"sciml-cf generate {name}")
+    return _generate(name, {p.name: getattr(flags, p.name) for p in parameters}, flags)
+
+
+def _overview() -> str:
+    """The usage, and the equations with a line about each."""
+    names = equation_names()
+    width = max(map(len, names)) + 2
+    lines = [f"  {name:<{width}}{(equation_named(name).__doc__ or '').splitlines()[0]}" for name in names]
+    usage = "usage: sciml-cf generate EQUATION [flags]     (sciml-cf generate EQUATION --help lists the flags)"
+    return "\n".join([usage, "", *lines])
+
+
+def _checked_name(argv: list[str]) -> str:
+    """The equation, which is the first word."""
+    choice = f"choose one of {', '.join(equation_names())}."
+    if not argv:
+        raise UsageError(f"sciml-cf generate: the equation is missing; {choice}")
+    name = argv[0]
+    if name.startswith("-"):
+        raise UsageError(f"sciml-cf generate: the equation must come first, before {name}; {choice}")
+    if name not in equation_names():
+        raise UsageError(f"sciml-cf generate: unknown equation {name!r}; {choice}")
+    return name
+
+
+def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
+    from data_gen.generate import generate
+    from data_gen.spec import DatasetSpec
+
+    optional = {"tolerance": flags.tolerance} if flags.tolerance is not None else {}
+    spec = DatasetSpec(
+        equation=equation,
+        parameters=parameters,
+        samples=flags.samples,
+        resolution=flags.resolution,
+        extent=flags.extent,
+        times=flags.times,
+        initial_condition=flags.initial_condition,
+        initial_parameters=_named_values(flags.initial_parameters),
+        seed=flags.seed,
+        method=flags.method,
+        dtype=flags.dtype,
+        allow_unresolved=flags.allow_unresolved,
+        device=flags.device,
+        **optional,
+    )
+    path = generate(
+        spec,
+        flags.out,
+        workers=flags.workers,
+        dask=flags.dask,
+        shards=flags.shards,
+        resume=flags.resume,
+        overwrite=flags.overwrite,
+    )
+    return info_command([str(path)])
+
+
+def _named_values(words: tuple[str, ...]) -> dict[str, Any]:
+    """{"tau": 7.0, "laplacian": "domain"} from NAME=VALUE words."""
+    values: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not (name and equals and text) or name in values:
+            raise UsageError(
+                f"sciml-cf generate: `--initial-parameters` must be words NAME=VALUE, each name once; got {word!r}."
+            )
+        try:
+            values[name] = float(text)
+        except ValueError:
+            values[name] = text
+    return values
+
+
+def _initial_help(equation: str) -> str:
+    """The initial conditions with the defaults of their parameters; those of the equation's usual one in its words."""
+    from data_gen.initial import initial_defaults, initial_names
+
+    parameters = {p.name: 1.0 if p.default is None else p.default for p in equation_parameters(equation)}
+    made = equation_named(equation)(**parameters)
+    lines = []
+    for name in initial_names(made):
+        chosen = name == made.initial_condition
+        values = initial_defaults(made, name)
+        words = " ".join(
+            f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
+        )
+        lines.append(f"  {name}{' (usual)' if chosen else ''}: {words}")
+    return "\n".join(["Initial conditions and their parameters (--initial-condition, --initial-parameters):", *lines])
+
+
+def _flags_of(equation: str) -> type[Any]:
+    """GenerateFlags with the parameters of one equation added as flags."""
+    from tyro.conf import arg
+
+    added: list[Any] = []
+    for parameter in equation_parameters(equation):
+        kind = Annotated[float, arg(help=parameter.help)]
+        if parameter.default is None:
+            added.append((parameter.name, kind))
+        else:
+            added.append((parameter.name, kind, field(default=parameter.default)))
+    made = make_dataclass("GenerateFlags", added, bases=(GenerateFlags,), frozen=True, kw_only=True)
+    title = f"Make a dataset file of {(equation_named(equation).__doc__ or equation).splitlines()[0]}"
+    made.__doc__ = f"{title}\n\n{_initial_help(equation)}"
+    return made

@@ -1,0 +1,130 @@
+"""The commands that look at a dataset file: `sciml-cf info`, `plot` and `validate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_gen.cli.flags import parse, with_positional_file
+
+if TYPE_CHECKING:
+    from data_gen.validate import ValidationReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoFlags:
+    """Say what a dataset file holds and how it was made.
+
+    Args:
+        file: dataset file.
+        json: print the same as JSON.
+    """
+
+    file: Any
+    json: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlotFlags:
+    """Draw one figure of a dataset file: some samples, spectra, and a summary.
+
+    Args:
+        file: dataset file.
+        out: figure to write, by its ending png, pdf or svg; by default beside the file, under its name.
+        samples: samples to draw, 1 to 6, spread over the file; by default 4, fewer where there are many rows.
+        fields: components to draw, by name; all by default.
+        overwrite: replace the figure if it exists.
+    """
+
+    file: Any
+    out: Path | None = None
+    samples: int | None = None
+    fields: tuple[str, ...] = ()
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateFlags:
+    """Check a dataset file: layout, checksums, finite values; exit status 1 if something is wrong.
+
+    Args:
+        file: dataset file.
+        truth: also compare every sample with an exact or known solution; where there is none, solve a few again by
+            another scheme, more accurately and on twice the points (self-convergence). An error above ten times the
+            file's tolerance is wrong.
+        truth_samples: samples to solve again.
+    """
+
+    file: Any
+    truth: bool = False
+    truth_samples: int = 4
+
+
+def info_command(argv: list[str]) -> str:
+    """`sciml-cf info FILE`."""
+    import json
+
+    from data_gen.info import dataset_facts, facts_text
+
+    flags = parse(with_positional_file(InfoFlags), argv, prog="sciml-cf info")
+    facts = dataset_facts(flags.file)
+    return json.dumps(facts, indent=2) if flags.json else facts_text(facts)
+
+
+def plot_command(argv: list[str]) -> str:
+    """`sciml-cf plot FILE`."""
+    flags = parse(with_positional_file(PlotFlags), argv, prog="sciml-cf plot")
+    from data_gen.plot import plot_dataset
+
+    return str(
+        plot_dataset(flags.file, flags.out, samples=flags.samples, channels=flags.fields, overwrite=flags.overwrite)
+    )
+
+
+def validate_command(argv: list[str]) -> str:
+    """`sciml-cf validate FILE [--truth]`."""
+    from tqdm import tqdm
+
+    from data_gen.errors import DatasetError
+    from data_gen.validate import validate
+
+    flags = parse(with_positional_file(ValidateFlags), argv, prog="sciml-cf validate")
+    with tqdm(desc="validate", unit="sample", leave=False) as bar:
+        report = validate(
+            flags.file,
+            truth=flags.truth,
+            truth_samples=flags.truth_samples,
+            progress=lambda done: bar.update(done - bar.n),
+        )
+    if report.problems:
+        found = "; ".join(word for word in (*report.problems, report.inaccurate) if word)
+        raise DatasetError(f"validate: {flags.file} is not sound: {found}")
+    if report.inaccurate:
+        raise DatasetError(f"validate: {flags.file} is sound but not accurate: {report.inaccurate}")
+    lines = [f"{flags.file}: {report.num_samples} samples; layout, checksums and values are sound"]
+    return "\n".join(lines + (_truth_lines(report) if flags.truth else []))
+
+
+def _truth_lines(report: ValidationReport) -> list[str]:
+    """What the comparison with a truth has shown, and what it has not."""
+    from data_gen.storage.dataset import open_dataset
+
+    all_of_them = len(report.compared) == report.num_samples
+    which = f"all {report.num_samples} samples" if all_of_them else f"{len(report.compared)} samples"
+    lines = [
+        f"against {report.how}, {which}: largest error {report.max_error:.3g} (sample {report.worst_sample}), median "
+        f"{report.median_error:.3g}, relative to the sample's maximum"
+    ]
+    if report.allowed is None:
+        lines.append("the file tells no tolerance, so the error is measured, not judged")
+    else:
+        lines.append(f"allowed: {report.allowed:.3g}, ten times the file's tolerance and rounding")
+    if report.truth == "self-convergence":
+        others = "" if all_of_them else f"; of the other {report.num_samples - len(report.compared)} it says nothing"
+        listed = ", ".join(map(str, report.compared[:12])) + (", ..." if len(report.compared) > 12 else "")
+        lines.append(f"this is self-convergence, not an exact solution, of samples {listed}{others}")
+    with open_dataset(report.path) as data:
+        if data.spec is not None and data.spec.method == data.spec.make_equation().exact_method:
+            lines.append("the file was made by that exact solution, so this checks the file, not the method")
+    return lines

@@ -1,0 +1,46 @@
+"""What a reader finds in a file of any format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from data_gen.formats.overrides import RightEnd
+from data_gen.header import Boundary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Fields and metadata found in a file.
+
+    Args:
+        num_samples: its samples.
+        shape: points of each axis, the last of them x.
+        channels, inputs: names of the components of the target, and of the input.
+        dtypes: precisions of the fields; any other than float32 and float64 is widened without loss.
+        coordinates: points along each axis, None where the file has none.
+        times: the file's times, if it has any.
+        num_times: how many times the fields have.
+        input_name, target_name: names of the fields.
+        name, parameters, boundary: the equation, its numbers and the kind of boundary, as far as the file says.
+        right_end: whether files of this format include it, where there are no coordinates.
+        probe: the first samples of the target, (rows, ..., *points), to look for a repeated point.
+    """
+
+    num_samples: int
+    shape: tuple[int, ...]
+    num_times: int
+    dtypes: Sequence[np.dtype]
+    channels: tuple[str, ...] = ("u",)
+    inputs: tuple[str, ...] | None = None
+    coordinates: Sequence[np.ndarray | None] = ()
+    times: tuple[float, ...] = ()
+    input_name: str = "a"
+    target_name: str = "u"
+    name: str = ""
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    boundary: Boundary = "periodic"
+    right_end: RightEnd = "excluded"
+    probe: Callable[[], np.ndarray] | None = None

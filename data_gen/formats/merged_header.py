@@ -1,0 +1,126 @@
+"""The header that follows from what was found in a file and from the overrides."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_gen.equations import equation_named, equation_names, equation_parameters
+from data_gen.errors import DatasetError
+from data_gen.formats.axes import axes_of
+from data_gen.formats.found import Found
+from data_gen.formats.overrides import TAKEN, Overrides
+from data_gen.header import Header
+
+# Names that the layout of a dataset file keeps for itself.
+_RESERVED = {"sample", "time", "x", "y", "z", "channel", "input_channel", "tensor", "nu", "block", "integrity"}
+_RESERVED |= {"dimensions", "boundary_conditions", "scalars", "t0_fields", "t1_fields", "t2_fields"}
+
+
+def make_header(path: Path, found: Found, overrides: Overrides) -> tuple[Header, tuple[bool, ...]]:
+    """The header of a file, and of each axis whether its last point is left out because it repeats the first.
+
+    Raises:
+        DatasetError: something is missing, or the file and the overrides disagree.
+    """
+    _check_size(path, found)
+    boundary = overrides.boundary or found.boundary
+    axes = axes_of(path, found, overrides, boundary)
+    name = overrides.equation or found.name or "unknown"
+    parameters = {**{k: v for k, v in found.parameters.items() if k not in TAKEN}, **overrides.parameters}
+    times = _times(path, found, overrides)
+    header = Header(
+        name,
+        found.num_samples,
+        tuple(axis.points for axis in axes),
+        tuple(axis.extent for axis in axes),
+        times,
+        offsets=tuple(axis.offset for axis in axes),
+        channels=found.channels,
+        input_channels=_inputs(found) if len(times) == 1 else found.inputs,
+        input_name=_free(found.input_name, "a", found.target_name),
+        target_name=_free(found.target_name, "u", found.input_name),
+        dtype=_precision(path, found.dtypes),
+        boundary=boundary,
+        formula=_formula(path, name, parameters, overrides),
+        parameters=parameters,
+    )
+    return header, tuple(axis.dropped for axis in axes)
+
+
+def _check_size(path: Path, found: Found) -> None:
+    dims = len(found.shape)
+    if not 1 <= dims <= 3:
+        raise DatasetError(f"open_source: {path} has fields of {dims} axes in space; one to three can be read.")
+    if min(found.shape) < 2 or found.num_samples < 1:
+        raise DatasetError(
+            f"open_source: {path} has {found.num_samples} samples on {' x '.join(map(str, found.shape))} points; "
+            f"at least one sample of two points an axis is needed."
+        )
+
+
+def _inputs(found: Found) -> tuple[str, ...]:
+    """The components of a steady problem's input: as many as the target's, unless the file names them."""
+    if found.inputs is not None:
+        return found.inputs
+    count = len(found.channels)
+    return tuple(f"{found.input_name}{i}" for i in range(count)) if count > 1 else (found.input_name,)
+
+
+def _free(name: str, usual: str, other: str) -> str:
+    """A name that the layout has not taken for itself."""
+    if name in _RESERVED or "/" in name or name.endswith("-coordinate"):
+        return usual if usual != other else f"{usual}_"
+    return name
+
+
+def _precision(path: Path, dtypes: Sequence[np.dtype]) -> str:
+    for dtype in dtypes:
+        if dtype.kind not in "fiub":
+            raise DatasetError(f"open_source: {path} has fields of {dtype}; real numbers are needed.")
+    exact = np.result_type(np.float32, *[d.newbyteorder("=") for d in dtypes])  # widens integers without loss
+    return "float32" if exact == np.float32 else "float64"
+
+
+def _formula(path: Path, name: str, parameters: Mapping[str, float], overrides: Overrides) -> str:
+    if overrides.equation and overrides.equation not in equation_names():
+        raise ValueError(
+            f"open_source: `equation` must be one of {', '.join(equation_names())}; got {overrides.equation!r}. Leave "
+            f"it out for any other."
+        )
+    if name not in equation_names():
+        return ""
+    known = [p.name for p in equation_parameters(name)]
+    missing = [key for key in known if key not in parameters]
+    if overrides.equation and missing:
+        raise DatasetError(
+            f"open_source: {path} has no {', '.join(missing)} of {name}: give --parameters "
+            f"{' '.join(f'{key}=VALUE' for key in missing)}."
+        )
+    return "" if missing else equation_named(name)(**{key: parameters[key] for key in known}).formula
+
+
+def _times(path: Path, found: Found, overrides: Overrides) -> tuple[float, ...]:
+    times = overrides.times or found.times
+    if not times:
+        steady = " (0 alone for a steady problem)" if found.num_times == 2 else ""
+        raise DatasetError(
+            f"open_source: {path} has no times: give --times, {found.num_times} numbers, the input's first{steady}."
+        )
+    steady = len(overrides.times) == 1 and found.num_times == 2
+    if len(times) != found.num_times and not steady:
+        source = "--times gives" if overrides.times else "its axis of time has"
+        raise DatasetError(
+            f"open_source: {path} has fields at {found.num_times} times; {source} {len(times)}. Give --times."
+        )
+    _check_increase(path, times)
+    return tuple(float(t) for t in times)
+
+
+def _check_increase(path: Path, times: Sequence[float]) -> None:
+    if any(not math.isfinite(t) for t in times) or any(b <= a for a, b in itertools.pairwise(times)):
+        raise DatasetError(f"open_source: {path} must have times that increase; got {list(times)[:6]}. Give --times.")
