@@ -28,6 +28,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "sciml_cf.datasets",
         "sciml_cf.errors",
         "sciml_cf.evaluate",
+        "sciml_cf.head.registry",
         "sciml_cf.layerwise",
         "sciml_cf.metrics",
         "sciml_cf.models",

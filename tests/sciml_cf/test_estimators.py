@@ -185,7 +185,7 @@ def test_the_regressor_is_free_of_the_targets_unit(method):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "adam"}, "ClosedFormClassifier: `method` must be one of 'l2', 'ridge', 'proximal'"),
+        ({"method": "adam"}, "ClosedFormClassifier: `method` must be one of 'l2', 'automatic', 'kalman'"),
         ({"algorithm": 3}, "`algorithm` must be one of 1, 2; got 3"),
         ({"epochs": 0}, "`epochs` must be"),
         ({"learning_rate": -1.0}, "`learning_rate` must be"),

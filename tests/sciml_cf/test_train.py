@@ -471,7 +471,7 @@ def test_own_model_needs_its_own_constructor_to_load(tmp_path):
         ({"learning_rate": -1.0}, "`learning_rate` must be a finite number above 0"),
         ({"learning_rate": float("nan")}, "`learning_rate`"),
         ({"strength": 0.0}, "`strength`"),
-        ({"method": "newton"}, "`method` must be one of 'l2', 'ridge', 'proximal'"),
+        ({"method": "newton"}, "`method` must be one of 'l2', 'automatic', 'kalman'"),
         ({"algorithm": 3}, "`algorithm` must be one of 1, 2"),
         ({"optimizer": "lbfgs"}, "`optimizer`"),
         ({"schedule": "linear"}, "`schedule` must be one of 'constant', 'cosine', 'step', 'plateau'"),

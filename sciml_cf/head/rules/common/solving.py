@@ -35,7 +35,7 @@ Penalty = float | Tensor  # P: a multiple of the identity, (F,) a diagonal, or (
 
 
 class Problem(NamedTuple):
-    """What a solve was of: its moments, the penalty beside them, and its residuals if those were found on the way."""
+    """What a solve was of: its moments, the penalty with them, and its residuals if those were computed."""
 
     moments: Moments
     penalty: Penalty
