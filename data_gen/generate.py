@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -83,24 +84,31 @@ def generate(
             _check_resolved(spec)
             output.create()
             done = {}
-        try:
+        with _kept_on_failure(output, done):
             _write_blocks(output, done, run, in_place=dask is None, progress=progress)
             output.finish(done)
-        except KeyboardInterrupt:
-            logger.warning("generate: interrupted with %s (--resume).", _state(output, done))
-            raise
-        except (UnresolvedError, SolverDiverged):
-            output.drop()  # the same samples would fail again
-            raise
-        except MemoryError:
-            if not done:
-                output.drop()
-            raise
-        except WorkerLost as error:
-            raise DatasetError(f"generate: {error}, with {_state(output, done)} (--resume).") from None
-        except OSError as error:
-            raise failed_write(output.path, error, len(done), output.num_blocks) from None
     return output.path
+
+
+@contextlib.contextmanager
+def _kept_on_failure(output: Output, done: dict[int, Checksums]) -> Iterator[None]:
+    """Keep the blocks that are written when the body fails, unless the same samples would fail again; say which."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        logger.warning("generate: interrupted with %s (--resume).", _state(output, done))
+        raise
+    except (UnresolvedError, SolverDiverged):
+        output.drop()  # the same samples would fail again
+        raise
+    except MemoryError:
+        if not done:
+            output.drop()
+        raise
+    except WorkerLost as error:
+        raise DatasetError(f"generate: {error}, with {_state(output, done)} (--resume).") from None
+    except OSError as error:
+        raise failed_write(output.path, error, len(done), output.num_blocks) from None
 
 
 def _check_arguments(spec: DatasetSpec, workers: int, dask: str | None, shards: int) -> None:

@@ -67,11 +67,20 @@ class Header:
 
     def __post_init__(self) -> None:
         check_count("Header", "num_samples", self.num_samples)
+        self._fill(offsets=self.offsets if self.offsets is not None else (0.0,) * len(self.shape))
+        self._check_axes()
+        _require("dtype", self.dtype in ("float32", "float64"), "be float32 or float64", self.dtype)
+        _require("boundary", self.boundary in get_args(Boundary), "be periodic, wall or open", self.boundary)
+        self._fill(input_channels=self.channels if self.input_channels is None else self.input_channels)
+        self._check_names()
+        self._fill(parameters=MappingProxyType(dict(sorted(self.parameters.items()))))
+
+    def _check_axes(self) -> None:
+        """Refuse a shape, lengths, offsets or times that are no grid in space and time."""
         for points in self.shape:
             check_count("Header", "shape", points, minimum=2)
         for extent in self.extents:
             check_positive("Header", "extents", extent)
-        self._fill(offsets=self.offsets if self.offsets is not None else (0.0,) * len(self.shape))
         for value in (*self.times, *(self.offsets or ())):
             check_finite("Header", "times or offsets", value)
         _require("shape", 1 <= len(self.shape) <= len(_AXES), "have one to three axes", self.shape)
@@ -79,15 +88,14 @@ class Header:
         _require("extents", len(lengths) == 1, f"have one entry an axis of {self.shape}", self.extents)
         rising = all(later > earlier for earlier, later in itertools.pairwise(self.times))
         _require("times", bool(self.times) and rising, "be one time or several that increase", self.times)
-        _require("dtype", self.dtype in ("float32", "float64"), "be float32 or float64", self.dtype)
-        _require("boundary", self.boundary in get_args(Boundary), "be periodic, wall or open", self.boundary)
-        self._fill(input_channels=self.channels if self.input_channels is None else self.input_channels)
+
+    def _check_names(self) -> None:
+        """Refuse names of components and fields that are missing, double, or others than those of trajectories."""
         for names in (self.channels, self.inputs):
             _require("channels", bool(names) and len(set(names)) == len(names), "be names, each once", names)
         same = self.inputs == self.channels
         _require("input_channels", same or len(self.times) < 3, "be those of the trajectories", self.inputs)
         _require("input_name", self.input_name != self.target_name, "differ from the target's", self.input_name)
-        self._fill(parameters=MappingProxyType(dict(sorted(self.parameters.items()))))
 
     def _fill(self, **values: Any) -> None:
         for name, value in values.items():

@@ -63,40 +63,55 @@ def dataset_facts(path: str | Path) -> dict[str, Any]:
 
 def facts_text(facts: dict[str, Any]) -> str:
     """The facts of ``dataset_facts`` in aligned lines for a terminal."""
-    law, size = facts["equation"], " x ".join(str(axis["points"]) for axis in facts["axes"])
-    lengths = " x ".join(f"{axis['extent']:.6g}" for axis in facts["axes"])
+    law, blocks = facts["equation"], facts["blocks"]
     rows: dict[str, object] = {
         "file": f"{facts['file']} ({facts['bytes'] / 1e6:.1f} MB)",
         "equation": ": ".join(word for word in (law["name"], law["formula"]) if word),
         "parameters": _assignments(law["parameters"]) or "none",
         "samples": f"{facts['samples']}, {facts['kind']}",
-        "grid": f"{size} points on {lengths}, {facts['boundary']}",
+        "grid": _grid_text(facts),
         "axes": ", ".join(_interval(axis) for axis in facts["axes"]),
         "times": listed_times(facts["times"]),
+        **{entry["role"]: _field_text(entry) for entry in facts["fields"]},
+        "initial": _initial_text(facts["initial"]),
+        "method": _method_text(facts["method"]),
+        "to check": _TRUTHS[facts["truth"]],
+        "tail": _tail_text(facts["tail"]),
+        "seed": facts["seed"],
+        "blocks": f"{blocks['count']} of up to {blocks['samples']} samples, each with a CRC-32 a field",
+        "shards": f"{facts['shards']} files beside this one" if facts["shards"] else None,
+        "versions": _assignments(facts["versions"]),
+        "source": facts["source"],
+        "checksum": facts["checksum"],
     }
-    for entry in facts["fields"]:
-        stored = "" if entry["stored"] else ", a view of the target's start"
-        axes = ", ".join(f"{name} {count}" for name, count in entry["dims"].items())
-        channels = ", ".join(entry["channels"])
-        rows[entry["role"]] = f"{entry['name']} ({channels}): {axes}; {entry['dtype']}{stored}"
-    if facts["initial"] is not None:
-        rows["initial"] = " ".join([facts["initial"]["name"], _assignments(facts["initial"]["parameters"])])
-    if facts["method"] is not None:
-        rows["method"] = f"{facts['method']['name']}, {facts['method']['error']}"
-    rows["to check"] = _TRUTHS[facts["truth"]]
-    if facts["tail"] is not None:
-        shares = ", ".join(f"{name} {share:.1e}" for name, share in facts["tail"]["share"].items())
-        rows["tail"] = f"{shares} of max |u| in the top eighth of the modes, most of {facts['tail']['samples']} samples"
-    if facts["seed"] is not None:
-        rows["seed"] = facts["seed"]
-    blocks = facts["blocks"]
-    rows["blocks"] = f"{blocks['count']} of up to {blocks['samples']} samples, each with a CRC-32 a field"
-    if facts["shards"]:
-        rows["shards"] = f"{facts['shards']} files beside this one"
-    rows["versions"] = _assignments(facts["versions"])
-    rows["source"] = facts["source"]
-    rows["checksum"] = facts["checksum"]
-    return "\n".join(f"{key:<11} {value}" for key, value in rows.items())
+    return "\n".join(f"{key:<11} {value}" for key, value in rows.items() if value is not None)
+
+
+def _grid_text(facts: dict[str, Any]) -> str:
+    size = " x ".join(str(axis["points"]) for axis in facts["axes"])
+    lengths = " x ".join(f"{axis['extent']:.6g}" for axis in facts["axes"])
+    return f"{size} points on {lengths}, {facts['boundary']}"
+
+
+def _field_text(entry: dict[str, Any]) -> str:
+    stored = "" if entry["stored"] else ", a view of the target's start"
+    axes = ", ".join(f"{name} {count}" for name, count in entry["dims"].items())
+    return f"{entry['name']} ({', '.join(entry['channels'])}): {axes}; {entry['dtype']}{stored}"
+
+
+def _initial_text(initial: dict[str, Any] | None) -> str | None:
+    return None if initial is None else " ".join([initial["name"], _assignments(initial["parameters"])])
+
+
+def _method_text(method: dict[str, Any] | None) -> str | None:
+    return None if method is None else f"{method['name']}, {method['error']}"
+
+
+def _tail_text(tail: dict[str, Any] | None) -> str | None:
+    if tail is None:
+        return None
+    shares = ", ".join(f"{name} {share:.1e}" for name, share in tail["share"].items())
+    return f"{shares} of max |u| in the top eighth of the modes, most of {tail['samples']} samples"
 
 
 def dataset_kind(data: Dataset) -> str:

@@ -154,13 +154,18 @@ def drawn_rows(header: Header, wanted: Sequence[str]) -> list[list[Part]]:
     if header.inputs == header.channels:
         rows = [_evolution(header, i) for i, name in enumerate(header.channels) if name in wanted]
     else:
-        time = None if header.steady else header.times[-1]
-        given = [_part(header, i, False, None) for i, name in enumerate(header.inputs) if name in wanted]
-        found = [_part(header, i, True, time) for i, name in enumerate(header.channels) if name in wanted]
-        rows = [[part] for part in (*given, *found)]
+        rows = _input_and_target(header, wanted)
     if header.num_dims == 1:
         return rows
     return [[part] for parts in rows for part in _few(parts, 4 if len(rows) == 1 else 3)]
+
+
+def _input_and_target(header: Header, wanted: Sequence[str]) -> list[list[Part]]:
+    """A row for each component, where the input has others than the target."""
+    time = None if header.steady else header.times[-1]
+    given = [_part(header, i, False, None) for i, name in enumerate(header.inputs) if name in wanted]
+    found = [_part(header, i, True, time) for i, name in enumerate(header.channels) if name in wanted]
+    return [[part] for part in (*given, *found)]
 
 
 def _evolution(header: Header, index: int) -> list[Part]:

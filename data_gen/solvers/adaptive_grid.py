@@ -1,4 +1,4 @@
-"""The coarse grids of a march: how large they may be, and fields taken from one to another."""
+"""The adaptive grid of an integration: how large it may be, and fields taken from one grid to another."""
 
 from __future__ import annotations
 
@@ -9,32 +9,40 @@ import numpy as np
 from data_gen.equation import Equation
 from data_gen.grids.periodic import PeriodicGrid, resize_modes, tail_start
 
-#: The coarse grid may outgrow the data's own up to this factor.
+#: The adaptive grid may have this factor more points an axis than the data's own.
 GROWTH_LIMIT = 2
 
 
 @dataclass(frozen=True)
-class Habits:
-    """What is best done in one way in one dimension and in another in two.
+class DimensionDefaults:
+    """Settings of an integration that depend on the number of dimensions.
 
     Args:
-        first_points: coarse grids are tried from this many points an axis.
-        min_limit: a coarse grid may have as many points an axis, however small the data's own.
-        look_every: steps between two looks at what the coarse grid misses.
-        chunk: samples marched together: a few small ones fit the cache, but all take the step and grid of the hardest.
+        first_points: points an axis of the first grid that is tried.
+        min_limit: points an axis that the grid may have, however small the data's own.
+        check_every: steps between two checks of the resolution.
+        chunk: samples integrated together: a few small ones fit the cache, but all take the step and grid of the
+            hardest.
     """
 
     first_points: int
     min_limit: int
-    look_every: int
+    check_every: int
     chunk: int
 
 
-#: By the number of dimensions. A look costs an evaluation on 2^d times as many points.
-HABITS = {
-    1: Habits(first_points=128, min_limit=1024, look_every=4, chunk=32),
-    2: Habits(first_points=32, min_limit=256, look_every=8, chunk=1),
+#: By the number of dimensions. A resolution check costs an evaluation on 2^d times as many points.
+DIMENSION_DEFAULTS = {
+    1: DimensionDefaults(first_points=128, min_limit=1024, check_every=4, chunk=32),
+    2: DimensionDefaults(first_points=32, min_limit=256, check_every=8, chunk=1),
 }
+
+
+class TailTooLarge(Exception):
+    """The top modes at an output are too large: the integration has to start again from ``points``."""
+
+    def __init__(self, points: int) -> None:
+        self.points = points
 
 
 def unflattened(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
@@ -72,7 +80,7 @@ def symbol_on(equation: Equation, grid: PeriodicGrid) -> np.ndarray:
 def undamped_tail(modes: np.ndarray, symbol: np.ndarray, grid: PeriodicGrid, time: float) -> np.ndarray:
     """(b,), share of each sample in the top eighth of its modes; 0 where the linear part damps one of them.
 
-    Where it does, what is not resolved at the start is gone at the end, and the tail there is what counts.
+    Where it does, the unresolved modes of the start have decayed at the end, and only the tail there matters.
     """
     top = grid.modes_from(tail_start(grid.num_points))
     if float((np.real(symbol)[..., top] * time).min()) < -1:

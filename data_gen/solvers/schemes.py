@@ -1,4 +1,4 @@
-"""The time-stepping schemes by name: what each attempts in one step, and how its error estimate is to be read."""
+"""The time-stepping schemes by name: an attempt at one step, and the order of its error estimate."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Scheme:
         name: its name as a ``method``.
         attempt: (symbol, step, modes, slope, nonlinear) -> modes after the step and the estimated error of them; a
             scheme with a memory is handed the past as well, (step taken from there, slope there), newest first.
-        order: the estimate divided by the step falls as step^order; what is kept is better by one order.
-        share: factor of the allowance below; measured, so that every sample of the tests keeps to the tolerance.
+        order: the estimate divided by the step falls as step^order; the result is better by one order.
+        share: factor of the allowance below; measured, so that every sample of the tests meets the tolerance.
         memory: past points that it needs; until there are so many, ``starter`` steps.
         starter: name of the scheme without memory that makes the first steps.
-        look_every: steps between two looks at what the coarse grid misses.
+        check_every: steps between two checks of the resolution.
     """
 
     name: str
@@ -48,13 +48,13 @@ class Scheme:
     share: float
     memory: int = 0
     starter: str = ""
-    look_every: int = 4
+    check_every: int = 4
 
     def allowance(self, tolerance: float) -> float:
-        """What the estimates of a march may add up to: share * tolerance^(order / (order + 1)).
+        """Largest sum of the error estimates: share * tolerance^(order / (order + 1)).
 
-        They are of the lower order, E = c h^order, and the error of what is kept is of the next, C h^(order + 1), so
-        that it falls faster than its estimate as the tolerance does.
+        They are of the lower order, E = c h^order, and the error of the result is of the next, C h^(order + 1), so that
+        it falls faster than its estimate as the tolerance does.
         """
         return self.share * tolerance ** (self.order / (self.order + 1))
 
@@ -101,7 +101,7 @@ def _attempt_adams(
     nonlinear: Nonlinear,
     past: Sequence[tuple[float, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A step through the last slopes; one too close to the next to tell them apart is left out."""
+    """A step through the last slopes; one too close to the next to be distinguishable is left out."""
     nodes, slopes, place = [0.0], [slope], 0.0
     for taken, old in past:
         place -= taken / step
@@ -112,7 +112,7 @@ def _attempt_adams(
 
 
 class StepCache(Generic[T]):
-    """``make(symbol, step, ...)``, what steps of a size need; those used last are kept, up to ``limit`` bytes."""
+    """Coefficients ``make(symbol, step, ...)`` of steps; those used last are kept, up to ``limit`` bytes."""
 
     def __init__(self, make: Callable[..., T], limit: int = CACHE_BYTES) -> None:
         self.make, self.limit, self.lock = make, limit, Lock()
@@ -172,7 +172,7 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
         "lawson7": Scheme("lawson7", _attempt_lawson, order=6, share=2.8),
         "etdrk4": Scheme("etdrk4", _attempt_etdrk4, order=4, share=0.2),
         "adams6": Scheme(
-            "adams6", _attempt_adams, order=POINTS, share=2.0, memory=POINTS - 1, starter="etdrk4", look_every=16
+            "adams6", _attempt_adams, order=POINTS, share=2.0, memory=POINTS - 1, starter="etdrk4", check_every=16
         ),
     }
 )

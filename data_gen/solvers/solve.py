@@ -1,4 +1,4 @@
-"""March a batch of fields through a list of times, with control of the step and of the resolution."""
+"""A batch of fields integrated through a list of times, with control of the step and of the resolution."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ import numpy as np
 from data_gen.equation import Equation
 from data_gen.errors import check_positive
 from data_gen.grids.periodic import PeriodicGrid, resize_modes
-from data_gen.solvers.adaptive_grid import GROWTH_LIMIT, HABITS
-from data_gen.solvers.integrator import March, Settings, TailTooLarge
-from data_gen.solvers.schemes import SCHEMES, fastest_scheme
+from data_gen.solvers.adaptive_grid import DIMENSION_DEFAULTS, GROWTH_LIMIT, TailTooLarge
+from data_gen.solvers.integrator import Integrator
+from data_gen.solvers.schemes import SCHEMES, Scheme, fastest_scheme
+from data_gen.solvers.settings import Settings
 from data_gen.stepping.device import grid_on, to_host
 
 __all__ = ["DEFAULT_TOLERANCE", "GROWTH_LIMIT", "MIN_LIMIT", "chunk_size", "solve"]
 
 DEFAULT_TOLERANCE = 1e-10
-#: A coarse grid in one dimension may have as many points, however small the data's own.
-MIN_LIMIT = HABITS[1].min_limit
+#: Points that the adaptive grid may have in one dimension, however small the data's own.
+MIN_LIMIT = DIMENSION_DEFAULTS[1].min_limit
 
 
 def chunk_size(num_dims: int, device: str | None = None) -> int:
-    """Samples that ``solve`` marches together: the bits of a sample depend on those beside it in a chunk.
+    """Samples that ``solve`` integrates together: the bits of a sample depend on the others of its chunk.
 
-    In two dimensions each is marched alone, with a step and a grid of its own; but for a device, which wants more work
-    at a time.
+    In two dimensions each is integrated alone, with a step and a grid of its own; on a device, which wants more work at
+    a time, in chunks too.
     """
-    return HABITS[1 if device not in (None, "cpu") else num_dims].chunk
+    return DIMENSION_DEFAULTS[1 if device not in (None, "cpu") else num_dims].chunk
 
 
 def solve(
@@ -45,10 +46,10 @@ def solve(
     first_sample: int = 0,
     device: str | None = None,
 ) -> np.ndarray:
-    """Solution of an equation at the times asked for.
+    """Solution of an equation at the requested times.
 
-    A linear equation is solved exactly, mode by mode, in one step. Otherwise an exponential scheme marches chunks of
-    ``chunk_size`` samples, sorted by amplitude, on a coarse Fourier grid; all integrate the linear part exactly:
+    A linear equation is solved exactly, mode by mode, in one step. Otherwise an exponential scheme integrates chunks
+    of ``chunk_size`` samples, sorted by amplitude, on an adaptive Fourier grid; all take the linear part exactly:
 
         "etdrk4"   each step of ETDRK4 is compared with two of half its size; the difference controls the step and, by
                    Richardson's extrapolation, improves the result
@@ -57,8 +58,8 @@ def solve(
         "adams6"   an exponential Adams pair of orders 5 and 6, begun with "etdrk4"; a fifth of the cost or less for
                    all others, by numpy only
 
-    The coarse grid grows until neither the top eighth of the modes at the output times nor what the missing ones have
-    fed to the others matters at the tolerance. Modes above it are zero in the result.
+    The adaptive grid grows until neither the top eighth of the modes at the output times nor the truncation error
+    matters at the tolerance. Modes above it are zero in the result.
 
     Args:
         equation: what to solve.
@@ -68,44 +69,35 @@ def solve(
         method: "etdrk4", "lawson7", "adams6", or "auto" for the fastest one proven for the equation.
         tolerance: largest allowed error relative to max |u|, about; 1e-10 if None.
         max_step: upper bound of the time step; none if None.
-        allow_unresolved: march on the largest grid allowed even if it does not hold the solution.
+        allow_unresolved: integrate on the largest grid allowed even if it does not resolve the solution.
         first_sample: number of ``u0[0]`` in messages.
-        device: where a nonlinear equation is marched: "cpu" (or None) by numpy, else by torch, on "cuda" for example,
-            or "torch" for the processor; results agree to rounding. The equation's ``nonlinear`` must then need no
+        device: where time is stepped: "cpu" (or None) by numpy, else by torch, on "cuda" for example, or "torch" for
+            the processor; results agree to rounding. The equation's ``nonlinear`` must then need no
             more than the grid's methods and operators on arrays.
     Returns:
         (B, T, C, *N), float64.
     Raises:
         ValueError: shapes, times, tolerance, values or the device are unusable; or the tolerance is below the rounding
             that adds up.
-        UnresolvedError: the largest grid allowed does not hold the solution at the tolerance, or the grid of ``u0`` not
-            ``u0``, where nothing damps its top modes.
+        UnresolvedError: the largest grid allowed does not resolve the solution at the tolerance, or the grid of ``u0``
+            does not resolve ``u0``, where nothing damps its top modes.
         SolverDiverged: the step fell to nothing or the solution lost finiteness.
     Source: Cox and Matthews (2002), J. Comput. Phys. 176; Lawson (1967), SIAM J. Numer. Anal. 4; Hochbruck and
         Ostermann (2011), BIT Numer. Math. 51; Hairer, Norsett and Wanner (1993), Solving ODEs I, II.4.
     """
     u0 = _checked_fields(equation, grid, u0)
     times = _checked_times(times)
-    if equation.nonlinear is not None and grid.num_dims not in HABITS:
-        raise ValueError(f"solve: `grid` must have at most {max(HABITS)} dimensions; got {grid.num_dims}.")
-    schemes = [name for name in SCHEMES if device in (None, "cpu") or not SCHEMES[name].memory]
-    if method == "auto":
-        fastest = fastest_scheme(equation)
-        method = fastest if fastest in schemes else "etdrk4"
-    if method not in schemes:
-        where = "" if method not in SCHEMES else f" on {device}"
-        raise ValueError(f"solve: `method` must be auto or one of {', '.join(schemes)}{where}; got {method!r}.")
+    if equation.nonlinear is not None and grid.num_dims not in DIMENSION_DEFAULTS:
+        raise ValueError(f"solve: `grid` must have at most {max(DIMENSION_DEFAULTS)} dimensions; got {grid.num_dims}.")
+    scheme = _chosen_scheme(equation, method, device)
     tolerance = DEFAULT_TOLERANCE if tolerance is None else tolerance
     check_positive("solve", "tolerance", tolerance)
     if max_step is not None:
         check_positive("solve", "max_step", max_step)
-    result = np.empty((u0.shape[0], len(times), *u0.shape[1:]))
     if equation.nonlinear is None:
-        modes, symbol = grid.to_modes(u0), equation.symbol(*grid.wavevector)
-        for i, time in enumerate(times):
-            result[:, i] = grid.to_points(np.exp(symbol * time) * modes)
-        return result
-    settings = Settings(SCHEMES[method], tolerance, max_step, allow_unresolved)
+        return _solve_linear(equation, grid, u0, times)
+    settings = Settings(scheme, tolerance, max_step, allow_unresolved)
+    result = np.empty((u0.shape[0], len(times), *u0.shape[1:]))
     by_size = np.argsort(np.abs(u0).reshape(u0.shape[0], -1).max(axis=-1), kind="stable")
     chunk, grid = chunk_size(grid.num_dims, device), grid_on(grid, device)
     for start in range(0, u0.shape[0], chunk):
@@ -128,6 +120,27 @@ def _checked_fields(equation: Equation, grid: PeriodicGrid, u0: np.ndarray) -> n
     return u0
 
 
+def _chosen_scheme(equation: Equation, method: str, device: str | None) -> Scheme:
+    """The scheme of a name, or the fastest one that the device has; one with a memory is for the host alone."""
+    schemes = [name for name in SCHEMES if device in (None, "cpu") or not SCHEMES[name].memory]
+    if method == "auto":
+        fastest = fastest_scheme(equation)
+        method = fastest if fastest in schemes else "etdrk4"
+    if method not in schemes:
+        where = "" if method not in SCHEMES else f" on {device}"
+        raise ValueError(f"solve: `method` must be auto or one of {', '.join(schemes)}{where}; got {method!r}.")
+    return SCHEMES[method]
+
+
+def _solve_linear(equation: Equation, grid: PeriodicGrid, u0: np.ndarray, times: tuple[float, ...]) -> np.ndarray:
+    """(B, T, C, *N): each mode is multiplied by e^(L t)."""
+    modes, symbol = grid.to_modes(u0), equation.symbol(*grid.wavevector)
+    result = np.empty((u0.shape[0], len(times), *u0.shape[1:]))
+    for i, time in enumerate(times):
+        result[:, i] = grid.to_points(np.exp(symbol * time) * modes)
+    return result
+
+
 def _checked_times(times: Sequence[float]) -> tuple[float, ...]:
     values = tuple(float(t) for t in times)
     rising = all(b > a for a, b in itertools.pairwise(values))
@@ -144,21 +157,24 @@ def _solve_chunk(
     settings: Settings,
     names: np.ndarray,
 ) -> np.ndarray:
-    """(b, T, C, *N): one chunk, on a coarse grid that grows."""
+    """(b, T, C, *N): one chunk, on an adaptive grid."""
     if times[-1] == 0:
         return u0[:, None]
-    march, points = March(equation, grid, u0, times, settings, names), HABITS[grid.num_dims].first_points
+    integrator = Integrator(equation, grid, u0, times, settings, names)
+    points = DIMENSION_DEFAULTS[grid.num_dims].first_points
     while True:
         try:
-            march.start(points)
-            outputs = [u0 if t == 0 else _sampled(march.advance(t), march.grid.num_points, grid) for t in times]
+            integrator.start(points)
+            outputs = [
+                u0 if t == 0 else _sampled(integrator.advance(t), integrator.grid.num_points, grid) for t in times
+            ]
             return np.stack(outputs, axis=1)
         except TailTooLarge as tail:
             points = tail.points
 
 
 def _sampled(modes: np.ndarray, points: int, grid: PeriodicGrid) -> np.ndarray:
-    """The field of coarse ``modes`` at the grid's points: padded with zeros, or sampled where they are finer."""
+    """The field of ``modes`` at the grid's points: padded with zeros, or sampled where they are finer."""
     finer = grid.num_points * -(-points // grid.num_points)
     u = replace(grid, num_points=finer).to_points(resize_modes(modes, points, finer, grid.num_dims))
     return to_host(u)[(..., *[slice(None, None, finer // grid.num_points)] * grid.num_dims)]

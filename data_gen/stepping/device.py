@@ -1,7 +1,7 @@
 """Fields on another device: the few things that torch's tensors do otherwise than numpy's arrays.
 
-A march is written for both. Its state lives where ``grid.asarray`` puts it; symbols, coefficients and decisions are
-made on the host. Torch is imported here alone, and only when a device is asked for.
+The integrator is written for both. Its state lives where ``grid.asarray`` puts it; symbols, coefficients and decisions
+are made on the host. Torch is imported here alone, and only when a device is asked for.
 """
 
 from __future__ import annotations

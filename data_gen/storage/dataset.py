@@ -76,7 +76,7 @@ class Dataset(FieldReader):
         """Open the shards, each a sound dataset of its rows with the checksums that this file lists."""
         size = self.header.block_samples
         for shard in self.shards:
-            path = self.path.resolve().parent / shard.name
+            path = self._place_of(shard)
             if not path.is_file():
                 raise DatasetError(
                     f"open_dataset: {self.path} needs its shard {shard.name}, which is not beside it. Copy the whole "
@@ -92,6 +92,14 @@ class Dataset(FieldReader):
                     f"open_dataset: {path} is not the shard that {self.path.name} lists: its samples or checksums "
                     f"differ. Copy the whole folder again, or generate it again (--overwrite)."
                 )
+
+    def _place_of(self, shard: Shard) -> Path:
+        return self.path.resolve().parent / shard.name
+
+    @property
+    def shard_paths(self) -> tuple[Path, ...]:
+        """Where the shards lie; () of a file that has all fields itself."""
+        return tuple(map(self._place_of, self.shards))
 
     @property
     def equation(self) -> Equation | None:

@@ -105,24 +105,32 @@ def _checked_rows(data: Dataset, compression: str, level: int, chunk_rows: int |
 
 def _check_output(data: Dataset, out: Path, overwrite: bool) -> list[Path]:
     """Refuse an unusable output; give the shards that go with a dataset that is replaced."""
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"repack: `out` must lie in an existing folder; got {out}. Create it first.")
-    if out.is_dir():
-        raise IsADirectoryError(f"repack: `out` must be a file; got the folder {out}.")
-    used = [data.path, *(data.path.resolve().with_name(shard.name) for shard in data.shards)]
+    _check_place(out)
+    used = [data.path, *data.shard_paths]
     if out.exists() and any(out.samefile(file) for file in used):
         raise ValueError(f"repack: `out` must not be the dataset itself; got {out}. Choose another name.")
     if partial_path(out).exists() or journal_path(out).exists():
         raise FileExistsError(f"repack: `out` must not be unfinished; got {out}, which generate has begun. Finish it.")
     if out.exists() and not overwrite:
         raise FileExistsError(f"repack: `out` must not exist; got {out}. Pass overwrite=True (--overwrite).")
+    _check_space(data, out)
+    kept = {file.resolve() for file in used}
+    return [old for old in shards_of(out) if old.resolve() not in kept]
+
+
+def _check_place(out: Path) -> None:
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"repack: `out` must lie in an existing folder; got {out}. Create it first.")
+    if out.is_dir():
+        raise IsADirectoryError(f"repack: `out` must be a file; got the folder {out}.")
+
+
+def _check_space(data: Dataset, out: Path) -> None:
     free, needed = shutil.disk_usage(out.parent).free, data.num_samples * data.header.row_bytes
     if needed > free:
         raise DatasetError(
             f"repack: {out} may need {needed // 10**6} MB and its disk has {free // 10**6} MB free. Make room."
         )
-    kept = {file.resolve() for file in used}
-    return [old for old in shards_of(out) if old.resolve() not in kept]
 
 
 def _facts(data: Dataset) -> dict[str, Any]:

@@ -96,21 +96,27 @@ def listed_shards(file: h5py.File, header: Header) -> tuple[Shard, ...]:
         shards = tuple(Shard(**entry) for entry in json.loads(str(file.attrs["shards"])))
         if any(not isinstance(bound, int) for shard in shards for bound in (shard.start, shard.stop)):
             raise TypeError
-        bounds = [0, *(shard.stop for shard in shards)]
-        whole = all(s.start == b and s.start < s.stop for s, b in zip(shards, bounds[:-1], strict=True))
-        even = not any(b % header.block_samples for b in bounds[:-1])
-        plain = all(_is_plain(shard.name) for shard in shards)
     except (ValueError, TypeError, AttributeError):
         raise DatasetError(f"open_dataset: {file.filename} has a damaged list of shards.") from None
-    if not plain:
-        bad = next(shard.name for shard in shards if not _is_plain(shard.name))
+    bad = [shard.name for shard in shards if not _is_plain(shard.name)]
+    if bad:
         raise DatasetError(
-            f"open_dataset: {file.filename} lists the shard {bad!r}, which is not the name of a file beside it; that "
-            f"is refused."
+            f"open_dataset: {file.filename} lists the shard {bad[0]!r}, which is not the name of a file beside it; "
+            f"that is refused."
         )
-    if not (shards and whole and even and bounds[-1] == header.num_samples and len(shards) <= MAX_SHARDS):
+    if len(shards) > MAX_SHARDS or not _are_all_in_order(shards, header):
         raise DatasetError(f"open_dataset: {file.filename} lists shards that are not all of its samples in order.")
     return shards
+
+
+def _are_all_in_order(shards: Sequence[Shard], header: Header) -> bool:
+    """Whether the shards follow one another from the first sample to the last, each a number of whole blocks."""
+    stop = 0
+    for shard in shards:
+        if shard.start != stop or shard.start % header.block_samples or shard.stop <= shard.start:
+            return False
+        stop = shard.stop
+    return stop == header.num_samples
 
 
 def _is_plain(name: object) -> bool:
@@ -136,15 +142,24 @@ def refuse_other_files(file: h5py.File, header: Header, shards: Sequence[Shard])
         DatasetError: there is an external link, storage in another file, or a virtual dataset over one.
     """
     for path, found in _objects(file):
-        expected = [(s.name, path, s.start, s.stop) for s in shards] if path in header.stored_shapes else []
-        if found is None or found.external:
+        stored = path in header.stored_shapes
+        expected = [(s.name, path, s.start, s.stop) for s in shards] if stored else []
+        if found is None or not _may_lie_there(found, expected):
             raise DatasetError(f"open_dataset: {file.filename} keeps {path} in another file, which is refused.")
-        sources = found.virtual_sources() if found.is_virtual else []
-        inside = not expected and all(source.file_name == "." for source in sources)
-        if not inside and [_source(source) for source in sources] != expected:
-            raise DatasetError(f"open_dataset: {file.filename} keeps {path} in another file, which is refused.")
-        if path in header.stored_shapes and bool(sources) != bool(shards):
+        if stored and bool(_parts(found)) != bool(shards):
             raise DatasetError(f"open_dataset: {file.filename} keeps {path} in a view, which is refused.")
+
+
+def _may_lie_there(found: h5py.Dataset, expected: list[tuple[str, str, int, int]]) -> bool:
+    """Whether a dataset lies in the file itself, or where it is listed, over the parts expected."""
+    parts = _parts(found)
+    inside = not expected and all(part.file_name == "." for part in parts)
+    return not found.external and (inside or [_source(part) for part in parts] == expected)
+
+
+def _parts(found: h5py.Dataset) -> list[Any]:
+    """The parts of a virtual dataset; none of any other."""
+    return found.virtual_sources() if found.is_virtual else []
 
 
 def _source(source: Any) -> tuple[str, str, int, int]:

@@ -7,8 +7,9 @@ import pytest
 
 from data_gen import Equation, PeriodicGrid, burgers, cole_hopf, navier_stokes, solve
 from data_gen.errors import SolverDiverged
-from data_gen.solvers.integrator import March, Settings
+from data_gen.solvers.integrator import Integrator
 from data_gen.solvers.schemes import SCHEMES, StepCache
+from data_gen.solvers.settings import Settings
 from data_gen.solvers.solve import chunk_size
 from data_gen.stepping.lawson import Factors, factors
 from tests.data_gen.test_navier_stokes import random_flow
@@ -77,18 +78,18 @@ def test_a_sample_in_the_plane_does_not_depend_on_those_beside_it() -> None:
     assert (chunk_size(1), chunk_size(2)) == (32, 1)
 
 
-def test_the_coarse_grid_follows_the_solution() -> None:
+def test_the_adaptive_grid_follows_the_solution() -> None:
     """It grows over the front of sin, and shrinks as diffusion takes the fine modes of a rough field."""
     settings = Settings(SCHEMES["lawson7"], 1e-6, None, False)
     front = np.sin(np.add.outer(PLANE.points, PLANE.points))[None, None]
-    state = March(oblique_burgers(0.05), PLANE, front, (1.5,), settings, np.arange(1))
+    state = Integrator(oblique_burgers(0.05), PLANE, front, (1.5,), settings, np.arange(1))
     state.start(32)
     assert state.grid.num_points == 32
     state.advance(1.5)
     assert state.grid.num_points > 64
     grid = PeriodicGrid(128, 2 * np.pi, 2)
     rough = random_flow(128, 40)
-    state = March(oblique_burgers(0.2), grid, rough, (1e-3, 5.0), settings, np.arange(1))
+    state = Integrator(oblique_burgers(0.2), grid, rough, (1e-3, 5.0), settings, np.arange(1))
     state.start(32)
     state.advance(1e-3)
     first = state.grid.num_points
@@ -96,8 +97,8 @@ def test_the_coarse_grid_follows_the_solution() -> None:
     assert state.grid.num_points < first
 
 
-def test_a_rate_of_leaking_adds_up_as_the_linear_part_lets_it() -> None:
-    state = March(
+def test_a_truncation_rate_adds_up_as_the_linear_part_damps_it() -> None:
+    state = Integrator(
         oblique_burgers(0.3),
         PLANE,
         random_flow(48, 5),

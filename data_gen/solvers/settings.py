@@ -1,0 +1,17 @@
+"""How an integration in time is controlled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from data_gen.solvers.schemes import Scheme
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Scheme and limits of an integration; see ``solve``."""
+
+    scheme: Scheme
+    tolerance: float
+    max_step: float | None
+    allow_unresolved: bool
