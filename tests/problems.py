@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.linalg import hadamard
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -14,6 +15,15 @@ def regression(rows: int = 200, features: int = 7, outputs: int = 3, *, seed: in
     phi = torch.randn(rows, features, dtype=torch.float64, generator=generator)
     weight = torch.randn(features, outputs, dtype=torch.float64, generator=generator)
     return phi, phi @ weight + 0.1 * torch.randn(rows, outputs, dtype=torch.float64, generator=generator)
+
+
+def dependent(outputs: int = 3) -> tuple[Tensor, Tensor]:
+    """Features (256, 14) of which seven repeat the others, and targets (256, C), float64.
+
+    They are columns of a Hadamard matrix, so the Gram matrix is exact, and any Cholesky finds its eighth pivot zero.
+    """
+    half = torch.tensor(hadamard(256)[:, 1:8], dtype=torch.float64)
+    return torch.cat([half, half], dim=1), regression(256, 7, outputs)[1]
 
 
 def mlp(inputs: int = 3, width: int = 8, outputs: int = 2, *, seed: int = 0, bias: bool = True) -> nn.Sequential:

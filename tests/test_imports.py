@@ -88,8 +88,9 @@ ARROWS = {
     },
     "sciml_cf.adapters": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.causal": {"data_gen.formats", "sciml_cf.errors", "sciml_cf.head", "sciml_cf.training"},
-    "sciml_cf.classification": {"sciml_cf.errors", "sciml_cf.head"},
+    "sciml_cf.classification": {"sciml_cf.normalization", "sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.cli": {
+        "sciml_cf.models",
         "data_gen.cli",
         "data_gen.formats",
         "data_gen.header",
@@ -102,9 +103,11 @@ ARROWS = {
         "sciml_cf.studies",
         "sciml_cf.training",
     },
-    "sciml_cf.datasets": {"data_gen.formats", "data_gen.grids", "sciml_cf.errors"},
+    "sciml_cf.datasets": {"data_gen.equation", "data_gen.formats", "data_gen.grids", "sciml_cf.errors"},
     "sciml_cf.errors": {"data_gen.errors"},
     "sciml_cf.evaluate": {
+        "sciml_cf.models",
+        "sciml_cf.normalization",
         "data_gen.formats",
         "data_gen.grids",
         "data_gen.header",
@@ -114,9 +117,9 @@ ARROWS = {
         "sciml_cf.metrics",
         "sciml_cf.training",
     },
-    "sciml_cf.head": {"sciml_cf.errors"},
+    "sciml_cf.head": {"sciml_cf.normalization", "sciml_cf.errors"},
     "sciml_cf.layerwise": {"sciml_cf.errors", "sciml_cf.head"},
-    "sciml_cf.models": {"sciml_cf.errors"},
+    "sciml_cf.models": {"data_gen.grids", "sciml_cf.errors"},
     "sciml_cf.report": {"sciml_cf.errors", "sciml_cf.training"},
     "sciml_cf.studies": {
         "data_gen",
@@ -138,6 +141,7 @@ ARROWS = {
     },
     "sciml_cf.theory": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.training": {
+        "sciml_cf.normalization",
         "data_gen.formats",
         "sciml_cf.datasets",
         "sciml_cf.errors",
@@ -146,6 +150,7 @@ ARROWS = {
         "sciml_cf.models",
     },
     "sciml_cf.metrics": set(),
+    "sciml_cf.normalization": set(),
     "data_gen.errors": set(),
 }
 # A library that only these files may import.
@@ -160,7 +165,7 @@ CONFINED = {
     "distributed": ("data_gen/executors/dask_cluster.py",),
     "matplotlib": ("sciml_cf/report/", "sciml_cf/studies/", "data_gen/plot.py"),
     "lightning_fabric": ("sciml_cf/training/distributed.py",),
-    "sklearn": ("sciml_cf/classification/estimators.py", "sciml_cf/classification/digits.py"),
+    "sklearn": ("sciml_cf/classification/estimator", "sciml_cf/classification/digits.py"),
     "tensorboard": ("sciml_cf/training/tensorboard.py",),
     "torchvision": ("sciml_cf/classification/vision.py",),
     "timm": ("sciml_cf/classification/vision.py",),

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tyro.conf import Positional
 
 from data_gen.cli.flags import UsageError, parse
 from data_gen.cli.override_flags import FactFlags
-from sciml_cf.datasets import Split
-from sciml_cf.evaluate.run import evaluate_run
-from sciml_cf.report import baseline_table, compare_runs, report_run, transfer_table
-from sciml_cf.training.run_folder import EVALUATION_FILE, Which
+from sciml_cf.datasets.choices import Sampling, Split
+from sciml_cf.training.choices import Which
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +29,7 @@ class EvaluateFlags(FactFlags):
     run: Positional[Path]
     data: Path
     resolutions: tuple[int, ...] = (256, 1024, 8192)
-    sampling: Literal["strided", "fourier"] = "strided"
+    sampling: Sampling = "strided"
     split: Split = "test"
     which: Which = "best"
 
@@ -64,6 +61,10 @@ class ReportFlags:
 def evaluate_command(argv: list[str]) -> str:
     """`sciml-cf evaluate`."""
     flags = parse(EvaluateFlags, argv, prog="sciml-cf evaluate")
+    from sciml_cf.evaluate.run import evaluate_run
+    from sciml_cf.report import baseline_table, transfer_table
+    from sciml_cf.training.run_folder import EVALUATION_FILE
+
     result = evaluate_run(
         flags.run,
         flags.data,
@@ -81,10 +82,15 @@ def compare_command(argv: list[str]) -> str:
     flags = parse(CompareFlags, argv, prog="sciml-cf compare")
     if not flags.runs:
         raise UsageError("sciml-cf compare: `runs` must name at least one run folder; got none.")
+    from sciml_cf.report import compare_runs
+
     table, paths = compare_runs(flags.runs, flags.out)
     return "\n".join([table.text(), "", *map(str, paths)])
 
 
 def report_command(argv: list[str]) -> str:
     """`sciml-cf report`."""
-    return "\n".join(map(str, report_run(parse(ReportFlags, argv, prog="sciml-cf report").run)))
+    flags = parse(ReportFlags, argv, prog="sciml-cf report")
+    from sciml_cf.report import report_run
+
+    return "\n".join(map(str, report_run(flags.run)))

@@ -14,9 +14,7 @@ from data_gen.cli.override_flags import FactFlags
 from data_gen.formats import open_source
 from data_gen.header import Boundary
 from sciml_cf.errors import DatasetError
-from sciml_cf.evaluate.prediction import predict
-from sciml_cf.evaluate.problem import Problem, check_problem
-from sciml_cf.training.run_folder import Which, read_settings
+from sciml_cf.training.choices import Which
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +50,9 @@ def predict_command(argv: list[str]) -> str:
         _check_output("std", flags.std, flags.overwrite)
         if flags.which != "best" or flags.std == flags.output:
             raise UsageError("sciml-cf predict: `std` must be another file than the output, for the best weights only.")
+    from sciml_cf.evaluate.prediction import predict
+    from sciml_cf.training.run_folder import read_settings
+
     settings = read_settings(flags.run)  # a wrong folder is reported before a large input is read
     fields, boundary = _read_fields(flags, settings)
     how: dict[str, Any] = {"resolution": flags.resolution, "which": flags.which, "boundary": boundary}
@@ -78,6 +79,8 @@ def _check_output(name: str, path: Path, overwrite: bool) -> None:
 
 def _read_fields(flags: PredictFlags, settings: dict[str, Any]) -> tuple[np.ndarray, Boundary | None]:
     """Input fields from a .npy file, or the inputs of a data file of any format, and its boundary, if known."""
+    from sciml_cf.evaluate.problem import Problem, check_problem
+
     path = flags.input
     pair = "," in str(path) and not path.exists()  # INPUT.npy,TARGET.npy
     if (path.suffix == ".npy" and not pair) or not (path.exists() or pair):

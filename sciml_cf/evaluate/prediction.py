@@ -15,6 +15,7 @@ from sciml_cf.errors import check_count
 from sciml_cf.evaluate.problem import Problem, check_problem
 from sciml_cf.head.features import accepted
 from sciml_cf.head.posterior import Posterior, apply_with_std
+from sciml_cf.normalization import dtype_of, normalization_of, warn_far_outside
 from sciml_cf.training.run_folder import Which, load, read_posterior, read_settings
 
 _FEW = 4  # points along an axis, below which an axis may be one of channels
@@ -69,7 +70,8 @@ def predict(
         which: weights of a run folder with the lowest validation error, or those of the last epoch.
         std: return the predictive standard deviation too: True for that of a run folder, or a model's ``posterior``.
     Returns:
-        (B, *N') or (B, C', *N') like the input, float32; with ``std`` a pair of them.
+        (B, *N') or (B, C', *N') like the input, in the data's own units; float32, or float64 where float32 would round
+        the fluctuations away; with ``std`` a pair of them.
     Raises:
         ValueError: wrong shape, other dimensions or channels than the run's, values that are not finite, or ends that
             Fourier interpolation would mistake for periodic ones.
@@ -83,7 +85,8 @@ def predict(
     own = (settings.get("model") or {}).get("arguments", {}).get("num_dims", max(1, fields.ndim - 2))
     dims = int(own if num_dims is None else num_dims)
     ends = str(boundary or (settings.get("data") or {}).get("boundary", "periodic"))
-    inputs = _checked(fields, dims)
+    normalization = normalization_of(model)
+    inputs = _checked(fields, dims, wide=normalization is not None)
     if not isinstance(run, nn.Module):
         found = Problem(num_dims=dims, in_channels=inputs.shape[1])
         check_problem("predict", found, run, settings, argument="fields")
@@ -96,6 +99,8 @@ def predict(
     if resolution is not None and inputs.shape[2:] != (resolution,) * dims:
         inputs = _resampled(inputs, resolution, ends)
     given = torch.as_tensor(np.ascontiguousarray(inputs))
+    if normalization is not None and given.shape[1] == len(normalization.input_mean):
+        warn_far_outside("predict", normalization, given)
     if isinstance(known, Posterior):
         pair = apply_with_std(model, given, known, batch_size=batch_size)
     else:
@@ -106,8 +111,8 @@ def predict(
     return results if len(results) == 2 else results[0]
 
 
-def _checked(fields: np.ndarray, num_dims: int) -> np.ndarray:
-    """(B, C, *N) in float64, of fields with or without an axis of channels."""
+def _checked(fields: np.ndarray, num_dims: int, *, wide: bool = False) -> np.ndarray:
+    """(B, C, *N) in float64, of fields with or without an axis of channels; ``wide`` fields may exceed float32."""
     if fields.ndim not in (num_dims + 1, num_dims + 2) or fields.dtype.kind not in "iuf" or 0 in fields.shape:
         points = ", ".join(["points"] * num_dims)
         raise ValueError(
@@ -116,7 +121,7 @@ def _checked(fields: np.ndarray, num_dims: int) -> np.ndarray:
         )
     fields = fields.astype(np.float64)
     with np.errstate(over="ignore"):
-        unusable = ~np.isfinite(fields.astype(np.float32))
+        unusable = ~np.isfinite(fields if wide else fields.astype(np.float32))
     if unusable.any():
         bad = int(np.argwhere(unusable)[0][0])
         raise ValueError(f"predict: `fields` must be finite; got NaN, Inf or a value beyond float32 in sample {bad}.")
@@ -151,7 +156,8 @@ def _resampled(inputs: np.ndarray, resolution: int, boundary: str) -> np.ndarray
 def apply_in_batches(model: nn.Module, inputs: Tensor, *, batch_size: int) -> Tensor:
     """Outputs of ``model`` in evaluation mode for inputs (B, C, *N), computed ``batch_size`` samples at a time."""
     parameter = next(iter(model.parameters()))
-    dtype = parameter.dtype if parameter.is_floating_point() else torch.get_default_dtype()
+    # a normalization casts after it has subtracted the mean
+    dtype = dtype_of(model) if normalization_of(model) is None else inputs.dtype
     was_training = model.training
     model.eval()
     with torch.no_grad():

@@ -10,7 +10,7 @@ import xarray as xr
 
 from data_gen.formats import Facts
 from sciml_cf.datasets import Split
-from sciml_cf.datasets.field import Sampling
+from sciml_cf.datasets.choices import Sampling
 from sciml_cf.evaluate.problem import Problem, check_problem
 from sciml_cf.evaluate.transfer import evaluate_transfer
 from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation

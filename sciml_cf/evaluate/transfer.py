@@ -15,12 +15,13 @@ from torch import Tensor, nn
 import sciml_cf.metrics as metrics
 from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset, Split
-from sciml_cf.datasets.field import Sampling
+from sciml_cf.datasets.choices import Sampling
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.evaluate.grids import Grids
 from sciml_cf.evaluate.parts import PARTS, consistency, error_parts
 from sciml_cf.evaluate.prediction import apply_in_batches
 from sciml_cf.head.features import accepted
+from sciml_cf.models.coordinates import positions
 from sciml_cf.training.run_folder import versions
 
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -183,7 +184,7 @@ def _measure(
     predictions: dict[int, Tensor] = {}
     rows: dict[str, list[Tensor]] = {name: [] for name in ("part_mse", "floor_mse")}
     for n in resolutions:
-        prediction = predictions[n] = _apply(model, grids.take(x, n, sampling))
+        prediction = predictions[n] = _apply(model, grids.take(x, n, sampling), grids.positions(n))
         solution = grids.take(target, n, sampling)
         brought = [(prediction, solution)]
         floors = [torch.zeros(len(x), dtype=torch.float64)]
@@ -196,11 +197,11 @@ def _measure(
         if grids.fourier:
             cut = prediction
             if sampling == "strided" and n < full:
-                cut = _apply(model, grids.take(x, n, "fourier"))
+                cut = _apply(model, grids.take(x, n, "fourier"), grids.positions(n))
             rows["part_mse"].append(error_parts(grids, prediction, cut, target, n))
     result = {name: torch.stack(entries, dim=1).numpy() for name, entries in rows.items() if entries}
     result["consistency"] = consistency(grids, predictions)
-    at_full = predictions[full] if full in predictions else _apply(model, x)
+    at_full = predictions[full] if full in predictions else _apply(model, x, grids.positions(full))
     result["full_relative_l2"] = metrics.relative_l2(at_full, target).numpy()
     if grids.fourier:
         result["spectrum"] = np.stack([_power(field) for field in (target, at_full, at_full - target)])
@@ -222,10 +223,11 @@ def _summarised(measured: dict[str, np.ndarray]) -> dict[str, Any]:
     return variables
 
 
-def _apply(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The model's outputs in float64."""
+def _apply(model: nn.Module, inputs: Tensor, axes: Sequence[np.ndarray]) -> Tensor:
+    """The model's outputs in float64, for inputs at these positions along each axis."""
     batch_size = max(1, _POINTS_PER_BATCH // inputs[0, 0].numel())
-    with accepted("evaluate_transfer", "resolutions", inputs, "be some that the model can be run at"):
+    must = "be some that the model can be run at"
+    with accepted("evaluate_transfer", "resolutions", inputs, must), positions(model, axes):
         return apply_in_batches(model, inputs.contiguous(), batch_size=batch_size).double()
 
 
@@ -263,7 +265,7 @@ def _examples(model: nn.Module, truth: FieldDataset, errors: np.ndarray) -> xr.D
         {
             "example_input": (("example", "input_channel", *axes), x.numpy()),
             "example_target": (dims, y.numpy()),
-            "example_prediction": (dims, _apply(model, x).to(y.dtype).numpy()),
+            "example_prediction": (dims, _apply(model, x, truth.positions).to(y.dtype).numpy()),
         },
         coords={"example": truth.indices[chosen], **dict(zip(axes, truth.coordinates, strict=True))},
     )

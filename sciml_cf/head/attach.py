@@ -28,13 +28,14 @@ from sciml_cf.head.binding.layer import (
     to_rows,
     write_head,
 )
+from sciml_cf.head.choices import Initial
 from sciml_cf.head.diagnostics import Diagnostics
-from sciml_cf.head.initial import Initial, initial_head
+from sciml_cf.head.initial import initial_head
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.monitor import Steps, Watch
 from sciml_cf.head.objectives import Objective, SquaredError, no_worse
 from sciml_cf.head.rules import Rule, State
-from sciml_cf.head.rules.rule import check_bias
+from sciml_cf.head.rules.common.rule import check_bias
 
 _STATE_PREFIX = "rule_"
 

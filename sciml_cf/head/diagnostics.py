@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.solving import Penalty
+from sciml_cf.head.rules.common.solving import Penalty
 
 _NO_PENALTY = 1e-10  # stands for none in the reachable loss, times the mean diagonal
 

@@ -22,6 +22,7 @@ from sciml_cf.head.binding.layer import (
     num_outputs,
     read_head,
 )
+from sciml_cf.normalization import core_units, dtype_of, normalization_of
 
 _AS_TRAINED = "have the channels and dimensions that the model was trained with"
 
@@ -30,7 +31,8 @@ class HeadView:
     """A model seen as ``prediction = W^T phi(x)``: its features, and how targets are laid out beside them.
 
     Use it inside ``with HeadView(...).open() as view``: the model is in evaluation mode there, and is as it was
-    afterwards. One batch of features is alive at a time.
+    afterwards. One batch of features is alive at a time. A normalization that the model carries is taken off inside:
+    inputs are normalized, and predictions, targets and heads are those of normalized fields.
 
     Args:
         function, argument: who asks, and what it calls the inputs, for messages.
@@ -48,7 +50,8 @@ class HeadView:
         self.layer = _layer(function, model, head)
         parameter = next(iter(model.parameters()))
         self.device = parameter.device
-        self.dtype = parameter.dtype if parameter.is_floating_point() else torch.get_default_dtype()
+        self.dtype = dtype_of(model)
+        self.normalization = normalization_of(model)
         self._arrangements = Arrangements()
         self._layout: RowLayout | None = None  # of the last prediction
         self._seen: list[Capture] = []
@@ -81,7 +84,7 @@ class HeadView:
         hook = self.layer.register_forward_hook(self._watch, with_kwargs=True)
         try:
             self.model.eval()
-            with torch.no_grad():
+            with torch.no_grad(), core_units(self.model):
                 yield self
         finally:
             hook.remove()
@@ -90,12 +93,12 @@ class HeadView:
                 module.training = mode
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, *N, F') without the constant one, often a view, and the prediction, of inputs x (B, C, *N).
+        """Features (B, *N, F') without the constant one, often a view, and the prediction, of physical inputs x.
 
         Raises:
             ValueError: the model refuses the inputs, or its prediction is not the output of its head.
         """
-        x = x.to(self.device, self.dtype)
+        x = self._normalized(x.to(self.device))
         if self._layout is None:
             self._prove(x[:1])
         prediction, seen = self._run(x)
@@ -106,12 +109,7 @@ class HeadView:
 
     def in_rows(self, values: Tensor) -> Tensor:
         """Values shaped like the last prediction, laid out like its features: (B, *N, C)."""
-        shape = self._last.arrangement.prediction
-        if values.shape != shape:
-            raise ValueError(
-                f"{self.function}: `data` must hold targets shaped like the model's predictions {tuple(shape[1:])}; "
-                f"got {tuple(values.shape[1:])}. Is it another problem's data?"
-            )
+        self._check_shape(values)
         return self._last.rows(values.to(self.device))
 
     def like_prediction(self, rows: Tensor) -> Tensor:
@@ -133,13 +131,31 @@ class HeadView:
 
     def _work_on(self, batch: dict[str, Tensor], first: int, work: Callable[..., None]) -> None:
         features, prediction = self.features(batch["x"])
-        work(first, features, self.in_rows(prediction), self.in_rows(batch["y"]))
+        targets = batch["y"]
+        self._check_shape(targets)
+        if self.normalization is not None:
+            targets = self.normalization.targets(targets, torch.float64)
+        work(first, features, self.in_rows(prediction), self.in_rows(targets))
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        if self.normalization is None:
+            return x.to(self.dtype)
+        with accepted(self.function, self.argument, x):
+            return self.normalization.inputs(x, self.dtype)
 
     @property
     def _last(self) -> RowLayout:
         if self._layout is None:
             raise RuntimeError(f"{self.function}: `features` must have been called before; got no batch yet.")
         return self._layout
+
+    def _check_shape(self, values: Tensor) -> None:
+        shape = self._last.arrangement.prediction
+        if values.shape != shape:
+            raise ValueError(
+                f"{self.function}: `data` must hold targets shaped like the model's predictions {tuple(shape[1:])}; "
+                f"got {tuple(values.shape[1:])}. Is it another problem's data?"
+            )
 
     def _run(self, x: Tensor) -> tuple[Tensor, Capture]:
         """The prediction, its graph beginning at the layer's output, and what the layer saw."""

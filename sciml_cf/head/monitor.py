@@ -25,8 +25,8 @@ from sciml_cf.head.diagnostics import (
 )
 from sciml_cf.head.gram import ONE_THREAD, is_plain
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.rule import State
-from sciml_cf.head.rules.solving import Penalty, Report, solved_problem
+from sciml_cf.head.rules.common.rule import State
+from sciml_cf.head.rules.common.solving import Penalty, Report, solved_problem
 from sciml_cf.head.solve import Residuals, losses_of
 
 WINDOW = 50  # solves between two looks for a fault

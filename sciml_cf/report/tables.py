@@ -108,8 +108,11 @@ def method_label(fit: dict[str, Any]) -> str:
     """How tables and legends name the method of a run."""
     if fit["method"] == "l2":
         return "l2"
-    strength = "" if fit["strength"] is None else f" s={fit['strength']:g}"  # some methods find their own
-    return f"{fit['method']}{strength}, Alg. {fit['algorithm']}"
+    name, strength = fit["method"], fit["strength"]
+    if isinstance(name, dict):  # a rule that was given as an object
+        name, strength = name["rule"].rpartition(".")[2], name["settings"].get("strength")
+    shown = f" s={strength:g}" if isinstance(strength, int | float) else ""  # some methods find their own
+    return f"{name}{shown}, Alg. {fit['algorithm']}"
 
 
 def same_samples(evaluations: Sequence[xr.Dataset]) -> bool:

@@ -143,7 +143,7 @@ def test_a_head_without_error_is_not_moved_beyond_rounding():
     model, x = convolutions(), fields()[0]
     with torch.no_grad():
         result = adapt(model, Items(x, model(x)))
-    assert (result.head - result.previous).abs().max() < 1e-14
+    assert (result.head - result.previous).abs().max() < 1e-11
 
 
 def test_model_is_left_in_its_modes_and_without_hooks():

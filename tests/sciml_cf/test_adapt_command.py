@@ -129,7 +129,7 @@ def test_bad_input_gives_one_clear_line(
         sorted(tmp_path.rglob("*")),
         {path: path.read_bytes() for path in run_folder.iterdir() if path.is_file()},
     )
-    found, out, error = call(capsys, *words.format(**places).split())
+    found, out, error = call(capsys, *(word.format(**places) for word in words.split()))
     assert found == status and message.format(**places) in error and not out, error
     assert sorted(tmp_path.rglob("*")) == before, "nothing is half written"
     assert all(path.read_bytes() == content for path, content in old.items())

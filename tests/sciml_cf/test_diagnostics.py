@@ -83,7 +83,7 @@ def test_rank_bounds_the_degrees_of_freedom_and_jitter_the_condition():
     values = np.linalg.eigvalsh(moments.gram.numpy())
     shift = 1e-8 * np.trace(moments.gram.numpy()) / 7
     assert shaken.condition == pytest.approx((values[-1] + shift) / shift, rel=1e-5)
-    assert diagnose(moments, zero, zero, penalty=0.0).condition > 1e14
+    assert diagnose(moments, zero, zero, penalty=0.0).condition > 1e12
     nothing = diagnose(moments, zero, zero, penalty=None)
     assert math.isnan(nothing.condition) and math.isnan(nothing.degrees_of_freedom)
     assert nothing.head_change == 0 and nothing.gain == 0
