@@ -79,11 +79,12 @@ def _check_output(name: str, path: Path, overwrite: bool) -> None:
 
 def _read_fields(flags: PredictFlags, settings: dict[str, Any]) -> tuple[np.ndarray, Boundary | None]:
     """Input fields from a .npy file, or the inputs of a data file of any format, and its boundary, if known."""
+    from sciml_cf.evaluate.problem import Problem, check_problem
+
     path = flags.input
     pair = "," in str(path) and not path.exists()  # INPUT.npy,TARGET.npy
     if (path.suffix == ".npy" and not pair) or not (path.exists() or pair):
         return _read_npy(path), flags.boundary
-    from sciml_cf.evaluate.problem import Problem, check_problem
 
     found = Problem.of_file(path, facts=flags.overrides())
     check_problem("predict", Problem(num_dims=found.num_dims, in_channels=found.in_channels), flags.run, settings,

@@ -112,12 +112,7 @@ class HeadView:
 
     def in_rows(self, values: Tensor) -> Tensor:
         """Values shaped like the last prediction, laid out like its features: (B, *N, C)."""
-        shape = self._last.arrangement.prediction
-        if values.shape != shape:
-            raise ValueError(
-                f"{self.function}: `data` must hold targets shaped like the model's predictions {tuple(shape[1:])}; "
-                f"got {tuple(values.shape[1:])}. Is it another problem's data?"
-            )
+        self._check_shape(values)
         return self._last.rows(values.to(self.device))
 
     def like_prediction(self, rows: Tensor) -> Tensor:
@@ -140,6 +135,7 @@ class HeadView:
     def _work_on(self, batch: dict[str, Tensor], first: int, work: Callable[..., None]) -> None:
         features, prediction = self.features(batch["x"])
         targets = batch["y"]
+        self._check_shape(targets)
         if self.normalization is not None:
             targets = self.normalization.targets(targets, torch.float64)
         work(first, features, self.in_rows(prediction), self.in_rows(targets))
@@ -155,6 +151,14 @@ class HeadView:
         if self._layout is None:
             raise RuntimeError(f"{self.function}: `features` must have been called before; got no batch yet.")
         return self._layout
+
+    def _check_shape(self, values: Tensor) -> None:
+        shape = self._last.arrangement.prediction
+        if values.shape != shape:
+            raise ValueError(
+                f"{self.function}: `data` must hold targets shaped like the model's predictions {tuple(shape[1:])}; "
+                f"got {tuple(values.shape[1:])}. Is it another problem's data?"
+            )
 
     def _run(self, x: Tensor) -> tuple[Tensor, Capture]:
         """The prediction, its graph beginning at the layer's output, and what the layer saw."""
