@@ -175,11 +175,9 @@ def _blocks(truth: FieldDataset) -> list[tuple[Tensor, Tensor]]:
 
 
 def _metrics(grids: Grids) -> dict[str, Metric]:
-    names = ("mse", "rmse", "relative_l2", "nmse", "vrmse", "max_error")
-    chosen: dict[str, Metric] = {name: getattr(metrics, name) for name in names}
+    chosen: dict[str, Metric] = {metric.__name__: metric for metric in metrics.FIELD_METRICS}
     if grids.fourier:
-        chosen["h1"] = partial(metrics.h1, extent=grids.extents)
-        chosen["relative_h1"] = partial(metrics.relative_h1, extent=grids.extents)
+        chosen |= {metric.__name__: partial(metric, extent=grids.extents) for metric in metrics.PERIODIC_METRICS}
         chosen["band_mse"] = metrics.band_mse
     return chosen
 
