@@ -144,18 +144,12 @@ def adapt(
         NotPositiveDefinite: the features or targets are not finite. The model then keeps its head.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (13), for P = I.
     """
-    check_choice("adapt", "choose", choose, get_args(Choice))
-    check_count("adapt", "folds", folds, minimum=2)
-    check_count("adapt", "batch_size", batch_size)
-    if strength is not None and strength != UNCHANGED:
-        check_strength("adapt", strength)
+    _check_settings(strength, choose, folds, batch_size)
     view = HeadView("adapt", model, head)
     previous = view.weights
     metric = None if prior is None else _metric(prior, previous)
     parts, samples = _gather(view, data, previous, folds, batch_size)
-    whole = reduce(add, parts)
-    if not all(bool(torch.isfinite(values).all()) for values in (whole.gram, whole.cross, whole.target_square)):
-        raise ValueError("adapt: `data` must be finite; got NaN or Inf in features or targets. Check its fields.")
+    whole = _finite(reduce(add, parts))
     if samples == 1 and strength is None and choose == "cross-validation":
         raise ValueError("adapt: `data` must hold at least 2 samples to choose a strength; got 1. Give `strength`.")
     strengths = strength_grid(whole.gram) if strength is None else tuple(dict.fromkeys((float(strength), UNCHANGED)))
@@ -215,6 +209,21 @@ def adapted_posterior(
     noise, scale = calibrate(*(torch.cat(column) for column in zip(*pairs, strict=True)))
     gram, weight = _merged_gram(prior, reduce(add, folds))
     return Posterior(*(value.detach().cpu() for value in (gram, weight, view.weights, noise, scale)))
+
+
+def _check_settings(strength: float | None, choose: Choice, folds: int, batch_size: int) -> None:
+    check_choice("adapt", "choose", choose, get_args(Choice))
+    check_count("adapt", "folds", folds, minimum=2)
+    check_count("adapt", "batch_size", batch_size)
+    if strength is not None and strength != UNCHANGED:
+        check_strength("adapt", strength)
+
+
+def _finite(moments: Moments) -> Moments:
+    """The same moments, checked."""
+    if not all(bool(torch.isfinite(part).all()) for part in (moments.gram, moments.cross, moments.target_square)):
+        raise ValueError("adapt: `data` must be finite; got NaN or Inf in features or targets. Check its fields.")
+    return moments
 
 
 def _gather(

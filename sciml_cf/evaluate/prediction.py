@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -78,37 +78,49 @@ def predict(
         CheckpointError: ``std`` is asked of a run that has no posterior.
     """
     fields = np.asarray(fields)
-    if isinstance(run, nn.Module):
-        model, settings = run, {}
-    else:
-        model, settings = load(run, which=which), read_settings(run)
+    model, settings = _opened(run, which)
     own = (settings.get("model") or {}).get("arguments", {}).get("num_dims", max(1, fields.ndim - 2))
     dims = int(own if num_dims is None else num_dims)
-    ends = str(boundary or (settings.get("data") or {}).get("boundary", "periodic"))
-    normalization = normalization_of(model)
-    inputs = _checked(fields, dims, wide=normalization is not None)
+    inputs = _checked(fields, dims, wide=normalization_of(model) is not None)
     if not isinstance(run, nn.Module):
         found = Problem(num_dims=dims, in_channels=inputs.shape[1])
         check_problem("predict", found, run, settings, argument="fields")
-    alone = fields.ndim == dims + 1
+    known = _posterior_of(run, std, which)
+    if resolution is not None and inputs.shape[2:] != (resolution,) * dims:
+        ends = str(boundary or (settings.get("data") or {}).get("boundary", "periodic"))
+        inputs = _resampled(inputs, resolution, ends)
+    pair = _outputs(model, inputs, known, batch_size)
+    alike = fields.ndim == dims + 1 and pair[0].shape[1] == 1
+    results = tuple(outputs.numpy()[:, 0] if alike else outputs.numpy() for outputs in pair)
+    return results if len(results) == 2 else results[0]
+
+
+def _opened(run: Path | str | nn.Module, which: Which) -> tuple[nn.Module, dict[str, Any]]:
+    """The model, and the settings of its run folder."""
+    return (run, {}) if isinstance(run, nn.Module) else (load(run, which=which), read_settings(run))
+
+
+def _posterior_of(run: Path | str | nn.Module, std: bool | Posterior, which: Which) -> Posterior | None:
+    """The posterior that error bars are asked of."""
     if std is True and isinstance(run, nn.Module):
         raise ValueError("predict: `std` must be the posterior of a model that is given itself; got True. Pass std=...")
     if std and which != "best":
         raise ValueError(f"predict: `std` must go with the best weights, whose error bars they are; got {which!r}.")
-    known = read_posterior(run) if std is True and not isinstance(run, nn.Module) else std
-    if resolution is not None and inputs.shape[2:] != (resolution,) * dims:
-        inputs = _resampled(inputs, resolution, ends)
+    if isinstance(std, Posterior):
+        return std
+    return read_posterior(run) if std and not isinstance(run, nn.Module) else None
+
+
+def _outputs(model: nn.Module, inputs: np.ndarray, known: Posterior | None, batch_size: int) -> tuple[Tensor, ...]:
+    """Outputs for inputs (B, C, *N), and with a posterior their standard deviations."""
     given = torch.as_tensor(np.ascontiguousarray(inputs))
+    normalization = normalization_of(model)
     if normalization is not None and given.shape[1] == len(normalization.input_mean):
         warn_far_outside("predict", normalization, given)
-    if isinstance(known, Posterior):
-        pair = apply_with_std(model, given, known, batch_size=batch_size)
-    else:
-        with accepted("predict", "fields", given):
-            pair = (apply_in_batches(model, given, batch_size=batch_size),)
-    alike = alone and pair[0].shape[1] == 1
-    results = tuple(outputs.numpy()[:, 0] if alike else outputs.numpy() for outputs in pair)
-    return results if len(results) == 2 else results[0]
+    if known is not None:
+        return apply_with_std(model, given, known, batch_size=batch_size)
+    with accepted("predict", "fields", given):
+        return (apply_in_batches(model, given, batch_size=batch_size),)
 
 
 def _checked(fields: np.ndarray, num_dims: int, *, wide: bool = False) -> np.ndarray:

@@ -188,30 +188,34 @@ def _measure(
     """Everything about a block of samples, each (sample, resolution, ...); the spectrum is a sum over samples."""
     target, full = y.double(), grids.resolution
     predictions: dict[int, Tensor] = {}
-    rows: dict[str, list[Tensor]] = {name: [] for name in ("part_mse", "floor_mse")}
+    rows: dict[str, list[Tensor]] = {}
     for n in resolutions:
         prediction = predictions[n] = _apply(model, grids.take(x, n, sampling), grids.positions(n))
-        solution = grids.take(target, n, sampling)
-        brought = [(prediction, solution)]
-        floors = [torch.zeros(len(x), dtype=torch.float64)]
-        for how in grids.outputs[1:]:
-            brought.append((grids.interpolate(prediction, n, full, how), target))
-            floors.append(metrics.mse(grids.interpolate(solution, n, full, how), target))
-        rows["floor_mse"].append(torch.stack(floors, dim=1))
-        for name, metric in _metrics(grids).items():
-            rows.setdefault(name, []).append(torch.stack([metric(*pair) for pair in brought], dim=1))
+        found = _errors_at(grids, prediction, grids.take(target, n, sampling), target, n)
         if grids.fourier:
-            cut = prediction
-            if sampling == "strided" and n < full:
-                cut = _apply(model, grids.take(x, n, "fourier"), grids.positions(n))
-            rows["part_mse"].append(error_parts(grids, prediction, cut, target, n))
-    result = {name: torch.stack(entries, dim=1).numpy() for name, entries in rows.items() if entries}
+            same = sampling == "fourier" or n == full
+            cut = prediction if same else _apply(model, grids.take(x, n, "fourier"), grids.positions(n))
+            found = {"part_mse": error_parts(grids, prediction, cut, target, n), **found}
+        for name, values in found.items():
+            rows.setdefault(name, []).append(values)
+    result = {name: torch.stack(entries, dim=1).numpy() for name, entries in rows.items()}
     result["consistency"] = consistency(grids, predictions)
     at_full = predictions[full] if full in predictions else _apply(model, x, grids.positions(full))
     result["full_relative_l2"] = metrics.relative_l2(at_full, target).numpy()
     if grids.fourier:
         result["spectrum"] = np.stack([_power(field) for field in (target, at_full, at_full - target)])
     return result
+
+
+def _errors_at(grids: Grids, prediction: Tensor, solution: Tensor, target: Tensor, n: int) -> dict[str, Tensor]:
+    """Each metric of a prediction at n points, and the floor, (sample, output): natively and on the full grid."""
+    pairs = [(prediction, solution)]
+    floors = [torch.zeros(len(target), dtype=torch.float64)]
+    for how in grids.outputs[1:]:
+        pairs.append((grids.interpolate(prediction, n, grids.resolution, how), target))
+        floors.append(metrics.mse(grids.interpolate(solution, n, grids.resolution, how), target))
+    errors = {name: [metric(*pair) for pair in pairs] for name, metric in _metrics(grids).items()}
+    return {name: torch.stack(values, dim=1) for name, values in {"floor_mse": floors, **errors}.items()}
 
 
 def _summarised(measured: dict[str, np.ndarray]) -> dict[str, Any]:

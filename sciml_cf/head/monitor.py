@@ -1,4 +1,4 @@
-"""A watch over a head's solves: cheap figures of each, summed up, and warnings when they show a fault."""
+"""Monitor of a head's solves: cheap metrics of each, summed up, and warnings when they show a fault."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Steps:
 
     Attributes:
         solves: how many.
-        head_change: |W_t - W_{t-1}| over the larger of both norms.
+        head_step: |W_t - W_{t-1}| over the larger of both norms.
         gain: share of the batch's loss that a solve takes away.
         rebound: loss before a solve over the loss after the solve before it, geometric mean: 1 where heads fit the
             next batch as well as their own.
@@ -56,13 +56,13 @@ class Steps:
     """
 
     solves: int
-    head_change: float
+    head_step: float
     gain: float
     rebound: float
     turn: float
 
 
-class Watch:
+class Monitor:
     """Remembers the last solve of a head and sums up cheap figures of each, on the device, without waiting for it.
 
     Every ``WINDOW`` solves it looks for a fault, and warns of one that ``IN_A_ROW`` windows showed, once. On CUDA the
@@ -158,7 +158,7 @@ class Watch:
         steps = self.take()
         last = self.diagnostics() if steps.solves else None
         names = ("condition", "degrees_of_freedom", "feature_scale")
-        means = {"head_step": steps.head_change, "gain": steps.gain, "rebound": steps.rebound, "turn": steps.turn}
+        means = {"head_step": steps.head_step, "gain": steps.gain, "rebound": steps.rebound, "turn": steps.turn}
         return {**means, **{name: getattr(last, name, math.nan) for name in names}}
 
     def take(self) -> Steps:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sciml_cf.report.tables import upsampling
@@ -47,18 +48,23 @@ def head_panel(rows: Sequence[Mapping[str, float]]) -> Figure | None:
         axes.plot([row["epoch"] for row in rows], values, "o-", ms=3, lw=1.2)
         axes.set_title(label, fontsize="medium")
         axes.grid(alpha=0.3)
-        low, high = axes.get_ylim()
         if logarithmic:
-            axes.set_yscale("log")
-            finite = [value for value in values if math.isfinite(value) and value > 0]
-            if finite:
-                axes.set_ylim(min(finite) / 3, max(finite) * 3)
+            _scale_by_decades(axes, values)
         else:
+            low, high = axes.get_ylim()
             axes.set_ylim(min(low, 0.0), high)
     for axes in figure.axes[2:]:
         axes.set_xlabel("epoch")
     figure.suptitle("The closed-form head")
     return figure
+
+
+def _scale_by_decades(axes: Axes, values: Sequence[float]) -> None:
+    """A log scale around the values that it can show."""
+    axes.set_yscale("log")
+    positive = [value for value in values if math.isfinite(value) and value > 0]
+    if positive:
+        axes.set_ylim(min(positive) / 3, max(positive) * 3)
 
 
 def error_against_resolution(evaluations: Mapping[str, xr.Dataset]) -> Figure:
