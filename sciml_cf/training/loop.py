@@ -41,7 +41,7 @@ from sciml_cf.training.run_folder import (
     save_normalization,
     write_history,
 )
-from sciml_cf.training.run_start import ADDED_SINCE, finish_run, replaced_run, start_run
+from sciml_cf.training.run_start import ADDED_SINCE, diverged, finish_run, start_run
 from sciml_cf.training.schedules import learning_rate, should_stop
 from sciml_cf.training.tensorboard import ScalarWriter
 from sciml_cf.training.units import Batch, Units, choose_normalization
@@ -343,12 +343,7 @@ class Training:
         return [validation_error(row) for row in self.rows]
 
     def _diverged(self, step: int, what: str) -> TrainingDiverged:
-        old = replaced_run(self.out)
-        return TrainingDiverged(
-            f"fit: `learning_rate` must keep the training stable; got {self.config.learning_rate:g}, and by step "
-            f"{step + 1} (epoch {self.epoch + 1}): {what.rstrip('.')}. Try a third of it. The checkpoint of epoch "
-            f"{self.epoch} is kept in {self.out}" + (f", the run before in {old}." if old.exists() else ".")
-        )
+        return diverged(self.out, float(self.config.learning_rate or 0), step, self.epoch, what)
 
     def _set_learning_rate(self, step: int) -> None:
         rate = learning_rate(self.config, step, self.steps_per_epoch, self._errors())

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from sciml_cf.errors import CheckpointError
+from sciml_cf.errors import CheckpointError, TrainingDiverged
 from sciml_cf.training.checkpoints import CHECKPOINT_FILE, PREVIOUS_FILE, write_atomically
 from sciml_cf.training.run_folder import OWN_FILES, REPORT_FOLDER, RUN_FILE, TENSORBOARD_FOLDER, read_settings, versions
 
@@ -156,3 +156,13 @@ def _check_same_settings(out: Path, settings: dict[str, Any]) -> None:
                     f"fit: `resume` must continue the same run; got {section}.{key} = {new!r} where {out} has {old!r}. "
                     "Use the run's own settings, or another --out."
                 )
+
+
+def diverged(out: Path, rate: float, step: int, epoch: int, what: str) -> TrainingDiverged:
+    """The error of a training that left the finite range in a step of an epoch, counted from 0."""
+    old = replaced_run(out)
+    return TrainingDiverged(
+        f"fit: `learning_rate` must keep the training stable; got {rate:g}, and by step {step + 1} (epoch {epoch + 1}): "
+        f"{what.rstrip('.')}. Try a third of it. The checkpoint of epoch {epoch} is kept in {out}"
+        + (f", the run before in {old}." if old.exists() else ".")
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -152,27 +152,39 @@ def find_places(prediction: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | 
         probe = probe.to(prediction.dtype).reshape(prediction.shape)
         return torch.autograd.grad(prediction, list(outputs), probe, retain_graph=True, allow_unused=True)
 
-    counter = torch.arange(size, device=prediction.device)
+    places = _counted(pull_back, torch.arange(size, device=prediction.device))
+    if places is None or not _is_permutation(places, size):
+        return None
+    flat = prediction.detach().flatten()
+    pairs = [(place, output.detach()) for place, output in zip(places, outputs, strict=True) if place is not None]
+    if not all(torch.allclose(flat[place], output, rtol=1e-5, atol=1e-6, equal_nan=True) for place, output in pairs):
+        return None
+    return places
+
+
+def _counted(pull_back: Callable[[Tensor], tuple[Tensor | None, ...]], counter: Tensor) -> list[Tensor | None] | None:
+    """The number 0, 1, 2, ... that each entry of the outputs stands for in the prediction; None if one is not used
+    once and unchanged.
+    """
     used = pull_back(torch.ones_like(counter))
-    if sum(part.numel() for part in used if part is not None) != size:
+    if sum(part.numel() for part in used if part is not None) != len(counter):
         return None
     if not all(part is None or bool((part == 1).all()) for part in used):
         return None
     places = [None if part is None else torch.zeros(part.shape, dtype=torch.int64, device=part.device) for part in used]
     scale = 1
-    while scale < size:
+    while scale < len(counter):
         for place, digit in zip(places, pull_back(counter // scale % _BASE), strict=True):
             if place is not None and digit is not None:
                 place += scale * digit.round().long()
         scale *= _BASE
-    flat = prediction.detach().flatten()
-    together = torch.cat([place.flatten() for place in places if place is not None]).clamp(0, size - 1)
-    if not bool((torch.bincount(together, minlength=size) == 1).all()):
-        return None
-    for place, output in zip(places, outputs, strict=True):
-        if place is not None and not torch.allclose(flat[place], output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True):
-            return None
     return places
+
+
+def _is_permutation(places: Sequence[Tensor | None], size: int) -> bool:
+    """Whether the places are 0 .. size - 1, each once."""
+    together = torch.cat([place.flatten() for place in places if place is not None]).clamp(0, size - 1)
+    return bool((torch.bincount(together, minlength=size) == 1).all())
 
 
 def _share_memory(prediction: Tensor, output: Tensor) -> bool:
