@@ -162,7 +162,7 @@ def diverged(out: Path, rate: float, step: int, epoch: int, what: str) -> Traini
     """The error of a training that left the finite range in a step of an epoch, counted from 0."""
     old = replaced_run(out)
     return TrainingDiverged(
-        f"fit: `learning_rate` must keep the training stable; got {rate:g}, and by step {step + 1} (epoch {epoch + 1}): "
-        f"{what.rstrip('.')}. Try a third of it. The checkpoint of epoch {epoch} is kept in {out}"
+        f"fit: `learning_rate` must keep the training stable; got {rate:g}, and by step {step + 1} (epoch "
+        f"{epoch + 1}): {what.rstrip('.')}. Try a third of it. The checkpoint of epoch {epoch} is kept in {out}"
         + (f", the run before in {old}." if old.exists() else ".")
     )
