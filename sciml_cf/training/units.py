@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sciml_cf.normalization import Normalization, dtype_of, measure_normalization, normalization_of
-from sciml_cf.training.config import FitConfig
 from sciml_cf.training.choices import Loss
+from sciml_cf.training.config import FitConfig
 from sciml_cf.training.losses import sample_weights
 
 _LOG = logging.getLogger(__name__)
