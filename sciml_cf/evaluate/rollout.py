@@ -19,6 +19,7 @@ from sciml_cf.errors import check_count
 from sciml_cf.evaluate.prediction import apply_in_batches
 from sciml_cf.evaluate.problem import Problem, check_problem
 from sciml_cf.head.features import accepted
+from sciml_cf.models.coordinates import positions
 from sciml_cf.training.run_folder import load, read_settings, versions
 
 _METRICS = ("mse", "relative_l2", "vrmse", "max_error")
@@ -120,8 +121,9 @@ def evaluate_rollout(
     for before, after in itertools.pairwise(times):
         if rows:
             truth = FieldDataset(path, split, input_time=before, target_time=after, **kept)
-        state = _step("evaluate_rollout", "path", model, state).to(start.dtype)
-        one_step = _step("evaluate_rollout", "path", model, truth.x)
+        with positions(model, truth.positions):
+            state = _step("evaluate_rollout", "path", model, state).to(start.dtype)
+            one_step = _step("evaluate_rollout", "path", model, truth.x)
         rows.append(_errors(state, one_step, start, truth.y, bands=truth.periodic))
     variables: dict[str, Any] = {name: ("time", _over(rows, name).mean(1)) for name in ("mse", "relative_l2", "vrmse")}
     variables["max_error"] = ("time", _over(rows, "max_error").max(1))

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from sciml_cf.errors import check_count
+from sciml_cf.errors import check_choice, check_count
+from sciml_cf.models.coordinates import (
+    PLACE,
+    Coordinates,
+    check_place,
+    coordinate_channels,
+    located,
+    plain_arguments,
+)
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_PADDING: dict[str, Literal["zeros", "reflect", "replicate", "circular"]] = {
+    "periodic": "circular",
+    "wall": "replicate",
+    "open": "replicate",
+}
 
 
 @dataclass(frozen=True)
 class ConvConfig:
-    """Shape of a residual convolutional network with circular padding; ``build`` makes the module.
+    """Shape of a residual convolutional network; ``build`` makes the module.
 
     Args:
         in_channels: channels of the input field.
@@ -25,8 +38,11 @@ class ConvConfig:
         kernel: points of a convolution along each axis, odd.
         projection_ratio: width of the projection's hidden layer over ``width``; its outputs are the head's features.
         num_dims: spatial dimensions, 1 to 3.
+        coordinates, cells: see FNOConfig.
+        boundary: what the fields are continued by beyond it: themselves where it is "periodic".
     Raises:
-        ValueError: a number is not a positive integer, ``kernel`` is even, or ``num_dims`` above 3.
+        ValueError: a number is not a positive integer, ``kernel`` is even, ``num_dims`` above 3, or ``boundary``
+            unknown.
     """
 
     in_channels: int = 1
@@ -36,10 +52,16 @@ class ConvConfig:
     kernel: int = 5
     projection_ratio: int = 2
     num_dims: int = 1
+    coordinates: Coordinates = "none"
+    cells: bool = False
+    boundary: Literal["periodic", "wall", "open"] = "periodic"
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            check_count("ConvConfig", name, value)
+            if name not in PLACE:
+                check_count("ConvConfig", name, value)
+        check_place("ConvConfig", self.coordinates, 0.0)
+        check_choice("ConvConfig", "boundary", self.boundary, tuple(_PADDING))
         if self.kernel % 2 == 0:
             raise ValueError(f"ConvConfig: `kernel` must be odd, to have a middle point; got {self.kernel}.")
         if self.num_dims > 3:
@@ -62,11 +84,12 @@ class ConvConfig:
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return ConvNet(self)
+            core = ConvNet(self)
+        return located(core, self.coordinates, cells=self.cells)
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments as plain values, to store beside a trained model."""
-        return asdict(self)
+        return plain_arguments(self, asdict(self))
 
 
 class ConvNet(nn.Sequential):
@@ -75,8 +98,9 @@ class ConvNet(nn.Sequential):
     def __init__(self, config: ConvConfig) -> None:
         Convolution = _CONVOLUTIONS[config.num_dims - 1]
         features = config.projection_ratio * config.width
+        inputs = config.in_channels + coordinate_channels(config.coordinates, config.num_dims)
         super().__init__(
-            Convolution(config.in_channels, config.width, 1),
+            Convolution(inputs, config.width, 1),
             *[_Residual(config) for _ in range(config.layers)],
             Convolution(config.width, features, 1),
             nn.GELU(),
@@ -104,10 +128,9 @@ class _Residual(nn.Module):
     def __init__(self, config: ConvConfig) -> None:
         super().__init__()
         Convolution = _CONVOLUTIONS[config.num_dims - 1]
-        padding = config.kernel // 2
+        padding, mode = config.kernel // 2, _PADDING[config.boundary]
         self.first, self.second = (
-            Convolution(config.width, config.width, config.kernel, padding=padding, padding_mode="circular")
-            for _ in range(2)
+            Convolution(config.width, config.width, config.kernel, padding=padding, padding_mode=mode) for _ in range(2)
         )
 
     def forward(self, u: Tensor) -> Tensor:

@@ -51,7 +51,8 @@ def train_on_file(
     validation = FieldDataset(data, "validation", resolution=resolution, sampling=sampling, facts=facts)
     channels, num_dims = (train.x.shape[1], train.y.shape[1]), train.x.ndim - 2
     place = choose_place(train, coordinates, padding)
-    told = _place_arguments(place, builder, stored_place(out) if resume and coordinates == padding == "auto" else None)
+    stored = stored_place(out) if resume and coordinates == padding == "auto" else None
+    told = _place_arguments(place, train.ends if builder == "conv" else {}, stored)
     sizes = {"in_channels": channels[0], "out_channels": channels[1], "num_dims": num_dims}
     maker = builder_for(builder, **sizes, **told, **(model or {}))
     description = {
@@ -91,11 +92,9 @@ def _resolution_of(data: Path, facts: Facts | None) -> int:
     return resolution
 
 
-def _place_arguments(place: Place, builder: str, stored: dict[str, Any] | None) -> dict[str, Any]:
-    """The builder's arguments of the place: those of the run to go on with, else what was chosen."""
+def _place_arguments(place: Place, ends: dict[str, str], stored: dict[str, Any] | None) -> dict[str, Any]:
+    """The builder's arguments of the place: those of the run to go on with, else what was chosen and the boundary."""
     if stored is not None:
         return {name: stored[name] for name in PLACE if name in stored}
     _LOG.info("%s", place.reason)
-    if builder == "conv":
-        return {name: value for name, value in place.arguments.items() if name != "padding"}
-    return place.arguments
+    return {**place.arguments, **ends}

@@ -1,15 +1,20 @@
 """The builders: from a seed alone, at any resolution, with a head in closed form."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from data_gen.formats import Facts
 from sciml_cf.cli import main
 from sciml_cf.errors import CheckpointError
+from sciml_cf.evaluate.prediction import predict
 from sciml_cf.head import find_head
 from sciml_cf.models import BUILDERS, ConvConfig, TFNOConfig, UNOConfig, build_from, builder_for, describe
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import fit
+from sciml_cf.training.on_file import train_on_file
 from sciml_cf.training.run_folder import load, read_settings
 from tests.problems import Shifted
 
@@ -63,6 +68,46 @@ def test_a_convolution_sees_its_receptive_field_and_no_more():
     assert config.receptive_field == 9
     assert (changed.min(), changed.max()) == (26, 34)
     assert np.flatnonzero((model(torch.roll(moved, 30, -1)) - model(torch.roll(x, 30, -1)))[0, 0].detach())[0] == 0
+
+
+@pytest.mark.parametrize("boundary", ["wall", "open"])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_a_convolution_sees_nothing_across_a_boundary_that_is_not_periodic(dims, boundary):
+    x = torch.randn(1, 1, *[20] * dims, dtype=torch.float64)
+    moved = x.clone()
+    moved[(..., *[0] * dims)] += 1
+    changed = {}
+    for kind in ("periodic", boundary):
+        model = ConvConfig(width=4, layers=1, kernel=3, num_dims=dims, boundary=kind).build().double()
+        changed[kind] = ((model(moved) - model(x))[0, 0].abs().detach() > 1e-12).numpy()
+    places = np.argwhere(changed[boundary])
+    assert places.max() == 2, "no point further than the receptive field"
+    assert np.argwhere(changed["periodic"]).max() == 19
+
+
+def test_a_convolution_without_a_boundary_is_described_as_older_versions_did():
+    plain = ConvConfig(width=4, layers=1)
+    assert not {"boundary", "coordinates", "cells"} & set(plain.to_dict())
+    model = build_from({"builder": "conv", "arguments": plain.to_dict()})
+    assert model[1].first.padding_mode == "circular"
+    between = ConvConfig(width=4, layers=1, boundary="wall", coordinates="linear", cells=True)
+    assert build_from(describe(between)).model[1].first.padding_mode != "circular"
+    with pytest.raises(ValueError, match="`boundary` must be one of 'periodic', 'wall', 'open'; got 'torus'"):
+        ConvConfig(boundary="torus")
+    with pytest.raises(ValueError, match=r"`input` must be \(samples, channels, \*points\) in 2 dimensions"):
+        ConvConfig(width=4, layers=1, num_dims=2).build()(torch.zeros(1, 8, 8))
+
+
+@pytest.mark.parametrize(("boundary", "stored"), [("wall", "wall"), ("open", "open"), ("periodic", None)])
+def test_training_pads_as_the_boundary_of_the_data_asks(tmp_path, boundary, stored):
+    for name in "xy":
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(0).normal(size=(8, 16)))
+    facts = Facts(extent=(1.0,), times=(0.0, 1.0), boundary=boundary)
+    config, sizes = FitConfig(epochs=1, accelerator="cpu"), {"width": 4, "layers": 1}
+    pair = Path(f"{tmp_path}/x.npy,{tmp_path}/y.npy")
+    train_on_file(pair, tmp_path / "run", config, builder="conv", model=sizes, facts=facts)
+    assert read_settings(tmp_path / "run")["model"]["arguments"].get("boundary") == stored
+    assert predict(tmp_path / "run", np.ones((2, 16))).shape == (2, 16)
 
 
 def test_tucker_factors_are_fewer():
