@@ -1,8 +1,8 @@
-"""The file formats that are read and written: ours, and those that people already have.
+"""The file formats that are read and written: the native one, and those of other packages.
 
 A format is one module of this package, named in ``FORMATS``, with
 
-    recognises(path) -> bool                 whether a file is of it, by its content
+    recognizes(path) -> bool                 whether a file is of it, by its content
     open_file(path, overrides) -> Source     the file open for reading; ``overrides`` supply missing metadata
     write(source, path)                      a new file with the fields of a source
 
@@ -30,26 +30,26 @@ __all__ = [
     "format_of_name",
     "format_of_output",
     "open_source",
-    "recognise",
+    "recognize",
 ]
 
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: its module, the endings of its usual file names, and one line about it."""
+    """A file format: its module, the suffixes of its usual file names, and one line about it."""
 
     module: str
     suffixes: tuple[str, ...]
     summary: str
 
     def load(self) -> Any:
-        """The module with ``recognises``, ``open_file`` and ``write``."""
+        """The module with ``recognizes``, ``open_file`` and ``write``."""
         return import_module(f"data_gen.formats.{self.module}")
 
 
 #: In the order of recognition.
 FORMATS: dict[str, Format] = {
-    "sciml_cf": Format("native", (".h5",), "our own dataset file"),
+    "sciml_cf": Format("native", (".h5",), "the native dataset file"),
     "mat": Format("fno_mat", (".mat",), "FNO's MATLAB files, version 5 or 7.3"),
     "the_well": Format("the_well", ("",), "The Well: a file, or a folder with data/{train,valid,test}"),
     "pdebench": Format("pdebench", (".hdf5",), "PDEBench: tensor, Darcy, or a group for each sample"),
@@ -71,7 +71,7 @@ def open_source(
 
     Args:
         path: the file; for The Well also its folder, for arrays two files INPUT.npy,TARGET.npy.
-        format: a name of ``FORMATS``; by default it is recognised from the content.
+        format: a name of ``FORMATS``; by default it is recognized from the content.
         overrides: metadata that the file lacks or has wrong.
         facts: the same, under the name of version 0.1.
     Raises:
@@ -79,7 +79,7 @@ def open_source(
         ValueError: an argument is unusable.
     """
     given = given_overrides("open_source", overrides, facts)
-    found = format_of_name(format) if format is not None else recognise(path)
+    found = format_of_name(format) if format is not None else recognize(path)
     source = found.load().open_file(Path(path), replace(given, input_time=None, target_time=None))
     if given.input_time is None and given.target_time is None:
         return source
@@ -101,7 +101,7 @@ def format_of_name(name: str, asker: str = "open_source: `format`") -> Format:
     return FORMATS[name]
 
 
-def recognise(path: str | Path) -> Format:
+def recognize(path: str | Path) -> Format:
     """The format of a file, by its content.
 
     Raises:
@@ -114,13 +114,13 @@ def recognise(path: str | Path) -> Format:
             hint = "An unfinished one is there: resume it (--resume)." if unfinished else "Check the path."
             raise DatasetError(f"open_source: {part} does not exist. {hint}")
     for known in FORMATS.values():
-        if known.load().recognises(path):
+        if known.load().recognizes(path):
             return known
     if path.is_dir():
         raise DatasetError(f"open_source: {path} is a folder. Give the dataset file itself.")
     if path.is_file() and is_hdf5(path):
         raise DatasetError(
-            f"open_source: {path} is HDF5 of no known layout; it holds {variable_names(path)}. Known: "
+            f"open_source: {path} is HDF5 of no known layout; it has {variable_names(path)}. Known: "
             f"{', '.join(FORMATS)}; say --from if it is one of them."
         )
     raise DatasetError(
@@ -132,7 +132,7 @@ def format_of_output(path: str | Path) -> Format:
     """The format that a file to be written has by its name.
 
     Raises:
-        ValueError: the ending is unknown.
+        ValueError: the suffix is unknown.
     """
     suffix = Path(str(path).split(",")[0]).suffix.lower()
     for known in FORMATS.values():
