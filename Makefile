@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Two cores by default: one worker process per core, one thread per worker.
 WORKERS ?= 2
 
-.PHONY: install demo test test-slow lint format bench docs clean
+.PHONY: install demo test test-slow test-machines test-extras lint format bench docs clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -32,6 +32,17 @@ test: $(VENV)/.dev
 test-slow: $(VENV)/.dev $(VENV)/.docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) -m slow
 
+# The fast tests as other machines would run them, one factor at a time (kernels, threads, load, an odd path), about
+# half an hour in all: `make test-machines ARGS="--only haswell"`; logs in build/machines. Factors that passed for this
+# tree are left out unless ARGS=--all.
+test-machines: $(VENV)/.dev
+	$(BIN)/python -m tests.machines $(ARGS)
+
+# The tests that need further packages or Chromium, in environments of their own in build/extras, made where missing:
+# `make test-extras ARGS="--only vision"` prints for each whether it passed, or why it could not be had.
+test-extras: $(VENV)/.dev
+	$(BIN)/python -m tests.extras $(ARGS)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,4 +65,4 @@ bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.adaptation
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache demo build/docs
+	rm -rf $(VENV) .pytest_cache .ruff_cache demo build/docs build/machines build/extras

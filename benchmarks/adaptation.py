@@ -102,7 +102,7 @@ def main(config: Config) -> None:
     figures: dict[str, Any] = {}
     for method, epochs in (("proximal", config.epochs), ("l2", config.l2_epochs)):
         run = config.work / f"run_{method}"
-        fit_config = FitConfig(method=method, epochs=epochs, seed=config.seed, accelerator="cpu")
+        fit_config = FitConfig(method=method, epochs=epochs, seed=config.seed, accelerator="cpu", normalize="none")
         train_on_file(paths["train"], run, fit_config, resolution=config.resolution, resume=True)
         model, known = load(run), read_posterior(run)
         parts = [error_bars] if method == "l2" else [error_bars, adaptation, peers, forms, adapted_error_bars]

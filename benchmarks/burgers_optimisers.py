@@ -83,7 +83,7 @@ def train_trial(trial: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     data, out = Path(trial["data"]), Path(trial["out"])
     out.parent.mkdir(parents=True, exist_ok=True)
-    config = FitConfig(accelerator="cpu", **trial["fit"])
+    config = FitConfig(accelerator="cpu", normalize="none", **trial["fit"])
     try:
         history = train_on_file(data, out, config, resolution=trial["resolution"], resume=True)
     except TrainingDiverged as error:

@@ -88,7 +88,9 @@ def train_trial(trial: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(1)
     data, out = Path(trial["data"]), Path(trial["out"])
     out.parent.mkdir(parents=True, exist_ok=True)
-    config = FitConfig(accelerator="cpu", optimizer="adam", schedule="cosine", algorithm=2, **trial["fit"])
+    config = FitConfig(
+        accelerator="cpu", normalize="none", optimizer="adam", schedule="cosine", algorithm=2, **trial["fit"]
+    )
     try:
         history = train_on_file(data, out, config, resolution=trial["resolution"], resume=True)
     except TrainingDiverged as error:
@@ -151,7 +153,8 @@ def scale_trial(trial: dict[str, Any]) -> dict[str, Any]:
     import torch
     from torch import nn
 
-    import sciml_cf.head as heads
+    from sciml_cf.head import ClosedFormLoss
+    from sciml_cf.head.registry import rule_named
 
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(trial["seed"])
@@ -171,7 +174,7 @@ def scale_trial(trial: dict[str, Any]) -> dict[str, Any]:
     width, steps = trial["width"], trial["steps"]
     hidden = (nn.Linear(4, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), Times())
     model = nn.Sequential(*hidden, nn.Linear(width, 1))
-    loss_of = heads.ClosedFormLoss(model[-1], getattr(heads, trial["rule"])(**trial["settings"]))
+    loss_of = ClosedFormLoss(model[-1], rule_named(trial["rule"]).make("rules", **trial["settings"]))
     optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
@@ -189,17 +192,13 @@ def scale_trial(trial: dict[str, Any]) -> dict[str, Any]:
 def scales(config: Config) -> list[dict[str, Any]]:
     """A row for each noise and scale: the fixed strengths, the rules that need none, and their ratio to the best."""
     free: dict[str, tuple[str, dict[str, Any]]] = {
-        "automatic": ("Automatic", {}),
-        "sampled-gcv": ("SampledGCV", {}),
-        "per-feature": ("PerFeature", {}),
-        "kalman": ("Kalman", {}),
-        "streaming": ("Streaming", {}),
-        "moving-average": ("MovingAverage", {}),
+        name: (name, {})
+        for name in ("automatic", "sampled-gcv", "per-feature", "kalman", "streaming", "moving-average")
     }
     rows = []
     for noise in config.noises:
         for scale in config.scales:
-            rules = {f"proximal {s:g}": ("Proximal", {"strength": s * scale**2}) for s in config.strengths} | free
+            rules = {f"proximal {s:g}": ("proximal", {"strength": s * scale**2}) for s in config.strengths} | free
             errors = {
                 name: [_scale_error(config, noise, scale, seed, name, *rule) for seed in config.seeds]
                 for name, rule in rules.items()

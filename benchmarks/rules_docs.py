@@ -16,6 +16,7 @@ from benchmarks.data_measured import table
 from benchmarks.readme import ROOT, _between
 from sciml_cf import head
 from sciml_cf.head import Rule
+from sciml_cf.head.registry import name_of
 from sciml_cf.training.config import FitConfig
 
 PAGE = ROOT / "docs" / "rules.md"
@@ -32,15 +33,16 @@ def filled(text: str) -> str:
 
 
 def rule_table() -> str:
-    """A row a rule: what its first sentence says, and its defaults."""
+    """A row a rule: its name in `fit`, what its first sentence says, and its defaults."""
     rows = []
     for name in head.__all__:
         rule = getattr(head, name)
         if isinstance(rule, type) and issubclass(rule, Rule) and rule is not Rule:
             defaults = [f"{f.name}={f.default}" for f in fields(rule) if isinstance(f.default, float)]
             first = (rule.__doc__ or "").split("\n\n")[0].replace("\n", " ")
-            rows.append((f"`{name}`", " ".join(first.split()), ", ".join(defaults) or "-"))
-    return table(("rule", "what it is", "defaults"), rows)
+            method = f"`{known}`" if (known := name_of(rule)) else "-"
+            rows.append((f"`{name}`", method, " ".join(first.split()), ", ".join(defaults) or "-"))
+    return table(("rule", "method", "what it is", "defaults"), rows)
 
 
 def burgers(summary: list[dict[str, Any]], config: dict[str, Any]) -> str:

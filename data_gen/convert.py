@@ -79,7 +79,7 @@ def _writer(to: str | None, out: str | Path, mat_version: str) -> Callable[[Read
     if not hasattr(module, "write"):
         known = ", ".join(name for name, known in FORMATS.items() if hasattr(known.load(), "write"))
         raise ValueError(f"convert: `to` must be one of {known}; got {to or Path(out).suffix}, which is only read.")
-    return partial(module.write, version=mat_version) if chosen.module == "fno_mat" else module.write
+    return partial(module.write, version=mat_version) if chosen.name == "mat" else module.write
 
 
 def _put_in_place(temporary: list[Path], targets: list[Path]) -> None:

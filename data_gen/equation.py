@@ -48,6 +48,8 @@ class Equation:
         input_name: the input's name in a file.
         num_dims: dimensions in space.
         boundary: "periodic", or "wall" for a problem on cells with values given at the walls (see ``cells``).
+        homogeneous: the law is the same at every place, so that its solution operator commutes with shifts; False for a
+            fixed forcing or coefficient.
         steady: the solution does not depend on time: ``exact`` takes the input to it, under ``exact_method``.
         extent, time, tolerance: the usual domain length, final time, and error of time stepping relative to max |u|.
         initial_condition: the usual initial condition, a name of ``random_fields.INITIAL_CONDITIONS`` or of ``known``.
@@ -68,6 +70,7 @@ class Equation:
     input_name: str = "a"
     num_dims: int = 1
     boundary: Literal["periodic", "wall"] = "periodic"
+    homogeneous: bool = True
     steady: bool = False
     extent: float = 2 * math.pi
     time: float = 1.0

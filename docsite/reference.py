@@ -28,6 +28,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "sciml_cf.datasets",
         "sciml_cf.errors",
         "sciml_cf.evaluate",
+        "sciml_cf.head.registry",
         "sciml_cf.layerwise",
         "sciml_cf.metrics",
         "sciml_cf.models",
@@ -113,11 +114,21 @@ def _directive(package: str, name: str, value: Any) -> list[str]:
         routed = [member for member in dir(value) if member.startswith("set_") and member.endswith("_request")]
         if routed:  # scikit-learn's own, whose words link to its own manual
             options.append(f":exclude-members: {', '.join(routed)}")
+        if shown := _bases_elsewhere(value):
+            options.append(f":inherited-members: {', '.join(shown)}")
     elif isinstance(inspect.unwrap(value), types.FunctionType):  # one behind a cache too
         kind, options = "autofunction", []
     else:
         return ["```{eval-rst}", f".. py:data:: {package}.{name}", "", f"   {_constant(value)}", "```", ""]
     return ["```{eval-rst}", f".. {kind}:: {package}.{name}", *(f"   {option}" for option in options), "```", ""]
+
+
+def _bases_elsewhere(value: type) -> list[str]:
+    """The bases whose members are not shown again, if the class has one that no page shows: its members are."""
+    shown = [base for _, _, base in public_objects(package for packages in PAGES.values() for package in packages)]
+    own = [base for base in value.__mro__[1:] if base.__module__.split(".")[0] in ("data_gen", "sciml_cf")]
+    hidden = [base for base in own if base not in shown]
+    return [base.__name__ for base in value.__mro__[1:] if base not in hidden] if hidden else []
 
 
 def _constant(value: Any) -> str:

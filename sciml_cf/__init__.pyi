@@ -36,6 +36,7 @@ from .head import Streaming as Streaming
 from .head import WarmUp as WarmUp
 from .head import one_hot_targets as one_hot_targets
 from .head import proximal as proximal
+from .head import register_rule as register_rule
 from .head import ridge as ridge
 from .head.posterior import Posterior as Posterior
 from .head.posterior import posterior as posterior

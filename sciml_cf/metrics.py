@@ -158,3 +158,8 @@ def check_same_shape(function: str, prediction: Tensor, target: Tensor) -> None:
             f"{function}: `prediction` must be (samples, channels, points) like the target {tuple(target.shape)}; "
             f"got {tuple(prediction.shape)}."
         )
+
+
+# Metrics of `evaluate` by the names of their functions, one value a sample; a new metric joins one of the two.
+FIELD_METRICS = (mse, rmse, relative_l2, nmse, vrmse, max_error)
+PERIODIC_METRICS = (h1, relative_h1)  # with ``extent``, for fields on a periodic grid alone

@@ -49,7 +49,7 @@ def look_at(page: Path, scratch: Path, *, width: int, height: int = 900) -> dict
             f"--user-data-dir={scratch / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=5000",
             "--window-size=1400,1000", "--dump-dom", frame.as_uri(),
         ],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=900, check=True,
     )  # fmt: skip
     found = re.search(r'data-look="([^"]*)"', done.stdout)
     assert found, done.stdout[:2000]

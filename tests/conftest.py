@@ -1,24 +1,31 @@
 """Small dataset files and a trained run, made once a session."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from data_gen import DatasetSpec, generate
 from sciml_cf.evaluate.run import evaluate_run
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.on_file import train_on_file
 
+#: Of torch and of numpy's and scipy's BLAS, here and in the processes that tests start: results depend on it.
+THREADS = int(os.environ.get("TEST_THREADS", "1"))
+
 
 def pytest_configure():
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in its background
+    os.environ.update({f"{name}_NUM_THREADS": str(THREADS) for name in ("OMP", "OPENBLAS", "MKL")})
+    torch.set_num_threads(THREADS)
+    threadpool_limits(THREADS)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    torch.set_num_threads(1)
+def pytest_runtest_setup():
+    torch.manual_seed(0)  # else numbers drawn without a seed would depend on the tests that the same worker ran before
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +47,7 @@ def heat_file(tmp_path_factory) -> Path:
 def run_folder(burgers_file, tmp_path_factory) -> Path:
     """A small run on ``burgers_file``, trained at 64 points and evaluated. Tests must not change it."""
     out = tmp_path_factory.mktemp("runs") / "small"
-    config = FitConfig(epochs=4, batch_size=8, accelerator="cpu")
+    config = FitConfig(epochs=4, batch_size=8, accelerator="cpu", normalize="none")
     train_on_file(burgers_file, out, config, resolution=64, model={"width": 8, "modes": 8, "layers": 2})
     evaluate_run(out, burgers_file, (64, 256))
     return out

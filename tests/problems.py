@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.fft import dstn, idctn, idstn
+from scipy.linalg import hadamard
+from scipy.signal import lsim
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -16,11 +19,42 @@ def regression(rows: int = 200, features: int = 7, outputs: int = 3, *, seed: in
     return phi, phi @ weight + 0.1 * torch.randn(rows, outputs, dtype=torch.float64, generator=generator)
 
 
+def dependent(outputs: int = 3) -> tuple[Tensor, Tensor]:
+    """Features (256, 14) of which seven repeat the others, and targets (256, C), float64.
+
+    They are columns of a Hadamard matrix, so the Gram matrix is exact, and any Cholesky finds its eighth pivot zero.
+    """
+    half = torch.tensor(hadamard(256)[:, 1:8], dtype=torch.float64)
+    return torch.cat([half, half], dim=1), regression(256, 7, outputs)[1]
+
+
 def mlp(inputs: int = 3, width: int = 8, outputs: int = 2, *, seed: int = 0, bias: bool = True) -> nn.Sequential:
     """A float64 network whose last layer is the head."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return nn.Sequential(nn.Linear(inputs, width), nn.Tanh(), nn.Linear(width, outputs, bias=bias)).double()
+
+
+def poisson(samples: int, points: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Smooth sources f and solutions u of -(u_xx + u_yy) = f, u = 0 on the walls of the unit square, on cells."""
+    rng = np.random.default_rng(seed)
+    k = np.arange(points)
+    amplitude = points * (9 + np.pi**2 * (k[:, None] ** 2 + k**2)) ** -1.5
+    f = idctn(rng.normal(size=(samples, points, points)) * amplitude, axes=(1, 2), norm="ortho")
+    second = points**2 * (2 - 2 * np.cos(np.pi * np.arange(1, points + 1) / points))
+    u = idstn(dstn(f, axes=(1, 2), norm="ortho") / (second[:, None] + second), axes=(1, 2), norm="ortho")
+    return torch.tensor(f[:, None], dtype=torch.float32), torch.tensor(u[:, None], dtype=torch.float32)
+
+
+def oscillator(samples: int, *, points: int = 128, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Forces f and displacements u of u'' + u' / 2 + 4 u = f from rest, on an interval with open ends."""
+    rng = np.random.default_rng(seed)
+    times, waves = np.linspace(0, 10, points), np.arange(8)
+    phases = np.pi * waves[:, None] * times / 10
+    a, b = rng.normal(size=(2, samples, 8)) / (1 + waves)
+    f = a @ np.cos(phases) + b @ np.sin(phases)
+    u = np.stack([lsim(([1.0], [1.0, 0.5, 4.0]), force, times)[1] for force in f])
+    return torch.tensor(f[:, None], dtype=torch.float32), torch.tensor(u[:, None], dtype=torch.float32)
 
 
 class Shifted(Dataset[dict[str, Tensor]]):

@@ -20,7 +20,7 @@ def output_of(name, folder):
     result = subprocess.run(
         [sys.executable, ROOT / "examples" / f"{name}.py"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
     )

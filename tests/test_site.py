@@ -67,7 +67,7 @@ def look(site: Path, page: str, width: int, query: str = "") -> dict:
                 "--host-resolver-rules=MAP * ~NOTFOUND", "--disable-background-networking",
                 "--window-size=1500,1000", "--dump-dom", frame.as_uri(),
             ],
-            capture_output=True, text=True, timeout=180, check=True,
+            capture_output=True, text=True, timeout=900, check=True,
         )  # fmt: skip
     finally:
         copy.unlink()

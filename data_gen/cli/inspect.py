@@ -74,9 +74,9 @@ def info_command(argv: list[str]) -> str:
 
 def plot_command(argv: list[str]) -> str:
     """`sciml-cf plot FILE`."""
+    flags = parse(with_positional_file(PlotFlags), argv, prog="sciml-cf plot")
     from data_gen.plot import plot_dataset
 
-    flags = parse(with_positional_file(PlotFlags), argv, prog="sciml-cf plot")
     return str(
         plot_dataset(flags.file, flags.out, samples=flags.samples, channels=flags.fields, overwrite=flags.overwrite)
     )

@@ -62,6 +62,7 @@ def navier_stokes(
         formula="w_t + u w_x + v w_y = viscosity * (w_xx + w_yy) + forcing * (sin + cos)(2 pi (x + y) / L)",
         channels=("vorticity",),
         num_dims=2,
+        homogeneous=amplitude == 0,
         tolerance=1e-8,
         extent=1.0,
         time=50.0,

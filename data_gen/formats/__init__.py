@@ -1,22 +1,23 @@
 """The file formats that are read and written: the native one, and those of other packages.
 
-A format is one module of this package, named in ``FORMATS``, with
+A format is one module of this package, found by its constant ``FORMAT``, with
 
+    FORMAT = Format(name, suffixes, summary)
     recognizes(path) -> bool                 whether a file is of it, by its content
     open_file(path, overrides) -> Source     the file open for reading; ``overrides`` supply missing metadata
     write(source, path)                      a new file with the fields of a source
 
-and is imported when it is looked for; a format that is only read has no ``write``.
+All are imported when the first file is opened; a format that is only read has no ``write``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from importlib import import_module
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from data_gen.errors import DatasetError
+from data_gen.formats.format import Format, Formats
 from data_gen.formats.hdf5 import is_hdf5, variable_names
 from data_gen.formats.overrides import Facts, Overrides, given_overrides
 from data_gen.formats.source import Source, pair_of_times
@@ -34,30 +35,8 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Format:
-    """A file format: its module, the suffixes of its usual file names, and one line about it."""
-
-    module: str
-    suffixes: tuple[str, ...]
-    summary: str
-
-    def load(self) -> Any:
-        """The module with ``recognizes``, ``open_file`` and ``write``."""
-        return import_module(f"data_gen.formats.{self.module}")
-
-
-#: In the order of recognition.
-FORMATS: dict[str, Format] = {
-    "sciml_cf": Format("native", (".h5",), "the native dataset file"),
-    "mat": Format("fno_mat", (".mat",), "FNO's MATLAB files, version 5 or 7.3"),
-    "the_well": Format("the_well", ("",), "The Well: a file, or a folder with data/{train,valid,test}"),
-    "pdebench": Format("pdebench", (".hdf5",), "PDEBench: tensor, Darcy, or a group for each sample"),
-    "netcdf": Format("netcdf", (".nc", ".nc4", ".cdf"), "netCDF with dimensions sample, time, channel, y, x"),
-    "pt": Format("neuralop_pt", (".pt", ".pth"), "neuralop: tensors x and y"),
-    "npy": Format("arrays", (".npy",), "two files INPUT.npy,TARGET.npy"),
-    "npz": Format("npz", (".npz",), "one .npz file with two arrays"),
-}
+#: Formats by name, in the order of recognition.
+FORMATS: Mapping[str, Format] = Formats()
 
 
 def open_source(

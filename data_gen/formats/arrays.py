@@ -16,11 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.format import Format
 from data_gen.formats.found import Found
 from data_gen.formats.merged_header import make_header
 from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Readable, Source, blocks
 from data_gen.header import Header
+
+FORMAT = Format("npy", (".npy",), "two files INPUT.npy,TARGET.npy", order=60)
 
 _MAGIC = b"\x93NUMPY"
 _MOST_CHANNELS = 8

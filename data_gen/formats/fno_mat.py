@@ -20,12 +20,15 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.format import Format
 from data_gen.formats.found import Found
 from data_gen.formats.hdf5 import dataset, is_hdf5, open_hdf5
 from data_gen.formats.merged_header import make_header
 from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Readable, Source, blocks
 from data_gen.header import Header
+
+FORMAT = Format("mat", (".mat",), "FNO's MATLAB files, version 5 or 7.3", order=10)
 
 _PAIRS = (("a", "u"), ("coeff", "sol"))
 _CLASSES = {"float32": b"single", "float64": b"double"}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_gen.errors import DatasetError
+from data_gen.formats.format import Format
 from data_gen.formats.hdf5 import is_hdf5, open_hdf5
 from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import Readable, Source, blocks
 from data_gen.storage import journal
 from data_gen.storage.dataset import open_dataset
 from data_gen.storage.hdf5_layout import LAYOUT, create_empty
+
+FORMAT = Format("sciml_cf", (".h5",), "the native dataset file", order=0)
 
 
 def recognizes(path: Path) -> bool:

@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.format import Format
 from data_gen.formats.found import Found
 from data_gen.formats.hdf5 import is_hdf5, numbers_in, open_hdf5, text_in
 from data_gen.formats.merged_header import make_header
 from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Load, Readable, Source, blocks
 from data_gen.header import Boundary, Header
+
+FORMAT = Format("netcdf", (".nc", ".nc4", ".cdf"), "netCDF with dimensions sample, time, channel, y, x", order=40)
 
 _ROLES = {
     "sample": ("sample", "samples", "batch", "trajectory", "ensemble", "member", "realization"),

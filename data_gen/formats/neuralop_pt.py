@@ -15,8 +15,11 @@ import numpy as np
 
 from data_gen.errors import DatasetError
 from data_gen.formats.arrays import pair_of, source_of_pair
+from data_gen.formats.format import Format
 from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import Readable, Source, blocks
+
+FORMAT = Format("pt", (".pt", ".pth"), "neuralop: tensors x and y", order=50)
 
 
 def recognizes(path: Path) -> bool:

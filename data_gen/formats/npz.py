@@ -9,8 +9,11 @@ import numpy as np
 
 from data_gen.errors import DatasetError
 from data_gen.formats.arrays import source_of_pair
+from data_gen.formats.format import Format
 from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import Source
+
+FORMAT = Format("npz", (".npz",), "one .npz file with two arrays", order=70)
 
 _PAIRS = (("x", "y"), ("a", "u"), ("input", "target"))
 

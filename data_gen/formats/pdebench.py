@@ -24,12 +24,15 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.format import Format
 from data_gen.formats.found import Found
 from data_gen.formats.hdf5 import dataset, is_hdf5, numbers_in, open_hdf5, text_in
 from data_gen.formats.merged_header import make_header
 from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Load, Readable, Source, blocks, series, trajectory_of
 from data_gen.header import Boundary, Header
+
+FORMAT = Format("pdebench", (".hdf5",), "PDEBench: tensor, Darcy, or a group for each sample", order=30)
 
 _BOUNDARIES: dict[str, Boundary] = {"periodic": "periodic", "wall": "wall", "open": "open"}
 _FLUID = ("density", "pressure", "Vx", "Vy", "Vz")

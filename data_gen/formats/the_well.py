@@ -19,12 +19,15 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.format import Format
 from data_gen.formats.found import Found
 from data_gen.formats.hdf5 import dataset, is_hdf5, numbers_in, open_hdf5, text_in, words, words_in
 from data_gen.formats.merged_header import make_header
 from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Readable, Source, blocks, series, trajectory_of
 from data_gen.header import Boundary, Header
+
+FORMAT = Format("the_well", ("",), "The Well: a file, or a folder with data/{train,valid,test}", order=20)
 
 _LOG = logging.getLogger(__name__)
 _SPLITS = ("train", "valid", "test")

@@ -22,7 +22,7 @@ from sciml_cf.causal.checks import Observations, as_given, check_fitted, check_i
 from sciml_cf.causal.estimator import Estimator
 from sciml_cf.causal.nets import Batch, Nets
 from sciml_cf.causal.settings import FUNCTION, BatchSize, OptimizerMaker, OptimizerName, Plan, Schedule
-from sciml_cf.causal.stage_rules import Gradients, RuleName, StageRules, stage_rules
+from sciml_cf.causal.stage_rules import Gradients, StageRules, stage_rules
 from sciml_cf.causal.stages import stage_two_features
 from sciml_cf.causal.training import Training
 from sciml_cf.errors import CheckpointError, check_choice, check_count
@@ -45,7 +45,8 @@ class DeepFeatureIV(Estimator):
         instrument_net: phi, maps instruments to (n, D); with covariates both side by side (n, k + m), or as two
             arguments if one of them is no table.
         covariate_net: xi, maps covariates to (n, E); without it covariates are their own features.
-        rule: "proximal" (Algorithm 3), "ridge" (DFIV), "kalman", or StageRules with strengths of your own.
+        rule: "proximal" (Algorithm 3), "ridge" (DFIV), another rule by its name, or StageRules with strengths of your
+            own.
         gradients: where the features' gradients are taken. "previous": the first of a batch at the head before it
             (Algorithm 3); "solved": at the head solved on the batch, held fixed (Theorem 1); "through": backward
             through all solves, penalty included, as DFIV does. The last two give the same gradients for "ridge".
@@ -80,7 +81,7 @@ class DeepFeatureIV(Estimator):
         instrument_net: nn.Module,
         *,
         covariate_net: nn.Module | None = None,
-        rule: RuleName | StageRules = "proximal",
+        rule: str | StageRules = "proximal",
         gradients: Gradients = "previous",
         iterations: int = 1000,
         batch_size: BatchSize = 128,
@@ -102,7 +103,7 @@ class DeepFeatureIV(Estimator):
         self.treatment_net = treatment_net
         self.instrument_net = instrument_net
         self.covariate_net = covariate_net
-        self.rule: RuleName | StageRules = rule
+        self.rule: str | StageRules = rule
         self.gradients: Gradients = gradients
         self.iterations = iterations
         self.batch_size: BatchSize = batch_size

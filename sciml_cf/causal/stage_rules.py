@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from sciml_cf.errors import check_choice
-from sciml_cf.head import Kalman, Moments, Proximal, Ridge, Rule
+from sciml_cf.head import Moments, Proximal, Ridge, Rule
+from sciml_cf.head.registry import rule_named, rule_names
 from sciml_cf.head.rules import State
 
-RuleName = Literal["proximal", "ridge", "kalman"]
 # Whether the first gradient of a batch is taken at the head before the batch, or at the head solved on it, held fixed
 # or with the backward pass through its solve.
 Gradients = Literal["previous", "solved", "through"]
 GRADIENTS: tuple[Gradients, ...] = ("previous", "solved", "through")
+# Strengths of the three solves where they are not the rule's own; None inside stage 2 is that of stage 1.
+_STRENGTHS: dict[str, tuple[float, float, float | None]] = {
+    "proximal": (0.1, 1.0, 1e-6),
+    "ridge": (1e-2, 1e-2, None),
+    "kalman": (1e-3, 1e-3, 1e-6),
+}
 
 
 @dataclass(frozen=True)
@@ -45,25 +51,50 @@ class StageRules:
                 raise TypeError(f"StageRules: `{name}` must be a Rule such as Proximal(0.1); got {rule!r}.")
 
     @classmethod
+    def named(
+        cls,
+        rule: str,
+        first: float | None = None,
+        second: float | None = None,
+        inner: float | None = None,
+        **settings: Any,
+    ) -> StageRules:
+        """One rule in all three solves, by its name.
+
+        Args:
+            rule: one of ``sciml_cf.head.rule_names()``.
+            first, second, inner: strengths of the three solves. By default those of ``proximal``, ``ridge`` and
+                ``kalman`` below, and the rule's own for others; left out for rules that find theirs.
+            settings: further settings of the rule, the same in each solve.
+        Raises:
+            ValueError: unknown name, or a setting that the rule refuses or does not have.
+        """
+        made = rule_named(rule, function="StageRules", argument="rule")
+        defaults = _STRENGTHS.get(rule, (None, None, None))
+        given = [own if one is None else one for one, own in zip((first, second, inner), defaults, strict=True)]
+        if rule == "ridge" and given[2] is None:
+            given[2] = given[0]
+        return cls(*(made.make("StageRules", strength=strength, **settings) for strength in given))
+
+    @classmethod
     def proximal(cls, first: float = 0.1, second: float = 1.0, inner: float = 1e-6) -> StageRules:
         """Algorithm 3: every head near the one before."""
-        return cls(Proximal(first), Proximal(second), Proximal(inner))
+        return cls.named("proximal", first, second, inner)
 
     @classmethod
     def ridge(cls, first: float = 1e-2, second: float = 1e-2, inner: float | None = None) -> StageRules:
         """Each batch alone, as in DFIV (arXiv:2010.07154): the strength of stage 1 is also that inside stage 2."""
-        return cls(Ridge(first), Ridge(second), Ridge(first if inner is None else inner))
+        return cls.named("ridge", first, second, inner)
 
     @classmethod
     def kalman(
         cls, first: float = 1e-3, second: float = 1e-3, inner: float = 1e-6, *, forgetting: float = 0.9
     ) -> StageRules:
         """Remembered second moments in every solve, for batches with fewer rows than features."""
-        rules = (Kalman(forgetting, strength) for strength in (first, second, inner))
-        return cls(*rules)
+        return cls.named("kalman", first, second, inner, forgetting=forgetting)
 
 
-def stage_rules(function: str, rule: RuleName | StageRules) -> StageRules:
+def stage_rules(function: str, rule: str | StageRules) -> StageRules:
     """The rules that a name stands for, with their default strengths; rules as they are.
 
     Raises:
@@ -71,11 +102,10 @@ def stage_rules(function: str, rule: RuleName | StageRules) -> StageRules:
     """
     if isinstance(rule, StageRules):
         return rule
-    named = {"proximal": StageRules.proximal, "ridge": StageRules.ridge, "kalman": StageRules.kalman}
     if not isinstance(rule, str):
         raise TypeError(f"{function}: `rule` must be a name or StageRules; got {rule!r}. For instance 'proximal'.")
-    check_choice(function, "rule", rule, tuple(named))
-    return named[rule]()
+    check_choice(function, "rule", rule, rule_names())
+    return StageRules.named(rule)
 
 
 class StageHead:

@@ -56,12 +56,16 @@ def check_pair(function: str, strengths: Any, *, allow_zero: bool) -> tuple[tupl
     found = [tuple(entry) if isinstance(entry, Iterable) else (entry,) for entry in entries]
     if len(found) != 2 or not all(found):
         raise ValueError(f"{function}: `strengths` must be two, one or several for each stage; got {strengths!r}.")
-    for value in (*found[0], *found[1]):
-        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
-        if not (math.isfinite(number) and (number > 0 or (allow_zero and number == 0))):
-            bound = "of at least 0" if allow_zero else "above 0"
-            raise ValueError(
-                f"{function}: `strengths` must be finite numbers {bound}; got {value!r}. They multiply a square "
-                "beside a MEAN squared error."
-            )
-    return tuple(float(value) for value in found[0]), tuple(float(value) for value in found[1])
+    first, second = (tuple(_strength(function, value, allow_zero=allow_zero) for value in stage) for stage in found)
+    return first, second
+
+
+def _strength(function: str, value: Any, *, allow_zero: bool) -> float:
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not (math.isfinite(number) and (number > 0 or (allow_zero and number == 0))):
+        bound = "of at least 0" if allow_zero else "above 0"
+        raise ValueError(
+            f"{function}: `strengths` must be finite numbers {bound}; got {value!r}. They multiply a square "
+            "beside a MEAN squared error."
+        )
+    return number

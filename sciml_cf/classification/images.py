@@ -28,6 +28,7 @@ _ALLOWED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
 }
+_WHOLE = "read_cifar: `folder` must hold whole python batches"
 
 
 class ClassImages(Dataset[dict[str, Tensor]]):
@@ -131,25 +132,29 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _read_batch(path: Path, key: str, classes: int) -> tuple[Tensor, Tensor]:
-    where = "read_cifar: `folder` must hold whole python batches"
-    try:
-        with path.open("rb") as file:
-            content = _Unpickler(file, encoding="latin1").load()
-    except FileNotFoundError as error:
-        raise DatasetError(f"{where}; there is no {path}.") from error
-    except Exception as error:  # whatever a damaged pickle leads to
-        raise DatasetError(f"{where}; {path} cannot be read ({' '.join(str(error).split())[:120]}).") from error
-    content = content if isinstance(content, dict) else {}
-    content = {name.decode() if isinstance(name, bytes) else name: value for name, value in content.items()}
+    content = _unpickled(path)
     data, labels = content.get("data"), content.get(key)
     data = data if isinstance(data, np.ndarray) else np.empty((0, 0))
     fits = data.dtype == np.uint8 and data.ndim == 2 and data.shape[1] == 3072
     if not fits or not isinstance(labels, list) or len(labels) != len(data) or not len(data):
         names = ", ".join(map(str, content))[:120]
-        raise DatasetError(f"{where}, `data` (n, 3072) uint8 and a list `{key}` of n labels; {path} has {names}.")
+        raise DatasetError(f"{_WHOLE}, `data` (n, 3072) uint8 and a list `{key}` of n labels; {path} has {names}.")
     if not all(isinstance(label, int) and 0 <= label < classes for label in labels):
-        raise DatasetError(f"{where}, with labels from 0 to {classes - 1}; {path} has others. Is it the other CIFAR?")
+        raise DatasetError(f"{_WHOLE}, with labels from 0 to {classes - 1}; {path} has others. Is it the other CIFAR?")
     return torch.from_numpy(data.reshape(-1, 3, 32, 32).copy()), torch.tensor(labels)
+
+
+def _unpickled(path: Path) -> dict[Any, Any]:
+    """The entries of a batch by name; none of a file that is no batch."""
+    try:
+        with path.open("rb") as file:
+            content = _Unpickler(file, encoding="latin1").load()
+    except FileNotFoundError as error:
+        raise DatasetError(f"{_WHOLE}; there is no {path}.") from error
+    except Exception as error:  # whatever a damaged pickle leads to
+        raise DatasetError(f"{_WHOLE}; {path} cannot be read ({' '.join(str(error).split())[:120]}).") from error
+    content = content if isinstance(content, dict) else {}
+    return {name.decode() if isinstance(name, bytes) else name: value for name, value in content.items()}
 
 
 def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:

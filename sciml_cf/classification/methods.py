@@ -2,69 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from sciml_cf.errors import check_choice
-from sciml_cf.head import (
-    Automatic,
-    ClosedFormLoss,
-    CrossEntropy,
-    Hybrid,
-    Initial,
-    Kalman,
-    Objective,
-    OneHot,
-    PerFeature,
-    Proximal,
-    Ridge,
-    Rule,
-)
+from sciml_cf.head import ClosedFormLoss, CrossEntropy, Hybrid, Initial, Objective, OneHot, Proximal, Rule
 from sciml_cf.head.binding.layer import Layer
+from sciml_cf.head.registry import check_rule, rule_names, rule_of
 
-Method = Literal[
-    "l2",
-    "ridge",
-    "proximal",
-    "kalman",
-    "per-feature",
-    "automatic",
-    "cross-entropy",
-    "cross-entropy-closed-form",
-    "hybrid",
-]
-# What a method descends and solves for, and the rule of its head; without a rule every layer is trained by gradients.
-METHODS: dict[str, tuple[type[Objective], type[Rule] | None]] = {
-    "l2": (OneHot, None),
-    "ridge": (OneHot, Ridge),
-    "proximal": (OneHot, Proximal),
-    "kalman": (OneHot, Kalman),
-    "per-feature": (OneHot, PerFeature),
-    "automatic": (OneHot, Automatic),
-    "cross-entropy": (CrossEntropy, None),
-    "cross-entropy-closed-form": (CrossEntropy, Proximal),
-    "hybrid": (Hybrid, Proximal),
+
+class Method(NamedTuple):
+    """What a method descends and solves for, and the rule of its head.
+
+    Args:
+        objective: its class.
+        rule: a name, or a rule; None where every layer is trained by gradients.
+    """
+
+    objective: type[Objective]
+    rule: str | Rule | None
+
+
+# Methods that are no rule's name. Every rule's name is a method too: that rule on the squared error to one-hot targets.
+_OWN: dict[str, Method] = {
+    "l2": Method(OneHot, None),
+    "cross-entropy": Method(CrossEntropy, None),
+    "cross-entropy-closed-form": Method(CrossEntropy, "proximal"),
+    "hybrid": Method(Hybrid, "proximal"),
 }
 
 
-def is_closed_form(method: str) -> bool:
+class _Methods(Mapping[str, Method]):
+    """Every method by its name; a rule that is registered later joins."""
+
+    def __getitem__(self, name: str) -> Method:
+        if name in _OWN:
+            return _OWN[name]
+        if name in rule_names():
+            return Method(OneHot, name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("l2", *rule_names(), *(name for name in _OWN if name != "l2")))
+
+    def __len__(self) -> int:
+        return len(_OWN) + len(rule_names())
+
+
+METHODS: Mapping[str, Method] = _Methods()
+
+
+def check_method(function: str, method: str | Rule, names: Iterable[str] = METHODS) -> None:
+    """Raise ValueError unless ``method`` is one of these names, or TypeError unless it is a rule."""
+    if isinstance(method, str):
+        check_choice(function, "method", method, tuple(names))
+    else:
+        check_rule(function, "method", method)
+
+
+def method_of(method: str | Rule) -> Method:
+    """The objective and the rule of a method; a rule given as an object is solved for the squared error."""
+    return METHODS[method] if isinstance(method, str) else Method(OneHot, method)
+
+
+def is_closed_form(method: str | Rule) -> bool:
     """Whether the method solves its head."""
-    return METHODS[method][1] is not None
+    return method_of(method).rule is not None
 
 
-def has_probabilities(method: str) -> bool:
+def has_probabilities(method: str | Rule) -> bool:
     """Whether the softmax of the model's outputs is what the method fits."""
-    return METHODS[method][0] is CrossEntropy
+    return method_of(method).objective is CrossEntropy
 
 
 def classification_loss(
     layer: Layer,
-    method: Method,
+    method: str | Rule,
     *,
     strength: float | None = None,
     forgetting: float | None = None,
@@ -76,29 +93,34 @@ def classification_loss(
 
     Args:
         layer: see ClosedFormHead. Methods without a closed-form head leave it to the optimizer.
-        method: one of METHODS.
-        strength, forgetting: of the rule; by default its own. Refused by rules that have none, and without a rule.
+        method: one of METHODS, or a rule such as Proximal(strength=0.1).
+        strength, forgetting: of a rule by name; by default its own. Refused by rules that have none, and without a
+            rule.
         initial, penalise_bias: see ClosedFormHead.
         objective: settings of the objective: smoothing, class_weights, and curvature, iterations or scale.
     Raises:
         ValueError: unknown method, or a setting that it refuses.
-        TypeError: a setting that its objective does not have.
+        TypeError: a setting that its objective does not have, or ``method`` is neither a name nor a rule.
     """
-    check_choice("classification_loss", "method", method, tuple(METHODS))
-    kind, rule = METHODS[method]
-    given = {name: value for name, value in (("strength", strength), ("forgetting", forgetting)) if value is not None}
-    known = {field.name for field in fields(rule)} if rule is not None else set()  # pyright: ignore[reportArgumentType]
-    for name in given:
-        if name not in known:
-            raise ValueError(
-                f"classification_loss: `{name}` must be left out with method {method!r}; got {given[name]!r}."
-            )
+    check_method("classification_loss", method)
+    kind, rule = method_of(method)
     if rule is None:
-        plain = ClosedFormLoss(layer, Proximal(), initial="keep", objective=kind(**objective))
-        plain.head.detach()
-        return plain
-    made = kind(**objective)
-    return ClosedFormLoss(layer, rule(**given), initial=initial, penalise_bias=penalise_bias, objective=made)
+        for name, value in (("strength", strength), ("forgetting", forgetting)):
+            if value is not None:
+                raise ValueError(
+                    f"classification_loss: `{name}` must be left out with method {method!r}, which solves no head; got "
+                    f"{value!r}."
+                )
+        return gradient_loss(layer, kind(**objective))
+    solved = rule_of("classification_loss", rule, strength=strength, forgetting=forgetting)
+    return ClosedFormLoss(layer, solved, initial=initial, penalise_bias=penalise_bias, objective=kind(**objective))
+
+
+def gradient_loss(layer: Layer, objective: Objective | None = None) -> ClosedFormLoss:
+    """The loss of an objective (by default the squared error) for a layer that the optimizer trains like the others."""
+    loss = ClosedFormLoss(layer, Proximal(), initial="keep", objective=objective)
+    loss.head.detach()
+    return loss
 
 
 def train_step(

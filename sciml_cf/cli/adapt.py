@@ -8,32 +8,20 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import Subset
 from tyro.conf import Positional
 
 from data_gen.cli.flags import parse
 from data_gen.cli.override_flags import OverrideFlags
 from data_gen.formats import Facts
-from sciml_cf.datasets import FieldDataset, Split
+from sciml_cf.datasets.choices import Split
 from sciml_cf.errors import CheckpointError, check_count
-from sciml_cf.evaluate.adaptation import Adaptation, Choice, adapt, adapted_posterior
-from sciml_cf.head.posterior import posterior
-from sciml_cf.training.checkpoints import save_tensors, write_atomically
-from sciml_cf.training.run_folder import (
-    POSTERIOR_FILE,
-    RUN_FILE,
-    drop_run,
-    load,
-    plain_state_dict,
-    read_posterior,
-    read_settings,
-    replaced_run,
-    save_posterior,
-    versions,
-    write_history,
-)
+from sciml_cf.evaluate.choices import Choice
+
+if TYPE_CHECKING:
+    from sciml_cf.datasets import FieldDataset
+    from sciml_cf.evaluate.adaptation import Adaptation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +74,32 @@ class PosteriorFlags(OverrideFlags):
 def adapt_command(argv: list[str]) -> str:
     """`sciml-cf adapt`."""
     flags = parse(AdaptFlags, argv, prog="sciml-cf adapt")
+    from torch.utils.data import Subset
+
+    from sciml_cf.evaluate.adaptation import adapt, adapted_posterior
+    from sciml_cf.evaluate.problem import Problem, check_problem
+    from sciml_cf.models.coordinates import positions
+    from sciml_cf.training.checkpoints import save_tensors, write_atomically
+    from sciml_cf.training.run_folder import (
+        POSTERIOR_FILE,
+        RUN_FILE,
+        load,
+        plain_state_dict,
+        read_normalization,
+        read_posterior,
+        read_settings,
+        save_normalization,
+        save_posterior,
+        versions,
+        write_history,
+    )
+    from sciml_cf.training.run_start import drop_run
+
     _check_out(flags.run, flags.out, flags.overwrite)
     if flags.samples is not None:
         check_count("adapt", "samples", flags.samples)
     settings = read_settings(flags.run)
+    check_problem("adapt", Problem.of_file(flags.data, facts=flags.overrides()), flags.run, settings)
     model = load(flags.run)
     data, description = _read(settings, flags.data, flags.split, flags.resolution, flags.overrides())
     if flags.samples is not None and flags.samples > len(data):
@@ -100,9 +110,10 @@ def adapt_command(argv: list[str]) -> str:
     chosen = Subset(data, range(len(data) if flags.samples is None else flags.samples))
     prior = read_posterior(flags.run) if (flags.run / POSTERIOR_FILE).exists() else None
     start = time.perf_counter()
-    result = adapt(model, chosen, prior=prior, strength=flags.strength, choose=flags.choose, folds=flags.folds)
-    seconds = time.perf_counter() - start
-    known = adapted_posterior(model, chosen, result, prior=prior) if len(chosen) > 1 else None
+    with positions(model, data.positions):
+        result = adapt(model, chosen, prior=prior, strength=flags.strength, choose=flags.choose, folds=flags.folds)
+        seconds = time.perf_counter() - start
+        known = adapted_posterior(model, chosen, result, prior=prior) if len(chosen) > 1 else None
     description.update({"split": flags.split, "samples": len(chosen)})
     content = {**settings, "data": description, "adapted": {"from": str(flags.run), **_summary(result, flags.choose)}}
     part = flags.out.with_name(flags.out.name + ".part")
@@ -110,6 +121,8 @@ def adapt_command(argv: list[str]) -> str:
     try:
         part.mkdir(exist_ok=True)
         write_atomically(part / RUN_FILE, json.dumps({**content, "versions": versions()}, indent=2) + "\n")
+        if (normalization := read_normalization(settings)) is not None:
+            save_normalization(normalization, part)
         write_history(part, _history(result, seconds))
         for name in ("weights_best.pt", "weights_last.pt"):
             save_tensors(part / name, plain_state_dict(model))
@@ -124,9 +137,15 @@ def adapt_command(argv: list[str]) -> str:
 def posterior_command(argv: list[str]) -> str:
     """`sciml-cf posterior`."""
     flags = parse(PosteriorFlags, argv, prog="sciml-cf posterior")
+    from sciml_cf.evaluate.problem import Problem, check_problem
+    from sciml_cf.head.posterior import posterior
+    from sciml_cf.models.coordinates import positions
+    from sciml_cf.training.run_folder import POSTERIOR_FILE, load, read_settings, save_posterior
+
     settings = read_settings(flags.run)
     if (flags.run / POSTERIOR_FILE).exists() and not flags.overwrite:
         raise FileExistsError(f"posterior: `run` must have no error bars yet; got {flags.run}. Use --overwrite.")
+    check_problem("posterior", Problem.of_file(flags.data, facts=flags.overrides()), flags.run, settings)
     train, validation = (
         _read(settings, flags.data, split, None, flags.overrides())[0] for split in ("train", "validation")
     )
@@ -135,13 +154,18 @@ def posterior_command(argv: list[str]) -> str:
         raise CheckpointError(
             f"posterior: `data` must be the file that {flags.run} was trained on; got {flags.data}, which has others."
         )
-    return str(save_posterior(posterior(load(flags.run), train, validation), flags.run))
+    model = load(flags.run)
+    with positions(model, train.positions):
+        known = posterior(model, train, validation)
+    return str(save_posterior(known, flags.run))
 
 
 def _read(
     settings: dict[str, Any], path: Path, split: Split, resolution: int | None, facts: Facts | None
 ) -> tuple[FieldDataset, dict[str, Any]]:
     """Samples of a file on the grid of the run, and what run.json says of them."""
+    from sciml_cf.datasets import FieldDataset
+
     stored = settings.get("data") or {}
     sampling, split_seed = stored.get("sampling", "strided"), stored.get("split_seed", 0)
     resolution = stored.get("resolution") if resolution is None else resolution
@@ -158,6 +182,9 @@ def _read(
 
 def _check_out(run: Path, out: Path, overwrite: bool) -> None:
     """Before any work: whether the new run may be put there."""
+    from sciml_cf.training.run_folder import RUN_FILE
+    from sciml_cf.training.run_start import replaced_run
+
     if not out.parent.is_dir():
         raise FileNotFoundError(f"adapt: `out` must lie in an existing folder; got {out}. Create {out.parent} first.")
     if out.resolve() == run.resolve():
@@ -174,6 +201,8 @@ def _check_out(run: Path, out: Path, overwrite: bool) -> None:
 
 def _put(part: Path, out: Path) -> None:
     """Give a finished run its name; the one that had it goes."""
+    from sciml_cf.training.run_start import drop_run, replaced_run
+
     old = replaced_run(out)
     if out.exists():
         out.rename(old)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tyro.conf import Positional
 
 from data_gen.cli.flags import UsageError, parse
 from data_gen.cli.override_flags import OverrideFlags
-from sciml_cf.datasets import Split
-from sciml_cf.evaluate.run import evaluate_run
-from sciml_cf.report import baseline_table, compare_runs, report_run, transfer_table
-from sciml_cf.training.run_folder import EVALUATION_FILE, Which
+from sciml_cf.datasets.choices import Sampling, Split
+from sciml_cf.training.choices import Which
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateFlags(OverrideFlags):
-    """Measure a trained run at several resolutions; writes RUN/evaluation.nc and prints its tables.
+    """Measure a trained run at several resolutions; writes RUN/evaluation.nc, prints a verdict and its tables.
 
     Args:
         run: run folder.
@@ -32,14 +29,14 @@ class EvaluateFlags(OverrideFlags):
     run: Positional[Path]
     data: Path
     resolutions: tuple[int, ...] = (256, 1024, 8192)
-    sampling: Literal["strided", "fourier"] = "strided"
+    sampling: Sampling = "strided"
     split: Split = "test"
     which: Which = "best"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareFlags:
-    """Put evaluated runs side by side; prints the table and writes it, two figures and a page.
+    """Put evaluated runs side by side; prints a verdict on each and a table, and writes it, two figures and a page.
 
     Args:
         runs: run folders that were evaluated on the same data.
@@ -52,7 +49,7 @@ class CompareFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFlags:
-    """Write RUN/report: figures, tables and one HTML page from the run's history and evaluation.
+    """Write RUN/report: verdict, tables and figures on one HTML page, from the run's history and evaluation.
 
     Args:
         run: run folder that was evaluated.
@@ -64,6 +61,10 @@ class ReportFlags:
 def evaluate_command(argv: list[str]) -> str:
     """`sciml-cf evaluate`."""
     flags = parse(EvaluateFlags, argv, prog="sciml-cf evaluate")
+    from sciml_cf.evaluate.run import evaluate_run
+    from sciml_cf.report import baseline_table, run_verdict, transfer_table
+    from sciml_cf.training.run_folder import EVALUATION_FILE
+
     result = evaluate_run(
         flags.run,
         flags.data,
@@ -73,7 +74,8 @@ def evaluate_command(argv: list[str]) -> str:
         which=flags.which,
         facts=flags.overrides(),
     )
-    return "\n\n".join([transfer_table(result).text(), baseline_table(result).text(), str(flags.run / EVALUATION_FILE)])
+    tables = [transfer_table(result).text(), baseline_table(result).text()]
+    return "\n\n".join([run_verdict(flags.run), *tables, str(flags.run / EVALUATION_FILE)])
 
 
 def compare_command(argv: list[str]) -> str:
@@ -81,10 +83,16 @@ def compare_command(argv: list[str]) -> str:
     flags = parse(CompareFlags, argv, prog="sciml-cf compare")
     if not flags.runs:
         raise UsageError("sciml-cf compare: `runs` must name at least one run folder; got none.")
+    from sciml_cf.report import compare_runs, verdict_lines
+
     table, paths = compare_runs(flags.runs, flags.out)
-    return "\n".join([table.text(), "", *map(str, paths)])
+    return "\n".join([*verdict_lines(flags.runs), "", table.text(), "", *map(str, paths)])
 
 
 def report_command(argv: list[str]) -> str:
     """`sciml-cf report`."""
-    return "\n".join(map(str, report_run(parse(ReportFlags, argv, prog="sciml-cf report").run)))
+    run = parse(ReportFlags, argv, prog="sciml-cf report").run
+    from sciml_cf.report import report_run, run_verdict
+
+    paths = report_run(run)
+    return "\n".join([run_verdict(run), "", *map(str, paths)])

@@ -14,8 +14,7 @@ from data_gen.cli.override_flags import OverrideFlags
 from data_gen.formats import open_source
 from data_gen.header import Boundary
 from sciml_cf.errors import DatasetError
-from sciml_cf.evaluate.prediction import predict
-from sciml_cf.training.run_folder import Which, read_settings
+from sciml_cf.training.choices import Which
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +50,11 @@ def predict_command(argv: list[str]) -> str:
         _check_output("std", flags.std, flags.overwrite)
         if flags.which != "best" or flags.std == flags.output:
             raise UsageError("sciml-cf predict: `std` must be another file than the output, for the best weights only.")
-    read_settings(flags.run)  # a wrong folder is told before a large input is read
-    fields, boundary = _read_fields(flags)
+    from sciml_cf.evaluate.prediction import predict
+    from sciml_cf.training.run_folder import read_settings
+
+    settings = read_settings(flags.run)  # a wrong folder is reported before a large input is read
+    fields, boundary = _read_fields(flags, settings)
     how: dict[str, Any] = {"resolution": flags.resolution, "which": flags.which, "boundary": boundary}
     if flags.std is None:
         results = {flags.output: predict(flags.run, fields, **how)}
@@ -75,11 +77,18 @@ def _check_output(name: str, path: Path, overwrite: bool) -> None:
         raise FileNotFoundError(f"predict: `{name}` must lie in an existing folder; got {path}.")
 
 
-def _read_fields(flags: PredictFlags) -> tuple[np.ndarray, Boundary | None]:
-    """Input fields from a .npy file, or the inputs of a data file of any format, and what their ends are, if known."""
+def _read_fields(flags: PredictFlags, settings: dict[str, Any]) -> tuple[np.ndarray, Boundary | None]:
+    """Input fields from a .npy file, or the inputs of a data file of any format, and its boundary, if known."""
+    from sciml_cf.evaluate.problem import Problem, check_problem
+
     path = flags.input
-    if (path.suffix == ".npy" and "," not in str(path)) or not path.exists():
+    pair = "," in str(path) and not path.exists()  # INPUT.npy,TARGET.npy
+    if (path.suffix == ".npy" and not pair) or not (path.exists() or pair):
         return _read_npy(path), flags.boundary
+
+    found = Problem.of_file(path, facts=flags.overrides())
+    check_problem("predict", Problem(num_dims=found.num_dims, in_channels=found.in_channels), flags.run, settings,
+                  argument="input")  # fmt: skip
     with open_source(path, overrides=flags.overrides()) as source:
         return source.read(source.input_name), source.header.boundary
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from data_gen.cli.flags import UsageError, parse
 from sciml_cf.studies import Study, page_of, study_named, study_names, summary_of
-from sciml_cf.studies.harness.folder import finish, part_done
-from sciml_cf.studies.harness.results import read_result
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,6 +24,8 @@ def study_command(argv: list[str]) -> str:
     except ValueError as error:
         raise UsageError(f"sciml-cf study: unknown study {argv[0]!r}; choose one of {_choices()}.") from error
     flags = parse(study.config, argv[1:], prog=f"sciml-cf study {argv[0]}")
+    from sciml_cf.studies.harness.folder import finish, part_done
+
     result = _run(study, flags, shlex.join(["sciml-cf", "study", *argv]))
     return result if isinstance(result, str) else part_done(flags.out) if result is None else finish(result)
 
@@ -68,6 +68,9 @@ def _choices() -> str:
 def _page(words: list[str]) -> str:
     if len(words) != 1:
         raise UsageError("sciml-cf study page: `result` must be one result file; for instance figure2/results.json.")
+    from sciml_cf.studies.harness.folder import finish
+    from sciml_cf.studies.harness.results import read_result
+
     path = Path(words[0])
     result = read_result(path)
     try:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
 
 from data_gen.cli.flags import UsageError, parse
 from data_gen.cli.override_flags import OverrideFlags
-from sciml_cf.training.config import FitConfig
-from sciml_cf.training.distributed import is_first_process
+from sciml_cf.datasets.choices import Sampling
+from sciml_cf.head.registry import rule_names, rule_summary
+from sciml_cf.training.config import FitConfig, method_names
 from sciml_cf.training.malloc import keep_memory
-from sciml_cf.training.on_file import train_on_file
-from sciml_cf.training.tensorboard import check_tensorboard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +23,17 @@ class TrainFlags(OverrideFlags, FitConfig):
     Args:
         data: dataset file, as `sciml-cf generate` writes it, or one of another format (see `sciml-cf convert --help`).
         out: run folder to write.
-        resolution: grid points to train at; must divide the stored resolution.
+        resolution: grid points to train at, a divisor of the stored resolution; by default the stored one, or its
+            largest divisor of at most 256 points in one dimension, 64 in two and 32 in three.
         sampling: how the coarser grid is taken: every k-th point, or by cutting the spectrum.
         model: fno, tfno, uno or conv: a Fourier neural operator, its tensorised and its U-shaped form, or a
             convolutional network.
         width: channels of the model's hidden layers; by default 64.
         modes: complex Fourier modes that the model keeps, by default 16; `conv` has none.
         layers: layers of the model, by default 4 and for `uno` 5; for `conv` residual blocks.
+        coordinates: channels of coordinates for the model: "linear" for walls and open boundaries, "periodic" for a
+            periodic law that depends on the place; "auto" reads which from the data.
+        padding: share of the domain by which it is continued with zeros at both sides, such as 0.125; "auto" is none.
         resume: continue the run in `out` from its last checkpoint.
         overwrite: replace the run in `out`.
         tensorboard: write the figures of every epoch for TensorBoard too, into the folder `tensorboard` of the run.
@@ -36,12 +41,14 @@ class TrainFlags(OverrideFlags, FitConfig):
 
     data: Path
     out: Path
-    resolution: int = 256
-    sampling: Literal["strided", "fourier"] = "strided"
+    resolution: int | None = None
+    sampling: Sampling = "strided"
     model: str = "fno"
     width: int | None = None
     modes: int | None = None
     layers: int | None = None
+    coordinates: Literal["auto", "none", "linear", "periodic"] = "auto"
+    padding: str = "auto"
     resume: bool = False
     overwrite: bool = False
     tensorboard: bool = False
@@ -49,7 +56,11 @@ class TrainFlags(OverrideFlags, FitConfig):
 
 def train_command(argv: list[str]) -> str:
     """`sciml-cf train`."""
-    flags = parse(TrainFlags, argv, prog="sciml-cf train")
+    flags: TrainFlags = parse(_flags(), argv, prog="sciml-cf train")
+    from sciml_cf.training.distributed import is_first_process
+    from sciml_cf.training.on_file import train_on_file
+    from sciml_cf.training.tensorboard import check_tensorboard
+
     if flags.tensorboard:
         try:
             check_tensorboard()
@@ -69,6 +80,8 @@ def train_command(argv: list[str]) -> str:
         overwrite=flags.overwrite,
         facts=flags.overrides(),
         tensorboard=flags.tensorboard,
+        coordinates=flags.coordinates,
+        padding=flags.padding,
     )
     if not is_first_process():
         return ""
@@ -77,3 +90,14 @@ def train_command(argv: list[str]) -> str:
         f"{flags.out}: validation mse {last['validation_mse']:.3g} after epoch {last['epoch']:.0f}, "
         f"lowest {best['validation_mse']:.3g} at epoch {best['epoch']:.0f}"
     )
+
+
+def _flags() -> type[Any]:
+    """``TrainFlags`` with every method that has a name now as a choice of --method, and in its help."""
+    lines = ["l2: every layer by gradients. The others solve the last layer in closed form."]
+    lines += [f"{name}: {rule_summary(name)}" for name in rule_names()]
+    method = Annotated[Literal[method_names()], arg(help="\n\n".join(lines))]  # pyright: ignore[reportInvalidTypeForm]
+    choice = ("method", method, field(default=FitConfig.method))
+    flags = make_dataclass("TrainFlags", [choice], bases=(TrainFlags,), frozen=True, kw_only=True)
+    flags.__doc__ = TrainFlags.__doc__
+    return flags

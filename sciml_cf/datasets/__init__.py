@@ -1,5 +1,7 @@
 """Stored fields as torch datasets, at any resolution."""
 
-from sciml_cf.datasets.field import FieldDataset, Split, split_indices
+from __future__ import annotations
 
-__all__ = ["FieldDataset", "Split", "split_indices"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data_gen.equation import Equation
 from data_gen.formats import Facts, Source, open_source
 from data_gen.grids.periodic import PeriodicGrid, resample
+from data_gen.grids.positions import relative_positions
+from sciml_cf.datasets.choices import Sampling, Split
 from sciml_cf.errors import DatasetError, check_choice, check_count
 
-Split = Literal["train", "validation", "test", "all"]
-Sampling = Literal["strided", "fourier"]
+_LOG = logging.getLogger(__name__)
 # The paper splits 2048 samples into these parts; other sizes keep the proportions.
 _TRAIN, _VALIDATION, _ALL = 1448, 200, 2048
 _SPLIT_SEED = 0
@@ -65,7 +67,9 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         ValueError: the resolution does not divide the stored one; a name or time is unknown.
 
     Attributes:
-        x, y: (S, C, *N) and (S, C', *N), all items, in the default dtype.
+        x, y: (S, C, *N) and (S, C', *N), all items, in the default dtype; in float64 where float32 would round away
+            the differences between grid points (a mean far above the deviation) or overflow, which one line of the log
+            says.
         indices: (S,) the samples' row numbers in the file.
         stored_resolution: points along the last axis of the file's own grid.
         coordinates: points along each axis of the items' grid.
@@ -149,6 +153,25 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         return self._header.boundary == "periodic"
 
     @property
+    def boundary(self) -> str:
+        """What lies at the boundary of the domain: "periodic", "wall" or "open"."""
+        return self._header.boundary
+
+    @property
+    def equation(self) -> Equation | None:
+        """The law of the data, if it is known."""
+        return self._equation
+
+    @property
+    def positions(self) -> tuple[np.ndarray, ...]:
+        """Position of the items' points along each axis as a fraction of the domain's length: j / n, on cells
+        (j + 1/2) / n, and every k-th of these on a coarser grid.
+        """
+        return tuple(
+            axis[:: self._stride] for axis in relative_positions(self._header.shape, cells=self.boundary == "wall")
+        )
+
+    @property
     def ends(self) -> dict[str, str]:
         """What run.json says of ends that are not periodic, so that ``predict`` does not take them for periodic."""
         return {} if self.wraps else {"boundary": self._header.boundary}
@@ -157,6 +180,11 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
     def extents(self) -> tuple[float, ...]:
         """Length of each axis."""
         return self._header.extents
+
+    @property
+    def one_field(self) -> bool:
+        """Whether input and target are one field at two times."""
+        return self._header.inputs == self._header.channels and self._duration > 0 and self.x.shape == self.y.shape
 
     def linear_solution(self) -> Tensor | None:
         """What the linear part of the equation alone makes of the inputs (for Burgers the heat kernel); None if x
@@ -181,7 +209,8 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
             )
         fields = []
         for name in names:
-            blocks = []
+            blocks: list[np.ndarray] = []
+            dtype: type | None = None
             for start in range(0, len(self.indices), _BLOCK_ROWS):
                 rows = self.indices[start : start + _BLOCK_ROWS]
                 if sampling == "strided":
@@ -194,9 +223,31 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
                         f"FieldDataset: `{name}` must be finite; sample {bad} of {self.path} holds NaN or Inf. "
                         "Run `sciml-cf validate` on a file of ours and generate it again, or mend the data."
                     )
-                blocks.append(np.asarray(block, dtype=_numpy_dtype()))
+                dtype = dtype or self._precision(name, block)
+                blocks.append(np.asarray(block, dtype=dtype))
             fields.append(np.concatenate(blocks))
         return torch.from_numpy(np.concatenate(fields, axis=1))
+
+    def _precision(self, name: str, block: np.ndarray) -> type:
+        """The default dtype, or float64 where that would lose the fluctuations of a field; judged by its first rows."""
+        if block.dtype != np.float64 or _numpy_dtype() is np.float64 or float32_holds(block):
+            return _numpy_dtype()
+        _LOG.info(
+            "FieldDataset: `%s` of %s is kept in float64: float32 would round its fluctuations (mean %.4g, deviation "
+            "%.4g). `fit` normalizes it before it trains.", name, self.path, block.mean(), block.std(),
+        )  # fmt: skip
+        return np.float64
+
+
+def float32_holds(fields: np.ndarray) -> bool:
+    """Whether float32 keeps the fluctuations of each channel of (S, C, *N): a small offset, and no value out of range.
+
+    Rounding is at most 2^-24 of the largest value, so a channel whose largest value is 64 deviations away loses 4e-6.
+    """
+    rows = np.moveaxis(fields, 1, 0).reshape(fields.shape[1], -1)
+    largest, deviation = np.abs(rows).max(1), rows.std(1)
+    moderate = (largest < 1e30) & ((largest > 1e-30) | (largest == 0))
+    return bool((moderate & ((largest <= 64 * deviation) | (deviation == 0))).all())
 
 
 def _resampled(block: np.ndarray, resolution: int, num_dims: int) -> np.ndarray:

@@ -1,6 +1,8 @@
 from .adaptation import Adaptation as Adaptation
 from .adaptation import adapt as adapt
 from .adaptation import adapted_posterior as adapted_posterior
+from .linear_map import LinearMap as LinearMap
+from .linear_map import fit_linear_map as fit_linear_map
 from .prediction import predict as predict
 from .rollout import evaluate_rollout as evaluate_rollout
 from .rollout import one_step_pairs as one_step_pairs

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sciml_cf.errors import check_choice, check_count
+from sciml_cf.evaluate.choices import Choice
 from sciml_cf.head.binding.layer import write_head
 from sciml_cf.head.features import HeadView
 from sciml_cf.head.moments import Moments
@@ -28,8 +29,6 @@ from sciml_cf.head.strength import (
     pull_metric,
     strength_grid,
 )
-
-Choice = Literal["cross-validation", "gcv"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,8 @@ class Adaptation:
         samples: number of samples adapted to.
         metric: (F, F) of the pull, or None for the identity.
         folds: moments of the folds, their targets the residuals of the previous head.
+        loss_scale: what turns a mean squared error of the head's outputs into one in the data's units, where the model
+            carries a normalization; the errors above and below are in the data's units.
     """
 
     strength: float
@@ -72,6 +73,7 @@ class Adaptation:
     samples: int
     metric: Tensor | None = field(repr=False)
     folds: tuple[Moments, ...] = field(repr=False)
+    loss_scale: float = field(default=1.0, repr=False)
 
     @property
     def changed(self) -> bool:
@@ -87,7 +89,7 @@ class Adaptation:
         """Mean squared error of a head (F, C) on all new samples, those that it was solved on."""
         whole, change = reduce(add, self.folds), head - self.previous
         products = (change * (whole.gram @ change - 2 * whole.cross)).sum(0)
-        return float((whole.target_square + products).mean().clamp_min(0))
+        return float((whole.target_square + products).mean().clamp_min(0)) * self.loss_scale
 
     @property
     def error_before(self) -> float:
@@ -142,18 +144,12 @@ def adapt(
         NotPositiveDefinite: the features or targets are not finite. The model then keeps its head.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (13), for P = I.
     """
-    check_choice("adapt", "choose", choose, get_args(Choice))
-    check_count("adapt", "folds", folds, minimum=2)
-    check_count("adapt", "batch_size", batch_size)
-    if strength is not None and strength != UNCHANGED:
-        check_strength("adapt", strength)
+    _check_settings(strength, choose, folds, batch_size)
     view = HeadView("adapt", model, head)
     previous = view.weights
     metric = None if prior is None else _metric(prior, previous)
     parts, samples = _gather(view, data, previous, folds, batch_size)
-    whole = reduce(add, parts)
-    if not all(bool(torch.isfinite(values).all()) for values in (whole.gram, whole.cross, whole.target_square)):
-        raise ValueError("adapt: `data` must be finite; got NaN or Inf in features or targets. Check its fields.")
+    whole = _finite(reduce(add, parts))
     if samples == 1 and strength is None and choose == "cross-validation":
         raise ValueError("adapt: `data` must hold at least 2 samples to choose a strength; got 1. Give `strength`.")
     strengths = strength_grid(whole.gram) if strength is None else tuple(dict.fromkeys((float(strength), UNCHANGED)))
@@ -167,7 +163,9 @@ def adapt(
     new = previous + _change(whole, strengths[index], metric)
     if strengths[index] != UNCHANGED:
         write_head(view.layer, new)
-    return Adaptation(strengths[index], new, previous, candidates, samples, metric, tuple(parts))
+    scale = 1.0 if view.normalization is None else view.normalization.loss_scale
+    candidates = tuple(_in_units(one, scale) for one in candidates)
+    return Adaptation(strengths[index], new, previous, candidates, samples, metric, tuple(parts), scale)
 
 
 def adapted_posterior(
@@ -211,6 +209,21 @@ def adapted_posterior(
     noise, scale = calibrate(*(torch.cat(column) for column in zip(*pairs, strict=True)))
     gram, weight = _merged_gram(prior, reduce(add, folds))
     return Posterior(*(value.detach().cpu() for value in (gram, weight, view.weights, noise, scale)))
+
+
+def _check_settings(strength: float | None, choose: Choice, folds: int, batch_size: int) -> None:
+    check_choice("adapt", "choose", choose, get_args(Choice))
+    check_count("adapt", "folds", folds, minimum=2)
+    check_count("adapt", "batch_size", batch_size)
+    if strength is not None and strength != UNCHANGED:
+        check_strength("adapt", strength)
+
+
+def _finite(moments: Moments) -> Moments:
+    """The same moments, checked."""
+    if not all(bool(torch.isfinite(part).all()) for part in (moments.gram, moments.cross, moments.target_square)):
+        raise ValueError("adapt: `data` must be finite; got NaN or Inf in features or targets. Check its fields.")
+    return moments
 
 
 def _gather(
@@ -266,6 +279,12 @@ def _candidates(
         degrees_of_freedom(whole.gram, strengths, metric=metric).tolist(),
     )
     return tuple(Candidate(*row) for row in zip(*columns, strict=True)), errors
+
+
+def _in_units(candidate: Candidate, scale: float) -> Candidate:
+    """The candidate with its errors in the data's units."""
+    errors = {name: scale * getattr(candidate, name) for name in ("error", "spread", "gcv")}
+    return replace(candidate, **errors)
 
 
 def _change(moments: Moments, strength: float, metric: Tensor | None) -> Tensor:

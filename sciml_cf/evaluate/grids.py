@@ -26,6 +26,7 @@ class Grids:
         extents: length of each axis.
         wraps: whether the ends are periodic.
         fourier: whether Fourier interpolation is right: periodic ends and axes that are alike.
+        relative: positions of the reference grid's points along each axis, as fractions of the domain's length.
     """
 
     resolution: int
@@ -33,11 +34,17 @@ class Grids:
     extents: tuple[float, ...]
     wraps: bool
     fourier: bool
+    relative: tuple[np.ndarray, ...] = ()
 
     @classmethod
     def of(cls, data: FieldDataset) -> Grids:
         """The grids of a dataset's items."""
-        return cls(data.resolution, data.coordinates, data.extents, data.wraps, data.periodic)
+        return cls(data.resolution, data.coordinates, data.extents, data.wraps, data.periodic, data.positions)
+
+    def positions(self, resolution: int) -> tuple[np.ndarray, ...]:
+        """Positions of the points of a coarser grid along each axis, as fractions of the domain's length."""
+        stride = self.resolution // resolution
+        return tuple(axis[::stride] for axis in self.relative)
 
     @property
     def num_dims(self) -> int:

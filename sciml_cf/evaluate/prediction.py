@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -12,8 +12,13 @@ from torch import Tensor, nn
 from data_gen.grids.periodic import resample
 from data_gen.header import Boundary
 from sciml_cf.errors import check_count
+from sciml_cf.evaluate.problem import Problem, check_problem
+from sciml_cf.head.features import accepted
 from sciml_cf.head.posterior import Posterior, apply_with_std
+from sciml_cf.normalization import dtype_of, normalization_of, warn_far_outside
 from sciml_cf.training.run_folder import Which, load, read_posterior, read_settings
+
+_FEW = 4  # points along an axis, below which an axis may be one of channels
 
 
 @overload
@@ -60,53 +65,66 @@ def predict(
             their own.
         batch_size: samples a forward pass.
         num_dims: spatial dimensions of ``fields``. None takes the run's; for a model in hand 1, or as many as four or
-            more axes leave beside samples and channels.
+            more axes leave for them.
         boundary: what the ends of ``fields`` are. None takes that of the run's data; "periodic" for a model in hand.
         which: weights of a run folder with the lowest validation error, or those of the last epoch.
         std: return the predictive standard deviation too: True for that of a run folder, or a model's ``posterior``.
     Returns:
-        (B, *N') or (B, C', *N') like the input, float32; with ``std`` a pair of them.
+        (B, *N') or (B, C', *N') like the input, in the data's own units; float32, or float64 where float32 would round
+        the fluctuations away; with ``std`` a pair of them.
     Raises:
-        ValueError: wrong shape, values that are not finite, or ends that Fourier interpolation would mistake for
-            periodic ones.
+        ValueError: wrong shape, other dimensions or channels than the run's, values that are not finite, or ends that
+            Fourier interpolation would mistake for periodic ones.
         CheckpointError: ``std`` is asked of a run that has no posterior.
     """
     fields = np.asarray(fields)
-    if isinstance(run, nn.Module):
-        model, settings = run, {}
-    else:
-        model, settings = load(run, which=which), read_settings(run)
+    model, settings = _opened(run, which)
     own = (settings.get("model") or {}).get("arguments", {}).get("num_dims", max(1, fields.ndim - 2))
     dims = int(own if num_dims is None else num_dims)
-    ends = str(boundary or (settings.get("data") or {}).get("boundary", "periodic"))
-    inputs = _checked(fields, dims)
-    alone = fields.ndim == dims + 1
-    if std is True and isinstance(run, nn.Module):
-        raise ValueError("predict: `std` must be the posterior of a model that is given itself; got True. Pass std=...")
-    if std and which != "best":
-        raise ValueError(f"predict: `std` must go with the best weights, whose error bars they are; got {which!r}.")
-    known = read_posterior(run) if std is True and not isinstance(run, nn.Module) else std
+    inputs = _checked(fields, dims, wide=normalization_of(model) is not None)
+    if not isinstance(run, nn.Module):
+        found = Problem(num_dims=dims, in_channels=inputs.shape[1])
+        check_problem("predict", found, run, settings, argument="fields")
+    known = _posterior_of(run, std, which)
     if resolution is not None and inputs.shape[2:] != (resolution,) * dims:
+        ends = str(boundary or (settings.get("data") or {}).get("boundary", "periodic"))
         inputs = _resampled(inputs, resolution, ends)
-    given = torch.as_tensor(np.ascontiguousarray(inputs))
-    try:
-        if isinstance(known, Posterior):
-            pair = apply_with_std(model, given, known, batch_size=batch_size)
-        else:
-            pair = (apply_in_batches(model, given, batch_size=batch_size),)
-    except RuntimeError as error:
-        points = " x ".join(map(str, inputs.shape[2:]))
-        raise ValueError(
-            f"predict: `fields` must have the channels that the model was trained with; got {inputs.shape[1]} channels "
-            f"of {points} points ({' '.join(str(error).split())[:120]})."
-        ) from error
-    alike = alone and pair[0].shape[1] == 1
+    pair = _outputs(model, inputs, known, batch_size)
+    alike = fields.ndim == dims + 1 and pair[0].shape[1] == 1
     results = tuple(outputs.numpy()[:, 0] if alike else outputs.numpy() for outputs in pair)
     return results if len(results) == 2 else results[0]
 
 
-def _checked(fields: np.ndarray, num_dims: int) -> np.ndarray:
-    """(B, C, *N) in float64, of fields with or without an axis of channels."""
+def _opened(run: Path | str | nn.Module, which: Which) -> tuple[nn.Module, dict[str, Any]]:
+    """The model, and the settings of its run folder."""
+    return (run, {}) if isinstance(run, nn.Module) else (load(run, which=which), read_settings(run))
+
+
+def _posterior_of(run: Path | str | nn.Module, std: bool | Posterior, which: Which) -> Posterior | None:
+    """The posterior that error bars are asked of."""
+    if std is True and isinstance(run, nn.Module):
+        raise ValueError("predict: `std` must be the posterior of a model that is given itself; got True. Pass std=...")
+    if std and which != "best":
+        raise ValueError(f"predict: `std` must go with the best weights, whose error bars they are; got {which!r}.")
+    if isinstance(std, Posterior):
+        return std
+    return read_posterior(run) if std and not isinstance(run, nn.Module) else None
+
+
+def _outputs(model: nn.Module, inputs: np.ndarray, known: Posterior | None, batch_size: int) -> tuple[Tensor, ...]:
+    """Outputs for inputs (B, C, *N), and with a posterior their standard deviations."""
+    given = torch.as_tensor(np.ascontiguousarray(inputs))
+    normalization = normalization_of(model)
+    if normalization is not None and given.shape[1] == len(normalization.input_mean):
+        warn_far_outside("predict", normalization, given)
+    if known is not None:
+        return apply_with_std(model, given, known, batch_size=batch_size)
+    with accepted("predict", "fields", given):
+        return (apply_in_batches(model, given, batch_size=batch_size),)
+
+
+def _checked(fields: np.ndarray, num_dims: int, *, wide: bool = False) -> np.ndarray:
+    """(B, C, *N) in float64, of fields with or without an axis of channels; ``wide`` fields may exceed float32."""
     if fields.ndim not in (num_dims + 1, num_dims + 2) or fields.dtype.kind not in "iuf" or 0 in fields.shape:
         points = ", ".join(["points"] * num_dims)
         raise ValueError(
@@ -115,11 +133,18 @@ def _checked(fields: np.ndarray, num_dims: int) -> np.ndarray:
         )
     fields = fields.astype(np.float64)
     with np.errstate(over="ignore"):
-        unusable = ~np.isfinite(fields.astype(np.float32))
+        unusable = ~np.isfinite(fields if wide else fields.astype(np.float32))
     if unusable.any():
         bad = int(np.argwhere(unusable)[0][0])
         raise ValueError(f"predict: `fields` must be finite; got NaN, Inf or a value beyond float32 in sample {bad}.")
-    return fields[:, None] if fields.ndim == num_dims + 1 else fields
+    if fields.ndim == num_dims + 2:
+        return fields
+    if num_dims > 1 and min(fields.shape[1:]) < _FEW:
+        raise ValueError(
+            f"predict: `fields` must have an axis of channels where there are less than {_FEW} points along an axis, "
+            f"which could be channels; got {fields.shape} for {num_dims} dimensions. Give (samples, channels, *points)."
+        )
+    return fields[:, None]
 
 
 def _resampled(inputs: np.ndarray, resolution: int, boundary: str) -> np.ndarray:
@@ -143,7 +168,8 @@ def _resampled(inputs: np.ndarray, resolution: int, boundary: str) -> np.ndarray
 def apply_in_batches(model: nn.Module, inputs: Tensor, *, batch_size: int) -> Tensor:
     """Outputs of ``model`` in evaluation mode for inputs (B, C, *N), computed ``batch_size`` samples at a time."""
     parameter = next(iter(model.parameters()))
-    dtype = parameter.dtype if parameter.is_floating_point() else torch.get_default_dtype()
+    # a normalization casts after it has subtracted the mean
+    dtype = dtype_of(model) if normalization_of(model) is None else inputs.dtype
     was_training = model.training
     model.eval()
     with torch.no_grad():

@@ -17,7 +17,9 @@ from data_gen.formats import Facts, open_source
 from sciml_cf.datasets import FieldDataset, Split
 from sciml_cf.errors import check_count
 from sciml_cf.evaluate.prediction import apply_in_batches
-from sciml_cf.training.run_folder import versions
+from sciml_cf.evaluate.problem import Problem, check_problem
+from sciml_cf.head.features import accepted
+from sciml_cf.training.run_folder import load, read_settings, versions
 
 _METRICS = ("mse", "relative_l2", "vrmse", "max_error")
 _POINTS_PER_BATCH = 2**17
@@ -43,7 +45,7 @@ def rollout(model: nn.Module, u0: Tensor, steps: int) -> Tensor:
         raise ValueError(f"rollout: `u0` must be (samples, channels, *points); got {tuple(u0.shape)}.")
     states = [u0.detach().cpu()]
     for _ in range(steps):
-        states.append(_step(model, states[-1]).to(u0.dtype))
+        states.append(_step("rollout", "u0", model, states[-1]).to(u0.dtype))
     return torch.stack(states, dim=1)
 
 
@@ -76,7 +78,7 @@ def one_step_pairs(
 
 
 def evaluate_rollout(
-    model: nn.Module,
+    model: nn.Module | Path | str,
     path: str | Path,
     *,
     resolution: int | None = None,
@@ -90,7 +92,7 @@ def evaluate_rollout(
     States are computed and compared one time after the other, so the memory is that of a few times, not of all.
 
     Args:
-        model: (B, C, *N) -> (B, C, *N), the state one step of the file's times later.
+        model: (B, C, *N) -> (B, C, *N), the state one step of the file's times later, or the run folder of one.
         path: a file of trajectories (``sciml-cf generate ... --times``) or of pairs, see FieldDataset.
         resolution: points to run at, a divisor of the stored ones; states are compared at the same points.
         split, split_seed, facts, format: see FieldDataset.
@@ -103,9 +105,14 @@ def evaluate_rollout(
             band_mse  (time, band), where the grid is periodic: see sciml_cf.metrics
         A roll-out that leaves the finite numbers has infinite errors from there on.
     Raises:
-        ValueError: times are not equally spaced, or the model does not map states to states.
+        ValueError: times are not equally spaced, the states have other dimensions or channels than the run's, or the
+            model does not map states to states.
     """
     times = _times("evaluate_rollout", path, facts, format)
+    if not isinstance(model, nn.Module):
+        found = Problem.of_file(path, facts=facts, format=format)
+        check_problem("evaluate_rollout", found, model, read_settings(model), argument="path")
+        model = load(model)
     kept: dict[str, Any] = {"resolution": resolution, "split_seed": split_seed, "facts": facts, "format": format}
     rows: list[dict[str, np.ndarray]] = []
     truth = FieldDataset(path, split, input_time=times[0], target_time=times[1], **kept)
@@ -113,8 +120,9 @@ def evaluate_rollout(
     for before, after in itertools.pairwise(times):
         if rows:
             truth = FieldDataset(path, split, input_time=before, target_time=after, **kept)
-        state = _step(model, state).to(start.dtype)
-        rows.append(_errors(state, _step(model, truth.x), start, truth.y, bands=truth.periodic))
+        state = _step("evaluate_rollout", "path", model, state).to(start.dtype)
+        one_step = _step("evaluate_rollout", "path", model, truth.x)
+        rows.append(_errors(state, one_step, start, truth.y, bands=truth.periodic))
     variables: dict[str, Any] = {name: ("time", _over(rows, name).mean(1)) for name in ("mse", "relative_l2", "vrmse")}
     variables["max_error"] = ("time", _over(rows, "max_error").max(1))
     variables["sample_relative_l2"] = (("time", "sample"), _over(rows, "relative_l2"))
@@ -153,12 +161,14 @@ def _over(rows: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
     return np.stack([row[name] for row in rows])
 
 
-def _step(model: nn.Module, states: Tensor) -> Tensor:
+def _step(function: str, argument: str, model: nn.Module, states: Tensor) -> Tensor:
+    """The states one step later; function and argument are what messages call them."""
     batch_size = max(1, _POINTS_PER_BATCH // states[0, 0].numel())
-    after = apply_in_batches(model, states.contiguous(), batch_size=batch_size)
+    with accepted(function, argument, states):
+        after = apply_in_batches(model, states.contiguous(), batch_size=batch_size)
     if after.shape != states.shape:
         raise ValueError(
-            f"rollout: `model` must return states of the shape that it is given, {tuple(states.shape[1:])}; got "
+            f"{function}: `model` must return states of the shape that it is given, {tuple(states.shape[1:])}; got "
             f"{tuple(after.shape[1:])}."
         )
     return after

@@ -10,7 +10,8 @@ import xarray as xr
 
 from data_gen.formats import Facts
 from sciml_cf.datasets import Split
-from sciml_cf.datasets.field import Sampling
+from sciml_cf.datasets.choices import Sampling
+from sciml_cf.evaluate.problem import Problem, check_problem
 from sciml_cf.evaluate.transfer import evaluate_transfer
 from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation
 
@@ -27,8 +28,17 @@ def evaluate_run(
     which: Which = "best",
     facts: Facts | None = None,
 ) -> xr.Dataset:
-    """Measure a run on a data file and write RUN/evaluation.nc; ``facts`` as in ``train_on_file``."""
-    stored = read_settings(run).get("data") or {}
+    """Measure a run on a data file and write RUN/evaluation.nc; ``facts`` as in ``train_on_file``.
+
+    To what ``evaluate_transfer`` returns it adds the attributes which, trained_at, own_data (1 if the run was trained
+    on this file, else 0; the baselines always are) and, for a run that ``adapt`` made, adapted_samples.
+
+    Raises:
+        ValueError: the data have other dimensions or channels than the run's; and as ``evaluate_transfer``.
+    """
+    settings = read_settings(run)
+    check_problem("evaluate", Problem.of_file(data, facts=facts), run, settings)
+    stored = settings.get("data") or {}
     result = evaluate_transfer(
         load(run, which=which),
         data,
@@ -46,5 +56,9 @@ def evaluate_run(
     elif split != "all" and stored.get("split") in ("all", split):
         _LOG.warning("evaluate: %s was adapted on samples of the %s split of %s.", run, split, data)
     result.attrs.update({"which": which, "trained_at": stored.get("resolution", 0)})
+    if "checksum" in stored:
+        result.attrs["own_data"] = int(stored["checksum"] == result.attrs["data_checksum"])
+    if "samples" in stored:
+        result.attrs["adapted_samples"] = stored["samples"]
     save_evaluation(result, run)
     return result

@@ -15,11 +15,14 @@ from torch import Tensor, nn
 import sciml_cf.metrics as metrics
 from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset, Split
-from sciml_cf.datasets.field import Sampling
+from sciml_cf.datasets.choices import Sampling
 from sciml_cf.errors import check_choice, check_count
+from sciml_cf.evaluate.baselines import baseline_errors
 from sciml_cf.evaluate.grids import Grids
 from sciml_cf.evaluate.parts import PARTS, consistency, error_parts
 from sciml_cf.evaluate.prediction import apply_in_batches
+from sciml_cf.head.features import accepted
+from sciml_cf.models.coordinates import positions
 from sciml_cf.training.run_folder import versions
 
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -40,8 +43,9 @@ def evaluate_transfer(
     split_seed: int = 0,
     facts: Facts | None = None,
     format: str | None = None,
+    fitted_baselines: bool = True,
 ) -> xr.Dataset:
-    """Errors of a model over (resolution, output), their causes, and trivial baselines.
+    """Errors of a model over (resolution, output), their causes, and baselines.
 
     At each resolution n the model sees the inputs at n points along the last axis. Its output is measured in three
     ways: "native", against the solution at the same n points, and brought to the reference grid and measured against
@@ -58,6 +62,8 @@ def evaluate_transfer(
             cutting the spectrum.
         split, split_seed: which samples, see FieldDataset.
         facts, format: what a file of another format does not say about itself, and its format; see FieldDataset.
+        fitted_baselines: whether to fit the best linear map and to look for the nearest training samples, which takes
+            some seconds a resolution.
     Returns:
         Dataset with
             mse, rmse, relative_l2, relative_l2_std, nmse, vrmse, h1*, relative_h1*, max_error  (resolution, output):
@@ -70,8 +76,10 @@ def evaluate_transfer(
             floor_mse  (resolution, output): mse of the solution itself, taken to n points and brought back
             consistency  (resolution, other): relative difference between the model's outputs at two resolutions, see
                 sciml_cf.evaluate.parts.consistency
-            baseline_mse, baseline_relative_l2  (baseline): predict zero, the training mean, and the exact solution of
-                the equation's linear part (for Burgers the heat kernel), on the reference grid
+            baseline_mse, baseline_relative_l2  (baseline), native_baseline_mse, native_baseline_relative_l2
+                (resolution, baseline): zero, the training mean, the input, the equation's linear part (for Burgers the
+                heat kernel), the nearest training sample and the best linear map, on the reference grid and at n
+                points; linear_map_rank, linear_map_strength  (resolution). See sciml_cf.evaluate.baselines
             example_input, example_target, example_prediction  (example, channel, *axes): samples from the lowest to the
                 highest error, on the reference grid
             spectrum*  (curve, wavenumber): mean squared Fourier coefficients of target, prediction and error; in
@@ -115,7 +123,9 @@ def evaluate_transfer(
         result["band"].attrs["long_name"] = "lowest wavenumber of the band; the next entry bounds it"
         spectrum = np.sum([block["spectrum"] for block in blocks], axis=0) / len(truth)
         result = result.merge(_spectrum(spectrum))
-    return result.merge(_baselines(truth, split_seed)).merge(_examples(model, truth, measured["full_relative_l2"]))
+    baselines = baseline_errors(truth, sizes, sampling, fitted=fitted_baselines)
+    result.attrs.update(baselines.attrs)
+    return result.merge(baselines).merge(_examples(model, truth, measured["full_relative_l2"]))
 
 
 def _check_sampling(grids: Grids, sampling: Sampling) -> None:
@@ -145,7 +155,7 @@ def _check_divides(resolution: int, truth: FieldDataset) -> None:
 def _check_channels(model: nn.Module, truth: FieldDataset) -> None:
     try:
         shape = tuple(apply_in_batches(model, truth.x[:1], batch_size=1).shape[1:])
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ValueError(
             f"evaluate_transfer: `model` must accept inputs {tuple(truth.x.shape[1:])}, (channels, points) of "
@@ -165,11 +175,9 @@ def _blocks(truth: FieldDataset) -> list[tuple[Tensor, Tensor]]:
 
 
 def _metrics(grids: Grids) -> dict[str, Metric]:
-    names = ("mse", "rmse", "relative_l2", "nmse", "vrmse", "max_error")
-    chosen: dict[str, Metric] = {name: getattr(metrics, name) for name in names}
+    chosen: dict[str, Metric] = {metric.__name__: metric for metric in metrics.FIELD_METRICS}
     if grids.fourier:
-        chosen["h1"] = partial(metrics.h1, extent=grids.extents)
-        chosen["relative_h1"] = partial(metrics.relative_h1, extent=grids.extents)
+        chosen |= {metric.__name__: partial(metric, extent=grids.extents) for metric in metrics.PERIODIC_METRICS}
         chosen["band_mse"] = metrics.band_mse
     return chosen
 
@@ -180,30 +188,34 @@ def _measure(
     """Everything about a block of samples, each (sample, resolution, ...); the spectrum is a sum over samples."""
     target, full = y.double(), grids.resolution
     predictions: dict[int, Tensor] = {}
-    rows: dict[str, list[Tensor]] = {name: [] for name in ("part_mse", "floor_mse")}
+    rows: dict[str, list[Tensor]] = {}
     for n in resolutions:
-        prediction = predictions[n] = _apply(model, grids.take(x, n, sampling))
-        solution = grids.take(target, n, sampling)
-        brought = [(prediction, solution)]
-        floors = [torch.zeros(len(x), dtype=torch.float64)]
-        for how in grids.outputs[1:]:
-            brought.append((grids.interpolate(prediction, n, full, how), target))
-            floors.append(metrics.mse(grids.interpolate(solution, n, full, how), target))
-        rows["floor_mse"].append(torch.stack(floors, dim=1))
-        for name, metric in _metrics(grids).items():
-            rows.setdefault(name, []).append(torch.stack([metric(*pair) for pair in brought], dim=1))
+        prediction = predictions[n] = _apply(model, grids.take(x, n, sampling), grids.positions(n))
+        found = _errors_at(grids, prediction, grids.take(target, n, sampling), target, n)
         if grids.fourier:
-            cut = prediction
-            if sampling == "strided" and n < full:
-                cut = _apply(model, grids.take(x, n, "fourier"))
-            rows["part_mse"].append(error_parts(grids, prediction, cut, target, n))
-    result = {name: torch.stack(entries, dim=1).numpy() for name, entries in rows.items() if entries}
+            same = sampling == "fourier" or n == full
+            cut = prediction if same else _apply(model, grids.take(x, n, "fourier"), grids.positions(n))
+            found = {"part_mse": error_parts(grids, prediction, cut, target, n), **found}
+        for name, values in found.items():
+            rows.setdefault(name, []).append(values)
+    result = {name: torch.stack(entries, dim=1).numpy() for name, entries in rows.items()}
     result["consistency"] = consistency(grids, predictions)
-    at_full = predictions[full] if full in predictions else _apply(model, x)
+    at_full = predictions[full] if full in predictions else _apply(model, x, grids.positions(full))
     result["full_relative_l2"] = metrics.relative_l2(at_full, target).numpy()
     if grids.fourier:
         result["spectrum"] = np.stack([_power(field) for field in (target, at_full, at_full - target)])
     return result
+
+
+def _errors_at(grids: Grids, prediction: Tensor, solution: Tensor, target: Tensor, n: int) -> dict[str, Tensor]:
+    """Each metric of a prediction at n points, and the floor, (sample, output): natively and on the full grid."""
+    pairs = [(prediction, solution)]
+    floors = [torch.zeros(len(target), dtype=torch.float64)]
+    for how in grids.outputs[1:]:
+        pairs.append((grids.interpolate(prediction, n, grids.resolution, how), target))
+        floors.append(metrics.mse(grids.interpolate(solution, n, grids.resolution, how), target))
+    errors = {name: [metric(*pair) for pair in pairs] for name, metric in _metrics(grids).items()}
+    return {name: torch.stack(values, dim=1) for name, values in {"floor_mse": floors, **errors}.items()}
 
 
 def _summarised(measured: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -221,34 +233,12 @@ def _summarised(measured: dict[str, np.ndarray]) -> dict[str, Any]:
     return variables
 
 
-def _apply(model: nn.Module, inputs: Tensor) -> Tensor:
-    """The model's outputs in float64."""
+def _apply(model: nn.Module, inputs: Tensor, axes: Sequence[np.ndarray]) -> Tensor:
+    """The model's outputs in float64, for inputs at these positions along each axis."""
     batch_size = max(1, _POINTS_PER_BATCH // inputs[0, 0].numel())
-    return apply_in_batches(model, inputs.contiguous(), batch_size=batch_size).double()
-
-
-def _baselines(truth: FieldDataset, split_seed: int) -> xr.Dataset:
-    same: dict[str, Any] = {"split_seed": split_seed, "facts": truth.facts, "format": truth.format}
-    train = FieldDataset(truth.path, "train", resolution=truth.resolution, **same)
-    guesses = {"zero": torch.zeros(1).expand_as(truth.y), "training_mean": train.y.mean(0).expand_as(truth.y)}
-    linear = truth.linear_solution()
-    if linear is not None:
-        guesses["linear_part"] = linear
-    return xr.Dataset(
-        {
-            f"baseline_{name}": (
-                "baseline", [_mean(getattr(metrics, name), guess, truth.y) for guess in guesses.values()],
-            )
-            for name in ("mse", "relative_l2")
-        },
-        coords={"baseline": list(guesses)},
-    )  # fmt: skip
-
-
-def _mean(metric: Metric, prediction: Tensor, target: Tensor) -> float:
-    """The mean over samples with its sums in float64, a block of samples at a time."""
-    blocks = zip(prediction.split(16), target.split(16), strict=True)
-    return torch.cat([metric(p.double(), t.double()) for p, t in blocks]).mean().item()
+    checked = accepted("evaluate_transfer", "resolutions", inputs, "be some that the model can be run at")
+    with positions(model, axes), checked:
+        return apply_in_batches(model, inputs.contiguous(), batch_size=batch_size).double()
 
 
 def _examples(model: nn.Module, truth: FieldDataset, errors: np.ndarray) -> xr.Dataset:
@@ -261,7 +251,7 @@ def _examples(model: nn.Module, truth: FieldDataset, errors: np.ndarray) -> xr.D
         {
             "example_input": (("example", "input_channel", *axes), x.numpy()),
             "example_target": (dims, y.numpy()),
-            "example_prediction": (dims, _apply(model, x).to(y.dtype).numpy()),
+            "example_prediction": (dims, _apply(model, x, truth.positions).to(y.dtype).numpy()),
         },
         coords={"example": truth.indices[chosen], **dict(zip(axes, truth.coordinates, strict=True))},
     )

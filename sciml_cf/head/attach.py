@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sciml_cf.errors import NotPositiveDefinite, check_choice
 from sciml_cf.head.batch_rows import Rows
-from sciml_cf.head.binding.capture import Capture, Captures, Hook, exactly, hooks_of, in_backward
+from sciml_cf.head.binding.bound import BoundLayer
+from sciml_cf.head.binding.capture import exactly
 from sciml_cf.head.binding.layer import (
     Layer,
     Written,
-    check_layer,
-    describe,
-    features_last,
     holds_head,
     num_inputs,
     num_outputs,
     read_head,
-    row_shape,
-    row_weights,
-    split_channel,
-    to_rows,
     write_head,
 )
+from sciml_cf.head.choices import Initial
 from sciml_cf.head.diagnostics import Diagnostics
-from sciml_cf.head.initial import Initial, initial_head
+from sciml_cf.head.free_bias import center
+from sciml_cf.head.initial import initial_head
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.monitor import Steps, Watch
+from sciml_cf.head.monitor import Monitor, Steps
 from sciml_cf.head.objectives import Objective, SquaredError, no_worse
 from sciml_cf.head.rules import Rule, State
-from sciml_cf.head.rules.rule import check_bias
+from sciml_cf.head.rules.common.rule import check_bias
 
 _STATE_PREFIX = "rule_"
 
 
-class ClosedFormHead(nn.Module):
+class ClosedFormHead(BoundLayer):
     """Keeps one linear layer of a model solved in closed form.
 
     A forward hook on the layer remembers its input (the features) and output of the last forward passes in training
@@ -90,24 +84,15 @@ class ClosedFormHead(nn.Module):
         name: str | None = None,
         objective: Objective | None = None,
     ) -> None:
-        super().__init__()
-        check_layer(layer)
+        super().__init__(layer, name=name)
         check_choice("ClosedFormHead", "initial", initial, get_args(Initial))
         if not isinstance(rule, Rule):
             raise TypeError(f"ClosedFormHead: `rule` must be a Rule such as Proximal(strength=1e-2); got {rule!r}.")
         check_bias(rule, penalise_bias=penalise_bias or layer.bias is None)
         self.objective = SquaredError() if objective is None else objective
         self.objective.check(layer, rule)
-        # Not a submodule: the layer belongs to the model, and must not appear in this module's state_dict.
-        object.__setattr__(self, "layer", layer)
-        self.layer: Layer
         self.rule = rule
         self.penalise_bias = penalise_bias
-        self.name = name
-        self.frozen = False
-        layer.weight.requires_grad_(False)
-        if layer.bias is not None:
-            layer.bias.requires_grad_(False)
         self._free_bias = layer.bias is not None and not penalise_bias
         has_constant = layer.bias is not None and penalise_bias
         state = rule.init(num_inputs(layer) + has_constant, num_outputs(layer))
@@ -116,10 +101,8 @@ class ClosedFormHead(nn.Module):
             self.register_buffer(_STATE_PREFIX + key, value.to(layer.weight.device))
         self._written: Written
         self._keep(write_head(layer, state["head"]))
-        self._captures = Captures()
-        self._watch = Watch()
+        self._monitor = Monitor()
         self._pending: Moments | None = None
-        self._recording = False
         self._weighted = False  # whether weights were given since the last update
         self._bind()
 
@@ -236,37 +219,11 @@ class ClosedFormHead(nn.Module):
         ``expanded`` says that the targets are shaped like the prediction already, as the objective wants them.
         """
         self._check_free()
-        if not self._captures.passes:
-            raise RuntimeError(
-                f"ClosedFormHead: layer {self._who()} must have seen a forward pass in training mode since the last "
-                "update; got none. Call model.train() and run the model on this batch first; a head that was copied "
-                "or loaded without its model belongs to a layer of its own."
-            )
+        self._check_seen()
         if not expanded:
             shaped_like = self._captures.passes[-1].output if prediction is None else prediction
             targets = self.objective.expand(targets, shaped_like, self.layer)
-        used, aligned = self._captures.take(targets, prediction, self._who)
-        if len(used) == 1:  # views: copying the features of a convolution would cost as much as the rest of the loss
-            views = [features_last(values, self.layer) for values in (used[0].features, aligned[0])]
-            rows = Rows(views[0], views[1], None)
-            return self.objective.weigh(rows if weights is None else self.weigh(rows, weights, used[0].output))
-        features = torch.cat([to_rows(capture.features, self.layer) for capture in used])
-        rows = Rows(features, torch.cat([to_rows(part, self.layer) for part in aligned]), None)
-        if weights is not None:
-            raise ValueError(
-                "ClosedFormLoss: `weights` must belong to one pass through the layer; got a prediction made of "
-                f"{len(used)}. Call the loss on each, or run the model once on all inputs."
-            )
-        return self.objective.weigh(rows)
-
-    def prove(self, prediction: Tensor) -> None:
-        """Check, once, that the prediction is the layer's output and nothing comes after it; keeps the captures.
-
-        Raises:
-            ValueError: the prediction is changed after the layer.
-        """
-        if self._captures.passes and self._captures.arrangement is None:
-            self._captures.match(prediction, prediction, self._who)
+        return self.objective.weigh(self._rows(targets, prediction, weights))
 
     def moments(self, rows: Rows) -> Moments | tuple[Moments, ...]:
         """Moments of what ``take`` returned, the constant feature of a bias included; of weight 0 without rows."""
@@ -282,18 +239,9 @@ class ClosedFormHead(nn.Module):
             setattr(self, _STATE_PREFIX + name, value)
         return state is not None
 
-    @contextmanager
-    def recording(self) -> Iterator[None]:
-        """Capture features inside this block also in evaluation mode, to solve the head on evaluation features."""
-        self._recording = True
-        try:
-            yield
-        finally:
-            self._recording = False
-
     def clear(self) -> None:
-        """Forget captured features and accumulated moments (they hold memory until the next update)."""
-        self._captures.passes = []
+        """Forget captured features and accumulated moments (they keep their memory until the next update)."""
+        super().clear()
         self._pending = None
 
     # What the solves looked like.
@@ -301,7 +249,7 @@ class ClosedFormHead(nn.Module):
     @property
     def solved(self) -> bool:
         """Whether there was a solve, so that ``diagnostics`` can tell of it."""
-        return self._watch.last is not None
+        return self._monitor.last is not None
 
     def diagnostics(self) -> Diagnostics:
         """Figures of the last solve, such as its conditioning. Costs the eigenvalues of an (F, F) matrix.
@@ -311,7 +259,7 @@ class ClosedFormHead(nn.Module):
         Raises:
             RuntimeError: nothing was solved yet.
         """
-        if (found := self._watch.diagnostics()) is None:
+        if (found := self._monitor.diagnostics()) is None:
             raise RuntimeError(
                 f"ClosedFormHead.diagnostics: layer {self._who()} must have been solved; got no solve yet. "
                 "Call it after the loss in training mode, or after update()."
@@ -320,11 +268,11 @@ class ClosedFormHead(nn.Module):
 
     def recent(self) -> Steps:
         """Means of cheap figures over the solves since the last call; those inside ``recording()`` do not count."""
-        return self._watch.take()
+        return self._monitor.take()
 
     def figures(self) -> dict[str, float]:
         """What ``fit`` writes of the head at each epoch: ``recent()``, and conditioning of the last solve, by name."""
-        return self._watch.figures()
+        return self._monitor.figures()
 
     # State.
 
@@ -338,17 +286,6 @@ class ClosedFormHead(nn.Module):
         for name, value in self.rule.completed(state).items():
             self._buffers[_STATE_PREFIX + name] = value
         self._keep(write_head(self.layer, state["head"]))
-
-    def detach(self) -> None:
-        """Remove the hook from the layer and let its parameters be trained again; the loss is then a plain one."""
-        if self.status != "bound":
-            return
-        self.status = "detached"
-        self._hook.remove()
-        self.clear()
-        self.layer.weight.requires_grad_(True)
-        if self.layer.bias is not None:
-            self.layer.bias.requires_grad_(True)
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Load the rule's state and put its head into the layer."""
@@ -371,26 +308,9 @@ class ClosedFormHead(nn.Module):
         return f"layer={self._who()}, rule={self.rule}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_hook": None, "_watch": Watch()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if self.status == "bound":
-            self._bind()
+        return {**super().__getstate__(), "_monitor": Monitor()}
 
     # Inside.
-
-    def _bind(self) -> None:
-        for hook in hooks_of(self.layer):
-            if isinstance(hook.owner, ClosedFormHead):
-                hook.owner.status = "replaced"
-                hook.owner._hook.remove()
-        self.status: Literal["bound", "detached", "replaced"] = "bound"
-        self._hook = self.layer.register_forward_hook(Hook(self._capture), with_kwargs=True)
-
-    def _capture(self, module: nn.Module, features: Tensor, output: Tensor) -> None:
-        if (module.training or self._recording) and not self.frozen and not in_backward():
-            self._captures.add(Capture(features, output))
 
     def _keep(self, written: Written) -> None:
         """Remember what was written, past a module's own way of setting attributes, which costs as much as writing."""
@@ -423,7 +343,7 @@ class ClosedFormHead(nn.Module):
             )
         self.restore(state)
         if self.objective.quadratic:  # the figures are those of the loss
-            self._watch.judge()
+            self._monitor.judge()
 
     def _next(self, state: State, moments: Moments | tuple[Moments, ...], weighted: bool) -> State:
         """The rule's next state; a free bias is eliminated before and put back after."""
@@ -434,44 +354,15 @@ class ClosedFormHead(nn.Module):
             return {**state, "head": whole, "jitter": torch.stack([one["jitter"] for one in after]).max()}
         if not self._free_bias:
             return self._ask_rule(state, moments, weighted)
-        constant = moments.gram[-1, -1]  # 1, or the mean curvature of what stands for a loss
-        mean, target_mean = moments.gram[:-1, -1] / constant, moments.cross[-1] / constant
-        centred = Moments(
-            gram=moments.gram[:-1, :-1] - torch.outer(constant * mean, mean),
-            cross=moments.cross[:-1] - torch.outer(constant * mean, target_mean),
-            target_square=moments.target_square - constant * target_mean.square(),
-            weight=moments.weight,
-            count=moments.count,
-        )
-        state = self._ask_rule({**state, "head": state["head"][:-1]}, centred, weighted)
-        head = state["head"]
-        return {**state, "head": torch.cat([head, (target_mean - mean @ head)[None]])}
+        centered = center(moments)
+        state = self._ask_rule({**state, "head": state["head"][:-1]}, centered.moments, weighted)
+        return {**state, "head": centered.with_bias(state["head"])}
 
     def _ask_rule(self, state: State, moments: Moments, weighted: bool) -> State:
         after = self.rule.update(state, moments)[1]
         sum_up, free_bias = not self._recording, self._free_bias
-        self._watch.record(state, moments, after, weighted=weighted, free_bias=free_bias, sum_up=sum_up)
+        self._monitor.record(state, moments, after, weighted=weighted, free_bias=free_bias, sum_up=sum_up)
         return after
-
-    def in_layout(self, values: Tensor) -> Tensor:
-        """Values shaped like a prediction, in the layout of the layer's output, as far as the training showed it."""
-        return split_channel(self._captures.in_layout(values), self.layer)
-
-    def weigh(self, rows: Rows, weights: Tensor, output: Tensor) -> Rows:
-        """The rows of positive weight; a masked row is gone, whatever it holds."""
-        return rows.weighted(row_weights(weights.to(output.device), row_shape(output, self.layer), self.layer))
-
-    def _check_free(self) -> None:
-        if self.frozen:
-            raise RuntimeError(f"ClosedFormHead: layer {self._who()} must not be frozen; got head.frozen = True.")
-        if self.status == "replaced":
-            raise RuntimeError(
-                f"ClosedFormHead: layer {self._who()} must have one head; got another one that was made after this. "
-                "Use one ClosedFormLoss for each layer."
-            )
-
-    def _who(self) -> str:
-        return describe(self.layer, self.name)
 
     def _blame(self, moments: Moments) -> str:
         """What the moments say about the cause of a failed solve."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.solving import Penalty
+from sciml_cf.head.rules.common.solving import Penalty
 
 _NO_PENALTY = 1e-10  # stands for none in the reachable loss, times the mean diagonal
 
@@ -29,7 +29,7 @@ class Diagnostics:
         degrees_of_freedom: tr(G (G + P)^-1), between 0 and F: in so many directions the batch alone decides.
         feature_scale: root mean square of the features, sqrt(tr(G) / F).
         head_norm: |W| after the solve.
-        head_change: |W - W_0| over the larger of both norms.
+        head_step: |W - W_0| over the larger of both norms.
         loss_before, loss_after: mean squared error of the batch with the head before and after the solve.
         loss_reachable: the same with the batch's own least squares head, with no pull.
     """
@@ -41,7 +41,7 @@ class Diagnostics:
     degrees_of_freedom: float
     feature_scale: float
     head_norm: float
-    head_change: float
+    head_step: float
     loss_before: float
     loss_after: float
     loss_reachable: float

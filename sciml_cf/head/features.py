@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sciml_cf.errors import check_choice
-from sciml_cf.head.binding.arrangement import Arrangement, find_arrangement, rearrange
+from sciml_cf.head.binding.arrangement import Arrangement, Arrangements
+from sciml_cf.head.binding.capture import Capture
 from sciml_cf.head.binding.layer import (
     Layer,
     check_layer,
@@ -20,25 +21,23 @@ from sciml_cf.head.binding.layer import (
     num_inputs,
     num_outputs,
     read_head,
-    split_channel,
 )
+from sciml_cf.normalization import core_units, dtype_of, normalization_of
 
-_INVERSE: dict[Arrangement, Arrangement] = {
-    "same": "same",
-    "channels_to_end": "channels_to_second",
-    "channels_to_second": "channels_to_end",
-}
+_AS_TRAINED = "have the channels and dimensions that the model was trained with"
 
 
 class HeadView:
     """A model seen as ``prediction = W^T phi(x)``: its features, and how targets are laid out beside them.
 
     Use it inside ``with HeadView(...).open() as view``: the model is in evaluation mode there, and is as it was
-    afterwards. One batch of features is alive at a time.
+    afterwards. One batch of features is alive at a time. A normalization that the model carries is taken off inside:
+    inputs are normalized, and predictions, targets and heads are those of normalized fields.
 
     Args:
         function, argument: who asks, and what it calls the inputs, for messages.
-        model: any module whose prediction is the output of its last linear layer, at most with the channel axis moved.
+        model: any module whose prediction, samples first, is the output of its last linear layer, at most with its
+            numbers in other places (axes moved, joined or split, patches put together).
         head: that layer, or its name; by default the last one that is linear at each grid point.
     Raises:
         ValueError, TypeError: there is no such layer.
@@ -51,10 +50,12 @@ class HeadView:
         self.layer = _layer(function, model, head)
         parameter = next(iter(model.parameters()))
         self.device = parameter.device
-        self.dtype = parameter.dtype if parameter.is_floating_point() else torch.get_default_dtype()
-        self._arrangement: Arrangement | None = None
-        self._seen: list[tuple[Tensor, Tensor]] = []
-        self._probe: Tensor | None = None
+        self.dtype = dtype_of(model)
+        self.normalization = normalization_of(model)
+        self._arrangements = Arrangements()
+        self._layout: RowLayout | None = None  # of the last prediction
+        self._seen: list[Capture] = []
+        self._probing = False
 
     @property
     def num_features(self) -> int:
@@ -83,7 +84,7 @@ class HeadView:
         hook = self.layer.register_forward_hook(self._watch, with_kwargs=True)
         try:
             self.model.eval()
-            with torch.no_grad():
+            with torch.no_grad(), core_units(self.model):
                 yield self
         finally:
             hook.remove()
@@ -92,33 +93,31 @@ class HeadView:
                 module.training = mode
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, *N, F'), a view without the constant one, and the prediction, of inputs x (B, C, *N).
+        """Features (B, *N, F') without the constant one, often a view, and the prediction, of physical inputs.
+
+        Args:
+            x: (B, C, *N).
 
         Raises:
             ValueError: the model refuses the inputs, or its prediction is not the output of its head.
         """
-        x = x.to(self.device, self.dtype)
-        if self._arrangement is None:
+        x = self._normalized(x.to(self.device))
+        if self._layout is None:
             self._prove(x[:1])
-        prediction = self._run(x)
-        ((features, _),) = self._seen
-        self._seen.clear()
-        return features_last(features, self.layer), prediction
+        prediction, seen = self._run(x)
+        arrangement = self._arranged(prediction, seen)
+        if self._layout is None or self._layout.arrangement is not arrangement:
+            self._layout = RowLayout(self.function, arrangement, self.layer)
+        return self._layout.by_sample(features_last(seen.features, self.layer)), prediction.detach()
 
-    def in_rows(self, values: Tensor, prediction: Tensor) -> Tensor:
-        """Values shaped like the prediction, laid out like the features: (B, *N, C)."""
-        if values.shape != prediction.shape:
-            raise ValueError(
-                f"{self.function}: `data` must hold targets shaped like the model's predictions "
-                f"{tuple(prediction.shape[1:])}; got {tuple(values.shape[1:])}. Is it another problem's data?"
-            )
-        values = rearrange(values.to(self.device), self._arrangement or "same")
-        return features_last(split_channel(values, self.layer), self.layer)
+    def in_rows(self, values: Tensor) -> Tensor:
+        """Values shaped like the last prediction, laid out like its features: (B, *N, C)."""
+        self._check_shape(values)
+        return self._last.rows(values.to(self.device))
 
-    def like_prediction(self, rows: Tensor, prediction: Tensor) -> Tensor:
-        """Values (B, *N, C), one for each feature row and output, arranged like the prediction."""
-        values = rows if isinstance(self.layer, nn.Linear) else rows.movedim(-1, 1)
-        return rearrange(values, _INVERSE[self._arrangement or "same"]).reshape(prediction.shape)
+    def like_prediction(self, rows: Tensor) -> Tensor:
+        """Values (B, *N, C), one for each of the last feature rows and outputs, arranged like the prediction."""
+        return self._last.values(rows)
 
     def for_each_batch(
         self, data: Dataset[dict[str, Tensor]], work: Callable[[int, Tensor, Tensor, Tensor], None], *, batch_size: int
@@ -135,47 +134,152 @@ class HeadView:
 
     def _work_on(self, batch: dict[str, Tensor], first: int, work: Callable[..., None]) -> None:
         features, prediction = self.features(batch["x"])
-        targets = self.in_rows(batch["y"], prediction)
-        work(first, features, self.in_rows(prediction, prediction), targets)
+        targets = batch["y"]
+        self._check_shape(targets)
+        if self.normalization is not None:
+            targets = self.normalization.targets(targets, torch.float64)
+        work(first, features, self.in_rows(prediction), self.in_rows(targets))
 
-    def _run(self, x: Tensor) -> Tensor:
-        self._seen.clear()
-        try:
+    def _normalized(self, x: Tensor) -> Tensor:
+        if self.normalization is None:
+            return x.to(self.dtype)
+        with accepted(self.function, self.argument, x):
+            return self.normalization.inputs(x, self.dtype)
+
+    @property
+    def _last(self) -> RowLayout:
+        if self._layout is None:
+            raise RuntimeError(f"{self.function}: `features` must have been called before; got no batch yet.")
+        return self._layout
+
+    def _check_shape(self, values: Tensor) -> None:
+        shape = self._last.arrangement.prediction
+        if values.shape != shape:
+            raise ValueError(
+                f"{self.function}: `data` must hold targets shaped like the model's predictions {tuple(shape[1:])}; "
+                f"got {tuple(values.shape[1:])}. Is it another problem's data?"
+            )
+
+    def _run(self, x: Tensor) -> tuple[Tensor, Capture]:
+        """The prediction, its graph beginning at the layer's output, and what the layer saw."""
+        with accepted(self.function, self.argument, x), torch.no_grad():  # the hook turns gradients on behind the layer
             prediction = self.model(x)
-        except RuntimeError as error:
+        seen = list(self._seen)
+        self._seen.clear()
+        if len(seen) != 1:
             raise ValueError(
-                f"{self.function}: `{self.argument}` must have the channels that the model was trained with; got "
-                f"{x.shape[1]} channels of {' x '.join(map(str, x.shape[2:])) or 'no'} points "
-                f"({' '.join(str(error).split())[:120]})."
-            ) from error
-        if len(self._seen) != 1:
-            raise ValueError(
-                f"{self.function}: `model` must run its head once in a forward pass; got {len(self._seen)} passes "
+                f"{self.function}: `model` must run its head once in a forward pass; got {len(seen)} passes "
                 "through it. Name the last linear layer with `head`."
             )
-        return prediction
+        return prediction, seen[0]
 
-    def _prove(self, x: Tensor) -> None:
-        """Put random numbers in the place of the layer's output: the prediction must be those, and nothing else."""
-        self._run(x)
-        output = self._seen[0][1]
-        generator = torch.Generator().manual_seed(0)
-        self._probe = torch.randn(output.shape, generator=generator).to(output)
-        try:
-            prediction = self._run(x)
-            found, _ = find_arrangement(prediction, self._probe)
-        finally:
-            self._probe = None
+    def _arranged(self, prediction: Tensor, seen: Capture) -> Arrangement:
+        found = self._arrangements.find(prediction, seen.output) if seen.intact else None
         if found is None:
             raise ValueError(
                 f"{self.function}: `model` must return its head's output; got a prediction that something after the "
-                "head changes (a residual, mask, activation or de-normaliser). Leave it to the targets."
+                "head changes (a residual, mask, activation or de-normalizer). Leave it to the targets."
             )
-        self._arrangement = found
+        return found
 
-    def _watch(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Any:
-        self._seen.append((inputs[0] if inputs else named["input"], output))
-        return self._probe
+    def _prove(self, x: Tensor) -> None:
+        """Put random numbers in the place of the layer's output: the prediction must be those, and nothing else.
+
+        The output itself could hide an activation that is the identity for such values.
+        """
+        self._probing = True
+        try:
+            self._arranged(*self._run(x))
+        finally:
+            self._probing = False
+
+    def _watch(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Tensor:
+        """Remember the pass, and hand on a copy of its output (or the probe) from which a graph is recorded."""
+        if self._probing:
+            output = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(output)
+        with torch.enable_grad():
+            known = output.detach().requires_grad_().clone()
+        self._seen.append(Capture(inputs[0] if inputs else named["input"], known))
+        torch.set_grad_enabled(True)
+        return known
+
+
+class RowLayout:
+    """How values shaped like a prediction are laid out as rows of features, sample by sample, and back.
+
+    Args:
+        function: who asks, for messages.
+        arrangement: of the prediction (B, *) and the layer's output.
+        layer: its axes say which numbers make a row.
+    Raises:
+        ValueError: a row belongs to several samples.
+    """
+
+    def __init__(self, function: str, arrangement: Arrangement, layer: Layer) -> None:
+        self.arrangement, self._layer = arrangement, layer
+        self._rows = features_last(torch.empty(arrangement.output, device="meta"), layer).shape  # (*, C)
+        self._by_sample: tuple[int, int] | None = None  # (B, rows of a sample), where the layer's own axes differ
+        self._order: Tensor | None = None  # of its rows, where those of a sample are not together
+        samples, places = arrangement.prediction[0], arrangement.places
+        if places is None and self._rows[0] == samples:
+            return
+        size = arrangement.output.numel()
+        places = torch.arange(size).reshape(arrangement.output) if places is None else places
+        owners = features_last(places // (size // samples), layer).flatten(0, -2)
+        if not bool((owners == owners[:, :1]).all()):
+            raise ValueError(
+                f"{function}: `model` must compute each sample from feature rows of its own; got a head whose output "
+                f"{tuple(arrangement.output)} has rows that enter several of {samples} samples."
+            )
+        per_sample = len(owners) // samples
+        together = bool((owners[:, 0].diff() >= 0).all())
+        if self._rows[0] != samples or not together:
+            self._by_sample = samples, per_sample
+        if not together:
+            self._order = owners[:, 0].argsort(stable=True)
+
+    def by_sample(self, rows: Tensor) -> Tensor:
+        """Rows (*, F) of the layer as (B, *N, F)."""
+        if self._by_sample is None:
+            return rows
+        flat = rows.reshape(-1, rows.shape[-1])
+        return (flat if self._order is None else flat[self._order.to(flat.device)]).reshape(*self._by_sample, -1)
+
+    def rows(self, values: Tensor) -> Tensor:
+        """Values shaped like the prediction as (B, *N, C)."""
+        return self.by_sample(features_last(self.arrangement.to_output(values), self._layer))
+
+    def values(self, rows: Tensor) -> Tensor:
+        """Values (B, *N, C) shaped like the prediction."""
+        if self._order is not None:
+            flat = rows.flatten(0, -2)
+            rows = torch.empty_like(flat)
+            rows[self._order.to(flat.device)] = flat
+        rows = rows.reshape(self._rows)
+        channels = rows if isinstance(self._layer, nn.Linear) else rows.movedim(-1, 1)
+        return self.arrangement.to_prediction(channels.reshape(self.arrangement.output))
+
+
+@contextmanager
+def accepted(function: str, argument: str, x: Tensor, must: str = _AS_TRAINED) -> Iterator[None]:
+    """Inside this block a model is run on inputs x (B, C, *N); its failure becomes one line.
+
+    Args:
+        function, argument: who asks, and what it calls the inputs, or what they follow from.
+        x: the inputs.
+        must: what the argument must do.
+
+    Raises:
+        ValueError: the model failed.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError) as error:
+        points = " x ".join(map(str, x.shape[2:]))
+        raise ValueError(
+            f"{function}: `{argument}` must {must}; got {x.shape[1]} channels of {points or 'no'} points "
+            f"({' '.join(str(error).split())[:120]})."
+        ) from error
 
 
 def _layer(function: str, model: nn.Module, head: nn.Module | str | None) -> Layer:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from sciml_cf.head.binding.layer import Layer, num_inputs, num_outputs, read_head
-
-Initial = Literal["zeros", "keep", "lecun", "xavier", "he"]
+from sciml_cf.head.choices import Initial
 
 
 def initial_head(initial: Initial, layer: Layer) -> Tensor:

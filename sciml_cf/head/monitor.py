@@ -1,4 +1,4 @@
-"""A watch over a head's solves: cheap figures of each, summed up, and warnings when they show a fault."""
+"""Monitor of a head's solves: cheap metrics of each, summed up, and warnings when they show a fault."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from sciml_cf.head.diagnostics import (
 )
 from sciml_cf.head.gram import ONE_THREAD, is_plain
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.rule import State
-from sciml_cf.head.rules.solving import Penalty, Report, solved_problem
+from sciml_cf.head.rules.common.rule import State
+from sciml_cf.head.rules.common.solving import Penalty, Report, solved_problem
 from sciml_cf.head.solve import Residuals, losses_of
 
 WINDOW = 50  # solves between two looks for a fault
@@ -47,7 +47,7 @@ class Steps:
 
     Attributes:
         solves: how many.
-        head_change: |W_t - W_{t-1}| over the larger of both norms.
+        head_step: |W_t - W_{t-1}| over the larger of both norms.
         gain: share of the batch's loss that a solve takes away.
         rebound: loss before a solve over the loss after the solve before it, geometric mean: 1 where heads fit the
             next batch as well as their own.
@@ -56,13 +56,13 @@ class Steps:
     """
 
     solves: int
-    head_change: float
+    head_step: float
     gain: float
     rebound: float
     turn: float
 
 
-class Watch:
+class Monitor:
     """Remembers the last solve of a head and sums up cheap figures of each, on the device, without waiting for it.
 
     Every ``WINDOW`` solves it looks for a fault, and warns of one that ``IN_A_ROW`` windows showed, once. On CUDA the
@@ -158,7 +158,7 @@ class Watch:
         steps = self.take()
         last = self.diagnostics() if steps.solves else None
         names = ("condition", "degrees_of_freedom", "feature_scale")
-        means = {"head_step": steps.head_change, "gain": steps.gain, "rebound": steps.rebound, "turn": steps.turn}
+        means = {"head_step": steps.head_step, "gain": steps.gain, "rebound": steps.rebound, "turn": steps.turn}
         return {**means, **{name: getattr(last, name, math.nan) for name in names}}
 
     def take(self) -> Steps:
@@ -286,20 +286,27 @@ def _shares(solve: _Solve, num_rows: float) -> Tensor:
 
 def _all_losses(solves: Sequence[_Waiting], before: Tensor, after: Tensor) -> Tensor:
     """(3, n), the losses of both heads of n solves, (n, F, C), and of none, the mean square of the targets."""
-    residuals = [one.residuals for one in solves if one.residuals is not None]
-    if len(residuals) == len(solves):
-        return torch.from_numpy(losses_of(residuals, before.numpy(), after.numpy()))
-    moments = [one.moments for one in solves if one.moments is not None]
-    if len(moments) == len(solves):
-        return _losses_of_moments(moments, before, after)
-    known = torch.tensor([one.losses for one in solves], dtype=torch.float64).T.contiguous()
-    if residuals:
-        places = [index for index, one in enumerate(solves) if one.residuals is not None]
-        known[:, places] = torch.from_numpy(losses_of(residuals, before[places].numpy(), after[places].numpy()))
-    if moments:  # a small head whose last batch has fewer rows than features
-        places = [index for index, one in enumerate(solves) if one.moments is not None]
-        known[:, places] = _losses_of_moments(moments, before[places], after[places])
-    return known
+    known: Tensor | None = None
+    # A small head leaves moments where its last batch has fewer rows than features, and residuals else.
+    for source, losses in (("residuals", _losses_of_residuals), ("moments", _losses_of_moments)):
+        places = [index for index, one in enumerate(solves) if getattr(one, source) is not None]
+        if not places:
+            continue
+        given = [getattr(solves[index], source) for index in places]
+        if len(places) == len(solves):
+            return losses(given, before, after)
+        known = _losses_at_once(solves) if known is None else known
+        known[:, places] = losses(given, before[places], after[places])
+    return _losses_at_once(solves) if known is None else known
+
+
+def _losses_at_once(solves: Sequence[_Waiting]) -> Tensor:
+    """Those that were found with the solve."""
+    return torch.tensor([one.losses for one in solves], dtype=torch.float64).T.contiguous()
+
+
+def _losses_of_residuals(residuals: list[Residuals], before: Tensor, after: Tensor) -> Tensor:
+    return torch.from_numpy(losses_of(residuals, before.numpy(), after.numpy()))
 
 
 def _losses_of_moments(moments: list[Moments], before: Tensor, after: Tensor) -> Tensor:

@@ -59,24 +59,11 @@ class ClosedFormLosses(nn.Module):
         penalise_bias: bool = True,
     ) -> None:
         super().__init__()
-        for name in layers:
-            if not name or "." in name:
-                raise ValueError(f"ClosedFormLosses: `layers` must have names without a dot; got {name!r}.")
-        if not layers or len({id(layer) for layer in layers.values()}) < len(layers):
-            raise ValueError(
-                f"ClosedFormLosses: `layers` must be different layers, one at least; got {sorted(layers)}. "
-                "One layer has one head; its outputs are solved together."
-            )
+        _check_layers(layers)
         rules = rule if isinstance(rule, Mapping) else dict.fromkeys(layers, rule)
         if set(rules) != set(layers):
             raise ValueError(f"ClosedFormLosses: `rule` must name each of {sorted(layers)}; got {sorted(rules)}.")
-        self.shares = {**dict.fromkeys(layers, 1.0), **(shares or {})}
-        if set(self.shares) != set(layers):
-            raise ValueError(
-                f"ClosedFormLosses: `shares` must name heads among {sorted(layers)}; got {sorted(shares or {})}."
-            )
-        for share in self.shares.values():
-            check_positive("ClosedFormLosses", "shares", share)
+        self.shares = _shares_of(layers, shares or {})
         self.names = tuple(layers)
         for name, layer in layers.items():
             one = ClosedFormLoss(layer, rules[name], initial=initial, penalise_bias=penalise_bias, name=name)
@@ -181,3 +168,25 @@ class ClosedFormLosses(nn.Module):
 def _is_held(head: ClosedFormHead) -> bool:
     """Whether a loss leaves the head as it is."""
     return head.frozen or head.status == "detached"
+
+
+def _check_layers(layers: Mapping[str, Layer]) -> None:
+    """Raise ValueError unless there are layers, each another one, under names that a module may have."""
+    for name in layers:
+        if not name or "." in name:
+            raise ValueError(f"ClosedFormLosses: `layers` must have names without a dot; got {name!r}.")
+    if not layers or len({id(layer) for layer in layers.values()}) < len(layers):
+        raise ValueError(
+            f"ClosedFormLosses: `layers` must be different layers, one at least; got {sorted(layers)}. "
+            "One layer has one head; its outputs are solved together."
+        )
+
+
+def _shares_of(layers: Mapping[str, Layer], given: Mapping[str, float]) -> dict[str, float]:
+    """The share of each head, 1 where none is given."""
+    shares = {**dict.fromkeys(layers, 1.0), **given}
+    if set(shares) != set(layers):
+        raise ValueError(f"ClosedFormLosses: `shares` must name heads among {sorted(layers)}; got {sorted(given)}.")
+    for share in shares.values():
+        check_positive("ClosedFormLosses", "shares", share)
+    return shares

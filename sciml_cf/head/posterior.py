@@ -186,7 +186,9 @@ def relative_leverage(factor: Tensor, features: Tensor) -> Tensor:
 def apply_with_std(
     model: nn.Module, inputs: Tensor, known: Posterior, *, head: nn.Module | str | None = None, batch_size: int = 32
 ) -> tuple[Tensor, Tensor]:
-    """Predictions of ``model`` for inputs (B, C, *N) and their standard deviations, alike in shape, float32 on the CPU.
+    """Predictions of ``model`` for inputs (B, C, *N) and their standard deviations, alike in shape, on the CPU.
+
+    Both in the data's own units; float32, or float64 where the model's normalization calls for it.
 
     Raises:
         ValueError: the posterior belongs to other weights; the inputs do not fit the model.
@@ -200,7 +202,11 @@ def apply_with_std(
 
     def both(part: Tensor) -> tuple[Tensor, Tensor]:
         features, prediction = view.features(part)
-        return prediction.float().cpu(), view.like_prediction(known.std(features), prediction).float().cpu()
+        deviation = view.like_prediction(known.std(features)).float()
+        mean, norm = prediction.float(), view.normalization
+        if norm is not None:
+            mean, deviation = norm.outputs(mean), norm.scaled(deviation)
+        return mean.cpu(), deviation.cpu()
 
     with view.open():
         means, deviations = zip(*[both(part) for part in inputs.split(batch_size)], strict=True)

@@ -152,11 +152,7 @@ def _small(moments: Moments, penalty: float | Tensor, previous: Tensor | None) -
 
     None where it is not small, not on a CPU, part of a graph, or needs jitter.
     """
-    unknowns, outputs = moments.shape
-    given = [one for one in (penalty, previous) if isinstance(one, Tensor)]
-    if unknowns > _SMALL or unknowns**2 * outputs > ONE_THREAD or not all(map(is_plain, given)):
-        return None
-    if moments.arrays is None:
+    if not _is_small(moments, penalty, previous) or moments.arrays is None:
         return None
     gram, cross, squares = moments.arrays
     system, cross = gram.copy(), np.ascontiguousarray(cross)
@@ -174,6 +170,13 @@ def _small(moments: Moments, penalty: float | Tensor, previous: Tensor | None) -
     _check_finite(head.sum())
     known = None if before is None or isinstance(penalty, Tensor) else Residuals(cross, right, change, penalty, squares)
     return Solution(torch.from_numpy(head), 0.0, known)
+
+
+def _is_small(moments: Moments, penalty: float | Tensor, previous: Tensor | None) -> bool:
+    """Whether LAPACK solves the system in the thread that asks, on numbers where they lie."""
+    unknowns, outputs = moments.shape
+    given = [one for one in (penalty, previous) if isinstance(one, Tensor)]
+    return unknowns <= _SMALL and unknowns**2 * outputs <= ONE_THREAD and all(map(is_plain, given))
 
 
 @np.errstate(all="ignore")

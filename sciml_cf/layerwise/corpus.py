@@ -33,19 +33,21 @@ def corpus_files(folder: Path | str, split: str = "train") -> list[Path]:
         return [folder]
     found = sorted(path for path in folder.rglob(f"*.{split}") if path.is_file())
     if not found:
-        there = sorted({path.suffix for path in folder.rglob("*") if path.is_file() and path.suffix})
         raise DatasetError(
             f"corpus_files: `folder` must hold text files that end in .{split}; {folder} has "
-            f"{', '.join(there) or 'no files'}. Files of another ending are another `split`."
+            f"{', '.join(_endings(folder)) or 'no files'}. Files of another ending are another `split`."
         )
-    parents = {path.parent for path in found}
-    sets = [parent for parent in parents if re.search(r"_(10M|100M)$", parent.name)]
+    sets = {path.parent for path in found if re.search(r"_(10M|100M)$", path.parent.name)}
     if len(sets) > 1:
         raise DatasetError(
             f"corpus_files: `folder` must hold one training set; {folder} has "
             f"{', '.join(sorted(path.name for path in sets))}. Name one of them."
         )
     return found
+
+
+def _endings(folder: Path) -> list[str]:
+    return sorted({path.suffix for path in folder.rglob("*") if path.is_file() and path.suffix})
 
 
 def read_lines(files: Iterable[Path]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from sciml_cf.layerwise.batch_rows import pair
 
 Norm = Literal["mean"] | float
 SMOOTHING = 1e-2
+_NAME = "explicit_softmax"
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,23 +204,27 @@ def check_norm(function: str, norm: object, mean: float) -> float:
 
 def check_features(features: Tensor, labels: Tensor, num_classes: int) -> None:
     """Raise ValueError unless the rows are non-negative and finite, and the labels fit beside them."""
-    where, shape = "explicit_softmax", tuple(features.shape)
+    shape = tuple(features.shape)
     if features.ndim != 2 or not features.is_floating_point() or not len(features):
-        raise ValueError(f"{where}: `features` must be floating (rows, F), at least one row; got {shape}.")
+        raise ValueError(f"{_NAME}: `features` must be floating (rows, F), at least one row; got {shape}.")
     if labels.shape != features.shape[:1] or labels.is_floating_point() or labels.is_complex():
-        raise ValueError(f"{where}: `labels` must be ({shape[0]},) integers; got {tuple(labels.shape)} {labels.dtype}.")
+        raise ValueError(f"{_NAME}: `labels` must be ({shape[0]},) integers; got {tuple(labels.shape)} {labels.dtype}.")
+    _check_positive_entries(features)
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(
+            f"{_NAME}: `labels` must be from 0 to {num_classes - 1}; got {labels.min()} to {labels.max()}."
+        )
+
+
+def _check_positive_entries(features: Tensor) -> None:
     values = features if features.layout == torch.strided else features.to_sparse_coo().coalesce().values()
     least = values.min().item() if values.numel() else 0.0
     finite = bool(torch.isfinite(values).all())
     if least < 0 or not finite:
         found = f"{least:.3g}" if finite else "NaN or infinite ones"
         raise ValueError(
-            f"{where}: `features` must not be negative; got {found}. Co-occurrences have a logarithm only where they "
+            f"{_NAME}: `features` must not be negative; got {found}. Co-occurrences have a logarithm only where they "
             "are positive: put a ReLU, a sigmoid or a softmax before the layer, or shift the inputs."
-        )
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(
-            f"{where}: `labels` must be from 0 to {num_classes - 1}; got {labels.min()} to {labels.max()}."
         )
 
 

@@ -82,6 +82,20 @@ class ConvNet(nn.Sequential):
             nn.GELU(),
             Convolution(features, config.out_channels, 1),
         )
+        self.num_dims = config.num_dims
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, in_channels, *N) -> (B, out_channels, *N); a convolution alone would take the samples for channels.
+
+        Raises:
+            ValueError: the input has other dimensions.
+        """
+        if input.ndim != self.num_dims + 2:
+            raise ValueError(
+                f"ConvNet: `input` must be (samples, channels, *points) in {self.num_dims} dimensions; "
+                f"got {tuple(input.shape)}."
+            )
+        return super().forward(input)
 
 
 class _Residual(nn.Module):

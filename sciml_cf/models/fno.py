@@ -10,6 +10,14 @@ import torch
 from torch import nn
 
 from sciml_cf.errors import check_count, check_positive
+from sciml_cf.models.coordinates import (
+    PLACE,
+    Coordinates,
+    check_place,
+    coordinate_channels,
+    located,
+    plain_arguments,
+)
 
 
 @dataclass(frozen=True)
@@ -24,8 +32,13 @@ class FNOConfig:
         layers: number of Fourier layers.
         projection_ratio: width of the projection's hidden layer over ``width``; its outputs are the head's features.
         num_dims: spatial dimensions.
+        coordinates: "linear" or "periodic" appends channels of coordinates to the inputs (see
+            sciml_cf.models.coordinates); "none" is right where the law is the same at every place.
+        cells: whether a grid of n points is one of n cells, for the coordinates.
+        padding: share of its length by which the domain is continued with zeros at both sides of each axis before the
+            Fourier layers; 0 for none, below 1.
     Raises:
-        ValueError: a number is not a positive integer.
+        ValueError: a number is not a positive integer, or ``padding`` not from 0 to below 1.
     """
 
     in_channels: int = 1
@@ -35,18 +48,22 @@ class FNOConfig:
     layers: int = 4
     projection_ratio: int = 2
     num_dims: int = 1
+    coordinates: Coordinates = "none"
+    cells: bool = False
+    padding: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name != "rank":
+            if name not in ("rank", *PLACE):
                 check_count(type(self).__name__, name, value)
+        check_place(type(self).__name__, self.coordinates, self.padding)
 
     def build(self, *, seed: int = 0) -> nn.Module:
         """A new FNO, (B, in_channels, *N) -> (B, out_channels, *N), initialised from ``seed`` alone.
 
         neuraloperator's ``n_modes`` counts both signs of a wavenumber and keeps n // 2 + 1 complex modes, hence
-        n = 2 (modes - 1). There is no positional channel: on a periodic domain the default ramp is a sawtooth, and
-        the model would not transfer between resolutions.
+        n = 2 (modes - 1). Its own positional channel is left out: on a periodic domain the default ramp is a sawtooth,
+        and the model would not transfer between resolutions.
 
         Source: Li et al., Fourier Neural Operator (arXiv:2010.08895), section 5.1.
         """
@@ -56,21 +73,23 @@ class FNOConfig:
         kind = import_model(name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return kind(
+            core = kind(
                 n_modes=(2 * (self.modes - 1),) * self.num_dims,
-                in_channels=self.in_channels,
+                in_channels=self.in_channels + coordinate_channels(self.coordinates, self.num_dims),
                 out_channels=self.out_channels,
                 hidden_channels=self.width,
                 n_layers=self.layers,
                 projection_channel_ratio=self.projection_ratio,
                 positional_embedding=None,
                 use_channel_mlp=False,
+                domain_padding=self.padding or None,
                 **more,
             )
+        return located(core, self.coordinates, cells=self.cells)
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments as plain values, to store beside a trained model."""
-        return asdict(self)
+        return plain_arguments(self, asdict(self))
 
 
 @dataclass(frozen=True)
@@ -78,7 +97,8 @@ class TFNOConfig(FNOConfig):
     """Shape of a tensorised Fourier neural operator: an FNO whose spectral weights are Tucker factors.
 
     Args:
-        in_channels, out_channels, width, modes, layers, projection_ratio, num_dims: see FNOConfig.
+        in_channels, out_channels, width, modes, layers, projection_ratio, num_dims, coordinates, cells, padding: see
+            FNOConfig.
         rank: share of the dense weights' parameters that the factors may hold, above 0.
     Raises:
         ValueError: ``rank`` is not above 0, or another number not a positive integer.

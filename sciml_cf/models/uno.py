@@ -11,6 +11,14 @@ import torch
 from torch import nn
 
 from sciml_cf.errors import check_count
+from sciml_cf.models.coordinates import (
+    PLACE,
+    Coordinates,
+    check_place,
+    coordinate_channels,
+    located,
+    plain_arguments,
+)
 from sciml_cf.models.fno import import_model
 
 
@@ -29,8 +37,9 @@ class UNOConfig:
         layers: number of Fourier layers, at least 4.
         projection_ratio: width of the projection's hidden layer over ``width``; its outputs are the head's features.
         num_dims: spatial dimensions.
+        coordinates, cells, padding: see FNOConfig.
     Raises:
-        ValueError: a number is not a positive integer, or ``layers`` below 4.
+        ValueError: a number is not a positive integer, ``layers`` below 4, or ``padding`` not from 0 to below 1.
     """
 
     in_channels: int = 1
@@ -40,10 +49,15 @@ class UNOConfig:
     layers: int = 5
     projection_ratio: int = 2
     num_dims: int = 1
+    coordinates: Coordinates = "none"
+    cells: bool = False
+    padding: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            check_count("UNOConfig", name, value, minimum=4 if name == "layers" else 1)
+            if name not in PLACE:
+                check_count("UNOConfig", name, value, minimum=4 if name == "layers" else 1)
+        check_place("UNOConfig", self.coordinates, self.padding)
 
     def build(self, *, seed: int = 0) -> nn.Module:
         """A new UNO, (B, in_channels, *N) -> (B, out_channels, *N), initialised from ``seed`` alone.
@@ -61,8 +75,8 @@ class UNOConfig:
         print_nothing = contextlib.redirect_stdout(io.StringIO())  # it prints two lines a layer
         with torch.random.fork_rng(devices=[]), print_nothing:
             torch.manual_seed(seed)
-            return UNO(
-                in_channels=self.in_channels,
+            core = UNO(
+                in_channels=self.in_channels + coordinate_channels(self.coordinates, self.num_dims),
                 out_channels=self.out_channels,
                 hidden_channels=self.width,
                 lifting_channels=2 * self.width,
@@ -73,8 +87,10 @@ class UNOConfig:
                 uno_n_modes=[[2 * (self.modes - 1)] * self.num_dims] * self.layers,
                 uno_scalings=[[scaling] * self.num_dims for scaling in scalings],
                 channel_mlp_skip="linear",  # its default cannot change the number of channels, as horizontal skips do
+                domain_padding=self.padding or None,
             )
+        return located(core, self.coordinates, cells=self.cells)
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments as plain values, to store beside a trained model."""
-        return asdict(self)
+        return plain_arguments(self, asdict(self))

@@ -10,6 +10,7 @@ from sciml_cf.report import figures
 from sciml_cf.report.html import Picture, render_page, write_pictures
 from sciml_cf.report.single import provenance
 from sciml_cf.report.tables import Table, baseline_table, comparison_table, same_samples
+from sciml_cf.report.verdict import run_verdict, verdict
 from sciml_cf.training.run_folder import read_evaluation, read_history, read_settings, write_atomically
 
 
@@ -43,8 +44,18 @@ def compare_runs(runs: Sequence[Path | str], out: Path | str) -> tuple[Table, li
     write_atomically(folder / "comparison.csv", table.csv())
     page, origin = folder / "index.html", provenance(settings[first], evaluations[first].attrs)
     details = json.dumps(settings, indent=2)
-    write_atomically(page, render_page("Comparison of runs", [], [*tables, *pictures], origin, details))
+    said = [f"{name}: {verdict(evaluation, histories[name])}" for name, evaluation in evaluations.items()]
+    write_atomically(page, render_page("Comparison of runs", said, [*tables, *pictures], origin, details))
     return table, [page, *write_pictures(pictures, folder), folder / "comparison.md", folder / "comparison.csv"]
+
+
+def verdict_lines(runs: Sequence[Path | str]) -> list[str]:
+    """The ``verdict`` on each run, a line each, under the names that ``compare_runs`` gives them.
+
+    Raises:
+        CheckpointError: a run has no evaluation.
+    """
+    return [f"{name}: {run_verdict(run)}" for name, run in _names([Path(run) for run in runs]).items()]
 
 
 def _names(runs: list[Path]) -> dict[str, Path]:

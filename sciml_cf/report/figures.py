@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sciml_cf.report.tables import upsampling
@@ -47,18 +48,23 @@ def head_panel(rows: Sequence[Mapping[str, float]]) -> Figure | None:
         axes.plot([row["epoch"] for row in rows], values, "o-", ms=3, lw=1.2)
         axes.set_title(label, fontsize="medium")
         axes.grid(alpha=0.3)
-        low, high = axes.get_ylim()
         if logarithmic:
-            axes.set_yscale("log")
-            finite = [value for value in values if math.isfinite(value) and value > 0]
-            if finite:
-                axes.set_ylim(min(finite) / 3, max(finite) * 3)
+            _scale_by_decades(axes, values)
         else:
+            low, high = axes.get_ylim()
             axes.set_ylim(min(low, 0.0), high)
     for axes in figure.axes[2:]:
         axes.set_xlabel("epoch")
     figure.suptitle("The closed-form head")
     return figure
+
+
+def _scale_by_decades(axes: Axes, values: Sequence[float]) -> None:
+    """A log scale around the values that it can show."""
+    axes.set_yscale("log")
+    positive = [value for value in values if math.isfinite(value) and value > 0]
+    if positive:
+        axes.set_ylim(min(positive) / 3, max(positive) * 3)
 
 
 def error_against_resolution(evaluations: Mapping[str, xr.Dataset]) -> Figure:
@@ -107,7 +113,7 @@ def example_predictions(evaluation: xr.Dataset) -> Figure:
 
 
 def _example_maps(evaluation: xr.Dataset) -> Figure:
-    """The same in two dimensions: solution, prediction and error as maps, a column a sample."""
+    """The same in two dimensions, and in three at the middle z: solution, prediction and error, a column a sample."""
     count = evaluation.sizes["example"]
     figure = Figure(figsize=(3.0 * count, 7.6), layout="constrained")
     rows = figure.subplots(3, count, sharex=True, sharey=True, squeeze=False)
@@ -115,6 +121,8 @@ def _example_maps(evaluation: xr.Dataset) -> Figure:
         example = evaluation.isel(example=column, channel=0)
         target, prediction = example["example_target"], example["example_prediction"]
         relative = float(np.linalg.norm(prediction - target) / np.linalg.norm(target))
+        if "z" in target.dims:
+            target, prediction = (field.isel(z=field.sizes["z"] // 2) for field in (target, prediction))
         low, high, error = float(target.min()), float(target.max()), prediction - target
         reach = float(np.abs(error).max()) or 1.0
         for row, field, bounds, colours in (
@@ -130,6 +138,8 @@ def _example_maps(evaluation: xr.Dataset) -> Figure:
         rows[2][column].set_xlabel("x")
     for axes, name in zip(rows[:, 0], ("solution", "prediction", "error"), strict=True):
         axes.set_ylabel(f"{name}\ny")
+    if "z" in evaluation.dims:
+        figure.suptitle(f"z = {float(evaluation['z'][evaluation.sizes['z'] // 2]):.3g}")
     return figure
 
 

@@ -7,6 +7,7 @@ import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ class Picture:
     name: str
     figure: Figure
     caption: str
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as the bytes of a PNG file, drawn once."""
+        return png(self.figure)
 
 
 def render_page(
@@ -66,7 +72,7 @@ def write_pictures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
     """Each picture as FOLDER/NAME.png as well."""
     paths = [folder / f"{picture.name}.png" for picture in pictures]
     for picture, path in zip(pictures, paths, strict=True):
-        path.write_bytes(png(picture.figure))
+        path.write_bytes(picture.png)
     return paths
 
 
@@ -78,7 +84,7 @@ def png(figure: Figure) -> bytes:
 
 
 def _picture(picture: Picture, provenance: str) -> str:
-    data = base64.b64encode(png(picture.figure)).decode()
+    data = base64.b64encode(picture.png).decode()
     return (
         f'<figure><img alt="{html.escape(picture.name)}" src="data:image/png;base64,{data}">'
         f"<figcaption>{html.escape(picture.caption)}<br>{html.escape(provenance)}</figcaption></figure>"

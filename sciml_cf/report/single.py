@@ -1,4 +1,4 @@
-"""The report of one run: figures, two tables, one HTML page."""
+"""The report of one run: a verdict, two tables and pictures on one HTML page."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 from sciml_cf.report import figures
 from sciml_cf.report.html import Picture, render_page, write_pictures
 from sciml_cf.report.tables import baseline_table, method_label, transfer_table
+from sciml_cf.report.verdict import verdict
 from sciml_cf.training.run_folder import read_evaluation, read_history, read_settings, write_atomically
 
 
 def report_run(run: Path | str) -> list[Path]:
     """Write RUN/report from the run's history and evaluation; returns the paths, the page first.
+
+    The page begins with the ``verdict``.
 
     Raises:
         CheckpointError: the run has no history or no evaluation yet.
@@ -40,9 +43,9 @@ def report_run(run: Path | str) -> list[Path]:
     write_atomically(folder / "tables.md", "\n".join(table.markdown() for table in tables))
     write_atomically(folder / "transfer.csv", tables[0].csv())
     write_atomically(folder / "baselines.csv", tables[1].csv())
-    page = folder / "index.html"
+    page, said = folder / "index.html", [verdict(evaluation, history)]
     title, origin = f"Run {run.name}: {label}", provenance(settings, evaluation.attrs)
-    write_atomically(page, render_page(title, [], [*tables, *pictures], origin, json.dumps(settings, indent=2)))
+    write_atomically(page, render_page(title, said, [*tables, *pictures], origin, json.dumps(settings, indent=2)))
     return [
         page,
         *write_pictures(pictures, folder),

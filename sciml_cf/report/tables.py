@@ -74,13 +74,18 @@ def transfer_table(evaluation: xr.Dataset) -> Table:
 
 
 def baseline_table(evaluation: xr.Dataset) -> Table:
-    """What trivial predictions reach on the reference grid."""
+    """What predictions without a trained model reach, on the reference grid and at the evaluated resolutions."""
+    full = int(evaluation.attrs["reference_resolution"])
+    columns = {"mse": evaluation["baseline_mse"], "rel. L2": evaluation["baseline_relative_l2"]}
+    if "native_baseline_relative_l2" in evaluation:
+        native = evaluation["native_baseline_relative_l2"]
+        sizes = [int(n) for n in evaluation["resolution"].values]
+        columns |= {f"rel. L2 at {n}": native.sel(resolution=n) for n in sizes if n != full}
     rows = [
-        (str(name).replace("_", " "), float(evaluation["baseline_mse"].sel(baseline=name)), float(relative))
-        for name, relative in zip(evaluation["baseline"].values, evaluation["baseline_relative_l2"].values, strict=True)
+        (str(name).replace("_", " "), *(float(values.sel(baseline=name)) for values in columns.values()))
+        for name in evaluation["baseline"].values
     ]
-    full = evaluation.attrs["reference_resolution"]
-    return Table(f"Trivial predictions at {full} points", ("prediction", "mse", "rel. L2"), tuple(rows))
+    return Table(f"Baselines at {full} points", ("prediction", *columns), tuple(rows))
 
 
 def comparison_table(evaluations: dict[str, xr.Dataset], settings: dict[str, dict[str, Any]]) -> Table:
@@ -108,8 +113,11 @@ def method_label(fit: dict[str, Any]) -> str:
     """How tables and legends name the method of a run."""
     if fit["method"] == "l2":
         return "l2"
-    strength = "" if fit["strength"] is None else f" s={fit['strength']:g}"  # some methods find their own
-    return f"{fit['method']}{strength}, Alg. {fit['algorithm']}"
+    name, strength = fit["method"], fit["strength"]
+    if isinstance(name, dict):  # a rule that was given as an object
+        name, strength = name["rule"].rpartition(".")[2], name["settings"].get("strength")
+    shown = f" s={strength:g}" if isinstance(strength, int | float) else ""  # some methods find their own
+    return f"{name}{shown}, Alg. {fit['algorithm']}"
 
 
 def same_samples(evaluations: Sequence[xr.Dataset]) -> bool:

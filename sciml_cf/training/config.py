@@ -1,54 +1,33 @@
-"""How to train: every setting of `fit`, with its checks and the defaults that depend on other settings."""
+"""How to train: every setting of `fit`, with its checks and the defaults that depend on other settings.
+
+Nothing here loads torch, unless the settings of a rule are checked.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sciml_cf.errors import check_choice, check_count, check_positive
-from sciml_cf.head import (
-    Automatic,
-    Initial,
-    Kalman,
-    MovingAverage,
-    PerFeature,
-    Proximal,
-    RandomWalk,
-    Ridge,
-    Rule,
-    SampledGCV,
-    Streaming,
-)
-from sciml_cf.training.losses import Loss
+from sciml_cf.head.choices import Initial
+from sciml_cf.head.registry import describe_rule, label_of, rule_named, rule_names, rule_of
+from sciml_cf.training.choices import Loss, Schedule
 
-Method = Literal[
-    "l2",
-    "ridge",
-    "proximal",
-    "per-feature",
-    "automatic",
-    "sampled-gcv",
-    "kalman",
-    "random-walk",
-    "streaming",
-    "moving-average",
-]
-Schedule = Literal["constant", "cosine", "step", "plateau"]
+if TYPE_CHECKING:
+    from sciml_cf.head.rules import Rule
+
+    Method = str | Rule
+else:
+    Method = str  # all that a command line can name
+
 # Learning rates that suit a Fourier neural operator, used where the configuration names none.
 _LEARNING_RATES = {("sgd", "l2"): 0.3, ("sgd", "closed form"): 2.0, ("adam", "l2"): 3e-3, ("adam", "closed form"): 3e-3}
-# The rule of each method with a closed-form head, and the settings of it that a configuration may name.
-_RULES: dict[str, tuple[type[Rule], tuple[str, ...]]] = {
-    "ridge": (Ridge, ("strength",)),
-    "proximal": (Proximal, ("strength",)),
-    "per-feature": (PerFeature, ("strength", "forgetting")),
-    "automatic": (Automatic, ("forgetting",)),
-    "sampled-gcv": (SampledGCV, ("forgetting",)),
-    "kalman": (Kalman, ("strength", "forgetting")),
-    "random-walk": (RandomWalk, ("strength",)),
-    "streaming": (Streaming, ("strength", "forgetting")),
-    "moving-average": (MovingAverage, ("strength", "forgetting")),
-}
 _WARMUPS = {"sgd": 90, "adam": 0}
+
+
+def method_names() -> tuple[str, ...]:
+    """What ``FitConfig.method`` may name: "l2", and every rule; imports no rule."""
+    return ("l2", *rule_names())
 
 
 @dataclass(frozen=True)
@@ -56,11 +35,9 @@ class FitConfig:
     """How to train.
 
     Args:
-        method: "l2" trains every layer by gradients; the others solve the last layer in closed form, each by its rule:
-            "proximal" on each batch, near the head before; "per-feature" the same in each feature's own scale;
-            "automatic" the same, at the strength that foretells the next batch best, "sampled-gcv" at that of the least
-            generalised cross-validation error; "kalman" and "random-walk" with the whole covariance; "ridge" on each
-            batch alone; "streaming" on all batches, the older ones fading; "moving-average" of the batches' own heads.
+        method: "l2" trains every layer by gradients. Any other names the rule by which the last layer is solved in
+            closed form, such as "proximal": on each batch, near the head before. In Python it may also be a rule with
+            settings of its own, such as ``SampledGCV(dependent=4.0)``. docs/rules.md compares them.
         algorithm: 1 moves the backbone first and then solves the head on re-computed features (two forwards a step);
             2 solves the head first and moves the backbone at the new head (one forward). Not used by "l2".
         optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9.
@@ -70,16 +47,20 @@ class FitConfig:
         period: epochs, see schedule.
         factor: between 0 and 1, see schedule.
         warmup: steps over which the rate first rises linearly to its peak; by default 90 for sgd, none for adam.
-        strength: pull of the head to its previous value (proximal, per-feature and random-walk, default 1e-2; kalman,
-            1e-4) or to zero (ridge, streaming and moving-average, 1e-4), beside a MEAN squared error; the paper's
-            lambda or beta is strength * batch size * grid points. Automatic and sampled-gcv find their own.
-        forgetting: for rules that remember earlier batches, from 0 to 1: about the last 1 / (1 - forgetting) batches
-            count. By default 0.9, and 0.99 for automatic.
+        strength: of a rule by name: its pull of the head to the previous one (proximal, per-feature, random-walk and
+            kalman) or to zero (ridge, streaming and moving-average), as a penalty on top of a MEAN squared error; the
+            paper's lambda or beta is strength * batch size * grid points. By default the rule's own, 1e-2 for proximal;
+            some rules find theirs.
+        forgetting: of a rule by name that remembers earlier batches, from 0 to 1: about the last 1 / (1 - forgetting)
+            batches count. By default the rule's own, mostly 0.9.
         initial_head: the head before the first solve: "zeros" (by default), the model's own ("keep"), or random normal
             of variance 1 / F ("lecun"), 2 / (F + C) ("xavier"), 2 / F ("he") for F features and C outputs.
         loss: "mse" is the mean squared error; "relative" weighs each sample by 1 / |target|^2, which makes its squared
             error that of its relative L2 error. The head is solved with the same weights. Both are weighted means over
             the batch, and validation reports the plain mean squared error with either.
+        normalize: "auto" subtracts the mean of each channel of inputs and targets over the training samples and divides
+            by the standard deviation, in float64 before any cast; the run stores both, and all outputs are in the
+            data's own units again. "none" trains on the fields as given.
         batch_size: samples a step, over all processes. An incomplete last batch of an epoch is left out; each epoch is
             shuffled anew.
         epochs: passes over the training samples; fewer with patience.
@@ -94,6 +75,7 @@ class FitConfig:
             Apple's GPUs lack.)
     Raises:
         ValueError: a setting is out of range or unknown, or belongs to another method.
+        TypeError: ``method`` is neither a name nor a rule.
     """
 
     method: Method = "proximal"
@@ -108,6 +90,7 @@ class FitConfig:
     forgetting: float | None = None
     initial_head: Initial | None = None
     loss: Loss = "mse"
+    normalize: Literal["auto", "none"] = "auto"
     batch_size: int = 32
     epochs: int = 100
     patience: int | None = None
@@ -118,35 +101,18 @@ class FitConfig:
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
-        check_choice("fit", "method", self.method, get_args(Method))
-        check_choice("fit", "algorithm", self.algorithm, (1, 2))
-        check_choice("fit", "optimizer", self.optimizer, ("sgd", "adam"))
-        check_choice("fit", "loss", self.loss, get_args(Loss))
-        check_choice("fit", "schedule", self.schedule, get_args(Schedule))
-        check_choice("fit", "accelerator", self.accelerator, ("auto", "cpu", "cuda"))
-        if self.warmup is not None:
-            check_count("fit", "warmup", self.warmup, minimum=0)
-        check_count("fit", "batch_size", self.batch_size)
-        check_count("fit", "epochs", self.epochs)
-        check_count("fit", "seed", self.seed, minimum=0)
-        if self.seed >= 2**63:
-            raise ValueError(f"fit: `seed` must be below 2**63; got {self.seed}.")
-        check_count("fit", "period", self.period)
-        if self.patience is not None:
-            check_count("fit", "patience", self.patience)
-        if self.clip is not None:
-            check_positive("fit", "clip", self.clip)
-        if self.adaptive_clip is not None:
-            check_positive("fit", "adaptive_clip", self.adaptive_clip)
-        if not 0 < self.factor < 1:
-            raise ValueError(f"fit: `factor` must lie between 0 and 1; got {self.factor!r}.")
-        if self.average is not None and not 0 <= self.average < 1:
-            raise ValueError(f"fit: `average` must be at least 0 and below 1; got {self.average!r}. Try 0.99.")
-        if self.learning_rate is not None:
-            check_positive("fit", "learning_rate", self.learning_rate)
-        if self.initial_head is not None:
-            check_choice("fit", "initial_head", self.initial_head, get_args(Initial))
+        self._check_choices()
+        self._check_counts()
+        self._check_numbers()
         self._check_rule()
+
+    def rule(self) -> Rule:
+        """The head's rule; only for methods with a closed-form head."""
+        return rule_of("fit", self.method, strength=self.strength, forgetting=self.forgetting)
+
+    def label(self) -> str:
+        """The method in a word, for people."""
+        return self.method if isinstance(self.method, str) else label_of(self.method)
 
     def resolved(self) -> FitConfig:
         """The same with every default that depends on other settings written out."""
@@ -156,28 +122,54 @@ class FitConfig:
         resolved = replace(self, learning_rate=rate, warmup=warmup)
         if self.method == "l2":
             return replace(resolved, strength=0.0 if self.strength is None else self.strength)
+        if not isinstance(self.method, str):  # it has its settings
+            return resolved
         rule = self.rule()
-        return replace(resolved, **{name: getattr(rule, name) for name in _RULES[self.method][1]})
+        own = {"strength", "forgetting"} & set(rule_named(self.method).settings)
+        return replace(resolved, **{name: getattr(rule, name) for name in own})
 
-    def rule(self) -> Rule:
-        """The head's rule; only for methods with a closed-form head."""
-        kind, names = _RULES[self.method]
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return kind(**given)
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting as a plain value, as run.json stores it; a rule by its name and its settings."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values if isinstance(self.method, str) else {**values, "method": describe_rule(self.method)}
+
+    def _check_choices(self) -> None:
+        if isinstance(self.method, str):
+            check_choice("fit", "method", self.method, method_names())
+        check_choice("fit", "algorithm", self.algorithm, (1, 2))
+        check_choice("fit", "optimizer", self.optimizer, ("sgd", "adam"))
+        check_choice("fit", "loss", self.loss, get_args(Loss))
+        check_choice("fit", "normalize", self.normalize, ("auto", "none"))
+        check_choice("fit", "schedule", self.schedule, get_args(Schedule))
+        check_choice("fit", "accelerator", self.accelerator, ("auto", "cpu", "cuda"))
+        if self.initial_head is not None:
+            check_choice("fit", "initial_head", self.initial_head, get_args(Initial))
+
+    def _check_counts(self) -> None:
+        for name in ("batch_size", "epochs", "period"):
+            check_count("fit", name, getattr(self, name))
+        check_count("fit", "seed", self.seed, minimum=0)
+        if self.seed >= 2**63:
+            raise ValueError(f"fit: `seed` must be below 2**63; got {self.seed}.")
+        if self.warmup is not None:
+            check_count("fit", "warmup", self.warmup, minimum=0)
+        if self.patience is not None:
+            check_count("fit", "patience", self.patience)
+
+    def _check_numbers(self) -> None:
+        for name in ("clip", "adaptive_clip", "learning_rate"):
+            if getattr(self, name) is not None:
+                check_positive("fit", name, getattr(self, name))
+        if not 0 < self.factor < 1:
+            raise ValueError(f"fit: `factor` must lie between 0 and 1; got {self.factor!r}.")
+        if self.average is not None and not 0 <= self.average < 1:
+            raise ValueError(f"fit: `average` must be at least 0 and below 1; got {self.average!r}. Try 0.99.")
 
     def _check_rule(self) -> None:
-        """Raise ValueError for a setting that the method's rule refuses or does not have."""
-        names = () if self.method == "l2" else _RULES[self.method][1]
-        if self.forgetting is not None and "forgetting" not in names:
-            having = ", ".join(method for method, (_, own) in _RULES.items() if "forgetting" in own)
-            raise ValueError(
-                f"fit: `forgetting` must be left out with method {self.method!r}; got {self.forgetting!r}. "
-                f"It belongs to {having}."
-            )
-        if self.strength is not None and names and "strength" not in names:
-            raise ValueError(
-                f"fit: `strength` must be left out with method {self.method!r}, which finds its own; got "
-                f"{self.strength!r}."
-            )
+        """Raise for a setting that the method's rule refuses or does not have."""
         if self.method != "l2":
             self.rule()
+        elif self.forgetting is not None:
+            raise ValueError(
+                f"fit: `forgetting` must be left out with method 'l2', which solves no head; got {self.forgetting!r}."
+            )

@@ -11,9 +11,11 @@ from torch.utils.data import Dataset
 
 from sciml_cf.errors import check_count
 from sciml_cf.head import Objective
+from sciml_cf.models.coordinates import positions
 from sciml_cf.training.config import FitConfig
-from sciml_cf.training.loop import History, Measure, Training
-from sciml_cf.training.run_folder import only_writer
+from sciml_cf.training.history import History
+from sciml_cf.training.loop import Measure, Training
+from sciml_cf.training.run_start import only_writer
 from sciml_cf.training.tensorboard import check_tensorboard
 
 __all__ = ["History", "fit"]
@@ -37,6 +39,10 @@ def fit(
     objective: Objective | None = None,
 ) -> History:
     """Train ``model`` to map x to y under the mean squared error; leaves it with the weights of the last epoch.
+
+    With ``config.normalize`` "auto" the model trains on fields of mean 0 and deviation 1 and carries its normalization
+    from then on: called by itself, by ``predict`` or as ``load`` returns it, it maps fields in the data's own units to
+    fields in the data's own units (see sciml_cf.normalization). A model that carries one already keeps it.
 
     With an objective of classes y are labels, and both the training and the validation are of its loss.
 
@@ -76,6 +82,7 @@ def fit(
         check_count("fit", "until", until)
     training = Training(model, train, validation, config.resolved(), Path(out), head, progress, objective)
     training.last_epoch, training.measure = min(config.epochs, until or config.epochs), measure
-    with only_writer(Path(out)) if training.fabric.is_global_zero else nullcontext():
+    writer = only_writer(Path(out)) if training.fabric.is_global_zero else nullcontext()
+    with writer, training.core_units(), positions(model, getattr(train, "positions", None)):
         training.start(resume=resume, overwrite=overwrite, describe=describe or {})
         return training.run(tensorboard=tensorboard)

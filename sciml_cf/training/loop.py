@@ -6,8 +6,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -15,67 +15,46 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
-from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged, check_choice
-from sciml_cf.head import ClosedFormLoss, Objective, Proximal, check_solved, find_head
-from sciml_cf.head.posterior import posterior
-from sciml_cf.metrics import mse
+from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged
+from sciml_cf.head import ClosedFormLoss, Objective, check_solved
+from sciml_cf.normalization import attach_normalization, detach_normalization, physical_units
 from sciml_cf.training.averaging import WeightAverage
 from sciml_cf.training.batches import epoch_batches, mix_seed, sequential_batches
 from sciml_cf.training.checkpoints import choose_checkpoint, read_tensors, save_checkpoint, save_tensors
 from sciml_cf.training.clipping import clip_by_unit
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.distributed import make_fabric, mean, share_buffers, total
-from sciml_cf.training.losses import sample_weights, weighted_mse
+from sciml_cf.training.error_bars import save_error_bars
+from sciml_cf.training.head import make_loss, make_plain_loss
+from sciml_cf.training.history import History, validation_error
+from sciml_cf.training.losses import weighted_mse
+from sciml_cf.training.optimizers import make_optimizer
+from sciml_cf.training.progress import Progress
 from sciml_cf.training.run_folder import (
+    RUN_FILE,
     TENSORBOARD_FOLDER,
     drop_evaluation,
-    finish_run,
     plain_state_dict,
-    replaced_run,
-    save_posterior,
-    start_run,
+    read_normalization,
+    read_settings,
+    save_normalization,
     write_history,
 )
+from sciml_cf.training.run_start import ADDED_SINCE, finish_run, replaced_run, start_run
 from sciml_cf.training.schedules import learning_rate, should_stop
 from sciml_cf.training.tensorboard import ScalarWriter
+from sciml_cf.training.units import Batch, Units, choose_normalization
+from sciml_cf.training.validation import validation_sums
 
 _LOG = logging.getLogger(__name__)
 _CHECK_EVERY = 20  # steps between looks at the loss
-_ORDER, _DROPOUT, _HEAD = 0, 1, 2  # purposes of a seed
+_ORDER, _DROPOUT = 0, 1  # purposes of a seed
 _AVERAGE_BATCHES = 8  # on which the head of an averaged backbone is solved
 Measure = Callable[[nn.Module, int], Mapping[str, float]]
 _CHECKPOINT_KEYS = frozenset(
     {"epoch", "best", "first_loss", "rows", "model", "optimizer", "head", "trajectory", "average"}
 )
-
-
-@dataclass(frozen=True)
-class History:
-    """One row an epoch: epoch, steps, learning_rate, train_loss, validation_mse, seconds, and figures of the head.
-
-    Where ``fit`` was given an objective, validation_loss stands in the place of validation_mse.
-
-    Those are, unless the method is l2: head_change (over the epoch), jitter, the means over the epoch's solves
-    head_step, gain, rebound and turn (see ``sciml_cf.head.Steps``), and of its last solve condition,
-    degrees_of_freedom and feature_scale (see ``sciml_cf.head.Diagnostics``).
-
-    Attributes:
-        rows: a dict an epoch, of the names above.
-    """
-
-    rows: tuple[dict[str, float], ...]
-
-    @property
-    def best(self) -> dict[str, float]:
-        """The row with the lowest validation error."""
-        return min(self.rows, key=validation_error)
-
-
-def validation_error(row: Mapping[str, float]) -> float:
-    """The figure that was validated: validation_mse, or validation_loss of an objective."""
-    return row["validation_mse"] if "validation_mse" in row else row["validation_loss"]
 
 
 class Training:
@@ -103,10 +82,10 @@ class Training:
         self.fabric = make_fabric(config.accelerator)
         self.batch_size = min(config.batch_size, self.num_samples)
         self.steps_per_epoch = self.num_samples // self.batch_size
-        self.loss = self._make_loss(head)
-        self.plain = self._make_plain_loss(head) if self.loss is None else self.loss
+        self.loss = make_loss(model, head, config, objective)
+        self.plain = make_plain_loss(model, head, objective) if self.loss is None else self.loss
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.model, self.optimizer = self.fabric.setup(model, _make_optimizer(parameters, config))
+        self.model, self.optimizer = self.fabric.setup(model, make_optimizer(parameters, config))
         if self.loss is not None:
             self.loss.to(self.fabric.device)
         self.average = None if config.average is None else WeightAverage(model, config.average)
@@ -120,35 +99,68 @@ class Training:
                 f"fit: `batch_size` must be a multiple of the number of processes, {world}; got {self.batch_size} "
                 f"(of {self.num_samples} samples)."
             )
+        chosen = choose_normalization(model, train, config, has_objective=objective is not None)
+        self.units = Units.of(model, chosen, config.loss)
         self.epoch, self.best, self.first_loss, self.rows = 0, math.inf, math.nan, []
         self.last_epoch = config.epochs
         self.measure: Measure | None = None
 
+    @contextmanager
+    def core_units(self) -> Iterator[None]:
+        """Inside, the model maps normalized fields; after it physical ones. An error leaves it as it was."""
+        before = detach_normalization(self.raw_model)
+        try:
+            yield
+            before = self.units.normalization
+        finally:
+            if before is not None:
+                attach_normalization(self.raw_model, before)
+
     def start(self, *, resume: bool, overwrite: bool, describe: dict[str, Any]) -> None:
         """Make the run folder ready, or go back to its checkpoint."""
-        settings = {"fit": asdict(self.config), "model": describe.get("model"), "data": describe.get("data")}
+        if resume:
+            self._take_stored_normalization()
+        normalization = self.units.normalization
+        settings = {
+            "fit": self.config.to_dict(),
+            "model": describe.get("model"),
+            "data": describe.get("data"),
+            "normalization": None if normalization is None else normalization.to_dict(),
+        }
         checkpoint = None
         if self.fabric.is_global_zero:
             if start_run(self.out, settings, resume=resume, overwrite=overwrite):
                 checkpoint = choose_checkpoint(self.out, _CHECKPOINT_KEYS)
             else:
+                if normalization is not None:
+                    save_normalization(normalization, self.out)
                 self._save(improved=False)
         checkpoint = self.fabric.broadcast(checkpoint)
         if checkpoint:
             self._load(self.out / checkpoint)
 
+    def _take_stored_normalization(self) -> None:
+        """That of the run to go on with; a run of version 0.1 has none."""
+        if not (self.out / RUN_FILE).is_file():
+            return
+        stored = read_settings(self.out)
+        if "normalization" not in stored:
+            self.config = replace(self.config, normalize="none")
+        if {**ADDED_SINCE, **stored["fit"]}["normalize"] == self.config.normalize:
+            self.units = Units.of(self.raw_model, read_normalization(stored), self.config.loss)
+
     def run(self, *, tensorboard: bool) -> History:
         """All epochs that are left."""
         first = self.fabric.is_global_zero
         writer = ScalarWriter(self.out / TENSORBOARD_FOLDER, epoch=self.epoch) if tensorboard and first else None
-        bar = tqdm(
-            total=self.last_epoch * self.steps_per_epoch,
-            initial=self.epoch * self.steps_per_epoch,
-            desc=f"train {self.config.method}",
-            unit="step",
-            disable=not (self.progress and first),
+        bar = Progress(
+            f"train {self.config.label()}",
+            epochs=self.last_epoch,
+            steps_per_epoch=self.steps_per_epoch,
+            done=self.epoch,
+            shown=self.progress and first,
         )
-        with bar, closing(writer) if writer else nullcontext():
+        with closing(bar), closing(writer) if writer else nullcontext():
             while not self._done():
                 with torch.random.fork_rng():  # dropout and the like depend on the seed and the epoch alone
                     own = () if first else (self.fabric.global_rank,)
@@ -156,25 +168,54 @@ class Training:
                     self._one_epoch(bar)
                 if writer:
                     writer.write(self.rows[-1])
-                bar.set_postfix({"epoch": self.epoch, self.judged: f"{self.rows[-1][self.judged]:.3g}"})
+                bar.epoch(self.rows[-1])
         if self.loss is not None:
             self.loss.head.detach()
         if first and self._complete():
-            self._save_posterior()
+            if self.objective is None:
+                save_error_bars(self.raw_model, self.data, self.validation_data, self.units, self.head, self.out)
             finish_run(self.out)
         self.fabric.barrier()
         return History(tuple(self.rows))
 
-    def _one_epoch(self, bar: Any) -> None:
+    def _one_epoch(self, bar: Progress) -> None:
         start = time.perf_counter()
+        before = None if self.loss is None else self.loss.head.state()["head"]
+        losses, last = self._steps(bar), (self.epoch + 1) * self.steps_per_epoch - 1
+        self._check(losses, last)
+        self._check_solved(last)
+        metrics = {} if self.loss is None else self.loss.head.figures()  # before another solve, for evaluation
+        own = self._take_evaluated_weights()
+        self._check_solved(last)
+        error, relative = self._validate()
+        if not math.isfinite(error):
+            raise self._diverged(last, f"validation error {error}")
+        self.epoch += 1
+        row = self._row(losses, error, relative)
+        if self.loss is not None:
+            state = self.loss.head.state()
+            row["head_change"] = (state["head"] - cast(Tensor, before)).norm().item()
+            row.update({"jitter": state["jitter"].item(), **metrics})
+        row["seconds"] = time.perf_counter() - start
+        if self.measure is not None:
+            with physical_units(self.raw_model, self.units.normalization):
+                row.update(self.measure(self.raw_model, self.epoch))
+        self.rows.append(row)
+        improved, self.best = error < self.best, min(error, self.best)
+        if self.fabric.is_global_zero:
+            self._save(improved=improved, own=own)
+        if not self._done():
+            self._go_back(own)
+
+    def _steps(self, bar: Progress) -> list[Tensor]:
+        """The steps of one epoch; their losses."""
         self.model.train()
         losses: list[Tensor] = []
-        before = None if self.loss is None else self.loss.head.state()["head"]
         for index, batch in enumerate(self._batches(self.epoch)):
             step = self.epoch * self.steps_per_epoch + index
             self._set_learning_rate(step)
             try:
-                losses.append(self._step(batch["x"], batch["y"]))
+                losses.append(self._step(batch))
                 if self.average is not None:
                     self.average.update()
             except NotPositiveDefinite as error:
@@ -183,43 +224,24 @@ class Training:
                 raise self._diverged(step, str(error)) from error
             if len(losses) % _CHECK_EVERY == 0:
                 self._check(losses[-_CHECK_EVERY:], step)
-            bar.update()
-        last = (self.epoch + 1) * self.steps_per_epoch - 1
-        self._check(losses, last)
-        self._check_solved(last)
-        figures = self._head_figures()
-        own = self._take_evaluated_weights()
-        self._check_solved(last)
-        error = self._validate()
-        if not math.isfinite(error):
-            raise self._diverged(last, f"validation error {error}")
-        self.epoch += 1
+            bar.step()
+        return losses
+
+    def _row(self, losses: Sequence[Tensor], error: float, relative: float) -> dict[str, float]:
+        """The row of the history of the epoch that is done, without the head's metrics."""
         row = {
             "epoch": self.epoch,
             "steps": self.epoch * self.steps_per_epoch,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "train_loss": mean(torch.stack(losses).mean()).item(),
+            "train_loss": mean(torch.stack(list(losses)).mean()).item() * self.units.loss_scale,
             self.judged: error,
         }
-        if self.loss is not None:
-            state = self.loss.head.state()
-            row["head_change"] = (state["head"] - cast(Tensor, before)).norm().item()
-            row["jitter"] = state["jitter"].item()
-            row.update(figures)
-        row["seconds"] = time.perf_counter() - start
-        if self.measure is not None:
-            row.update(self.measure(self.raw_model, self.epoch))
-        self.rows.append(row)
-        improved, self.best = error < self.best, min(error, self.best)
-        if self.fabric.is_global_zero:
-            self._save(improved=improved, own=own)
-        if not self._done():
-            self._go_back(own)
+        return row if self.objective is not None else {**row, "validation_relative_l2": relative}
 
     # One step of each method: the loss of the batch, detached.
 
-    def _step(self, x: Tensor, y: Tensor) -> Tensor:
-        weights = sample_weights(y, self.config.loss)
+    def _step(self, batch: Batch) -> Tensor:
+        x, y, weights = batch
         prediction = self.model(x)
         if self.loss is None:
             return self._descend(self._value(prediction, y, weights))
@@ -254,10 +276,6 @@ class Training:
             self.optimizer.step()
         return loss.detach()
 
-    def _head_figures(self) -> dict[str, float]:
-        """Of the epoch's solves and of the last one, before another is made for evaluation."""
-        return {} if self.loss is None else self.loss.head.figures()
-
     def _take_evaluated_weights(self) -> dict[str, Any]:
         """Put the weights to evaluate into the model; returns those that training goes on from, for ``_go_back``."""
         share_buffers(self.raw_model)
@@ -282,28 +300,20 @@ class Training:
         gather = loss.head.update if at_once else loss.head.accumulate
         with torch.no_grad(), loss.head.recording():
             for batch in islice(self._batches(self.epoch + 1), count):
-                weights = sample_weights(batch["y"], self.config.loss)
-                gather(batch["y"], prediction=self.raw_model(batch["x"]), weights=weights)
+                gather(batch.y, prediction=self.raw_model(batch.x), weights=batch.weights)
             if not at_once:
                 loss.head.update()
 
-    def _validate(self) -> float:
-        """The mean over all validation samples, or over an objective's rows, whatever their order and processes."""
-        self.raw_model.eval()
-        error, count = 0.0, 0.0
-        with torch.no_grad():
-            for batch in self.validation:
-                prediction = self.raw_model(batch["x"])
-                if self.objective is None:
-                    error += mse(prediction, batch["y"]).double().sum().item()
-                    count += len(batch["x"])
-                else:
-                    part, share = cast(ClosedFormLoss, self.plain).sums(prediction, batch["y"])
-                    error, count = error + part.item(), count + share.item()
-        error, count = total(torch.tensor([error, count], dtype=torch.float64, device=self.fabric.device)).tolist()
+    def _validate(self) -> tuple[float, float]:
+        """The mean over all validation samples, or over an objective's rows, whatever their order and processes, and
+        the mean relative L2 error.
+        """
+        judge = None if self.objective is None else cast(ClosedFormLoss, self.plain)
+        sums = validation_sums(self.raw_model, self.validation, self.units, judge)
+        error, count, relative = total(torch.tensor(sums, dtype=torch.float64, device=self.fabric.device)).tolist()
         if count == 0:
             raise ValueError("fit: `validation` must hold a sample whose class has a weight above 0; got none.")
-        return error / count
+        return error / count, relative / count
 
     def _check(self, losses: Sequence[Tensor], step: int) -> None:
         """Raise TrainingDiverged in every process alike: what is judged is the loss of the whole batch."""
@@ -322,20 +332,6 @@ class Training:
             check_solved(self.loss.head.state())
         except NotPositiveDefinite as error:
             raise self._diverged(step, str(error)) from error
-
-    def _save_posterior(self) -> None:
-        """Error bars of the best weights; a model whose prediction is not its last layer's output goes without."""
-        if self.objective is not None:
-            return
-        last = plain_state_dict(self.raw_model)
-        try:
-            self.raw_model.load_state_dict(read_tensors(self.out / "weights_best.pt"))
-            known = posterior(self.raw_model, self.data, self.validation_data, head=self.head)
-            save_posterior(known, self.out)
-        except (ValueError, TypeError, NotPositiveDefinite, CheckpointError) as error:
-            _LOG.info("fit: no error bars for this model: %s", error)
-        finally:
-            self.raw_model.load_state_dict(last)
 
     def _done(self) -> bool:
         return self.epoch >= self.last_epoch or self._complete()
@@ -359,38 +355,12 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def _make_loss(self, head: nn.Module | str | None) -> ClosedFormLoss | None:
-        if self.config.method == "l2":
-            return None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mix_seed(self.config.seed, 0, _HEAD))
-            initial = self.config.initial_head or "zeros"
-            layer = self._find_head(head)
-            return ClosedFormLoss(layer, self.config.rule(), initial=initial, objective=self.objective)
-
-    def _make_plain_loss(self, head: nn.Module | str | None) -> ClosedFormLoss | None:
-        """An objective's loss beside a head that is trained like the other layers."""
-        if self.objective is None:
-            return None
-        plain = ClosedFormLoss(self._find_head(head), Proximal(), initial="keep", objective=self.objective)
-        plain.head.detach()
-        return plain
-
-    def _find_head(self, head: nn.Module | str | None) -> Any:
-        if head is None:
-            return find_head(self.raw_model)
-        if isinstance(head, str):
-            names = [name for name, _ in self.raw_model.named_modules()]
-            check_choice("fit", "head", head, tuple(name for name in names if name))
-            return self.raw_model.get_submodule(head)
-        return head
-
-    def _batches(self, epoch: int) -> Iterator[dict[str, Tensor]]:
-        """The batches of one epoch, this process's share of each."""
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one epoch as the model trains on them, this process's share of each."""
         rank, world = self.fabric.global_rank, self.fabric.world_size
         seed = mix_seed(self.config.seed, epoch, _ORDER)
         batches = epoch_batches(self.num_samples, self.batch_size, seed=seed, rank=rank, world=world)
-        return iter(self._loader(self.data, batches))
+        return map(self.units.batch, self._loader(self.data, batches))
 
     def _loader(self, data: Dataset[dict[str, Tensor]], batches: list[list[int]]) -> Any:
         loader = DataLoader(data, batch_sampler=batches)
@@ -432,10 +402,3 @@ class Training:
         self._go_back({"weights": content["trajectory"], "head": head})
         if self.fabric.is_global_zero:
             drop_evaluation(self.out)
-
-
-def _make_optimizer(parameters: list[nn.Parameter], config: FitConfig) -> torch.optim.Optimizer:
-    rate = cast(float, config.learning_rate)
-    if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=rate)
-    return torch.optim.SGD(parameters, lr=rate, momentum=0.9, nesterov=True)

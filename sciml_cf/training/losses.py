@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
+from sciml_cf.training.choices import Loss
 from sciml_cf.training.distributed import mean
-
-Loss = Literal["mse", "relative"]
 
 
 def sample_weights(targets: Tensor, loss: Loss) -> Tensor | None:

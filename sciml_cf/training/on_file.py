@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from data_gen.formats import Facts
+from data_gen.formats import Facts, open_source
 from sciml_cf.datasets import FieldDataset
-from sciml_cf.datasets.field import Sampling
+from sciml_cf.datasets.choices import Sampling
 from sciml_cf.models import builder_for, describe
+from sciml_cf.models.coordinates import PLACE
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import History, fit
+from sciml_cf.training.place import Place, choose_place, default_resolution, stored_place
+
+_LOG = logging.getLogger(__name__)
 
 
 def train_on_file(
@@ -18,7 +23,7 @@ def train_on_file(
     out: Path,
     config: FitConfig,
     *,
-    resolution: int,
+    resolution: int | None = None,
     sampling: Sampling = "strided",
     builder: str = "fno",
     model: dict[str, Any] | None = None,
@@ -26,16 +31,29 @@ def train_on_file(
     overwrite: bool = False,
     facts: Facts | None = None,
     tensorboard: bool = False,
+    coordinates: Literal["auto", "none", "linear", "periodic"] = "auto",
+    padding: float | str = "auto",
 ) -> History:
     """Train a model on a data file; channels and dimensions follow from the file, ``model`` sets the rest.
 
-    ``builder`` is a name in ``sciml_cf.models.BUILDERS``. ``facts`` say what a file of another format does not, and
-    which of its times are used.
+    Args:
+        data, out, config, resume, overwrite, tensorboard: see ``sciml_cf.fit``.
+        resolution: points along the last axis; None takes the file's, or those of ``default_resolution``.
+        sampling: how a coarser grid is taken, see FieldDataset.
+        builder: a name in ``sciml_cf.models.BUILDERS``.
+        model: arguments of the builder, such as width; None takes its default.
+        facts: what a file of another format does not say, and which of its times are used.
+        coordinates, padding: what the model is told of the place, see ``choose_place``; "auto" reads it from the data.
     """
+    if resolution is None:
+        resolution = _resolution_of(data, facts)
     train = FieldDataset(data, "train", resolution=resolution, sampling=sampling, facts=facts)
     validation = FieldDataset(data, "validation", resolution=resolution, sampling=sampling, facts=facts)
     channels, num_dims = (train.x.shape[1], train.y.shape[1]), train.x.ndim - 2
-    maker = builder_for(builder, in_channels=channels[0], out_channels=channels[1], num_dims=num_dims, **(model or {}))
+    place = choose_place(train, coordinates, padding)
+    told = _place_arguments(place, builder, stored_place(out) if resume and coordinates == padding == "auto" else None)
+    sizes = {"in_channels": channels[0], "out_channels": channels[1], "num_dims": num_dims}
+    maker = builder_for(builder, **sizes, **told, **(model or {}))
     description = {
         "model": describe(maker),
         "data": {
@@ -58,3 +76,26 @@ def train_on_file(
         describe=description,
         tensorboard=tensorboard,
     )
+
+
+def _resolution_of(data: Path, facts: Facts | None) -> int:
+    """The file's resolution, or a divisor of it; one line says which."""
+    with open_source(data, facts=facts) as source:
+        shape = source.header.shape
+    resolution = default_resolution(shape)
+    points = " x ".join(map(str, shape))
+    coarser = f"every {shape[-1] // resolution}th of" if resolution < shape[-1] else "all of"
+    _LOG.info(
+        "training at resolution %d: %s the file's %s points (--resolution changes it)", resolution, coarser, points
+    )
+    return resolution
+
+
+def _place_arguments(place: Place, builder: str, stored: dict[str, Any] | None) -> dict[str, Any]:
+    """The builder's arguments of the place: those of the run to go on with, else what was chosen."""
+    if stored is not None:
+        return {name: stored[name] for name in PLACE if name in stored}
+    _LOG.info("%s", place.reason)
+    if builder == "conv":
+        return {name: value for name, value in place.arguments.items() if name != "padding"}
+    return place.arguments

@@ -7,6 +7,7 @@
     weights_best.pt    plain state_dict at the lowest validation error, as it was validated
     weights_last.pt    plain state_dict after the last finished epoch, as it was validated
     tensorboard/       the same figures as history.csv for TensorBoard, if it was asked for
+    normalization.json what the model's inputs and outputs are divided by, if they are normalized, and how to apply it
     posterior.pt       error bars of weights_best.pt (see sciml_cf.head.posterior), where its last layer is linear
     evaluation.nc      errors at several resolutions, written by `evaluate`
 
@@ -21,19 +22,18 @@ import math
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import xarray as xr
-from filelock import BaseFileLock, FileLock, Timeout
 from torch import Tensor, nn
 
 from sciml_cf.errors import CheckpointError, check_choice
 from sciml_cf.head.posterior import Posterior
 from sciml_cf.models import build_from
+from sciml_cf.normalization import Normalization, attach_normalization
 from sciml_cf.training.checkpoints import (
     CHECKPOINT_FILE,
     DAMAGED_FILE,
@@ -42,14 +42,16 @@ from sciml_cf.training.checkpoints import (
     save_tensors,
     write_atomically,
 )
+from sciml_cf.training.choices import Which
 
 RUN_FILE = "run.json"
 HISTORY_FILE = "history.csv"
 POSTERIOR_FILE = "posterior.pt"
 EVALUATION_FILE = "evaluation.nc"
+NORMALIZATION_FILE = "normalization.json"
 REPORT_FOLDER = "report"
 TENSORBOARD_FOLDER = "tensorboard"
-_OWN_FILES = (
+OWN_FILES = (
     RUN_FILE,
     HISTORY_FILE,
     CHECKPOINT_FILE,
@@ -57,10 +59,10 @@ _OWN_FILES = (
     DAMAGED_FILE,
     "weights_best.pt",
     "weights_last.pt",
+    NORMALIZATION_FILE,
     POSTERIOR_FILE,
     EVALUATION_FILE,
 )
-Which = Literal["best", "last"]
 
 
 def versions() -> dict[str, str]:
@@ -75,130 +77,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> bool:
-    """Make the folder ready and write run.json; whether there is a checkpoint to resume from.
-
-    Raises:
-        FileNotFoundError: the folder that should hold ``out`` is missing.
-        FileExistsError: ``out`` exists, and neither ``resume`` nor ``overwrite`` was asked for.
-        CheckpointError: ``resume`` finds a run of other settings.
-    """
-    out = Path(out)
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"fit: `out` must lie in an existing folder; got {out}. Create {out.parent} first.")
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"fit: `out` must be a folder for the run; got the file {out}. Choose another path.")
-    if resume and overwrite:
-        raise ValueError(
-            "fit: `resume` and `overwrite` must not both be set; got both. Continue the run or replace it."
-        )
-    if resume and out.is_dir() and [entry.name for entry in out.iterdir()] == [RUN_FILE + ".part"]:
-        (out / (RUN_FILE + ".part")).unlink()  # killed while it wrote its first file
-    occupied = out.is_dir() and any(out.iterdir())
-    if occupied and not (resume or overwrite):
-        raise FileExistsError(
-            f"fit: `out` must not exist yet; got {out}. Use --resume to continue it or --overwrite to replace it."
-        )
-    if resume and (out / RUN_FILE).exists():
-        _check_same_settings(out, settings)
-        found = (out / CHECKPOINT_FILE).exists() or (out / PREVIOUS_FILE).exists()
-        if not found and (out / "weights_last.pt").exists():
-            raise CheckpointError(
-                f"fit: `resume` must find {CHECKPOINT_FILE} in {out}; it is missing. Use --overwrite."
-            )
-        return found
-    if occupied and resume:
-        raise CheckpointError(f"fit: `out` must be a run folder to resume; got {out}, which has no {RUN_FILE}.")
-    if occupied:
-        drop_run(replaced_run(out))
-        if replaced_run(out).exists():
-            raise FileExistsError(
-                f"fit: `out` must be replaceable; {replaced_run(out)} is in the way. Move it elsewhere."
-            )
-        out.rename(replaced_run(out))
-    out.mkdir(exist_ok=True)
-    write_atomically(out / RUN_FILE, json.dumps({**settings, "versions": versions()}, indent=2) + "\n")
-    return False
-
-
-@contextmanager
-def only_writer(out: Path) -> Iterator[None]:
-    """Keep other trainings, of this machine or of others on one file system, out of the folder inside this block.
-
-    The lock is a file beside the folder and ends with the process that holds it, however that ends. A file system
-    without locks, or a place where no file may be written, is used unlocked.
-
-    Raises:
-        CheckpointError: another training holds the folder.
-    """
-    lock = _lock(out.absolute())
-    try:
-        yield
-    finally:
-        if lock is not None:
-            with suppress(OSError):
-                Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
-
-
-def _lock(out: Path) -> BaseFileLock | None:
-    """The lock of a folder, held; None where there can be none."""
-    if not out.parent.is_dir() or not out.name:  # `start_run` tells of such a place; a lock would make it
-        return None
-    lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise CheckpointError(
-            f"fit: `out` must have one training at a time; got {out}, which another one is writing. "
-            "Wait until it is done, or choose another folder."
-        ) from None
-    except (OSError, NotImplementedError):
-        return None
-    return lock
-
-
-def finish_run(out: Path) -> None:
-    """Training is done: the run that this one replaced, if any, is no longer needed."""
-    drop_run(replaced_run(out))
-
-
-def drop_run(folder: Path) -> None:
-    """Delete a run folder's own files; the folder goes too unless it holds anything else."""
-    if not (folder / RUN_FILE).is_file():
-        return
-    for name in (REPORT_FOLDER, TENSORBOARD_FOLDER):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in reversed(_OWN_FILES):  # run.json last: what a kill leaves is still known for a run
-        (folder / name).unlink(missing_ok=True)
-        (folder / (name + ".part")).unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
-
-
 def drop_evaluation(run: Path) -> None:
     """Delete what was measured on weights that training is about to change."""
     for name in (EVALUATION_FILE, POSTERIOR_FILE):
         (run / name).unlink(missing_ok=True)
     shutil.rmtree(run / REPORT_FOLDER, ignore_errors=True)
-
-
-def replaced_run(out: Path) -> Path:
-    """Where a run waits until the one that replaces it is done."""
-    return out.with_name(out.name + ".replaced")
-
-
-def _check_same_settings(out: Path, settings: dict[str, Any]) -> None:
-    stored = read_settings(out)
-    wanted = json.loads(json.dumps(settings))
-    for section in wanted:
-        for key in sorted(set(wanted[section] or {}) | set(stored.get(section) or {})):
-            old, new = (stored.get(section) or {}).get(key), (wanted[section] or {}).get(key)
-            if old != new:
-                raise CheckpointError(
-                    f"fit: `resume` must continue the same run; got {section}.{key} = {new!r} where {out} has {old!r}. "
-                    "Use the run's own settings, or another --out."
-                )
 
 
 def read_settings(run: Path | str) -> dict[str, Any]:
@@ -293,7 +176,10 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load(run: Path | str, *, model: nn.Module | None = None, which: Which = "best") -> nn.Module:
-    """The trained model of a run folder, in evaluation mode, on the CPU.
+    """The trained model of a run folder, in evaluation mode, on the CPU: physical fields to physical fields.
+
+    A run trained on normalized fields has its normalization attached (see sciml_cf.normalization); the state_dict is
+    that of the model alone.
 
     Args:
         run: the folder that training wrote.
@@ -321,7 +207,35 @@ def load(run: Path | str, *, model: nn.Module | None = None, which: Which = "bes
         raise CheckpointError(
             f"load: `model` must have the shape of the run's; {run} does not fit it ({reason})."
         ) from error
+    normalization = read_normalization(settings)
+    if normalization is not None:
+        attach_normalization(model, normalization)
     return model.eval()
+
+
+def read_normalization(settings: Mapping[str, Any]) -> Normalization | None:
+    """The normalization in the contents of run.json; None for a run without one.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    values = settings.get("normalization")
+    if values is None:
+        return None
+    try:
+        return Normalization.from_dict(values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"load: {RUN_FILE} must hold a usable normalization; it does not ({error}).") from error
+
+
+def save_normalization(normalization: Normalization, run: Path) -> None:
+    """Write RUN/normalization.json: the numbers, and in words how to apply them without this package."""
+    content = {
+        "how": "y = target_mean + target_std * model((x - input_mean) / input_std), one number for each channel, with "
+        "the weights of weights_best.pt; subtract in float64, then cast to float32.",
+        **normalization.to_dict(),
+    }
+    write_atomically(run / NORMALIZATION_FILE, json.dumps(content, indent=2) + "\n")
 
 
 def save_posterior(known: Posterior, run: Path | str) -> Path:

@@ -22,6 +22,7 @@ from data_gen.storage import dataset as store
 from data_gen.storage import journal
 from data_gen.storage import writer as output
 from data_gen.storage.journal import journal_path, partial_path
+from tests.signalled import command
 
 ROOT = Path(data_gen.__file__).parent.parent
 SPEC = DatasetSpec(samples=1400, resolution=64, method="etdrk4", tolerance=1e-4)
@@ -29,23 +30,19 @@ WORDS = ["burgers", "--samples", 1400, "--resolution", 64, "--method", "etdrk4",
 WAYS = {"one worker": {}, "two workers": {"workers": 2}, "shards": {"workers": 2, "shards": 4}}
 
 
-def start(path: Path, *, workers: int = 1, shards: int = 1) -> subprocess.Popen[str]:
-    """`sciml-cf generate` in a process group of its own."""
-    words = map(str, [*WORDS, "--out", path, "--workers", workers, "--shards", shards])
-    command = [sys.executable, "-m", "sciml_cf.cli", "generate", *words]
-    return subprocess.Popen(command, cwd=ROOT, start_new_session=True, text=True, stderr=-1, stdout=-1)
+def words_of(path: Path, *, workers: int = 1, shards: int = 1) -> list[object]:
+    return ["generate", *WORDS, "--out", path, "--workers", workers, "--shards", shards]
 
 
-def end(process: subprocess.Popen[str], how: signal.Signals) -> str:
-    """Send a signal to the whole group, and give what the process said."""
-    os.killpg(process.pid, how)
-    return process.communicate(timeout=60)[1]
+def start(line: list[str]) -> subprocess.Popen[str]:
+    """A command in a process group of its own."""
+    return subprocess.Popen(line, cwd=ROOT, start_new_session=True, text=True, stderr=-1, stdout=-1)
 
 
-def wait_for_blocks(process: subprocess.Popen[str], path: Path, blocks: int) -> None:
-    while process.poll() is None and len(journal.read_journal(journal_path(path))[1]) < blocks:
-        time.sleep(0.002)
-    assert process.poll() is None, "it ended before it could be killed"
+def stopped(how: signal.Signals, blocks: int, path: Path, **way: int) -> subprocess.Popen[str]:
+    """`sciml-cf generate`, whose group gets a signal when so many blocks are in the journal."""
+    touches = 1 + blocks + 1  # renamed to when it is new; a block each; and the one during which the signal comes
+    return start(command(how, ".journal", touches, *words_of(path, **way)))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -63,12 +60,16 @@ def test_killed_generation_resumes_to_equal_bytes(tmp_path: Path, way: str) -> N
     shards = WAYS[way].get("shards", 1)
     (tmp_path / "killed").mkdir()
     path = tmp_path / "killed" / "data.h5"
-    process = start(path, **WAYS[way])
-    wait_for_blocks(process, path, 3)
-    end(process, signal.SIGKILL)
-    assert not path.exists()
+    process = stopped(signal.SIGKILL, 3, path, **WAYS[way])
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and not path.exists()
+    assert len(journal.read_journal(journal_path(path))[1]) == 3
     generate(SPEC, path, shards=shards, resume=True, progress=False)
     assert contents(path.parent) == expected(tmp_path / "whole", shards)
+
+
+def plain(path: Path, **way: int) -> list[str]:
+    return [sys.executable, "-m", "sciml_cf.cli", *map(str, words_of(path, **way))]
 
 
 @pytest.mark.slow
@@ -79,7 +80,7 @@ def test_twenty_kills_at_random_moments_each_resume_to_equal_bytes(tmp_path: Pat
     for i, way in enumerate(ways):
         begun = time.perf_counter()
         (tmp_path / f"timed {i}").mkdir()
-        process = start(tmp_path / f"timed {i}" / "data.h5", **way)
+        process = start(plain(tmp_path / f"timed {i}" / "data.h5", **way))
         process.communicate()
         assert process.returncode == 0
         durations.append(time.perf_counter() - begun)
@@ -89,10 +90,10 @@ def test_twenty_kills_at_random_moments_each_resume_to_equal_bytes(tmp_path: Pat
         folder = tmp_path / f"kill {kill}"
         folder.mkdir()
         path, shards = folder / "data.h5", way.get("shards", 1)
-        process = start(path, **way)
+        process = start(plain(path, **way))
         time.sleep(draw.uniform(0.2, 1.0) * duration)
         if process.poll() is None:
-            end(process, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         written.append(len(journal.read_journal(journal_path(path))[1]))
         generate(SPEC, path, shards=shards, resume=True, progress=False)
@@ -102,9 +103,8 @@ def test_twenty_kills_at_random_moments_each_resume_to_equal_bytes(tmp_path: Pat
 
 def test_ctrl_c_with_workers_says_one_line_and_can_be_resumed(tmp_path: Path) -> None:
     path = tmp_path / "data.h5"
-    process = start(path, workers=2)
-    wait_for_blocks(process, path, 2)
-    said = end(process, signal.SIGINT)
+    process = stopped(signal.SIGINT, 2, path, workers=2)
+    said = process.communicate()[1]
     lines = [line for line in said.replace("\r", "\n").splitlines() if line and "sample/s" not in line]
     assert process.returncode == 1 and len(lines) == 2, said
     assert "interrupted with" in lines[0] and "of 11 blocks" in lines[0] and lines[1].startswith("error: interrupted")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from data_gen.executors.dask_cluster import dask_cluster
 from data_gen.executors.local import WorkerLost
 from data_gen.storage import journal
 from data_gen.storage import writer as output
+from tests.signalled import command
 
 # Dask leaves the closing of its sockets and of its event loop to the collector.
 pytestmark = [pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
@@ -48,12 +48,9 @@ def test_a_local_cluster_of_two_gives_the_bytes_of_one_process(
 def test_ctrl_c_with_a_local_cluster_says_one_line(tmp_path: Path) -> None:
     path = tmp_path / "data.h5"
     words = "burgers --samples 4000 --resolution 64 --method etdrk4 --tolerance 1e-6 --dask local --workers 2 --out"
-    command = [sys.executable, "-m", "sciml_cf.cli", "generate", *words.split(), str(path)]
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, text=True, stderr=-1, stdout=-1)
-    while process.poll() is None and len(journal.read_journal(journal.journal_path(path))[1]) < 2:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    line = command(signal.SIGINT, ".journal", 4, "generate", *words.split(), path)
+    process = subprocess.Popen(line, cwd=ROOT, start_new_session=True, text=True, stderr=-1, stdout=-1)
+    said = process.communicate()[1]
     lines = [line for line in said.replace("\r", "\n").splitlines() if line and "sample/s" not in line]
     assert process.returncode == 1 and len(lines) == 2, said
     assert "interrupted with" in lines[0] and "of 32 blocks" in lines[0] and lines[1].startswith("error: interrupted")
@@ -126,8 +123,11 @@ def test_generate_refuses_addresses_where_there_is_no_scheduler(
 ) -> None:
     monkeypatch.setattr(dask_executor, "CONNECT_SECONDS", 0.3)
     path = tmp_path / "data.h5"
-    with pytest.raises(DatasetError, match=r"no Dask scheduler can be reached at tcp://127\.0\.0\.1:9 .*--dask local"):
-        generate(small_spec, path, dask="tcp://127.0.0.1:9")
+    with socket.socket() as taken:  # a port of ours that nobody listens to
+        taken.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(DatasetError, match=rf"no Dask scheduler can be reached at {address} .*--dask local"):
+            generate(small_spec, path, dask=address)
     with pytest.raises(ValueError, match=r"`dask` must be 'local' or a scheduler's address .* got 'nonsense'"):
         generate(small_spec, path, dask="nonsense")
     with pytest.raises(ValueError, match="`dask` must be 'local' or a scheduler's address; got ''"):

@@ -161,7 +161,7 @@ def test_fields_of_one_coordinate_follow_the_equation_of_the_line(name: str, alo
         np.broadcast_to(expected if along == "x" else expected[:, None], (32, 32)),
         atol=1e-12 * np.abs(expected).max(),
     )
-    assert np.abs(np.delete(found, moving, axis=0)).max(initial=0) < 1e-13
+    assert np.abs(np.delete(found, moving, axis=0)).max(initial=0) < 1e-12
 
 
 def test_heat_in_the_plane_has_its_closed_form() -> None:
@@ -171,10 +171,10 @@ def test_heat_in_the_plane_has_its_closed_form() -> None:
     wave = np.cos(k * (2 * x - 3 * y)) + 4 + 0 * y
     truth = np.exp(-d * 13 * k**2 * time) * np.cos(k * (2 * x - 3 * y)) + 4
     for u in (exact_solution(equation, grid, wave[None, None], time), solve(equation, grid, wave[None, None], [time])):
-        np.testing.assert_allclose(u.reshape(20, 20), truth, atol=1e-14)
+        np.testing.assert_allclose(u.reshape(20, 20), truth, atol=1e-12)
     rough = np.random.default_rng(0).standard_normal((3, 1, 20, 20))
     both = exact_solution(equation, grid, exact_solution(equation, grid, rough, 0.01), 0.02)
-    np.testing.assert_allclose(both, exact_solution(equation, grid, rough, 0.03), atol=1e-13)
+    np.testing.assert_allclose(both, exact_solution(equation, grid, rough, 0.03), atol=1e-12)
 
 
 def test_gray_scott_keeps_its_states_of_rest() -> None:
@@ -185,8 +185,8 @@ def test_gray_scott_keeps_its_states_of_rest() -> None:
         fields = np.ones((1, 2, 8, 8)) * np.array(state)[:, None, None]
         modes = grid.to_modes(fields)
         rate = grid.to_points(equation.symbol(*grid.wavevector) * modes + equation.nonlinear(modes, grid))
-        assert np.abs(rate).max() < 1e-15
-        np.testing.assert_allclose(march(equation, grid, fields, 50.0, 50), fields, atol=1e-13)
+        assert np.abs(rate).max() < 1e-13
+        np.testing.assert_allclose(march(equation, grid, fields, 50.0, 50), fields, atol=1e-12)
 
 
 def test_gray_scott_sum_follows_a_linear_law_without_kill_and_with_one_diffusivity() -> None:

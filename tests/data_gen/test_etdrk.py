@@ -40,7 +40,7 @@ def test_coefficients_equal_their_closed_forms(z: complex) -> None:
         expected = [complex(value) for value in expected]
     c = coefficients(np.array([z / 0.5]), 0.5)
     found = np.array([c.stage[0], c.first[0], c.middle[0], c.last[0]]) / 0.5
-    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
 
 
 def test_coefficients_of_a_real_symbol_are_real() -> None:
@@ -72,4 +72,4 @@ def test_step_has_order_four_for_an_imaginary_symbol() -> None:
 def test_step_is_exact_for_a_linear_equation() -> None:
     grid = PeriodicGrid(32, 2 * np.pi)
     u = march(np.sin(3 * grid.points), -(grid.wavenumbers**2), np.zeros_like, 0.2, 1)
-    np.testing.assert_allclose(u, np.exp(-1.8) * np.sin(3 * grid.points), atol=1e-15)
+    np.testing.assert_allclose(u, np.exp(-1.8) * np.sin(3 * grid.points), atol=1e-13)

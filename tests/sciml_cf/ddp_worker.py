@@ -18,7 +18,7 @@ from sciml_cf.head import ClosedFormHead, ClosedFormLoss, CrossEntropy, OneHot, 
 from sciml_cf.models import FNOConfig
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import fit
-from sciml_cf.training.loop import validation_error
+from sciml_cf.training.history import validation_error
 from tests.problems import Points, Shifted, mlp
 
 # Four steps an epoch, five epochs: twenty steps. 24 samples a step divide among two and among three processes.

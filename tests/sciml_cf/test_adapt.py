@@ -87,7 +87,7 @@ def test_each_sample_is_read_once_and_one_batch_of_features_is_alive():
 
     model[1].register_forward_hook(watch)
     adapt(model, data, batch_size=4)
-    assert data.read == list(range(20)) and len(most) == 5 + 2  # two more passes look at one sample: the proof
+    assert data.read == list(range(20)) and len(most) == 5 + 1  # one more pass sees one sample: the proof
     assert max(most) == 1
 
 
@@ -143,7 +143,7 @@ def test_a_head_without_error_is_not_moved_beyond_rounding():
     model, x = convolutions(), fields()[0]
     with torch.no_grad():
         result = adapt(model, Items(x, model(x)))
-    assert (result.head - result.previous).abs().max() < 1e-14
+    assert (result.head - result.previous).abs().max() < 1e-11
 
 
 def test_model_is_left_in_its_modes_and_without_hooks():
@@ -210,7 +210,12 @@ ONE = {"samples": 1}
         (convolutions, {}, {"samples": 0}, "`data` must hold at least one sample"),
         (convolutions, {}, {"x": torch.nan}, "`data` must be finite; got NaN or Inf in features or targets"),
         (convolutions, {}, {"y": torch.inf}, "`data` must be finite; got targets with NaN or Inf"),
-        (convolutions, {}, {"channels": 3}, "`data` must have the channels that the model was trained with; got 3"),
+        (
+            convolutions,
+            {},
+            {"channels": 3},
+            "`data` must have the channels and dimensions .* was trained with; got 3",
+        ),
         (convolutions, {}, {"targets": 1}, r"targets shaped like the model's predictions \(2, 16\); got \(1, 16\)"),
         (Residual, {}, {}, "`model` must return its head's output"),
         (Twice, {}, {}, "`model` must run its head once in a forward pass; got 2 passes"),

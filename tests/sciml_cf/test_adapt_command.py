@@ -102,7 +102,7 @@ ADAPT = "adapt {run} --data {data} --out {tmp}/new"
         ("adapt {run} --data {tmp}/no.h5 --out {tmp}/new", 1, "no.h5"),
         ("adapt {run} --data {nan} --out {tmp}/new", 1, "NaN"),
         ("adapt {run} --data {text} --out {tmp}/new", 1, "not an HDF5 file"),
-        ("adapt {run} --data {channels} --out {tmp}/new", 2, "`data` must have the channels"),
+        ("adapt {run} --data {channels} --out {tmp}/new", 2, "`data` must have 1 dimension, 1 input channel"),
         ("adapt {run} --data {data} --out {run}", 2, "`out` must be another folder than the run"),
         ("adapt {run} --data {data} --out {data}", 2, "`out` must not exist yet"),
         ("adapt {run} --data {data} --out {tmp}/no/new", 1, "must lie in an existing folder"),
@@ -129,7 +129,7 @@ def test_bad_input_gives_one_clear_line(
         sorted(tmp_path.rglob("*")),
         {path: path.read_bytes() for path in run_folder.iterdir() if path.is_file()},
     )
-    found, out, error = call(capsys, *words.format(**places).split())
+    found, out, error = call(capsys, *(word.format(**places) for word in words.split()))
     assert found == status and message.format(**places) in error and not out, error
     assert sorted(tmp_path.rglob("*")) == before, "nothing is half written"
     assert all(path.read_bytes() == content for path, content in old.items())

@@ -232,7 +232,7 @@ def test_every_trainer_ends_where_fit_does(tmp_path):
             return DataLoader(train, 8, shuffle=True, drop_last=True, generator=order)
 
         models = [config.build(seed=seed) for _ in range(4)]
-        settings = FitConfig(epochs=epochs, batch_size=8, seed=seed, accelerator="cpu")
+        settings = FitConfig(epochs=epochs, batch_size=8, seed=seed, accelerator="cpu", normalize="none")
         fit(models[0], train, validation, config=settings, out=tmp_path / str(seed), progress=False)
         neuralop_trainer(models[1], loader(), epochs, cosine=True)
         lightning_trainer(Aware(models[2], epochs), loader(), epochs)

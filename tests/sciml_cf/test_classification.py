@@ -132,14 +132,19 @@ def test_an_objective_that_needs_its_rows_is_solved_batch_by_batch(problem):
 @pytest.mark.parametrize(
     ("method", "settings", "error", "message"),
     [
-        ("newton", {}, ValueError, "`method` must be one of 'l2', 'ridge', 'proximal'"),
+        ("newton", {}, ValueError, "`method` must be one of 'l2', 'automatic', 'kalman'"),
         (
             "cross-entropy",
             {"strength": 1.0},
             ValueError,
-            "`strength` must be left out with method 'cross-entropy'; got 1",
+            "`strength` must be left out with method 'cross-entropy', which solves no head; got 1",
         ),
-        ("proximal", {"forgetting": 0.5}, ValueError, "`forgetting` must be left out with method 'proximal'; got 0.5"),
+        (
+            "proximal",
+            {"forgetting": 0.5},
+            ValueError,
+            "`forgetting` must be left out with the rule 'proximal'",
+        ),
         ("proximal", {"curvature": "bound"}, TypeError, "curvature"),
     ],
 )

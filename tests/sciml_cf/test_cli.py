@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +17,9 @@ from data_gen import open_dataset
 from sciml_cf.cli import main
 from sciml_cf.evaluate.prediction import predict
 from sciml_cf.training.run_folder import load, read_settings, read_tensors
+from tests.signalled import command as signalled
+
+ROOT = Path(__file__).parents[2]
 
 
 def call(capsys, *words):
@@ -262,13 +265,13 @@ GENERATE = "generate burgers --out {tmp}/x.h5"
         ("compare", 2, "`runs` must name at least one"),
         ("compare {tmp}", 1, "evaluation.nc"),
         ("report {tmp}", 1, "must be a folder made by training"),
-        ("run figure9", 2, "unknown study 'figure9'; choose one of burgers-fno"),
+        ("run figure9", 2, "unknown study 'figure9'; choose one of ablations, burgers-fno"),
     ],
 )
 def test_bad_input_gives_one_clear_line(capsys, tmp_path, burgers_file, run_folder, words, status, message):
     places = {"tmp": tmp_path, "data": burgers_file, "run": run_folder, **broken_files(tmp_path, burgers_file)}
     before = sorted(tmp_path.rglob("*"))
-    found, out, error = call(capsys, *words.format(**places).split())
+    found, out, error = call(capsys, *(word.format(**places) for word in words.split()))
     assert found == status and message.format(**places) in error and not out
     assert sorted(tmp_path.rglob("*")) == before, "nothing is half written"
 
@@ -313,31 +316,16 @@ def test_diverging_training_says_so_and_keeps_a_checkpoint(capsys, burgers_file,
     assert read_tensors(tmp_path / "run" / "last.pt")["model"]
 
 
-def start(*words):
-    # A shell that starts the tests in the background makes them ignore SIGINT; the child must not inherit that.
-    return subprocess.Popen(
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        args=[sys.executable, "-m", "sciml_cf.cli", *map(str, words)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def interrupt_when(process, ready):
-    deadline = time.monotonic() + 60
-    while not ready() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    return process.returncode, error.strip().splitlines()[-1]
+def interrupted(name, touches, *words):
+    """Status and last line of a command that is sent Ctrl-C when it touches a file for the n-th time."""
+    line = signalled(signal.SIGINT, name, touches, *words)
+    done = subprocess.run(line, cwd=ROOT, start_new_session=True, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr.strip().splitlines()[-1]
 
 
 def test_interrupted_generate_resumes_to_the_same_bytes(capsys, tmp_path):
     words = ("generate", "burgers", "--samples", 1024, "--resolution", 512, "--method", "etdrk4", "--tolerance", 1e-4)
-    process = start(*words, "--out", tmp_path / "x.h5")
-    status, error = interrupt_when(process, lambda: any(entry.stat().st_size for entry in tmp_path.glob("*journal*")))
+    status, error = interrupted(".journal", 4, *words, "--out", tmp_path / "x.h5")
     assert status == 1 and "--resume" in error
     assert not (tmp_path / "x.h5").exists() and list(tmp_path.iterdir())
     assert call(capsys, *words, "--out", tmp_path / "x.h5", "--resume")[0] == 0
@@ -347,11 +335,10 @@ def test_interrupted_generate_resumes_to_the_same_bytes(capsys, tmp_path):
 
 
 def test_interrupted_train_resumes_to_the_same_weights(capsys, burgers_file, tmp_path):
-    words = ("train", "--data", burgers_file, *SMALL, "--epochs", 60)
-    process = start(*words, "--out", tmp_path / "run")
-    status, error = interrupt_when(process, lambda: (tmp_path / "run" / "weights_last.pt").exists())
+    words = ("train", "--data", burgers_file, *SMALL, "--epochs", 12)
+    status, error = interrupted("weights_last.pt", 3, *words, "--out", tmp_path / "run")
     assert status == 1 and "--resume" in error
-    assert read_tensors(tmp_path / "run" / "last.pt")["epoch"] < 60
+    assert 1 <= read_tensors(tmp_path / "run" / "last.pt")["epoch"] < 12
     assert call(capsys, *words, "--out", tmp_path / "run", "--resume")[0] == 0
     assert call(capsys, *words, "--out", tmp_path / "whole")[0] == 0
     a, b = (read_tensors(tmp_path / name / "weights_last.pt") for name in ("run", "whole"))

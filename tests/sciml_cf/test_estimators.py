@@ -1,5 +1,6 @@
 """ClosedFormClassifier and ClosedFormRegressor: scikit-learn's own checks, and what those do not ask."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -15,18 +16,36 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 from torch import nn
 
 from sciml_cf import ClosedFormClassifier, ClosedFormRegressor
 from sciml_cf.errors import TrainingDiverged
 
+ROOT = Path(__file__).parents[2]
 SMALL = {"hidden": (16,), "epochs": 20, "learning_rate": 1e-2}
 
 
-@parametrize_with_checks([ClosedFormClassifier("cross-entropy-closed-form", **SMALL), ClosedFormRegressor(**SMALL)])
+def checks(array_api):
+    """(estimator, check) of scikit-learn: those of the array API, or all others."""
+    estimators = ClosedFormClassifier("cross-entropy-closed-form", **SMALL), ClosedFormRegressor(**SMALL)
+    found = [pair for estimator in estimators for pair in estimator_checks_generator(estimator)]
+    return [pair for pair in found if ("array_api" in pair[1].func.__name__) is array_api]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "check"), checks(False), ids=lambda one: one.func.__name__ if hasattr(one, "func") else None
+)
 def test_scikit_learns_checks_on_a_small_network(estimator, check):
     check(estimator)
+
+
+def test_scikit_learns_checks_of_the_array_api():
+    code = "from tests.sciml_cf.test_estimators import checks\nfor estimator, check in checks(True): check(estimator)"
+    environment = {**os.environ, "SCIPY_ARRAY_API": "1"}  # scipy reads it as it is loaded
+    words = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow
@@ -166,7 +185,7 @@ def test_the_regressor_is_free_of_the_targets_unit(method):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "adam"}, "ClosedFormClassifier: `method` must be one of 'l2', 'ridge', 'proximal'"),
+        ({"method": "adam"}, "ClosedFormClassifier: `method` must be one of 'l2', 'automatic', 'kalman'"),
         ({"algorithm": 3}, "`algorithm` must be one of 1, 2; got 3"),
         ({"epochs": 0}, "`epochs` must be"),
         ({"learning_rate": -1.0}, "`learning_rate` must be"),
@@ -192,8 +211,7 @@ def test_no_weight_at_all_and_a_rate_too_high_are_refused(digits):
 
 def test_without_scikit_learn_one_line_says_what_to_install():
     code = "import sys; sys.modules['sklearn'] = None; import sciml_cf; sciml_cf.ClosedFormClassifier"
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stderr.splitlines()[-1].startswith(
         "ImportError: sciml_cf.classification.estimators: `scikit-learn` must be installed"
     )

@@ -148,7 +148,7 @@ def test_saving_keeps_the_old_file_until_the_new_one_is_whole(run_folder, tmp_pa
 
 
 def test_predict_names_a_wrong_number_of_channels(run_folder):
-    with pytest.raises(ValueError, match="got 2 channels of 64 points"):
+    with pytest.raises(ValueError, match="1 input channel, as the run .* got 1 dimension and 2 input channels"):
         predict(run_folder, np.zeros((3, 2, 64)))
 
 

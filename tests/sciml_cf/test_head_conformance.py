@@ -150,17 +150,17 @@ def chosen(batches, case, heads, free):
     return alone(second, candidates[best], own[best], free)
 
 
-# A new rule joins by one entry.
+# Dense references by the names of rules, and of a wrapper. A rule without one still meets test_every_rule.py.
 RULES = {
     "ridge": Case(Ridge, 1e-2, False),
     "proximal": Case(Proximal, 0.3, True),
     "kalman": Case(lambda s: Kalman(0.8, s), 0.3, True, later=faded(0.8, keeps_targets=False), free_bias=False),
-    "random walk": Case(RandomWalk, 0.3, True, later=walked, free_bias=False),
+    "random-walk": Case(RandomWalk, 0.3, True, later=walked, free_bias=False),
     "streaming": Case(lambda s: Streaming(0.8, s), 1e-2, False, later=faded(0.8, keeps_targets=True), free_bias=False),
-    "per feature": Case(lambda s: PerFeature(s, 0.8), 0.3, True, lambda d: d, one_scale(0.8)),
-    "moving average": Case(lambda s: MovingAverage(0.9, s), 1e-2, False, later=averaged),
+    "per-feature": Case(lambda s: PerFeature(s, 0.8), 0.3, True, lambda d: d, one_scale(0.8)),
+    "moving-average": Case(lambda s: MovingAverage(0.9, s), 1e-2, False, later=averaged),
     "warm-up": Case(lambda s: WarmUp(Proximal(s / 100), 1), 0.3, True, later=cooled),
-    "sampled GCV": Case(
+    "sampled-gcv": Case(
         lambda s: SampledGCV(strengths=(s,)), 0.3, True, lambda d: np.full_like(d, d.mean()), free_bias=False
     ),
     "automatic": Case(lambda s: Automatic(0.9, (s, *STRENGTHS[1:])), 0.3, True, above_median, chosen),
@@ -255,9 +255,10 @@ def test_every_rule_on_every_model_is_the_dense_solution(rule, shape, bias, outp
         np.testing.assert_allclose(head_of(model.head), expected, rtol=PRECISIONS[dtype], atol=PRECISIONS[dtype])
         error = np.concatenate([phi, np.ones((len(phi), 1))], 1)[:, : len(expected)] @ expected - targets
         rounding = PRECISIONS[dtype]  # of the layer's own output, which a small error is the difference to
-        assert loss.item() == pytest.approx((error**2).mean(), rel=10 * rounding, abs=4 * rounding**2)
+        assert loss.item() == pytest.approx((error**2).mean(), rel=10 * rounding, abs=8 * rounding**2)
 
 
+FREE = [name for name in RULES if RULES[name].free_bias]  # of the other rules the test above asks a refusal
 FORMS = {
     "samples": ("conv1d", (7,), lambda w: w[:, None]),
     "samples_one": ("conv2d", (7, 1, 1), lambda w: w),
@@ -272,13 +273,10 @@ FORMS = {
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("free", [False, True])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("rule", "free"), [*((name, False) for name in RULES), *((name, True) for name in FREE)])
 def test_weights_of_samples_and_points_are_those_of_the_dense_solution(rule, form, free, masked):
     case, (shape, sizes, spread) = RULES[rule], FORMS[form]
-    if free and not case.free_bias:
-        pytest.skip("refused, see above")
     points, options = MODELS[shape]
     model = Net(outputs=2, bias=True, **options).double()
     x = torch.randn((7, *points, 3) if model.linear else (7, 3, *points), dtype=torch.float64)
@@ -380,7 +378,7 @@ def test_any_problem_is_solved_as_well_as_by_the_dense_solution(rule, problem, h
     assert objective(head_of(layer)) <= objective(expected) * (1 + 1e-6) + 1e-12 * (y.astype(float) ** 2).mean() + 1e-25
 
 
-@pytest.mark.parametrize("rule", [name for name in RULES if RULES[name].free_bias])
+@pytest.mark.parametrize("rule", FREE)
 def test_one_sample_and_a_free_bias_keep_the_weights_and_fit_it(rule):
     layer = nn.Linear(4, 2).double()
     previous = head_of(layer)[:-1] if RULES[rule].to_previous else np.zeros((4, 2))
@@ -392,7 +390,7 @@ def test_one_sample_and_a_free_bias_keep_the_weights_and_fit_it(rule):
     torch.testing.assert_close(layer(x), y, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("rule", [name for name in RULES if RULES[name].free_bias])
+@pytest.mark.parametrize("rule", FREE)
 def test_a_free_bias_takes_a_shift_of_the_targets_alone(rule):
     shifted = []
     for shift in (0.0, 1e4):

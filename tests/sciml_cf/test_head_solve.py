@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from sciml_cf.errors import JitterWarning, NotPositiveDefinite
 from sciml_cf.head import Moments, Proximal, Ridge, proximal, ridge, strength_from_paper
 from sciml_cf.head.solve import solve_head
-from tests.problems import regression
+from tests.problems import dependent, regression
 
 
 def close(a, b, tolerance=1e-10):
@@ -35,7 +35,7 @@ def test_proximal_minimises_its_objective(strength):
     head = proximal(Moments.from_batch(phi, y), previous, strength=strength).requires_grad_()
     objective = (phi @ head - y).square().sum(1).mean() + strength * (head - previous).square().sum()
     (gradient,) = torch.autograd.grad(objective, head)
-    assert gradient.abs().max() < 1e-12
+    assert gradient.abs().max() < 1e-11
 
 
 def test_proximal_equals_ridge_on_stacked_rows():
@@ -79,13 +79,12 @@ def test_strength_means_the_same_at_any_number_of_rows():
 
 
 def test_dependent_features_warn_with_the_cure():
-    phi, y = regression()
-    moments = Moments.from_batch(torch.cat([phi, phi], dim=1), y)
+    phi, y = dependent()
+    moments = Moments.from_batch(phi, y)
     with pytest.warns(JitterWarning, match="raise `strength`"):
         solution = solve_head(moments, penalty=0.0)
     assert 0 < solution.jitter <= 1e-8
-    fitted = torch.cat([phi, phi], dim=1) @ solution.head
-    assert close(fitted, phi @ ridge(Moments.from_batch(phi, y), strength=0.0), 1e-4)
+    assert close(phi @ solution.head, phi[:, :7] @ ridge(Moments.from_batch(phi[:, :7], y), strength=0.0), 1e-4)
 
 
 def test_indefinite_system_is_refused():

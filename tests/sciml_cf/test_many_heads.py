@@ -171,9 +171,9 @@ def test_names_in_a_call_are_checked():
 
 
 def test_processes_merge_each_head_over_those_that_have_it(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-m", "tests.sciml_cf.many_heads_worker", str(tmp_path)]
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     reports = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     model = TwoHeads()

@@ -9,9 +9,10 @@ from sciml_cf.training.malloc import keep_memory
 GLIBC = platform.libc_ver()[0] == "glibc"
 # Fresh pages that a block of 64 MB costs when one of the same size has just been freed.
 FAULTS = """
-import resource, sys
+import ctypes, resource, sys
 import torch
 from sciml_cf.training.malloc import keep_memory
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages of one size, however the system is set up
 if sys.argv[1] == "kept":
     assert keep_memory()
 found = []

@@ -2,11 +2,15 @@
 
 import json
 import re
+from dataclasses import replace
 
 from benchmarks.common import RESULTS
 from benchmarks.rules_docs import PAGE, burgers, filled
-from sciml_cf import head
+from sciml_cf import fit, head
+from sciml_cf.head import registry
+from sciml_cf.head.registry import rule_named, rule_names
 from sciml_cf.training.config import FitConfig
+from tests.problems import Points, mlp
 
 TEXT = PAGE.read_text()
 
@@ -20,10 +24,27 @@ def test_a_changed_figure_is_seen():
     assert filled(changed) != changed
 
 
-def test_every_rule_has_a_row():
-    for name in ("Automatic", "Kalman", "MovingAverage", "PerFeature", "Proximal", "RandomWalk", "Ridge", "Streaming"):
-        assert getattr(head, name)
-        assert f"\n| `{name}` |" in TEXT
+def test_every_rule_that_is_exported_has_a_row_with_its_name():
+    kinds = {name: rule_named(name).kind.__name__ for name in rule_names()}
+    exported = {name: kind for name, kind in kinds.items() if kind in head.__all__}
+    assert {"proximal", "kalman", "random-walk"} <= set(exported)
+    for name, kind in exported.items():
+        assert f"\n| `{kind}` | `{name}` |" in TEXT
+
+
+def test_the_rule_of_the_page_trains_under_its_name(monkeypatch, tmp_path):
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    found = {"__name__": "page"}
+    exec(code, found)
+    assert found["config"].rule() == found["Damped"](strength=1e-3)
+    errors = []
+    for name in ("config", "other"):
+        config = replace(found[name], epochs=3, batch_size=16, accelerator="cpu")
+        out = tmp_path / name
+        history = fit(mlp(outputs=2), Points(48), Points(16, seed=1), config=config, out=out, progress=False)
+        errors.append(history.rows[-1]["validation_mse"])
+    assert max(errors) < Points(16, seed=1).y.square().mean() and errors[0] != errors[1]
 
 
 def test_the_default_of_fit_is_the_one_the_page_names():

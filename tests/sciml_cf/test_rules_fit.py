@@ -37,7 +37,7 @@ SMALL = {"epochs": 2, "batch_size": 8, "accelerator": "cpu"}
 
 
 def train(out, *, epochs=2, resume=False, **settings):
-    config = FitConfig(**{**SMALL, **settings, "epochs": epochs})
+    config = FitConfig(**{**SMALL, "normalize": "none", **settings, "epochs": epochs})
     model = FNOConfig(width=8, modes=8, layers=2).build(seed=0)
     history = fit(model, Shifted(24), Shifted(8, seed=1), config=config, out=out, resume=resume, progress=False)
     return history, model
@@ -90,11 +90,14 @@ def test_a_run_from_before_these_settings_can_be_resumed(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "kalmann"}, "`method` must be one of 'l2', 'ridge'"),
-        ({"method": "proximal", "forgetting": 0.9}, "`forgetting` must be left out with method 'proximal'.*kalman"),
+        ({"method": "kalmann"}, "`method` must be one of 'l2', 'automatic', 'kalman'"),
+        (
+            {"method": "proximal", "forgetting": 0.9},
+            "`forgetting` must be left out with the rule 'proximal'.*settings: strength",
+        ),
         ({"method": "l2", "forgetting": 0.9}, "`forgetting` must be left out with method 'l2'"),
         ({"method": "kalman", "forgetting": 1.5}, "`forgetting` must be a number from 0 to 1; got 1.5"),
-        ({"method": "automatic", "strength": 0.1}, "`strength` must be left out with method 'automatic'"),
+        ({"method": "automatic", "strength": 0.1}, "`strength` must be left out with the rule 'automatic'"),
         ({"method": "per-feature", "strength": 0.0}, "`strength` must be a finite number above 0"),
         ({"initial_head": "ones"}, "`initial_head` must be one of 'zeros', 'keep', 'lecun'"),
     ],

@@ -24,7 +24,7 @@ from sciml_cf.head import (
     check_solved,
 )
 from sciml_cf.head.rules.automatic import squared_errors
-from sciml_cf.head.rules.solving import solved_state
+from sciml_cf.head.rules.common.solving import solved_state
 from tests.problems import mlp, regression
 
 REMEMBER = [
@@ -92,7 +92,7 @@ def test_a_random_walk_moves_more_than_its_collapse_where_little_was_seen():
     phi, y = torch.eye(7, dtype=torch.float64)[:1].repeat(5, 1), torch.ones(5, 3, dtype=torch.float64)
     new = Moments.from_batch(phi.roll(1, 1), y)
     walk, collapsed = (run(rule, [(phi, y), new])[0][-1] for rule in (RandomWalk(0.5), Proximal(0.5)))
-    assert torch.equal(collapsed[1], torch.full((3,), 1 / 1.5, dtype=torch.float64))
+    torch.testing.assert_close(collapsed[1], torch.full((3,), 1 / 1.5, dtype=torch.float64))
     torch.testing.assert_close(walk[1], torch.full((3,), 1 / 1.25, dtype=torch.float64))
 
 
@@ -220,9 +220,8 @@ def test_a_failed_solve_that_is_not_waited_for_leaves_the_memory(rule, monkeypat
     def later(*args, **kwargs):
         return solved_state(*args, **kwargs, later=True)
 
-    for module in ("kalman", "streaming", "per_feature", "moving_average"):
+    for module in ("kalman", "random_walk", "streaming", "per_feature", "moving_average", "automatic"):
         monkeypatch.setattr(f"sciml_cf.head.rules.{module}.solved_state", later)
-    monkeypatch.setattr("sciml_cf.head.rules.automatic.solved_state", later)
     monkeypatch.setattr("sciml_cf.head.rules.automatic._solve", _unchecked)
     good, other = batches((20, 30))
     _, before = run(rule, [good])

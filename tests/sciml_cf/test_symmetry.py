@@ -50,8 +50,8 @@ def test_a_symmetrised_model_is_equivariant_and_keeps_one_that_was():
     fields = torch.randn(4, 1, 12, dtype=torch.float64)
     both = Symmetrised(model)
     assert not torch.allclose(model(reflect(fields)), reflect(model(fields)))
-    torch.testing.assert_close(both(reflect(fields)), reflect(both(fields)), rtol=0, atol=1e-14)
-    torch.testing.assert_close(Symmetrised(both)(fields), both(fields), rtol=0, atol=1e-14)
+    torch.testing.assert_close(both(reflect(fields)), reflect(both(fields)), rtol=0, atol=1e-12)
+    torch.testing.assert_close(Symmetrised(both)(fields), both(fields), rtol=0, atol=1e-12)
 
 
 def test_symmetrising_lowers_the_error_over_samples_and_their_reflections():

@@ -14,12 +14,13 @@ from torch import nn
 from sciml_cf.errors import CheckpointError, TrainingDiverged
 from sciml_cf.head import ClosedFormHead, Proximal, find_head
 from sciml_cf.head.binding.layer import read_head
-from sciml_cf.head.rules.solving import solved_state
+from sciml_cf.head.rules.common.solving import solved_state
 from sciml_cf.models import FNOConfig, describe
 from sciml_cf.training.checkpoints import read_tensors, save_tensors
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import fit
-from sciml_cf.training.run_folder import load, only_writer, plain_state_dict, read_history, read_settings, write_history
+from sciml_cf.training.run_folder import load, plain_state_dict, read_history, read_settings, write_history
+from sciml_cf.training.run_start import only_writer
 from tests.problems import Points, Shifted, mlp
 
 TRAIN, VALIDATION = Shifted(40), Shifted(16, seed=1)
@@ -35,7 +36,7 @@ KINDS = {
 def train(out, *, model=None, epochs=3, train=TRAIN, **settings):
     model = model or SMALL.build()
     arguments = {key: settings.pop(key) for key in ("resume", "overwrite", "describe", "head") if key in settings}
-    config = FitConfig(epochs=epochs, batch_size=8, accelerator="cpu", **settings)
+    config = FitConfig(epochs=epochs, batch_size=8, accelerator="cpu", **{"normalize": "none", **settings})
     return model, fit(model, train, VALIDATION, config=config, out=out, progress=False, **arguments)
 
 
@@ -232,7 +233,7 @@ def test_two_trainings_do_not_write_one_folder(tmp_path):
 
 
 def test_a_training_that_was_killed_holds_its_folder_no_longer(tmp_path):
-    hold = "import os, sys; from pathlib import Path; from sciml_cf.training.run_folder import only_writer\n"
+    hold = "import os, sys; from pathlib import Path; from sciml_cf.training.run_start import only_writer\n"
     hold += "with only_writer(Path(sys.argv[1])): os._exit(9)"
     assert subprocess.run([sys.executable, "-c", hold, str(tmp_path / "run")], check=False).returncode == 9
     assert (tmp_path / ".run.lock").exists()  # what it left is no obstacle
@@ -421,7 +422,7 @@ def test_the_model_is_left_with_the_last_weights_though_the_best_get_error_bars(
             item = super().__getitem__(index)
             return {"x": item["x"], "y": -item["y"]}
 
-    model, config = SMALL.build(), FitConfig(epochs=3, batch_size=8, accelerator="cpu", **KINDS[kind])
+    model, config = SMALL.build(), FitConfig(epochs=3, batch_size=8, accelerator="cpu", normalize="none", **KINDS[kind])
     history = fit(model, TRAIN, Opposite(16), config=config, out=tmp_path / "run", progress=False)
     assert history.best["epoch"] < 3 and (tmp_path / "run" / "posterior.pt").exists()
     best, last = (read_tensors(tmp_path / "run" / f"weights_{which}.pt") for which in ("best", "last"))
@@ -442,8 +443,8 @@ def test_the_relative_loss_weighs_each_sample_by_the_size_of_its_target(method, 
         rows = np.concatenate([roots * phi, np.sqrt(1e-4) * np.eye(9)])
         head = np.linalg.lstsq(rows, np.concatenate([roots * data.y.numpy(), np.zeros((9, 2))]), rcond=None)[0]
     errors = np.square(phi @ head - data.y.numpy()).mean(1)
-    settings = {"method": method, "loss": "relative", "learning_rate": 1e-12, "accelerator": "cpu"}
-    config = FitConfig(epochs=1, batch_size=8, **settings)
+    settings = {"method": method, "loss": "relative", "learning_rate": 1e-12, "normalize": "none"}
+    config = FitConfig(epochs=1, batch_size=8, accelerator="cpu", **settings)
     history = fit(mlp(), data, data, config=config, out=tmp_path / "run", progress=False)
     assert math.isclose(history.rows[0]["train_loss"], (weights * errors).sum() / weights.sum(), rel_tol=1e-8)
     with pytest.raises(ValueError, match="`loss` must be 'mse' where the targets of a sample are all zero"):
@@ -470,7 +471,7 @@ def test_own_model_needs_its_own_constructor_to_load(tmp_path):
         ({"learning_rate": -1.0}, "`learning_rate` must be a finite number above 0"),
         ({"learning_rate": float("nan")}, "`learning_rate`"),
         ({"strength": 0.0}, "`strength`"),
-        ({"method": "newton"}, "`method` must be one of 'l2', 'ridge', 'proximal'"),
+        ({"method": "newton"}, "`method` must be one of 'l2', 'automatic', 'kalman'"),
         ({"algorithm": 3}, "`algorithm` must be one of 1, 2"),
         ({"optimizer": "lbfgs"}, "`optimizer`"),
         ({"schedule": "linear"}, "`schedule` must be one of 'constant', 'cosine', 'step', 'plateau'"),

@@ -52,7 +52,7 @@ def train(out, *, model=None, epochs=6, data=TRAIN, **settings):
     names = ("resume", "overwrite", "tensorboard", "until", "measure")
     arguments = {key: settings.pop(key) for key in names if key in settings}
     model = model or mlp()
-    config = FitConfig(epochs=epochs, batch_size=8, accelerator="cpu", **settings)
+    config = FitConfig(epochs=epochs, batch_size=8, accelerator="cpu", **{"normalize": "none", **settings})
     return model, fit(model, data, VALIDATION, config=config, out=out, progress=False, **arguments)
 
 

@@ -1,12 +1,8 @@
-"""A training that is killed at random moments (SIGKILL: nothing can be tidied up) and resumed ends in the same bits."""
+"""A training that is killed at random moments (nothing can be tidied up) and resumed ends in the same bits."""
 
 import multiprocessing
-import os
 import random
-import subprocess
-import sys
-import time
-from pathlib import Path
+import signal
 
 import pytest
 import torch
@@ -15,8 +11,8 @@ from data_gen import DatasetSpec, generate
 from sciml_cf.cli import main
 from sciml_cf.training.checkpoints import read_tensors
 from sciml_cf.training.run_folder import read_history
+from tests.signalled import stop_at
 
-ROOT = Path(__file__).parents[2]
 SMALL = ("--resolution", "64", "--width", "8", "--modes", "8", "--layers", "2", "--batch-size", "8", "--seed", "1")
 FLAGS = (*SMALL, "--average", "0.9", "--clip", "1", "--accelerator", "cpu")
 
@@ -27,46 +23,23 @@ def data(tmp_path_factory):
     return generate(DatasetSpec(samples=64, resolution=64, method="cole-hopf"), path, progress=False)
 
 
-class Command:
-    """`sciml-cf train ... --resume` in a fresh interpreter."""
-
-    def __init__(self, words):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "sciml_cf.cli", *words],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def running(self):
-        return self.process.poll() is None
-
-    def kill(self):
-        self.process.kill()
-
-    def wait(self):
-        return self.process.wait(timeout=300)
+def stopped(words, run, touches, delay):
+    """The command in this process, which ends without a word a moment after its n-th touch of the run's folder."""
+    stop_at(f"{run}/", touches, delay=delay)
+    main(words)
 
 
 class Forked:
-    """The same in a process that is forked from one that has already imported everything (a second saved each)."""
+    """A command in a process that is forked from one that has already imported everything (a second saved each)."""
 
-    def __init__(self, words):
+    def __init__(self, function, *given):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["sciml_cf.cli.train"])
-        self.process = context.Process(target=main, args=(list(words),))
+        self.process = context.Process(target=function, args=given)
         self.process.start()
 
-    def running(self):
-        return self.process.is_alive()
-
-    def kill(self):
-        self.process.kill()
-
     def wait(self):
-        self.process.join(timeout=300)
+        self.process.join()
         return self.process.exitcode
 
 
@@ -77,24 +50,17 @@ def epoch_of(run):
     return len(read_history(run)) if (run / "history.csv").exists() else 0
 
 
-def train_and_kill(launch, data, run, epochs, kills, seed):
-    """Start, kill at a random moment after this process has written something new, resume; returns epochs at death."""
+def train_and_kill(data, run, epochs, kills, seed):
+    """Kill at a random touch of the run's folder and some milliseconds on, and resume; returns epochs at death."""
     rng = random.Random(seed)
-    words = ("train", "--data", str(data), "--out", str(run), "--epochs", str(epochs), *FLAGS, "--resume")
+    words = ["train", "--data", str(data), "--out", str(run), "--epochs", str(epochs), *FLAGS, "--resume"]
     deaths = []
     for number in range(kills):
-        before = epoch_of(run)
-        job = launch(words)
-        while job.running() and epoch_of(run) == before:
-            time.sleep(0.002)
-        # The first death may come before the first epoch; later ones hit any moment of about three epochs.
-        time.sleep(rng.uniform(0, 0.3 if number else 0.05))
-        assert job.running(), "the training ended before it was killed: it needs more epochs"
-        job.kill()
-        job.wait()
+        # The first death may come before the first epoch; later ones hit any moment of some epochs.
+        touches, delay = rng.randint(1, 60 if number else 4), rng.uniform(0, 0.01)
+        assert Forked(stopped, words, run, touches, delay).wait() == -signal.SIGALRM
         deaths.append(epoch_of(run))
-    job = launch(words)
-    assert job.wait() == 0
+    assert Forked(main, words).wait() == 0
     return deaths
 
 
@@ -107,20 +73,19 @@ def assert_same_run(run, whole):
     assert not list(run.glob("*.part"))
 
 
-def check(launch, data, folder, *, epochs, kills, seed):
-    words = ("train", "--data", str(data), "--out", str(folder / "whole"), "--epochs", str(epochs), *FLAGS)
-    whole = launch(words)
-    deaths = train_and_kill(launch, data, folder / "run", epochs, kills, seed)
+def check(data, folder, *, epochs, kills, seed):
+    words = ["train", "--data", str(data), "--out", str(folder / "whole"), "--epochs", str(epochs), *FLAGS]
+    whole = Forked(main, words)
+    deaths = train_and_kill(data, folder / "run", epochs, kills, seed)
     assert whole.wait() == 0
     assert deaths == sorted(deaths) and deaths[-1] < epochs
     assert_same_run(folder / "run", folder / "whole")
 
 
-def test_killed_twice_ends_in_the_same_bits(data, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the process that is forked from takes it over
-    check(Forked, data, tmp_path, epochs=20, kills=2, seed=0)
+def test_killed_twice_ends_in_the_same_bits(data, tmp_path):
+    check(data, tmp_path, epochs=20, kills=2, seed=0)
 
 
 @pytest.mark.slow
 def test_killed_ten_times_ends_in_the_same_bits(data, tmp_path):
-    check(Command, data, tmp_path, epochs=120, kills=10, seed=1)
+    check(data, tmp_path, epochs=120, kills=10, seed=1)

@@ -3,68 +3,131 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-# How a prediction becomes the layer's output: as it is (up to axes of length one), or with the channel axis moved.
-Arrangement = Literal["same", "channels_to_end", "channels_to_second"]
-_MOVES: dict[Arrangement, tuple[int, int] | None] = {
+# How the channel axis moves from a prediction to a layer's output: not, or between the second place and the last.
+Move = Literal["same", "channels_to_end", "channels_to_second"]
+_MOVES: dict[Move, tuple[int, int] | None] = {
     "same": None,
     "channels_to_end": (1, -1),
     "channels_to_second": (-1, 1),
 }
 _BASE = 256  # whole numbers below it are exact in every floating dtype, bfloat16 included
+_REMEMBERED = 4  # arrangements: of full batches, of the last one of an epoch, of another resolution
 
 
-def rearrange(values: Tensor, arrangement: Arrangement, shape: torch.Size | None = None) -> Tensor:
-    """``values``, shaped like the prediction, in the layout of a layer output (of this ``shape`` if given)."""
-    move = _MOVES[arrangement]
-    values = values if move is None or values.ndim < 3 else values.movedim(*move)
-    return values if shape is None or shape == values.shape else values.reshape(shape)
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """Where each number of a layer's output lies in a prediction that has these numbers and no others.
 
-
-def find_arrangement(prediction: Tensor, output: Tensor) -> tuple[Arrangement | None, bool]:
-    """How the prediction is arranged from the layer's output, and whether that is proven.
-
-    Two tests: the values agree, and (where the graph is recorded) the derivative of the prediction by the output is
-    the rearrangement itself. Neither is enough alone: a zero head hides a mask or an activation from the values, a
-    residual hides from the derivative. Under a constant output nothing is proven; ask again at the next step.
-
-    Args:
-        prediction: the model's output, any shape.
-        output: the layer's output in the same forward pass.
-    Returns:
-        (arrangement, proven); the arrangement is None if the prediction is not the layer's output.
+    Attributes:
+        prediction, output: shapes of both.
+        places: shaped like the output, int64, positions in ``prediction.flatten()``; None for the same order.
     """
-    constant = bool((output == output.flatten()[:1]).all())
-    recorded = prediction.requires_grad and output.requires_grad
-    probe, pulled_back = _pull_back(prediction, output)
-    # On one grid point several arrangements agree: one that needs no axis dropped or added goes on to hold on others.
-    whole = {name: _moved(prediction.shape, move) == list(output.shape) for name, move in _MOVES.items()}
-    for arrangement in sorted(_MOVES, key=lambda name: not whole[name]):
-        if not _fits(prediction.shape, _MOVES[arrangement], output.shape):
-            continue
-        back = rearrange(prediction.detach(), arrangement, output.shape)
-        same = torch.allclose(back, output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True)
-        if same and recorded:
-            same = pulled_back is not None and torch.allclose(
-                rearrange(probe, arrangement, output.shape), pulled_back, rtol=1e-5, atol=1e-6
-            )
-        if same:
-            return arrangement, not constant
-    return None, False
+
+    prediction: torch.Size
+    output: torch.Size
+    places: Tensor | None = None
+
+    def to_output(self, values: Tensor) -> Tensor:
+        """Values shaped like the prediction, in the layout of the output."""
+        return values.reshape(self.output) if self.places is None else values.flatten()[self.places]
+
+    def to_prediction(self, values: Tensor) -> Tensor:
+        """Values shaped like the output, in the layout of the prediction."""
+        if self.places is None:
+            return values.reshape(self.prediction)
+        flat = values.new_empty(values.numel())
+        flat[self.places.flatten()] = values.flatten()
+        return flat.reshape(self.prediction)
+
+    def agrees(self, prediction: Tensor, output: Tensor) -> bool:
+        """Whether the values of both agree, place by place."""
+        return torch.allclose(
+            self.to_output(prediction.detach()), output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True
+        )
+
+    @property
+    def move(self) -> Move | None:
+        """The move of the channel axis that leads to these places, and so to those of other shapes; None if none does.
+
+        Where axes of length one let several do, the one that drops or adds no axis.
+        """
+        whole = {name: _moved(self.prediction, name) == list(self.output) for name in _MOVES}
+        for name in sorted(_MOVES, key=lambda name: not whole[name]):
+            if _by_move(name, self.prediction, self.output, self.places).alike(self):
+                return name
+        return None
+
+    def alike(self, other: Arrangement) -> bool:
+        """Whether both have the same places."""
+        if self.places is None or other.places is None:
+            return self.places is other.places
+        return torch.equal(self.places, other.places)
 
 
-def is_arranged(prediction: Tensor, arrangement: Arrangement, output: Tensor) -> bool:
-    """Whether the prediction's values are the output's, arranged so; needs no look at them if they share memory."""
-    if prediction.shape != output.shape and not _fits(prediction.shape, _MOVES[arrangement], output.shape):
-        return False
-    if prediction.data_ptr() == output.data_ptr() and prediction.numel() == output.numel():
-        return True
-    back = rearrange(prediction.detach(), arrangement, output.shape)
-    return torch.allclose(back, output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True)
+class Arrangements:
+    """Proofs that predictions are arrangements of a layer's output, remembered by their shapes.
+
+    A proof is by identity, by memory (both are views of the same numbers), by the graph (``find_places``), or, where
+    there is none of these, by values that single out one move of the channel axis. Shapes prove nothing: there may be
+    as many samples as channels or points.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], Arrangement] = {}
+
+    def find(self, prediction: Tensor, output: Tensor) -> Arrangement | None:
+        """How the prediction is arranged from the output; None if it is not, or nothing proves it.
+
+        Where the places for these shapes are known, values that agree are enough. Of a constant output without shared
+        memory nothing is remembered: a zero head hides an activation, or looks like the pass of another batch.
+
+        Raises:
+            ValueError: there is no proof but the values, and they fit several moves of the channel axis.
+        """
+        if prediction is output:
+            return Arrangement(output.shape, output.shape)
+        if prediction.numel() != output.numel():
+            return None
+        key = (prediction.shape, prediction.stride(), output.shape, output.stride())
+        known = self._known.get(key)
+        if _share_memory(prediction, output):
+            return known or self._remember(key, _in_memory(prediction, output))
+        constant = bool((output == output.flatten()[:1]).all())
+        recorded = prediction.requires_grad and output.requires_grad
+        if known is not None and not (recorded and constant) and known.agrees(prediction, output):
+            return known
+        if recorded:
+            places = find_places(prediction, [output])
+            found = None if places is None or places[0] is None else _arranged(prediction.shape, places[0])
+        else:
+            found = _by_values(prediction, output)
+        return found if constant else self._remember(key, found)
+
+    def of_shape(self, shape: torch.Size) -> Arrangement | None:
+        """The last one that was proven for a prediction of this shape."""
+        return next((one for one in reversed(self._known.values()) if one.prediction == shape), None)
+
+    @property
+    def last(self) -> Arrangement | None:
+        """The last one that was proven."""
+        return next(reversed(self._known.values()), None)
+
+    def _remember(self, key: tuple[object, ...], found: Arrangement | None) -> Arrangement | None:
+        if found is not None:
+            self._known = dict([*self._known.items(), (key, found)][-_REMEMBERED:])
+        return found
+
+
+def move_channels(values: Tensor, move: Move) -> Tensor:
+    """Values shaped like a prediction with their channel axis moved."""
+    axes = _MOVES[move]
+    return values if axes is None or values.ndim < 3 else values.movedim(*axes)
 
 
 def find_places(prediction: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | None] | None:
@@ -112,29 +175,69 @@ def find_places(prediction: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | 
     return places
 
 
-def _fits(given: torch.Size, move: tuple[int, int] | None, wanted: torch.Size) -> bool:
-    """Whether the arranged shape is the wanted one, up to axes of length one."""
-    if move is not None and len(given) <= 2:
-        return False
-    return [size for size in _moved(given, move) if size != 1] == [size for size in wanted if size != 1]
+def _share_memory(prediction: Tensor, output: Tensor) -> bool:
+    """Whether both begin with the same number in memory, and may so be views of the same numbers."""
+    same = prediction.dtype == output.dtype and prediction.device == output.device
+    return same and prediction.data_ptr() == output.data_ptr()
 
 
-def _moved(given: torch.Size, move: tuple[int, int] | None) -> list[int]:
-    sizes = list(given)
+def _in_memory(prediction: Tensor, output: Tensor) -> Arrangement | None:
+    """The arrangement of a prediction whose numbers are the output's own; None if they are not, each once."""
+    if prediction.is_contiguous() and output.is_contiguous():
+        return Arrangement(prediction.shape, output.shape)
+    there, here = (_addresses(values).sort() for values in (prediction, output))
+    if not torch.equal(there.values, here.values) or bool((here.values.diff() == 0).any()):
+        return None
+    places = torch.empty_like(here.indices)
+    places[here.indices] = there.indices
+    return _arranged(prediction.shape, places.reshape(output.shape))
+
+
+def _addresses(values: Tensor) -> Tensor:
+    """(numel,), where each number lies in memory, from the first of them on."""
+    addresses = torch.zeros((), dtype=torch.int64, device=values.device)
+    for size, stride in zip(values.shape, values.stride(), strict=True):
+        addresses = addresses.unsqueeze(-1) + stride * torch.arange(size, device=values.device)
+    return addresses.flatten()
+
+
+def _by_values(prediction: Tensor, output: Tensor) -> Arrangement | None:
+    """The one move of the channel axis under which the values agree; those that keep the other axes come first."""
+    fitting: list[Arrangement] = []
+    others: list[Arrangement] = []
+    for name in _MOVES:
+        sizes = [[size for size in shape if size != 1] for shape in (_moved(prediction.shape, name), output.shape)]
+        found = fitting if sizes[0] == sizes[1] else others
+        new = _by_move(name, prediction.shape, output.shape, output)
+        if new.agrees(prediction, output) and not any(new.alike(other) for other in found):
+            found.append(new)
+    if len(fitting) > 1:
+        raise ValueError(
+            "ClosedFormHead: `prediction` must show where it has the numbers of its layer's output; got "
+            f"{tuple(prediction.shape)} and {tuple(output.shape)}, whose values fit several orders of the axes. "
+            "Run the model with gradients on once before this."
+        )
+    return next(iter(fitting), others[0] if len(others) == 1 else None)
+
+
+def _by_move(name: Move, prediction: torch.Size, output: torch.Size, like: Tensor | None) -> Arrangement:
+    """The arrangement that a move of the channel axis makes, on the device of ``like``."""
+    if _MOVES[name] is None or len(prediction) < 3:
+        return Arrangement(prediction, output)
+    counter = torch.arange(prediction.numel(), device=None if like is None else like.device)
+    return _arranged(prediction, move_channels(counter.reshape(prediction), name).reshape(output))
+
+
+def _arranged(prediction: torch.Size, places: Tensor) -> Arrangement:
+    """The arrangement with these places, which are not kept where they only count up."""
+    counter = torch.arange(places.numel(), device=places.device).reshape(places.shape)
+    return Arrangement(prediction, places.shape, None if torch.equal(places, counter) else places)
+
+
+def _moved(shape: torch.Size, name: Move) -> list[int]:
+    sizes, move = list(shape), _MOVES[name]
     if move is not None and len(sizes) > 2:
         source, place = move
         size = sizes.pop(source)
         sizes.insert(len(sizes) if place == -1 else place, size)
     return sizes
-
-
-def _pull_back(prediction: Tensor, output: Tensor) -> tuple[Tensor, Tensor | None]:
-    """A probe shaped like the prediction, and its pull-back to the output if the graph was recorded."""
-    probe = torch.linspace(1.0, 2.0, prediction.numel(), dtype=prediction.dtype, device=prediction.device)
-    probe = probe.reshape(prediction.shape)
-    if prediction is output:
-        return probe, probe
-    if not (prediction.requires_grad and output.requires_grad):
-        return probe, None
-    (pulled_back,) = torch.autograd.grad(prediction, output, probe, retain_graph=True, allow_unused=True)
-    return probe, pulled_back

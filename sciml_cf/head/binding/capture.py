@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sciml_cf.head.binding.arrangement import Arrangement, find_arrangement, find_places, is_arranged, rearrange
+from sciml_cf.head.binding.arrangement import Arrangements, find_places, move_channels
 
 # Passes kept until the next solve: enough for a few forward passes under one loss, or a short roll-out.
 LIMIT = 32
@@ -72,8 +72,7 @@ class Captures:
 
     def __init__(self) -> None:
         self.passes: list[Capture] = []
-        self.arrangement: Arrangement | None = None  # set once it is proven that nothing follows the layer
-        self.places: Tensor | None = None  # the same for a prediction whose numbers were put into other places
+        self.arrangements = Arrangements()
 
     def add(self, new: Capture) -> None:
         """Remember a pass beside all that belong to a graph; of those that do not, only the last is kept."""
@@ -129,51 +128,37 @@ class Captures:
             ValueError: the prediction is not made of the outputs alone.
         """
         for one in reversed(self.passes):
-            found = self._arranged(prediction, one.output) if one.intact else None
+            found = self.arrangements.find(prediction, one.output) if one.intact else None
             if found is not None:
-                return [one], [rearrange(values, found, one.output.shape)]
+                return [one], [found.to_output(values)]
         recorded = [one for one in self.passes if one.recorded and one.intact]
         all_places = find_places(prediction, [one.output for one in recorded])
         if all_places is not None:
             used = [one for one, place in zip(recorded, all_places, strict=True) if place is not None]
-            places = [place for place in all_places if place is not None]
-            self.places = places[0] if len(places) == 1 else None
-            return used, [values.flatten()[place] for place in places]
-        last, known = self.passes[-1], self.places
-        if known is not None and last.intact and known.shape == last.output.shape and agrees(prediction, known, last):
-            return [last], [values.flatten()[known]]
+            return used, [values.flatten()[place] for place in all_places if place is not None]
+        last = self.passes[-1]
         passes = f"the last of {len(self.passes)} passes" if len(self.passes) > 1 else "the last pass"
         raise ValueError(
             "ClosedFormHead: the prediction must be the layer's own output; got a prediction "
             f"{tuple(prediction.shape)} that differs from the output {tuple(last.output.shape)} of {passes} through "
-            f"{who()}. Something after the head changes it (a residual, mask, activation or de-normaliser; move it to "
+            f"{who()}. Something after the head changes it (a residual, mask, activation or de-normalizer; move it to "
             f"the targets), or the model ran again since (call the loss at once; {LIMIT} passes with a graph, or one "
             "without, are remembered)."
         )
 
+    def knows(self, prediction: Tensor) -> bool:
+        """Whether it was proven how a prediction of this shape is arranged."""
+        return self.arrangements.of_shape(prediction.shape) is not None
+
     def in_layout(self, values: Tensor) -> Tensor:
         """Values shaped like a prediction, arranged like the layer's output, as far as it is known."""
-        if self.places is not None and self.places.numel() == values.numel():
-            return values.flatten()[self.places]
-        return rearrange(values, self.arrangement or "same")
-
-    def _arranged(self, prediction: Tensor, output: Tensor) -> Arrangement | None:
-        if self.arrangement is not None:
-            return self.arrangement if is_arranged(prediction, self.arrangement, output) else None
-        found, proven = find_arrangement(prediction, output)
-        self.arrangement = found if proven else None
-        return found
+        known, last = self.arrangements.of_shape(values.shape), self.arrangements.last
+        if known is not None:
+            return known.to_output(values)
+        return values if last is None or last.move is None else move_channels(values, last.move)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "passes": []}
-
-
-def agrees(prediction: Tensor, places: Tensor, one: Capture) -> bool:
-    """Whether the prediction holds the output's numbers in these places."""
-    if prediction.numel() != places.numel():
-        return False
-    there = prediction.detach().flatten()[places]
-    return torch.allclose(there, one.output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
 def like_output(targets: Tensor, output: Tensor) -> Tensor:

@@ -127,30 +127,40 @@ def row_weights(weights: Tensor, rows: torch.Size, layer: Layer) -> Tensor:
     Raises:
         ValueError: the shape fits in no way or in two ways, a weight is negative or not finite.
     """
-    wanted = f"(B, *N) = {tuple(rows)}, (B,) or (*N,)"
     given = tuple(weights.shape)
     weights = weights.detach()
     weights = weights if weights.is_floating_point() else weights.to(torch.float32)
-    if weights.ndim == len(rows) + 1:
-        for axis in (-1, 1) if isinstance(layer, nn.Linear) else (1, -1):
-            if axis < weights.ndim and weights.shape[axis] == 1:
-                weights = weights.squeeze(axis)
-                break
+    weights = _without_channels(weights, rows, layer)
     samples = weights.ndim == 1 and len(rows) > 0 and weights.shape[0] == rows[0]
     points = len(rows) > 1 and weights.shape == rows[1:]
     if samples and points:
         raise ValueError(
-            f"ClosedFormLoss: `weights` must say whether they belong to samples or points; got {given} beside "
+            f"ClosedFormLoss: `weights` must say whether they belong to samples or points; got {given} for "
             f"(B, *N) = {tuple(rows)}. Give weights[:, None] for samples or weights[None, :] for points."
         )
     if samples:
         weights = weights.reshape(-1, *[1] * (len(rows) - 1))
-    fits = points or (weights.ndim == len(rows) and all(a in (1, b) for a, b in zip(weights.shape, rows, strict=True)))
-    if not fits:
+    if not points and not _broadcasts(weights.shape, rows):
+        wanted = f"(B, *N) = {tuple(rows)}, (B,) or (*N,)"
         raise ValueError(f"ClosedFormLoss: `weights` must be {wanted}, without the channels; got {given}.")
     if not bool(((weights >= 0) & torch.isfinite(weights)).all()):
         raise ValueError("ClosedFormLoss: `weights` must be finite and not negative; got some that are not.")
     return weights.expand(rows).reshape(-1)
+
+
+def _without_channels(weights: Tensor, rows: torch.Size, layer: Layer) -> Tensor:
+    """The weights without an axis of length one in the place of the channels."""
+    if weights.ndim != len(rows) + 1:
+        return weights
+    for axis in (-1, 1) if isinstance(layer, nn.Linear) else (1, -1):
+        if axis < weights.ndim and weights.shape[axis] == 1:
+            return weights.squeeze(axis)
+    return weights
+
+
+def _broadcasts(shape: torch.Size, rows: torch.Size) -> bool:
+    """Whether every axis has the rows' length, or one."""
+    return len(shape) == len(rows) and all(size in (1, whole) for size, whole in zip(shape, rows, strict=True))
 
 
 def linear(rows: Tensor, layer: Layer) -> Tensor:

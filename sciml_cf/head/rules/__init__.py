@@ -1,31 +1,12 @@
-"""Rules: how a head follows from the moments of a batch and the state it carries. One file a rule."""
+"""Rules: how a head follows from the moments of a batch and the state it carries. One file a rule.
 
-from sciml_cf.head.rules.automatic import Automatic
-from sciml_cf.head.rules.every import Every
-from sciml_cf.head.rules.kalman import Kalman, RandomWalk
-from sciml_cf.head.rules.moving_average import MovingAverage
-from sciml_cf.head.rules.per_feature import PerFeature
-from sciml_cf.head.rules.proximal import Proximal
-from sciml_cf.head.rules.ridge import Ridge
-from sciml_cf.head.rules.rule import Rule, State
-from sciml_cf.head.rules.sampled_gcv import SampledGCV
-from sciml_cf.head.rules.solving import check_solved
-from sciml_cf.head.rules.streaming import Streaming
-from sciml_cf.head.rules.warm_up import WarmUp
+A file ``NAME.py`` here defines a frozen dataclass on ``Rule`` that is called like the file (``per_feature.py``:
+``PerFeature``). It is found by its name, "per-feature", see ``sciml_cf.head.registry``; nothing else has to change.
+What rules share is in ``common``; rules that wrap another one, and have no name, are in ``wrappers``.
+"""
 
-__all__ = [
-    "Automatic",
-    "Every",
-    "Kalman",
-    "MovingAverage",
-    "PerFeature",
-    "Proximal",
-    "RandomWalk",
-    "Ridge",
-    "Rule",
-    "SampledGCV",
-    "State",
-    "Streaming",
-    "WarmUp",
-    "check_solved",
-]
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Automatic: several strengths side by side, and the one that foretold the last batches best."""
+"""Automatic: several strengths side by side, and the one that best predicted recent batches."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.memory import check_forgetting, merged, nothing
+from sciml_cf.head.rules.common.memory import check_forgetting, merged, nothing
+from sciml_cf.head.rules.common.rule import Rule, State
+from sciml_cf.head.rules.common.solving import solved_state
 from sciml_cf.head.rules.per_feature import feature_pull
-from sciml_cf.head.rules.rule import Rule, State
-from sciml_cf.head.rules.solving import solved_state
 from sciml_cf.head.solve import check_strength, solve_head, solve_head_later
 
 _FLOOR = 1e-14  # of the targets' mean square: what is left of an error below it is rounding
@@ -19,7 +19,7 @@ _FLOOR = 1e-14  # of the targets' mean square: what is left of an error below it
 
 @dataclass(frozen=True)
 class Automatic(Rule):
-    """Proximal heads at several strengths side by side; the head is that of the strength that foretold batches best.
+    """Proximal heads at several strengths side by side; the head is the one that best predicted recent batches.
 
         score_k <- faded mean of log mean |W_k^T phi - y|^2 on each new batch, before W_k has seen it
         W_k <- (G + s_k D)^-1 (C + s_k D W_k)      W <- that of the least score

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.memory import check_memory, merged, nothing, renewed
-from sciml_cf.head.rules.rule import Rule, State
-from sciml_cf.head.rules.solving import solved_state
+from sciml_cf.head.rules.common.memory import check_memory, merged, nothing, renewed
+from sciml_cf.head.rules.common.rule import Rule, State
+from sciml_cf.head.rules.common.solving import solved_state
 
 
 @dataclass(frozen=True)

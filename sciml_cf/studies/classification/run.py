@@ -16,16 +16,16 @@ from torch.utils.data import Dataset
 
 from sciml_cf.classification import CLASSIFIERS, ClassImages, FolderImages, read_cifar, read_digits
 from sciml_cf.classification.images import channel_statistics, picture_transforms, small_image_transforms
-from sciml_cf.classification.methods import METHODS, has_probabilities
+from sciml_cf.classification.methods import check_method, has_probabilities, method_of
 from sciml_cf.classification.metrics import expected_calibration_error, reliability, top_k_accuracy
-from sciml_cf.errors import DatasetError, check_choice, check_count, check_positive
-from sciml_cf.head import Kalman, Objective, Proximal, Ridge, strength_from_paper
-from sciml_cf.head.rules import Rule
+from sciml_cf.errors import DatasetError, check_count, check_positive
+from sciml_cf.head import Objective, strength_from_paper
 from sciml_cf.models import describe
 from sciml_cf.studies.harness.folder import check_folder, command_of, finish, make_folder
 from sciml_cf.studies.harness.results import RESULT_FILE, write_result
 from sciml_cf.training.batches import sequential_batches
-from sciml_cf.training.config import FitConfig, Schedule
+from sciml_cf.training.choices import Schedule
+from sciml_cf.training.config import FitConfig
 from sciml_cf.training.distributed import is_first_process, process_rank, total
 from sciml_cf.training.fit import fit
 
@@ -36,11 +36,6 @@ CIFAR_RATES = (10.0, 5.0, 2.0, 1.0, 0.5, 0.3, 0.2, 0.1, 0.05, 0.01, 0.005, 0.001
 CIFAR_COEFFICIENTS = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0)
 IMAGENET_RATES = (0.1, 1.0, 1.6, 2.0, 5.0)
 IMAGENET_COEFFICIENTS = (*CIFAR_COEFFICIENTS, 10000.0)
-_RULES: dict[type[Rule], Literal["ridge", "proximal", "kalman"]] = {
-    Ridge: "ridge",
-    Proximal: "proximal",
-    Kalman: "kalman",
-}
 _EVALUATED = 256  # images of a forward pass in evaluation
 _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.2
 
@@ -151,7 +146,7 @@ class Parts(NamedTuple):
 
 def run(config: Classification) -> str:
     """Train, measure and write OUT; returns the table and the paths, nothing in processes after the first."""
-    check_choice(NAME, "method", config.method, tuple(METHODS))
+    check_method(NAME, config.method)
     recipe = RECIPES[config.data]
     check_folder(NAME, config.out)
     parts = load_parts(config)
@@ -182,7 +177,7 @@ def run(config: Classification) -> str:
     if not is_first_process():
         return ""
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history.rows]
-    figures = {"rows": rows, "classes": parts.classes, "objective": repr(objective), "fit": asdict(fit_config)}
+    figures = {"rows": rows, "classes": parts.classes, "objective": repr(objective), "fit": fit_config.to_dict()}
     figures |= {} if curve is None else {"reliability": curve}
     path = write_result(
         config.out / RESULT_FILE,
@@ -197,7 +192,7 @@ def run(config: Classification) -> str:
 
 def settings(config: Classification, recipe: Recipe, samples: int) -> tuple[FitConfig, Objective]:
     """The training and its objective, from the flags and, where they are silent, from the recipe."""
-    kind, rule = METHODS[config.method]
+    kind, rule = method_of(config.method)
     for name, count in (("epochs", config.epochs), ("batch_size", config.batch_size)):
         if count is not None:
             check_count(NAME, name, count)
@@ -216,7 +211,8 @@ def settings(config: Classification, recipe: Recipe, samples: int) -> tuple[FitC
     if rate is None and config.optimizer != "adam":  # the rates of the recipes are those of SGD
         rate = (recipe.rates or {}).get(config.method, recipe.learning_rate)
     fit_config = FitConfig(
-        method="l2" if rule is None else _RULES[rule],
+        normalize="none",
+        method=rule or "l2",
         algorithm=config.algorithm,
         optimizer=config.optimizer,
         learning_rate=rate,

@@ -36,8 +36,7 @@ def rules_of(settings: Mapping[str, Any], *, rows: int) -> StageRules:
         return StageRules(Proximal(first), Proximal(second), Kalman(settings["forgetting"], inner))
     if settings["rule"] == "gcv":
         return StageRules(Proximal(first), Proximal(second), SampledGCV())
-    make = {"proximal": StageRules.proximal, "ridge": StageRules.ridge}[settings["rule"]]
-    return make(first, second, inner)
+    return StageRules.named(settings["rule"], first, second, inner)
 
 
 def settled(values: Sequence[float]) -> float:

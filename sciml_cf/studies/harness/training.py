@@ -51,7 +51,7 @@ def train_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     path = scratch.parents[1] / DATA_FOLDER / f"{settings['data']}.h5"
     parts = {split: FieldDataset(path, split, resolution=settings["resolution"]) for split in ("train", "validation")}
-    config = FitConfig(accelerator="cpu", **settings["fit"])
+    config = FitConfig(**{"accelerator": "cpu", "normalize": "none", **settings["fit"]})
     model = build_from(settings["model"], seed=config.seed)
     curve = TestCurve(path, settings) if settings["curve"] else None
     try:

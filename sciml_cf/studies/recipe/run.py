@@ -201,7 +201,7 @@ def train_recipe(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     path = scratch.parents[1] / DATA_FOLDER / f"{settings['data']}.h5"
     train, validation, _ = parts_of(path, settings, settings["resolution"])
-    config = FitConfig(accelerator="cpu", **settings["fit"])
+    config = FitConfig(**{"accelerator": "cpu", "normalize": "none", **settings["fit"]})
     model = build_from(settings["model"], seed=config.seed)
     try:
         history = fit(

@@ -176,7 +176,7 @@ def time_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
         clock.start()
         train_with_neuralop(model, train, seed=settings["seed"], after_epoch=clock.measure, **options)
         return {"rows": clock.rows}
-    config = FitConfig(accelerator="cpu", seed=settings["seed"], **options)
+    config = FitConfig(accelerator="cpu", normalize="none", seed=settings["seed"], **options)
     model = FNOConfig(width=settings["width"], modes=settings["modes"]).build(seed=config.seed)
     data = Reflected(train) if reflected else train
     clock.start()

@@ -239,7 +239,8 @@ def transfer_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     started = time.perf_counter()
     model = load(scratch.with_name(settings["run"]), which="last")
     data = scratch.parents[1] / DATA_FOLDER / f"{settings['data']}.h5"
-    result["evaluation"] = as_plain(evaluate_transfer(model, data, resolutions=settings["evaluate"]))
+    errors = evaluate_transfer(model, data, resolutions=settings["evaluate"], fitted_baselines=False)
+    result["evaluation"] = as_plain(errors)
     result["evaluation_seconds"] = time.perf_counter() - started
     return result
 

@@ -49,7 +49,7 @@ def test_files_that_several_tasks_need_are_made_by_one(tmp_path):
     for task in tasks:
         task.start()
     for task in tasks:
-        task.join(30)
+        task.join()
     assert [task.exitcode for task in tasks] == [0] * 4
     assert (tmp_path / "log").read_text() == "x"
 

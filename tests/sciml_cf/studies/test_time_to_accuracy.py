@@ -1,7 +1,7 @@
 """The whole benchmark at the smallest size, through the command line."""
 
-import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -86,20 +86,24 @@ def test_a_choice_at_the_edge_of_what_was_tried_is_told():
     assert words(3e-3, 20, rates=(3e-3,), lengths=(20,)) == "rate 0.003, 20 epochs"
 
 
-def test_the_clock_stands_still_while_the_error_is_measured():
-    data = Shifted(2)
+def test_the_clock_stands_still_while_the_error_is_measured(monkeypatch):
+    data, now = Shifted(2), [100.0]
+    readings = SimpleNamespace(perf_counter=lambda: now[0], process_time=lambda: now[0] / 2)
+    monkeypatch.setattr(time_to_accuracy, "time", readings)
     clock = Clock(data, steps_per_epoch=3)
 
     class Slow(torch.nn.Linear):
         def forward(self, x):
-            time.sleep(0.3)
+            now[0] += 7
             return x
 
     model = Slow(1, 1)
     clock.start()
-    clock.measure(model, 1)
-    clock.measure(model, 2)
-    assert clock.rows[-1]["seconds"] < 0.2 and clock.rows[-1]["steps"] == 6
+    for epoch in (1, 2):
+        now[0] += 3  # the training of an epoch
+        clock.measure(model, epoch)
+    assert [row["seconds"] for row in clock.rows] == [3, 6] and clock.rows[-1]["steps"] == 6
+    assert [row["cpu_seconds"] for row in clock.rows] == [1.5, 3]
     assert clock.rows[0]["mse"] == pytest.approx((data.x - data.y).square().mean().item(), rel=1e-5)
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from sciml_cf.errors import check_count, check_positive
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.memory import nothing
-from sciml_cf.head.rules.rule import Rule, State
-from sciml_cf.head.rules.solving import known, known_value
+from sciml_cf.head.rules.common.memory import nothing
+from sciml_cf.head.rules.common.rule import Rule, State
+from sciml_cf.head.rules.common.solving import known, known_value
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.rule import State
+from sciml_cf.head.rules.common.rule import State
 from sciml_cf.head.solve import Residuals, check_jitter, solve_head, solve_head_later
 
 
@@ -35,7 +35,7 @@ Penalty = float | Tensor  # P: a multiple of the identity, (F,) a diagonal, or (
 
 
 class Problem(NamedTuple):
-    """What a solve was of: its moments, the penalty beside them, and its residuals if those were found on the way."""
+    """What a solve was of: its moments, the penalty with them, and its residuals if those were computed."""
 
     moments: Moments
     penalty: Penalty
@@ -97,13 +97,22 @@ def solved_state(
     memory: State | None = None,
     later: bool | None = None,
 ) -> tuple[Tensor, State]:
-    """One solve, and the state after it.
+    """One solve of a rule, and the rule's state after it: what an update returns.
+
+        W = W_0 + (G + P)^-1 (C - G W_0)
 
     Args:
         state: the rule's state before.
-        moments, penalty, previous: as in ``solve_head``.
+        moments: gram G (F, F) and cross C (F, C), means over rows.
+        penalty: P, a number (a multiple of the identity), (F,) a diagonal, or (F, F).
+        previous: W_0 (F, C), the head that P pulls to; None for zero.
         memory: new values of the rule's own entries of the state; a solve that fails leaves those before.
         later: leave the check of this solve to the next one; by default on CUDA, where checking would wait.
+    Returns:
+        The head (F, C) float64, and the state with it.
+    Raises:
+        NotPositiveDefinite: G + P fails Cholesky after the jitter ladder, or the moments are not finite.
+    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2), (13) and appendix A.
     """
     memory = memory or {}
     if not (moments.device.type == "cuda" if later is None else later):

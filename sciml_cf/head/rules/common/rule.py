@@ -16,7 +16,8 @@ class Rule(ABC):
     """One way to turn moments into a head. Subclasses are frozen dataclasses that hold only settings.
 
     The state is a dict of float64 tensors of fixed shapes. It always holds ``head`` (F, C), the head that the last
-    update returned, and ``jitter`` (), the relative diagonal shift that its solve needed.
+    update returned, and ``jitter`` (), the relative diagonal shift that its solve needed. docs/rules.md shows a
+    rule of your own.
     """
 
     def init(self, num_features: int, num_outputs: int) -> State:
@@ -44,7 +45,7 @@ class Rule(ABC):
 
 
 def check_bias(rule: Rule, *, penalise_bias: bool) -> None:
-    """Raise ValueError for a free bias beside a rule that remembers moments of earlier batches.
+    """Raise ValueError for a free bias with a rule that remembers moments of earlier batches.
 
     A free bias is centred away with the means of one batch; moments that were centred with the means of several do not
     add up to those of all their rows.

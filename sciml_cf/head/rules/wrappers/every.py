@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.rule import Rule, State
-from sciml_cf.head.rules.solving import known, known_value
+from sciml_cf.head.rules.common.rule import Rule, State
+from sciml_cf.head.rules.common.solving import known, known_value
 
 _NAMES = {"gram": "gram", "cross": "cross", "target_square": "target_square", "weight": "weight", "count": "num_rows"}
 

@@ -1,0 +1,160 @@
+"""What predictions without a trained model reach: the errors that a model has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+import sciml_cf.metrics as metrics
+from sciml_cf.datasets import FieldDataset
+from sciml_cf.datasets.field import Sampling
+from sciml_cf.evaluate.grids import Grids
+from sciml_cf.evaluate.linear_map import LinearMap, fit_linear_map
+
+_METRICS = ("mse", "relative_l2")
+_NUMBERS = 2**22  # float64 numbers at a time: 32 MB
+_Guess = Callable[[slice], Tensor]  # of some of the samples
+
+
+class _Found(NamedTuple):
+    """At one resolution: the errors of each baseline, in the order of the metrics, and the linear map's settings."""
+
+    errors: dict[str, list[float]]
+    settings: dict[str, float]
+
+
+def baseline_errors(
+    truth: FieldDataset, resolutions: Sequence[int], sampling: Sampling, *, fitted: bool = True
+) -> xr.Dataset:
+    """Errors of predictions that need no training, on the reference grid and at every resolution.
+
+        zero            0
+        training_mean   the mean of the training outputs
+        identity        the input; where input and output are one field at two times
+        linear_part     the exact solution of the equation's linear part; where the equation is known
+        nearest_sample  the output of the training sample with the nearest input, |x - x_i| least
+        linear_map      the best affine map, see ``fit_linear_map``
+
+    At each resolution the training samples are taken to its grid as the inputs are, and the last two made anew there:
+    a matrix belongs to its grid, and if it were made on one and interpolated to the others, its error would in part be
+    that of the interpolation. ``linear_part`` is solved on the reference grid throughout. A training sample is not its
+    own neighbor.
+
+    Args:
+        truth: the samples to predict, on the reference grid. The split "train" of the same file is trained on.
+        resolutions: divisors of the reference resolution.
+        sampling: how fields are taken to them.
+        fitted: whether to make the last two, which take some seconds a resolution.
+    Returns:
+        Dataset with
+            baseline_mse, baseline_relative_l2  (baseline): means over samples, on the reference grid
+            native_baseline_mse, native_baseline_relative_l2  (resolution, baseline): at the same n points as ``native``
+            linear_map_rank, linear_map_strength  (resolution): see ``LinearMap``
+        and the attribute baseline_samples, the number of training samples.
+    """
+    grids, full = Grids.of(truth), truth.resolution
+    same: dict[str, Any] = {"split_seed": truth.split_seed, "facts": truth.facts, "format": truth.format}
+    train = FieldDataset(truth.path, "train", resolution=full, **same)
+    own, linear = _own_places(truth.indices, train.indices), truth.linear_solution()
+    found: dict[int, _Found] = {}
+    for n in sorted({*resolutions, full}):
+        x, y, seen_x, seen_y = (_taken(grids, part, n, sampling) for part in (truth.x, truth.y, train.x, train.y))
+        guesses = _trivial_guesses(x, y, seen_y)
+        if not truth.one_field:
+            del guesses["identity"]
+        if linear is not None:
+            guesses["linear_part"] = _taken(grids, linear, n, sampling).__getitem__
+        settings: dict[str, float] = {}
+        if fitted:
+            guesses["nearest_sample"] = _rows_of(seen_y, nearest_samples(seen_x, x, leave_out=own))
+            fit = fit_linear_map(seen_x, seen_y)
+            guesses["linear_map"] = _applied(fit, x)
+            settings = {"linear_map_rank": fit.rank, "linear_map_strength": fit.strength}
+        found[n] = _Found({name: _errors(guess, y) for name, guess in guesses.items()}, settings)
+    return _as_dataset(found, sorted(set(resolutions)), full, len(train))
+
+
+def nearest_samples(known: Tensor, x: Tensor, *, leave_out: np.ndarray | None = None) -> Tensor:
+    """For each field the known one at the least distance in the L2 norm.
+
+    Args:
+        known: (S, C, *N).
+        x: (B, C, *N).
+        leave_out: (B,), for each field the number of the known one that is itself, or -1 for none.
+    Returns:
+        (B,), numbers of known fields, int64.
+    """
+    rows, fields = known.flatten(1), x.flatten(1)
+    step = max(1, _NUMBERS // (len(rows) + len(fields)))
+    square = torch.zeros(len(fields), len(rows), dtype=torch.float64)
+    for start in range(0, rows.shape[1], step):
+        theirs, ours = (part[:, start : start + step].double() for part in (rows, fields))
+        center = theirs.mean(0)  # what all have in common would cancel
+        theirs, ours = theirs - center, ours - center
+        square += theirs.square().sum(1) - 2 * ours @ theirs.T
+    if leave_out is not None and len(rows) > 1:
+        same = np.flatnonzero(leave_out >= 0)
+        square[same, leave_out[same]] = torch.inf
+    return square.argmin(1)
+
+
+def _trivial_guesses(x: Tensor, y: Tensor, seen: Tensor) -> dict[str, _Guess]:
+    mean = torch.zeros(seen.shape[1:], dtype=torch.float64)
+    for part in seen.split(max(1, _NUMBERS // seen[0].numel())):
+        mean += part.double().sum(0) / len(seen)
+    return {
+        "zero": lambda rows: torch.zeros_like(y[rows]),
+        "training_mean": lambda rows: mean.expand_as(y[rows]),
+        "identity": x.__getitem__,
+    }
+
+
+def _rows_of(fields: Tensor, numbers: Tensor) -> _Guess:
+    return lambda rows: fields[numbers[rows]]
+
+
+def _applied(fit: LinearMap, x: Tensor) -> _Guess:
+    return lambda rows: fit(x[rows])
+
+
+def _own_places(indices: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """For each sample its place among the training samples, or -1."""
+    places = np.searchsorted(seen, indices).clip(max=len(seen) - 1)
+    return np.where(seen[places] == indices, places, -1)
+
+
+def _taken(grids: Grids, fields: Tensor, n: int, sampling: Sampling) -> Tensor:
+    """Fields of the reference grid at n points, some samples at a time."""
+    if n == grids.resolution:
+        return fields
+    size = max(1, _NUMBERS // fields[0].numel())
+    return torch.cat([grids.take(part, n, sampling).to(fields.dtype) for part in fields.split(size)])
+
+
+def _errors(guess: _Guess, y: Tensor) -> list[float]:
+    """Means over samples of the metrics, with sums in float64, a block of samples at a time."""
+    size = max(1, _NUMBERS // y[0].numel())
+    values: list[list[Tensor]] = [[] for _ in _METRICS]
+    for start in range(0, len(y), size):
+        rows = slice(start, start + size)
+        prediction, target = guess(rows).double(), y[rows].double()
+        for own, name in zip(values, _METRICS, strict=True):
+            own.append(getattr(metrics, name)(prediction, target))
+    return [torch.cat(own).mean().item() for own in values]
+
+
+def _as_dataset(found: dict[int, _Found], sizes: list[int], full: int, samples: int) -> xr.Dataset:
+    variables: dict[str, Any] = {}
+    for place, name in enumerate(_METRICS):
+        table = {n: [errors[place] for errors in one.errors.values()] for n, one in found.items()}
+        variables[f"baseline_{name}"] = ("baseline", table[full])
+        variables[f"native_baseline_{name}"] = (("resolution", "baseline"), [table[n] for n in sizes])
+    for name in found[full].settings:
+        variables[name] = ("resolution", [found[n].settings[name] for n in sizes])
+    coords = {"baseline": list(found[full].errors), "resolution": sizes}
+    return xr.Dataset(variables, coords=coords, attrs={"baseline_samples": samples})

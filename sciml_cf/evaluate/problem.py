@@ -1,0 +1,59 @@
+"""Whether data are of the problem that a run was trained on: as many dimensions and channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from data_gen.formats import Facts, open_source
+
+_WORDS = {"num_dims": "dimension", "in_channels": "input channel", "out_channels": "output channel"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """The numbers that data and model must share.
+
+    Args:
+        num_dims: spatial dimensions.
+        in_channels, out_channels: channels of the inputs and of the targets; None where they are not known.
+    """
+
+    num_dims: int
+    in_channels: int | None = None
+    out_channels: int | None = None
+
+    @classmethod
+    def of_file(cls, path: str | Path, *, facts: Facts | None = None, format: str | None = None) -> Problem:
+        """That of a data file's own input and target; only its header is read."""
+        with open_source(Path(path), format=format, facts=facts) as data:
+            header = data.header
+        return cls(num_dims=header.num_dims, in_channels=len(header.inputs), out_channels=len(header.channels))
+
+
+def check_problem(
+    function: str, found: Problem, run: Path | str, settings: Mapping[str, Any], *, argument: str = "data"
+) -> None:
+    """Raise ValueError unless the data have the dimensions and channels that the run's model was made for.
+
+    Args:
+        function, argument: who asks, and what it calls the data, for messages.
+        found: of the data.
+        run, settings: the run folder, and what its run.json says; a model that was not made by a builder of
+            ``sciml_cf.models`` says nothing there.
+    """
+    arguments = (settings.get("model") or {}).get("arguments") or {}
+    given = {name: count for name, count in asdict(found).items() if count is not None and name in arguments}
+    wanted = {name: arguments[name] for name in given}
+    if given != wanted:
+        raise ValueError(
+            f"{function}: `{argument}` must have {_in_words(wanted)}, as the run {run} was trained with; got "
+            f"{_in_words(given)}. Is it another problem's data?"
+        )
+
+
+def _in_words(counts: Mapping[str, int]) -> str:
+    words = [f"{count} {_WORDS[name]}{'s' if count != 1 else ''}" for name, count in counts.items()]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

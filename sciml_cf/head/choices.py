@@ -1,0 +1,7 @@
+"""Names that settings of a head may take, importable without torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Initial = Literal["zeros", "keep", "lecun", "xavier", "he"]

@@ -1,0 +1,15 @@
+from .automatic import Automatic as Automatic
+from .common.rule import Rule as Rule
+from .common.rule import State as State
+from .common.solving import check_solved as check_solved
+from .common.solving import solved_state as solved_state
+from .kalman import Kalman as Kalman
+from .moving_average import MovingAverage as MovingAverage
+from .per_feature import PerFeature as PerFeature
+from .proximal import Proximal as Proximal
+from .random_walk import RandomWalk as RandomWalk
+from .ridge import Ridge as Ridge
+from .sampled_gcv import SampledGCV as SampledGCV
+from .streaming import Streaming as Streaming
+from .wrappers.every import Every as Every
+from .wrappers.warm_up import WarmUp as WarmUp

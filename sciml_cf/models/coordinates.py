@@ -1,0 +1,113 @@
+"""Channels that say where a point is, for problems whose law depends on the place: walls, open ends, a fixed forcing.
+
+An operator that commutes with shifts, as a Fourier neural operator does, cannot know the place. Coordinates of the
+points at hand are appended to its inputs:
+
+    linear      2 s - 1 along each axis                     walls and open ends
+    periodic    sin 2 pi s, cos 2 pi s along each axis      periodic boundaries: no jump where the axis closes
+
+with s the position as a fraction of the domain's length. On n points s_j = j / n, on cells s_j = (j + 1/2) / n; on
+every k-th of n cells s_j = (k j + 1/2) / n, which is no grid of cells itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from data_gen.grids.positions import relative_positions
+from sciml_cf.errors import check_choice
+
+Coordinates = Literal["none", "linear", "periodic"]
+
+
+def coordinate_channels(kind: Coordinates, num_dims: int) -> int:
+    """How many channels are appended: one an axis, two where they are periodic."""
+    return {"none": 0, "linear": 1, "periodic": 2}[kind] * num_dims
+
+
+class Located(nn.Module):
+    """A model whose inputs are given channels of coordinates first: (B, C, *N) -> (B, C', *N).
+
+    Args:
+        model: takes C + coordinate_channels(kind, num_dims) channels.
+        kind: "linear" or "periodic".
+        cells: whether an input of n points lies on n cells, where nothing else is said (see ``positions``).
+    """
+
+    def __init__(self, model: nn.Module, kind: Coordinates, *, cells: bool = False) -> None:
+        super().__init__()
+        check_choice("Located", "kind", kind, get_args(Coordinates)[1:])
+        self.model, self.kind, self.cells = model, kind, cells
+        self.positions: tuple[np.ndarray, ...] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The model's output for inputs (B, C, *N)."""
+        channels = self._channels(tuple(x.shape[2:]), x)
+        return self.model(torch.cat([x, channels.expand(len(x), *channels.shape[1:])], dim=1))
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The tensors alone: neuraloperator's models add an entry that only their own ``load_state_dict`` knows."""
+        state = super().state_dict(*args, **kwargs)
+        state.pop("_metadata", None)
+        return state
+
+    def _channels(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """(1, channels, *N) in the precision and on the device of the inputs."""
+        axes = self.positions
+        if axes is None or tuple(len(axis) for axis in axes) != shape:
+            axes = relative_positions(shape, cells=self.cells)
+        grids = np.meshgrid(*axes, indexing="ij")
+        if self.kind == "linear":
+            columns = [2 * s - 1 for s in grids]
+        else:
+            columns = [wave(2 * math.pi * s) for s in grids for wave in (np.sin, np.cos)]
+        return torch.from_numpy(np.stack(columns)[None]).to(like.device, like.dtype)
+
+
+def located(model: nn.Module, kind: Coordinates, *, cells: bool) -> nn.Module:
+    """The model with channels of coordinates before it; the model itself where there are none."""
+    return model if kind == "none" else Located(model, kind, cells=cells)
+
+
+@contextmanager
+def positions(model: nn.Module, axes: Sequence[np.ndarray] | None) -> Iterator[None]:
+    """Inside this block inputs of these points lie at these positions; a model without coordinates takes no notice.
+
+    Args:
+        model: any module.
+        axes: fractions of the domain's length along each axis, as ``FieldDataset.positions`` has them; None for the
+            points of a grid.
+    """
+    found = [module for module in model.modules() if isinstance(module, Located)]
+    before = [module.positions for module in found]
+    for module in found:
+        module.positions = None if axes is None else tuple(np.asarray(axis, dtype=np.float64) for axis in axes)
+    try:
+        yield
+    finally:
+        for module, old in zip(found, before, strict=True):
+            module.positions = old
+
+
+def check_place(function: str, coordinates: str, padding: float) -> None:
+    """Raise ValueError for unknown coordinates, or a padding outside 0 to 1."""
+    check_choice(function, "coordinates", coordinates, get_args(Coordinates))
+    if not 0 <= padding < 1:
+        raise ValueError(f"{function}: `padding` must be from 0 to below 1; got {padding!r}. Try 0.125, or 0 for none.")
+
+
+def plain_arguments(config: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a builder to store: those of the place only where they are used, as older versions had none."""
+    usual = {name: one.default for name, one in type(config).__dataclass_fields__.items() if name in PLACE}
+    return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
+
+
+#: Arguments of builders that version 0.1 did not have.
+PLACE = ("coordinates", "cells", "padding", "boundary")

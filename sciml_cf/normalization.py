@@ -1,0 +1,338 @@
+"""Normalization: a model works on fields of mean 0 and deviation 1, everybody else on fields in the data's own units.
+
+    z = (x - mean_x) / std_x        model: z -> w        y = mean_y + std_y w
+
+The means and deviations are one number for each channel, over all samples and grid points of the training split, in
+float64; the mean is subtracted before any cast to float32. A model carries its normalization as a pair of hooks, so
+that it maps physical fields to physical fields while its ``state_dict`` stays that of the model alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+__all__ = [
+    "ChannelStatistics",
+    "Normalization",
+    "attach_normalization",
+    "core_units",
+    "detach_normalization",
+    "measure_normalization",
+    "normalization_of",
+]
+
+Normalize = Literal["auto", "none"]
+_LOG = logging.getLogger(__name__)
+_BLOCK = 64  # samples read at once
+# Inputs further outside the training range than this share of its width are warned of.
+_FAR_OUTSIDE = 0.5
+# A deviation below this share of the largest value is rounding: the channel is constant.
+_ROUNDING = 1e-13
+# Where |mean| / deviation exceeds this, float32 holds a field to fewer than three digits of its fluctuations.
+_OFFSET = 1e3
+_ATTRIBUTE = "_sciml_cf_normalization"
+
+
+class ChannelStatistics:
+    """Mean, deviation and range of each channel over samples and grid points, streamed in float64.
+
+    Batches are merged by the update of Chan, Golub and LeVeque (1983), which does not cancel where the mean is large
+    beside the deviation.
+
+    Attributes:
+        count: values of each channel seen.
+        mean, low, high: (C,) float64.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = self.low = self.high = torch.empty(0, dtype=torch.float64)
+        self._squares = self.mean
+
+    def update(self, values: Tensor) -> None:
+        """Take in a batch (B, C, *N) or (B, C)."""
+        rows = values.detach().cpu().double().movedim(1, 0).flatten(1)
+        count, mean = rows.shape[1], rows.mean(1)
+        squares = (rows - mean[:, None]).square().sum(1)
+        low, high = rows.amin(1), rows.amax(1)
+        if self.count:
+            shift, total = mean - self.mean, self.count + count
+            squares = self._squares + squares + shift.square() * (self.count * count / total)
+            mean = self.mean + shift * (count / total)
+            low, high = torch.minimum(low, self.low), torch.maximum(high, self.high)
+        self.count, self.mean, self._squares, self.low, self.high = self.count + count, mean, squares, low, high
+
+    @property
+    def std(self) -> Tensor:
+        """(C,) deviations; 0 for a channel whose values differ by rounding alone."""
+        deviation = (self._squares / max(self.count, 1)).sqrt()
+        largest = torch.maximum(self.low.abs(), self.high.abs())
+        return torch.where(deviation > _ROUNDING * largest, deviation, 0.0)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """One affine map for each channel of the inputs and of the targets.
+
+    Args:
+        input_mean, input_std: (C,) of the inputs, in their units; deviations above 0.
+        target_mean, target_std: (C',) of the targets.
+        input_low, input_high: (C,) range of the training inputs, empty if it is not known.
+    Raises:
+        ValueError: numbers that are not finite, deviations that are not above 0, or entries of other lengths.
+    """
+
+    input_mean: tuple[float, ...]
+    input_std: tuple[float, ...]
+    target_mean: tuple[float, ...]
+    target_std: tuple[float, ...]
+    input_low: tuple[float, ...] = field(default=())
+    input_high: tuple[float, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            values = tuple(float(value) for value in getattr(self, one.name))
+            object.__setattr__(self, one.name, values)
+            if not all(map(math.isfinite, values)) or (one.name.endswith("std") and not all(v > 0 for v in values)):
+                raise ValueError(
+                    f"Normalization: `{one.name}` must be finite, a deviation above 0; got {values}. "
+                    "Leave a constant channel its deviation of 1."
+                )
+        for kind in ("input", "target"):
+            mean, std = getattr(self, f"{kind}_mean"), getattr(self, f"{kind}_std")
+            if len(mean) != len(std) or not mean:
+                raise ValueError(
+                    f"Normalization: `{kind}_std` must have an entry for each channel of `{kind}_mean`; got "
+                    f"{len(std)} beside {len(mean)}."
+                )
+
+    def inputs(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Normalized inputs (B, C, *N) of physical ones; subtracted in float64, then cast."""
+        _check_channels("inputs", "x", x, self.input_mean)
+        return ((x.double() - _channels(self.input_mean, x)) / _channels(self.input_std, x)).to(dtype)
+
+    def targets(self, y: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Normalized targets (B, C', *N) of physical ones."""
+        _check_channels("targets", "y", y, self.target_mean)
+        return ((y.double() - _channels(self.target_mean, y)) / _channels(self.target_std, y)).to(dtype)
+
+    def in_deviations(self, y: Tensor) -> Tensor:
+        """Physical targets divided by the deviations, their mean kept, float64: what a relative error divides by."""
+        _check_channels("targets", "y", y, self.target_mean)
+        return y.double() / _channels(self.target_std, y)
+
+    def outputs(self, prediction: Tensor) -> Tensor:
+        """Physical fields of a model's normalized ones.
+
+        In the prediction's precision, but in float64 where float32 would round the fluctuations away.
+        """
+        _check_channels("outputs", "prediction", prediction, self.target_mean)
+        physical = prediction.double() * _channels(self.target_std, prediction)
+        physical = physical + _channels(self.target_mean, prediction)
+        return physical if self.needs_double else physical.to(prediction.dtype)
+
+    def scaled(self, deviation: Tensor) -> Tensor:
+        """Deviations (B, C', *N) of normalized outputs, in the target's units."""
+        return (deviation.double() * _channels(self.target_std, deviation)).to(deviation.dtype)
+
+    @property
+    def needs_double(self) -> bool:
+        """Whether physical outputs do not fit float32: a mean far above the deviation, or values out of its range."""
+        pairs = zip(self.target_mean, self.target_std, strict=True)
+        return any(abs(mean) > _OFFSET * std or not 1e-30 < std < 1e30 for mean, std in pairs)
+
+    @property
+    def loss_scale(self) -> float:
+        """Mean variance of the target's channels: a mean squared error of normalized fields times it is physical."""
+        return sum(std**2 for std in self.target_std) / len(self.target_std)
+
+    def far_outside(self, x: Tensor) -> list[tuple[int, float, float]]:
+        """(channel, lowest, highest) of the inputs (B, C, *N) that lie far outside the range of the training inputs."""
+        if not self.input_low:
+            return []
+        rows = x.detach().double().movedim(1, 0).flatten(1)
+        found = []
+        for number, (low, high) in enumerate(zip(self.input_low, self.input_high, strict=True)):
+            margin = _FAR_OUTSIDE * max(high - low, self.input_std[number])
+            least, most = rows[number].min().item(), rows[number].max().item()
+            if least < low - margin or most > high + margin:
+                found.append((number, least, most))
+        return found
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain lists, exact in JSON."""
+        return {name: list(values) for name, values in asdict(self).items()}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Sequence[float]]) -> Normalization:
+        """The normalization that ``to_dict`` wrote."""
+        return Normalization(**{one.name: tuple(values.get(one.name, ())) for one in fields(Normalization)})
+
+    def summary(self) -> str:
+        """One line for a person: what was subtracted and divided by."""
+        parts = (("inputs", self.input_mean, self.input_std), ("targets", self.target_mean, self.target_std))
+        return "; ".join(
+            f"{name}: mean {', '.join(f'{m:.4g}' for m in mean)}, deviation {', '.join(f'{s:.4g}' for s in std)}"
+            for name, mean, std in parts
+        )
+
+
+def measure_normalization(data: Dataset[Any]) -> Normalization:
+    """The normalization of a dataset with items {"x": (C, *N), "y": (C', *N)}, in one pass over it.
+
+    A constant channel keeps a deviation of 1, and one line of the log says so.
+
+    Raises:
+        ValueError: the dataset is empty, or holds values that are not finite.
+    """
+    x, y = ChannelStatistics(), ChannelStatistics()
+    with torch.random.fork_rng(devices=[]):  # a dataset may draw its items
+        for batch_x, batch_y in _blocks(data):
+            if batch_x.is_complex() or batch_y.is_complex():
+                raise ValueError(
+                    "fit: `train` must hold real fields; got complex ones. Pass real and imaginary parts as channels "
+                    "(torch.view_as_real)."
+                )
+            x.update(batch_x)
+            y.update(batch_y)
+    if not x.count:
+        raise ValueError("measure_normalization: `data` must hold at least one sample; got an empty dataset.")
+    stds = {name: _without_zeros(name, one) for name, one in (("input", x), ("target", y))}
+    for name, one in (("x", x), ("y", y)):
+        if not torch.isfinite(torch.stack([one.mean, one.low, one.high])).all():
+            raise ValueError(f"fit: `train` must hold finite numbers; got NaN or Inf in its {name}. Leave them out.")
+    return Normalization(
+        tuple(x.mean.tolist()), stds["input"], tuple(y.mean.tolist()), stds["target"],
+        tuple(x.low.tolist()), tuple(x.high.tolist()),
+    )  # fmt: skip
+
+
+def _without_zeros(name: str, statistics: ChannelStatistics) -> tuple[float, ...]:
+    stds = statistics.std.tolist()
+    for number, std in enumerate(stds):
+        if std == 0:
+            value = statistics.mean[number].item()
+            _LOG.info("fit: %s channel %d is constant (%.6g) over the training samples; its mean is subtracted, and "
+                      "it is divided by 1.", name, number, value)  # fmt: skip
+    return tuple(std if std > 0 else 1.0 for std in stds)
+
+
+def _blocks(data: Dataset[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs and targets, some samples at a time."""
+    count = len(cast(Sized, data))
+    for start in range(0, count, _BLOCK):
+        items = [data[index] for index in range(start, min(start + _BLOCK, count))]
+        yield torch.stack([item["x"] for item in items]), torch.stack([item["y"] for item in items])
+
+
+class _IntoCore:
+    """Forward pre-hook: physical inputs become normalized ones, in the model's precision."""
+
+    def __init__(self, normalization: Normalization) -> None:
+        self.normalization = normalization
+
+    def __call__(self, module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        try:
+            x = self.normalization.inputs(arguments[0], dtype_of(module))
+        except ValueError as error:
+            raise RuntimeError(str(error)) from error  # as the model itself refuses other channels
+        return (x, *arguments[1:])
+
+
+class _OutOfCore:
+    """Forward hook: the model's normalized outputs become physical ones."""
+
+    def __init__(self, normalization: Normalization) -> None:
+        self.normalization = normalization
+
+    def __call__(self, module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+        return self.normalization.outputs(output)
+
+
+def attach_normalization(model: nn.Module, normalization: Normalization) -> None:
+    """Let a model map physical fields to physical fields; one that it had is replaced. Its weights stay."""
+    detach_normalization(model)
+    into, out_of = _IntoCore(normalization), _OutOfCore(normalization)
+    handles = (model.register_forward_pre_hook(into), model.register_forward_hook(out_of))
+    object.__setattr__(model, _ATTRIBUTE, (normalization, *(handle.id for handle in handles)))
+
+
+def detach_normalization(model: nn.Module) -> Normalization | None:
+    """Take a model's normalization off; returns it, or None if there was none."""
+    found = getattr(model, _ATTRIBUTE, None)
+    if found is None:
+        return None
+    normalization, into, out_of = found
+    model._forward_pre_hooks.pop(into, None)
+    model._forward_hooks.pop(out_of, None)
+    object.__delattr__(model, _ATTRIBUTE)
+    return normalization
+
+
+def normalization_of(model: nn.Module) -> Normalization | None:
+    """The normalization that a model carries, as ``sciml_cf.load`` attaches it; None if it has none."""
+    found = getattr(model, _ATTRIBUTE, None)
+    return None if found is None else found[0]
+
+
+@contextmanager
+def core_units(model: nn.Module) -> Iterator[Normalization | None]:
+    """Inside this block the model maps normalized fields to normalized fields; gives its normalization, or None."""
+    normalization = detach_normalization(model)
+    try:
+        yield normalization
+    finally:
+        if normalization is not None:
+            attach_normalization(model, normalization)
+
+
+@contextmanager
+def physical_units(model: nn.Module, normalization: Normalization | None) -> Iterator[None]:
+    """Inside this block the model carries this normalization."""
+    if normalization is not None:
+        attach_normalization(model, normalization)
+    try:
+        yield
+    finally:
+        if normalization is not None:
+            detach_normalization(model)
+
+
+def warn_far_outside(function: str, normalization: Normalization, x: Tensor) -> None:
+    """One line of warning for each channel of inputs far outside the range that the model was trained on."""
+    for number, least, most in normalization.far_outside(x):
+        _LOG.warning(
+            "%s: `fields` should lie in the range of the training inputs; channel %d goes from %.4g to %.4g, and "
+            "training had %.4g to %.4g. Expect large errors, or check the units.",
+            function, number, least, most, normalization.input_low[number], normalization.input_high[number],
+        )  # fmt: skip
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """Precision of a module's floating-point parameters; the default one without any."""
+    for parameter in module.parameters():
+        if parameter.is_floating_point():
+            return parameter.dtype
+    return torch.get_default_dtype()
+
+
+def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
+    shape = (1, len(values), *[1] * (like.ndim - 2))
+    return torch.tensor(values, dtype=torch.float64, device=like.device).reshape(shape)
+
+
+def _check_channels(function: str, name: str, fields: Tensor, values: tuple[float, ...]) -> None:
+    if fields.ndim < 2 or fields.shape[1] != len(values):
+        raise ValueError(
+            f"Normalization.{function}: `{name}` must have the {len(values)} channels of the training data, (samples, "
+            f"channels, *points); got shape {tuple(fields.shape)}."
+        )

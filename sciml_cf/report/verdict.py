@@ -1,0 +1,223 @@
+"""What an evaluation says, in a sentence that can be quoted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from sciml_cf.training.run_folder import HISTORY_FILE, read_evaluation, read_history
+
+_ALIKE = 1.1  # errors within 10 % of each other
+_OVERFITTED = 10.0  # validation over training error
+_FALLING = 2.0  # training error a quarter of the epochs ago over the last
+_FEW_EPOCHS = 8
+_LABELS = {"relative_l2": "Relative L2 error", "mse": "Root mean square error"}
+_QUOTED = ("training_mean", "linear_map")
+_NAMES = {
+    "zero": "predicting zero",
+    "training_mean": "the training mean",
+    "identity": "the unchanged input",
+    "linear_part": "the linear part of the equation",
+    "nearest_sample": "the nearest training sample",
+    "linear_map": "the best linear map",
+}
+_NOT_LEARNED = "it has learned little, check the data and the learning rate"
+_ADVICE = {
+    "linear_map": "use it (`fit_linear_map`), or train this model longer, on more samples or with other settings",
+    "linear_part": "use it, or train this model longer, on more samples or with other settings",
+    "nearest_sample": "train it longer, on more samples or with other settings",
+}
+
+
+def verdict(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | None = None) -> str:
+    """How good a model is, against which baselines, and what would help, from the numbers of its result files alone.
+
+    A clause is there only if its numbers are. In this order:
+
+    - The mean relative L2 error of the model, ``native``, at the resolution that it was trained at, or else at the
+      highest that was evaluated; the root mean squared error where targets are zero.
+    - How many times lower that is than the error of the training mean, of the best linear map, and of the best baseline
+      if that is another, at the same points; "about that of" where the two are within 10 %.
+    - Its change over the evaluated resolutions: "unchanged" if all are within 10 % of each other.
+    - A warning if a baseline has a lower error by more than 10 %; of several the lowest is named.
+    - Where baselines and model learned from different samples, which.
+    - "More samples" would help if the validation error (mean squared) is more than 10 times the training error, at the
+      epoch whose weights were evaluated. Else "more epochs", if there are 8 epochs or more and the training error fell
+      by a factor of 2 or more in the last quarter of them, and the validation error by more than 10 %.
+
+    Args:
+        evaluation: of ``evaluate_transfer``, or read from evaluation.nc; one of an older version will do.
+        history: the rows of history.csv, oldest first; None for a model without.
+    Returns:
+        One to four sentences.
+    """
+    resolution = _resolution(evaluation)
+    name = "relative_l2" if math.isfinite(_native(evaluation, "relative_l2")[resolution]) else "mse"
+    errors = _native(evaluation, name)
+    error, baselines = errors[resolution], _baselines(evaluation, resolution, name)
+    size = (
+        f"Relative L2 error {_percent(error)}" if name == "relative_l2" else f"Root mean square error {_short(error)}"
+    )
+    first = f"{size} on {_samples(evaluation)} at {_points(evaluation, resolution)}"
+    if not math.isfinite(error):
+        return f"{first}: this model does not return finite numbers."
+    quoted = dict.fromkeys(baseline for baseline in _QUOTED if baseline in baselines)
+    quoted |= dict.fromkeys(sorted(baselines, key=baselines.__getitem__)[:1])
+    against = [_against(baseline, error, baselines[baseline]) for baseline in quoted]
+    clauses = [", ".join(filter(None, against)), _change(evaluation, resolution, errors)]
+    clauses = "; ".join(filter(None, clauses))
+    sentences = [
+        f"{first}: {clauses}." if clauses else f"{first}.",
+        _warning(error, baselines),
+        _other_samples(evaluation),
+        _training(evaluation, history),
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def run_verdict(run: Path | str) -> str:
+    """The ``verdict`` on a run folder that was evaluated.
+
+    Raises:
+        CheckpointError: the run has no evaluation, or a file of it is unreadable.
+    """
+    history = read_history(run) if (Path(run) / HISTORY_FILE).is_file() else None
+    return verdict(read_evaluation(run), history)
+
+
+def _resolution(evaluation: xr.Dataset) -> int:
+    sizes = [int(n) for n in evaluation["resolution"].values]
+    trained = int(evaluation.attrs.get("trained_at", 0))
+    return trained if trained in sizes else max(sizes)
+
+
+def _native(evaluation: xr.Dataset, name: str) -> dict[int, float]:
+    """The model's native error at every resolution; of "mse" the root."""
+    values = evaluation[name].sel(output="native").values
+    return {int(n): _root(name, float(value)) for n, value in zip(evaluation["resolution"].values, values, strict=True)}
+
+
+def _baselines(evaluation: xr.Dataset, resolution: int, name: str) -> dict[str, float]:
+    """Errors of the baselines at the same points, those that are known and finite."""
+    if f"native_baseline_{name}" in evaluation:
+        values = evaluation[f"native_baseline_{name}"].sel(resolution=resolution).values
+    elif f"baseline_{name}" in evaluation and resolution == int(evaluation.attrs["reference_resolution"]):
+        values = evaluation[f"baseline_{name}"].values
+    else:
+        return {}
+    pairs = zip(evaluation["baseline"].values, values, strict=True)
+    errors = {str(baseline): _root(name, float(value)) for baseline, value in pairs}
+    return {baseline: error for baseline, error in errors.items() if math.isfinite(error)}
+
+
+def _root(name: str, value: float) -> float:
+    return math.sqrt(value) if name == "mse" else value
+
+
+def _against(name: str, error: float, baseline: float) -> str:
+    """How much lower the error is than a baseline's; nothing where the baseline wins."""
+    if baseline > _ALIKE * error:
+        return f"{_times(baseline, error)} lower than {_name(name)}"
+    return f"about that of {_name(name)}" if error <= _ALIKE * baseline else ""
+
+
+def _warning(error: float, baselines: Mapping[str, float]) -> str:
+    better = {name: value for name, value in baselines.items() if error > _ALIKE * value}
+    if not better:
+        return ""
+    name = min(better, key=better.__getitem__)
+    label, advice = _name(name), _ADVICE.get(name, _NOT_LEARNED)
+    if better[name] == 0:
+        return f"Warning: {label} is exact and this model is not: {advice}."
+    return f"Warning: {label} is {_times(error, better[name])} better than this model: {advice}."
+
+
+def _change(evaluation: xr.Dataset, resolution: int, errors: Mapping[int, float]) -> str:
+    """How the error changes over the resolutions."""
+    known = {n: error for n, error in errors.items() if math.isfinite(error)}
+    error, low, high = errors[resolution], min(known.values()), max(known.values())
+    if len(known) < 2:
+        return ""
+    if high <= _ALIKE * low:
+        return f"unchanged from {_shape(evaluation, min(known))} to {_points(evaluation, max(known))}"
+    if high > _ALIKE * error:
+        worst = max(known, key=known.__getitem__)
+        return f"{_times(high, error)} higher at {_points(evaluation, worst)}"
+    best = min(known, key=known.__getitem__)
+    return f"{_times(error, low)} lower at {_points(evaluation, best)}"
+
+
+def _other_samples(evaluation: xr.Dataset) -> str:
+    attrs = evaluation.attrs
+    samples, adapted = attrs.get("baseline_samples"), attrs.get("adapted_samples")
+    if samples is None:
+        return ""
+    if adapted not in (None, samples):
+        return f"The baselines learned from {samples} samples, this model was adapted to {adapted}."
+    if not attrs.get("own_data", 1):
+        return f"The baselines learned from {samples} samples of {attrs['data']}, this model from another file."
+    return ""
+
+
+def _training(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | None) -> str:
+    """What would help, by the history."""
+    rows = [_losses(row) for row in history or ()]
+    rows = [row for row in rows if all(map(math.isfinite, row))]
+    if not rows:
+        return ""
+    last = evaluation.attrs.get("which") == "last"
+    training, validation = rows[-1] if last else min(rows, key=lambda row: row[1])
+    if validation > _OVERFITTED * training > 0:
+        ratio = _times(validation, training)
+        return f"Validation error is {ratio} the training error: more samples would help more than more epochs."
+    quarter = len(rows) // 4
+    (before, validated), (now, validation) = rows[-1 - quarter], rows[-1]
+    if len(rows) < _FEW_EPOCHS or before < _FALLING * now or validated <= _ALIKE * validation or now <= 0:
+        return ""
+    fell = f"Training error still fell by a factor of {_short(before / now)} in the last {quarter} epochs"
+    return f"{fell}: more epochs would help."
+
+
+def _losses(row: Mapping[str, float]) -> tuple[float, float]:
+    """Training and validation error of an epoch on one scale: train_loss is that of normalized fields if there are."""
+    validation = row.get("validation_loss_normalized", row.get("validation_mse", math.nan))
+    return row.get("train_loss", math.nan), validation
+
+
+def _name(baseline: str) -> str:
+    return _NAMES.get(baseline, baseline.replace("_", " "))
+
+
+def _samples(evaluation: xr.Dataset) -> str:
+    number, split = int(evaluation.attrs["num_samples"]), evaluation.attrs["split"]
+    return f"{number} {'' if split == 'all' else f'{split} '}sample{'' if number == 1 else 's'}"
+
+
+def _points(evaluation: xr.Dataset, resolution: int) -> str:
+    return f"{_shape(evaluation, resolution)} points"
+
+
+def _shape(evaluation: xr.Dataset, resolution: int) -> str:
+    """The points of a grid along each axis: "256" or "64 x 64"."""
+    stride = int(evaluation.attrs["reference_resolution"]) // resolution
+    axes = [axis for axis in ("z", "y", "x") if axis in evaluation.sizes]
+    shape = [evaluation.sizes[axis] // stride for axis in axes] or [resolution]
+    return " x ".join(map(str, shape))
+
+
+def _times(larger: float, smaller: float) -> str:
+    return f"{_short(larger / smaller)} times" if smaller > 0 else "infinitely many times"
+
+
+def _percent(error: float) -> str:
+    return f"{_short(100 * error)} %" if error == 0 or error >= 1e-4 else f"{error:.1e}"
+
+
+def _short(value: float) -> str:
+    """Two digits, and no exponent where there is a plain way."""
+    if not math.isfinite(value) or not 100 <= value < 1e6:
+        return f"{value:.2g}"
+    return f"{float(f'{value:.1e}'):.0f}"

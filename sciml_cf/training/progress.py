@@ -1,0 +1,91 @@
+"""How a training shows how far it is: a bar of at most 80 columns, or without a terminal a line every few epochs."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Mapping
+
+from tqdm import tqdm
+
+_LOG = logging.getLogger(__name__)
+_COLUMNS = 80
+_LINES = 20  # of a whole training, without a terminal
+_TIMED_STEPS = 5  # after which the time of an epoch is foreseen
+
+
+class Progress:
+    """Shown on standard error by the process that was asked to; nothing otherwise.
+
+    Args:
+        name: of the training.
+        epochs, steps_per_epoch: of the whole training.
+        done: epochs that are done already.
+        shown: whether anything is shown.
+    """
+
+    def __init__(self, name: str, *, epochs: int, steps_per_epoch: int, done: int, shown: bool) -> None:
+        self._epochs, self._steps, self._done, self._shown = epochs, steps_per_epoch, done, shown
+        self._every = max(1, math.ceil(epochs / _LINES))
+        self._start, self._taken, self._lowest = time.perf_counter(), 0, math.inf
+        interactive = sys.stderr.isatty() or "ipykernel" in sys.modules
+        self._bar = None
+        if shown and interactive:
+            total = epochs * steps_per_epoch
+            self._bar = tqdm(total=total, initial=done * steps_per_epoch, desc=name, unit="step", ncols=_COLUMNS)
+
+    def step(self) -> None:
+        """One step is done."""
+        self._taken += 1
+        if self._bar is not None:
+            self._bar.update()
+        elif self._shown and self._taken == _TIMED_STEPS and self._epochs - self._done > 1:
+            _LOG.info("an epoch of %d steps will take about %s", self._steps, _duration(self._seconds_an_epoch))
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """One epoch is done, with this row of the history."""
+        self._done += 1
+        error, what = shown_error(row)
+        self._lowest = min(self._lowest, error) if math.isfinite(error) else self._lowest
+        text = f"{what} {_figure(error, what)}"
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+        elif self._shown and (self._done % self._every == 0 or self._done == self._epochs):
+            left = (self._epochs - self._done) * self._seconds_an_epoch
+            ahead = f", about {_duration(left)} left" if left else ""
+            _LOG.info("epoch %d of %d: %s, lowest %s%s", self._done, self._epochs, text,
+                      _figure(self._lowest, what), ahead)  # fmt: skip
+
+    def close(self) -> None:
+        """No more is shown."""
+        if self._bar is not None:
+            self._bar.close()
+
+    @property
+    def _seconds_an_epoch(self) -> float:
+        return (time.perf_counter() - self._start) / max(self._taken, 1) * self._steps
+
+
+def shown_error(row: Mapping[str, float]) -> tuple[float, str]:
+    """(value, name) of the error of an epoch that a person looks at first: relative where it is known."""
+    for name, words in (("validation_relative_l2", "relative error"), ("validation_loss", "validation loss")):
+        if name in row and math.isfinite(row[name]):
+            return row[name], words
+    return row.get("validation_mse", math.nan), "validation mse"
+
+
+def _figure(value: float, what: str) -> str:
+    return percent(value) if what == "relative error" else f"{value:.3g}"
+
+
+def percent(value: float) -> str:
+    """A share in per cent with two digits, or in scientific notation below a hundredth of a per cent."""
+    return f"{100 * value:.2g} %" if 1e-4 <= value < 10 else f"{value:.2g}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 0.1):.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

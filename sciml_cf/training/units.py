@@ -1,0 +1,104 @@
+"""What training does to a batch before the model sees it: normalized fields, and a weight for each sample."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sized
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from sciml_cf.normalization import Normalization, dtype_of, measure_normalization, normalization_of
+from sciml_cf.training.choices import Loss
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.losses import sample_weights
+
+_LOG = logging.getLogger(__name__)
+
+
+class Batch(NamedTuple):
+    """Inputs and targets as the model trains on them, and weights (B, 1, ...) of the samples, or None."""
+
+    x: Tensor
+    y: Tensor
+    weights: Tensor | None
+
+
+def choose_normalization(
+    model: nn.Module, data: Dataset[Any], config: FitConfig, *, has_objective: bool
+) -> Normalization | None:
+    """The normalization of a training: the one that the model carries, else that of the data; None without one.
+
+    Labels have no units: with an objective nothing is normalized.
+    """
+    if config.normalize == "none" or has_objective:
+        return None
+    carried = normalization_of(model)
+    if carried is not None:
+        _LOG.info("fit: the model's own normalization is kept (%s)", carried.summary())
+        return carried
+    measured = measure_normalization(data)
+    _LOG.info("fit: normalized by the training samples (%s)", measured.summary())
+    return measured
+
+
+class Units:
+    """From the data's own units to those a model trains in, and back.
+
+    Args:
+        normalization: None leaves fields as they are, but in the model's precision.
+        loss: see FitConfig.
+        dtype: precision of the model.
+    """
+
+    def __init__(self, normalization: Normalization | None, loss: Loss, dtype: torch.dtype) -> None:
+        self.normalization, self._dtype = normalization, dtype
+        self._loss: Loss = loss
+
+    @classmethod
+    def of(cls, model: nn.Module, normalization: Normalization | None, loss: Loss) -> Units:
+        """Units for a model's own precision."""
+        return cls(normalization, loss, dtype_of(model))
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Inputs for the model."""
+        return self._cast(x) if self.normalization is None else self.normalization.inputs(x, self._dtype)
+
+    def batch(self, items: dict[str, Tensor]) -> Batch:
+        """A batch as the model trains on it. Relative losses weigh by the physical target in units of its deviation."""
+        y = items["y"]
+        if self.normalization is None:
+            return Batch(self.inputs(items["x"]), self._cast(y), sample_weights(self._cast(y), self._loss))
+        weights = sample_weights(self.normalization.in_deviations(y), self._loss)
+        if weights is not None:
+            weights = weights.to(self._dtype)
+        return Batch(self.inputs(items["x"]), self.normalization.targets(y, self._dtype), weights)
+
+    def physical(self, prediction: Tensor) -> Tensor:
+        """The model's outputs in the data's units."""
+        return prediction if self.normalization is None else self.normalization.outputs(prediction)
+
+    @property
+    def loss_scale(self) -> float:
+        """What turns a mean squared error of the model's outputs into one in the data's units."""
+        return 1.0 if self.normalization is None else self.normalization.loss_scale
+
+    def _cast(self, values: Tensor) -> Tensor:
+        return values.to(self._dtype) if values.dtype == torch.float64 != self._dtype else values
+
+
+class NormalizedItems(Dataset[dict[str, Tensor]]):
+    """A dataset's items as the model trains on them."""
+
+    def __init__(self, data: Dataset[dict[str, Tensor]], units: Units) -> None:
+        self._data, self._units = data, units
+
+    def __len__(self) -> int:
+        return len(cast(Sized, self._data))
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        item = self._data[index]
+        x, y, _ = self._units.batch({"x": item["x"][None], "y": item["y"][None]})
+        return {"x": x[0], "y": y[0]}
