@@ -9,7 +9,7 @@ from typing import Any
 
 import lazy_loader
 
-#: Tells this package from another folder of the same name.
+#: Distinguishes this package from another folder of the same name.
 __project__ = "sciml_cf"
 
 _public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,7 +17,7 @@ from data_gen.formats.overrides import given_overrides
 from data_gen.formats.source import Readable
 from data_gen.header import Header
 
-#: Ending of a new file until it is whole.
+#: Suffix of a new file until it is whole.
 ASIDE = ".part"
 
 
@@ -36,14 +36,14 @@ def convert(
 ) -> Header:
     """Write the fields of a file, with their coordinates, times and parameters, in another format.
 
-    Fields keep their precision. What the other format has no place for is left out: .npy, .npz and .pt hold arrays
-    alone. The new file is written aside and renamed when it is whole.
+    Fields keep their precision. Metadata that the other format has no place for is left out: .npy, .npz and .pt have
+    arrays alone. The new file is written aside and renamed when it is whole.
 
     Args:
         path: the file, see ``formats.open_source``.
         out: the file or folder to write; two files INPUT.npy,TARGET.npy for arrays.
         to: a name of ``formats.FORMATS``; by default by the ending of ``out``.
-        source_format: the format of ``path``; by default it is recognised.
+        source_format: the format of ``path``; by default it is recognized.
         overrides: metadata that ``path`` lacks or has wrong.
         facts: the same, under the name of version 0.1.
         overwrite: replace ``out``.
@@ -51,11 +51,11 @@ def convert(
         mat_version: of a .mat file, "7.3" for variables of 2 GB and more.
         progress: called with the number of samples done after each block.
     Returns:
-        What was written.
+        Description of the new file.
     Raises:
-        DatasetError: the file cannot be read, lacks something, or holds values that are not finite.
+        DatasetError: the file cannot be read, lacks something, or has values that are not finite.
         FileExistsError: ``out`` exists.
-        ValueError: an argument is unusable, or the other format cannot hold such fields.
+        ValueError: an argument is unusable, or the other format has no place for such fields.
     """
     given = given_overrides("convert", overrides, facts)
     write = _writer(to, out, mat_version)
@@ -90,7 +90,7 @@ def _put_in_place(temporary: list[Path], targets: list[Path]) -> None:
 
 
 class _Checked:
-    """A source whose values are looked at while they pass."""
+    """A source whose values are checked while they are read."""
 
     def __init__(self, source: Source, allow_nan: bool, progress: Callable[[int], object] | None) -> None:
         self.header, self.path = source.header, source.path
@@ -102,8 +102,8 @@ class _Checked:
         bad = np.flatnonzero(~np.isfinite(fields.reshape(len(fields), -1)).all(axis=1))
         if bad.size and not self._allow:
             raise DatasetError(
-                f"convert: {self._source.path} has NaN or infinity in {name} of sample {start + int(bad[0])}. Mend the "
-                f"data, or take them as they are with --allow-nan."
+                f"convert: {self._source.path} has NaN or infinity in {name} of sample {start + int(bad[0])}. Repair "
+                f"the data, or keep such values with --allow-nan."
             )
         if self._progress is not None and name == next(reversed(self.header.stored_shapes)):
             self._progress(stop)

@@ -1,4 +1,4 @@
-"""What an equation is: a linear symbol, a nonlinear term, and the settings a dataset of it starts from."""
+"""An equation: a linear symbol, a nonlinear term, and the settings a dataset of it starts from."""
 
 from __future__ import annotations
 

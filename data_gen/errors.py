@@ -15,7 +15,7 @@ class SolverDiverged(Exception):
 
 
 class UnresolvedError(ValueError):
-    """The grid is too coarse for the solution that was asked for; the message gives the modes needed."""
+    """The grid is too coarse for the requested solution; the message gives the modes needed."""
 
 
 def check_positive(function: str, argument: str, value: object, hint: str = "") -> None:

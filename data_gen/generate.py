@@ -51,12 +51,12 @@ def generate(
     cluster, a script must call this under ``if __name__ == "__main__":``.
 
     Args:
-        spec: what to write.
+        spec: description of the dataset.
         path: the file to write; its folder must exist.
         workers: processes; 1 computes in this one.
         dask: address of a Dask scheduler, whose workers compute; "local" starts a cluster of ``workers`` processes.
             A worker that sees this run's journal, at the same path, writes its blocks itself; any other sends them.
-        shards: files for the samples, beside a small master file at ``path`` that lists them. No two processes write
+        shards: files for the samples, next to a small master file at ``path`` that lists them. No two processes write
             into one shard at a time, so at most as many work as there are shards.
         resume: continue an unfinished file of the same spec and shards, or start if there is none.
         overwrite: replace an existing file, drop an unfinished one.
@@ -67,7 +67,7 @@ def generate(
         FileNotFoundError: the folder is missing.
         FileExistsError: the file or an unfinished one exists, and neither ``resume`` nor ``overwrite`` is set.
         DatasetError: the unfinished file is of another spec, the disk is too small or refuses, or workers are lost.
-        UnresolvedError: the grid cannot hold the solution (see ``spec.allow_unresolved``).
+        UnresolvedError: the grid does not resolve the solution (see ``spec.allow_unresolved``).
         SolverDiverged: a sample could not be solved.
     """
     _check_arguments(spec, workers, dask, shards)
@@ -186,7 +186,7 @@ def _make_block(
 def compute_block(spec: DatasetSpec, block: int) -> tuple[np.ndarray, ...]:
     """The stored fields of a block, float64: inputs and targets (rows, C, *N), or trajectories (rows, T, C, *N).
 
-    Where samples are marched in chunks a block is always computed whole, even where the dataset ends within it, so
+    Where samples are integrated in chunks a block is always computed whole, even if the dataset ends within it, so
     that a sample does not depend on the number of samples.
     """
     header = spec.header
@@ -241,7 +241,7 @@ def _unresolved(spec: DatasetSpec, u0: np.ndarray, tail: float, finding: str) ->
     modes = max(_modes_needed(width, spec, tail), spec.grid.num_points)
     points = 2 ** int(np.ceil(np.log2(2 * modes)))
     return UnresolvedError(
-        f"generate: `resolution` must hold the solution of {spec.equation} with {dict(spec.parameters)}; got "
+        f"generate: `resolution` must resolve the solution of {spec.equation} with {dict(spec.parameters)}; got "
         f"{spec.resolution}, with {finding}. It needs about {modes} modes ({points} points); use more points, or "
         f"--allow-unresolved."
     )
@@ -255,7 +255,7 @@ def _modes_needed(width: float, spec: DatasetSpec, tail: float) -> int:
 
 
 def _check_resolved(spec: DatasetSpec) -> None:
-    """Refuse a grid that cannot hold the solution: by the width of its fronts, then by trying the largest samples."""
+    """Refuse a grid that does not resolve the solution: by the width of its fronts, then by trying large samples."""
     equation = spec.make_equation()
     if equation.nonlinear is None or spec.allow_unresolved:
         return

@@ -1,4 +1,4 @@
-"""What a dataset file holds, whoever made it: its fields, grid, times and law. Needs no HDF5."""
+"""Content of a dataset file, whoever made it: its fields, grid, times and equation. Needs no HDF5."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _AXES = ("z", "y", "x")
 
 @dataclass(frozen=True)
 class Header:
-    """The fields of a dataset and what is known about them.
+    """The fields of a dataset and their metadata.
 
-    A dataset of one time is steady (an input and what it is mapped to), one of two times holds pairs (the input at the
-    first, the target at the second), one of more holds trajectories, whose start is the input.
+    A dataset of one time is steady (an input and its solution), one of two times has pairs (the input at the first, the
+    target at the second), one of more has trajectories, whose start is the input.
 
     Args:
         name: the equation's name; any other word for data of unknown origin.
@@ -43,7 +43,7 @@ class Header:
         input_channels: those of the input; the target's if None. Trajectories have no others.
         input_name, target_name: names of the two fields.
         dtype: their precision.
-        boundary: what lies at the ends of an axis.
+        boundary: kind of boundary of the domain.
         formula: the equation in words.
         parameters: its numbers, by name.
     Raises:
@@ -149,7 +149,7 @@ class Header:
 
     @property
     def stored_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of what a file stores of a sample, by field: the target with all times, or input and target.
+        """Shape of the stored fields of a sample, by name: the target with all times, or input and target.
 
         A field of one component has no axis for it.
         """
@@ -159,7 +159,7 @@ class Header:
         return {self.input_name: (*_channel_axis(self.inputs), *self.shape), self.target_name: target}
 
     def stored_axes(self, name: str) -> tuple[str, ...]:
-        """Names of the axes of a field as it is stored, the sample's first."""
+        """Names of the axes of a stored field, the sample's first."""
         names = self.inputs if name == self.input_name else self.channels
         label = "channel" if names == self.channels else "input_channel"
         time = ("time",) if self.trajectories and name == self.target_name else ()
@@ -177,7 +177,7 @@ class Header:
         return min(BLOCK, 2 ** int(math.log2(most)))
 
     def make_equation(self) -> Equation | None:
-        """The equation, if it is one of ours and its parameters are known."""
+        """The equation, if this package knows it and its parameters are known."""
         if self.name not in equation_names():
             return None
         known = {p.name for p in equation_parameters(self.name)}
@@ -212,6 +212,6 @@ def _channel_axis(names: tuple[str, ...]) -> tuple[int, ...]:
     return (len(names),) if len(names) > 1 else ()
 
 
-def _require(argument: str, holds: bool, requirement: str, value: object) -> None:
-    if not holds:
+def _require(argument: str, satisfied: bool, requirement: str, value: object) -> None:
+    if not satisfied:
         raise ValueError(f"Header: `{argument}` must {requirement}; got {value!r}.")

@@ -1,4 +1,4 @@
-"""What a dataset file holds, as plain facts: for a person, for JSON, and for the title of a figure."""
+"""Content of a dataset file as plain facts: for a person, for JSON, and for the title of a figure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from data_gen.spec import DatasetSpec
 from data_gen.storage.dataset import Dataset, open_dataset
 
 Truth = Literal["exact", "known", "self-convergence"]
-#: Samples whose spectra are looked at, spread over the file.
-LOOKED_AT = 4
+#: Samples whose spectra are computed, spread over the file.
+SPECTRA_OF = 4
 
 
 def dataset_facts(path: str | Path) -> dict[str, Any]:
-    """What a file holds and how it was made, as plain values fit for JSON; reads its header and a few samples.
+    """Content and origin of a file as plain values fit for JSON; reads its header and a few samples.
 
     Returns:
         A dictionary with the keys file, bytes, equation, samples, kind, axes, boundary, fields, times, initial,
@@ -79,7 +79,7 @@ def facts_text(facts: dict[str, Any]) -> str:
         "tail": _tail_text(facts["tail"]),
         "seed": facts["seed"],
         "blocks": f"{blocks['count']} of up to {blocks['samples']} samples, each with a CRC-32 a field",
-        "shards": f"{facts['shards']} files beside this one" if facts["shards"] else None,
+        "shards": f"{facts['shards']} files in its folder" if facts["shards"] else None,
         "versions": _assignments(facts["versions"]),
         "source": facts["source"],
         "checksum": facts["checksum"],
@@ -172,7 +172,7 @@ def _field_facts(data: Dataset, name: str) -> dict[str, Any]:
 
 
 def _method_facts(spec: DatasetSpec) -> dict[str, Any]:
-    """The way of solving, and what is known of its error: the tolerance binds only where time is stepped."""
+    """The way of solving, and its error as far as it is known: the tolerance binds only where time is stepped."""
     linear = spec.make_equation().nonlinear is None
     stepped = spec.method in SCHEMES and not linear
     if stepped:
@@ -189,7 +189,7 @@ def _tails(data: Dataset) -> dict[str, Any] | None:
     dims = data.header.num_dims
     if dims > 2 or data.header.boundary != "periodic" or len(set(data.header.shape)) > 1:
         return None
-    rows = np.array(spread_rows(data.num_samples, LOOKED_AT))
+    rows = np.array(spread_rows(data.num_samples, SPECTRA_OF))
     share = {}
     for name in (data.input_name, data.target_name):
         found = [spectral_tail(data.read(name, np.array([row])), dims) for row in rows]

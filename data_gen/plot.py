@@ -1,4 +1,4 @@
-"""One figure of a dataset file, chosen by what it holds: samples above, spectra and a summary below."""
+"""One figure of a dataset file, chosen by its content: samples above, spectra and a summary below."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def plot_dataset(
 
     Args:
         path: the file.
-        out: the figure to write, by its ending png, pdf or svg; beside the file, under its name, if None.
+        out: the figure to write, with suffix .png, .pdf or .svg; in the file's folder, under its name, if None.
         samples: samples to draw, spread over the file, 1 to 6; 4 if None, 6 where there are more than four rows.
         channels: names of the components to draw; all if empty.
         overwrite: replace the figure if it exists.
@@ -146,9 +146,6 @@ def _check_choice(header: Header, samples: int | None, channels: Sequence[str]) 
             raise ValueError(f"plot_dataset: `channels` must be among {', '.join(known)}; got {name!r}.")
 
 
-# ---- what is drawn --------------------------------------------------------------------------------------------------
-
-
 def drawn_rows(header: Header, wanted: Sequence[str]) -> list[list[Part]]:
     """The rows of a figure: in one dimension all that is overlaid in a panel, in more one component at one time."""
     if header.inputs == header.channels:
@@ -169,7 +166,7 @@ def _input_and_target(header: Header, wanted: Sequence[str]) -> list[list[Part]]
 
 
 def _evolution(header: Header, index: int) -> list[Part]:
-    """A component at all times: of a trajectory coloured by time, of a pair the input grey."""
+    """A component at all times: of a trajectory colored by time, of a pair the input gray."""
     name, style = header.channels[index], _STYLES[index % len(_STYLES)]
     if header.trajectories:
         shades = colormaps["viridis"](np.linspace(0, 0.9, len(header.times)))
@@ -211,9 +208,6 @@ def _title(data: Dataset) -> str:
     return "\n".join([*textwrap.wrap(law, 120), *textwrap.wrap(", ".join(facts), 130)])
 
 
-# ---- panels ---------------------------------------------------------------------------------------------------------
-
-
 def _draw_curves(axes: Sequence[Axes], data: Dataset, parts: list[Part], chosen: Sequence[int]) -> None:
     (x,) = data.header.coordinates
     for part in parts:
@@ -229,26 +223,26 @@ def _draw_curves(axes: Sequence[Axes], data: Dataset, parts: list[Part], chosen:
 def _draw_space_time(
     figure: SubFigure, axes: Sequence[Axes], data: Dataset, parts: list[Part], chosen: Sequence[int]
 ) -> None:
-    """A component over space and time, time upwards, one colour bar for the row."""
+    """A component over space and time, time upwards, one color bar for the row."""
     parts = _few(parts, IMAGE_TIMES)
     (x,) = data.header.coordinates
     step = -(-len(x) // IMAGE_POINTS)
     images = np.stack([_values(data, part, chosen)[:, ::step] for part in parts], axis=1)
-    norm, cmap = _colours(images)
+    norm, cmap = _colors(images)
     times = np.array([part.time for part in parts])
     for panel, image in zip(axes, images, strict=True):
         mesh = panel.pcolormesh(x[::step], times, image, norm=norm, cmap=cmap, shading="nearest", rasterized=True)
         panel.xaxis.set_major_locator(MaxNLocator(4))
-    _colour_bar(figure, mesh, axes, parts[0].name)
+    _color_bar(figure, mesh, axes, parts[0].name)
     axes[0].set_ylabel("t")
 
 
 def _draw_snapshots(figure: SubFigure, axes: Sequence[Axes], data: Dataset, part: Part, chosen: Sequence[int]) -> None:
-    """A component at one time over the plane, one colour bar for the row."""
+    """A component at one time over the plane, one color bar for the row."""
     fields = _values(data, part, chosen)
     while fields.ndim > 3:
         fields = fields[:, fields.shape[1] // 2]
-    norm, cmap = _colours(fields)
+    norm, cmap = _colors(fields)
     (y0, height), (x0, width) = list(zip(data.header.offsets or (), data.header.extents, strict=True))[-2:]
     half = [extent / points / 2 for extent, points in zip((height, width), fields.shape[1:], strict=True)]
     box = (x0 - half[1], x0 + width - half[1], y0 - half[0], y0 + height - half[0])
@@ -257,11 +251,11 @@ def _draw_snapshots(figure: SubFigure, axes: Sequence[Axes], data: Dataset, part
         image = panel.imshow(field[steps], norm=norm, cmap=cmap, origin="lower", extent=box)
         panel.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
         panel.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-    _colour_bar(figure, image, axes, part.label)
+    _color_bar(figure, image, axes, part.label)
     axes[0].set_ylabel("y")
 
 
-def _colours(values: np.ndarray) -> tuple[Normalize, str]:
+def _colors(values: np.ndarray) -> tuple[Normalize, str]:
     """Symmetric and diverging for values of both signs, else sequential from the lowest to the highest."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
@@ -270,7 +264,7 @@ def _colours(values: np.ndarray) -> tuple[Normalize, str]:
     return Normalize(low, high if high > low else low + 1), "viridis"
 
 
-def _colour_bar(figure: SubFigure, image: ScalarMappable, axes: Sequence[Axes], label: str) -> None:
+def _color_bar(figure: SubFigure, image: ScalarMappable, axes: Sequence[Axes], label: str) -> None:
     """One for a row; very small and very large numbers in units of a power of ten that the label names."""
     low, high = image.get_clim()
     exponent = int(np.floor(np.log10(max(abs(low or 0), abs(high or 0), 1e-300))))
@@ -288,11 +282,8 @@ def _legend(figure: SubFigure, rows: list[list[Part]]) -> None:
         figure.legend(handles=lines, loc="outside upper center", ncols=8, fontsize="small", frameon=False)
 
 
-# ---- summary --------------------------------------------------------------------------------------------------------
-
-
 def _draw_summary(figure: SubFigure, data: Dataset, rows: list[list[Part]]) -> None:
-    """Spectra and values of what is drawn, over some samples; without spectra where the axes are not periodic."""
+    """Spectra and values of the drawn components, over some samples; spectra of periodic axes only."""
     parts = [part for row in rows for part in row]
     left, right = figure.subplots(1, 2)
     count = min(SUMMED_UP, max(1, SUMMED_BYTES // (data.header.row_bytes)), data.num_samples)

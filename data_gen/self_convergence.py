@@ -1,4 +1,4 @@
-"""Solve samples of a dataset file again, otherwise and more accurately: a check where there is no exact solution."""
+"""Self-convergence: samples solved again by another scheme, more accurately, where there is no exact solution."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from data_gen.storage.dataset import Dataset
 
 #: A sample is solved again at so much smaller a tolerance, if that is attainable; if not, at one between.
 SHARPER = (0.01, 0.1, 1.0)
-#: Smallest tolerance asked for: below it rounding rules.
+#: Smallest tolerance requested: below it rounding dominates.
 FLOOR = 1e-12
 
 
@@ -47,13 +47,13 @@ def recompute(data: Dataset, equation: Equation, start: np.ndarray, times: tuple
     grid = data.grid
     if not isinstance(grid, PeriodicGrid):
         raise ValueError(f"recompute: `data` must be periodic to be marched in time; got {data.header.boundary}.")
-    own = data.spec.method if data.spec is not None else ""
-    method = "etdrk4" if own != "etdrk4" else fastest_scheme(equation)
+    made_by = data.spec.method if data.spec is not None else ""
+    method = "etdrk4" if made_by != "etdrk4" else fastest_scheme(equation)
     tolerance = data.spec.tolerance if data.spec is not None else DEFAULT_TOLERANCE
     fine = PeriodicGrid(2 * grid.num_points, grid.extent, grid.num_dims)
     finer_start = resample(start, fine.num_points, grid.num_dims)
-    asked = sorted({max(share * tolerance, min(FLOOR, tolerance)) for share in SHARPER})
-    for sharper in asked:
+    tolerances = sorted({max(share * tolerance, min(FLOOR, tolerance)) for share in SHARPER})
+    for sharper in tolerances:
         try:
             found = solve(
                 equation,
@@ -65,7 +65,7 @@ def recompute(data: Dataset, equation: Equation, start: np.ndarray, times: tuple
                 allow_unresolved=data.spec is not None and data.spec.allow_unresolved,
             )
         except (SolverDiverged, UnresolvedError):
-            if sharper == asked[-1]:
+            if sharper == tolerances[-1]:
                 raise
             continue
         return Recomputed(found[(..., *(slice(None, None, 2),) * grid.num_dims)], method, sharper, fine.num_points)

@@ -1,4 +1,4 @@
-"""What a dataset is: a frozen description that determines every byte of its file, and the named presets."""
+"""Description of a dataset, frozen, which determines every byte of its file; and the named presets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DatasetSpec:
         resolution: grid points along each axis; 8192 in one dimension and 256 in two if None.
         extent: length of the domain; the equation's usual one if None.
         times: output times above 0, increasing; the equation's usual final time if None. The file of several also
-            holds the initial condition in its trajectories. None for a steady equation.
+            has the initial condition in its trajectories. None for a steady equation.
         initial_condition: name of the random initial condition; the equation's usual one if None.
         initial_parameters: its parameters by name; those left out take the equation's usual values for its usual
             initial condition, else their defaults.
@@ -45,7 +45,7 @@ class DatasetSpec:
             exact way where there is one, else the fastest scheme proven for the equation. Stored resolved.
         tolerance: largest relative error that time stepping may make; the equation's usual one if None.
         dtype: precision on disk; computing is in float64.
-        allow_unresolved: store fields that the grid cannot hold.
+        allow_unresolved: store fields that the grid does not resolve.
         device: where time is stepped (see ``solve``); part of the description, as devices agree to rounding only.
     Raises:
         ValueError: any value is unusable or a name is unknown.
@@ -106,7 +106,7 @@ class DatasetSpec:
 
     @property
     def header(self) -> Header:
-        """What the file holds."""
+        """Description of the file's content."""
         equation, times = self.make_equation(), self.times or ()
         points, extent, dims = int(self.resolution or 0), float(self.extent or 0), equation.num_dims
         return Header(
@@ -132,7 +132,7 @@ class DatasetSpec:
 
     @property
     def periodic_grid(self) -> PeriodicGrid:
-        """The grid of the stored fields of an equation that is marched in time.
+        """The grid of the stored fields of an equation that is integrated in time.
 
         Raises:
             ValueError: the equation is not periodic.
@@ -225,7 +225,7 @@ def _initial_parameters(equation: Equation, name: str, given: Mapping[str, Any])
 
 
 def _of_kind(value: Any, default: Any) -> Any:
-    """2 as 2.0 where the default is a float, 2.0 as 2 where it is an integer; anything else as it is."""
+    """2 as 2.0 where the default is a float, 2.0 as 2 where it is an integer; anything else unchanged."""
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(default, int) and isinstance(value, float) and value.is_integer():

@@ -26,19 +26,19 @@ TRUTH_SAMPLES = 4
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """What was found in a dataset file; ``problems`` is empty if all is well.
+    """Result of checking a dataset file; ``problems`` is empty if it is valid.
 
     The errors are max |u - truth| / max |truth| a sample, at its worst time; None unless they were asked for.
 
     Args:
         path: the file.
-        problems: what is wrong with its bytes and values.
-        num_samples: samples that it holds.
+        problems: faults of its bytes and values.
+        num_samples: number of its samples.
         max_error, median_error: of the samples compared.
         worst_sample: the one with the largest error.
-        truth: what they were compared with; empty if nothing.
+        truth: kind of solution they were compared with; empty if none.
         compared: the samples compared: all of them with an exact solution.
-        allowed: the error above which ``inaccurate`` is set; None where the file tells no tolerance.
+        allowed: the error above which ``inaccurate`` is set; None where the file records no tolerance.
         inaccurate: empty, or one line that says by how much the tolerance was missed.
         how: how the truth was found, in words.
     """
@@ -72,8 +72,8 @@ def validate(
 
     With ``truth``, every sample is compared with the exact solution for its initial condition, or with the known one
     if it starts from a soliton or the like. Where there is neither, a few samples are solved again by other means (see
-    ``recompute``): that is self-convergence, and says nothing of the samples left out. Errors above ``ALLOWED_FACTOR``
-    times the tolerance that the file records, plus the rounding of what is stored, are reported as inaccurate.
+    ``recompute``): that is self-convergence, and covers only those samples. Errors above ``ALLOWED_FACTOR``
+    times the tolerance that the file records, plus the rounding of the stored fields, are reported as inaccurate.
 
     Args:
         path: the file.
@@ -149,7 +149,7 @@ def _report(
 
 
 def _allowed_error(data: Dataset) -> float | None:
-    """Ten times the tolerance, and what rounding to the stored precision may add."""
+    """Ten times the tolerance, and the rounding to the stored precision."""
     if data.spec is None:
         return None
     return ALLOWED_FACTOR * data.spec.tolerance + float(np.finfo(data.dtype).eps)
@@ -200,7 +200,7 @@ def _samples(
         away = np.abs(drawn - start).reshape(len(start), -1).max(axis=1) / np.abs(drawn).max()
         moved = indices[finite & (away > np.finfo(data.dtype).eps)]
         if moved.size:
-            problems.append(f"{data.input_name} of sample {moved[0]} is not what the file's description gives")
+            problems.append(f"{data.input_name} of sample {moved[0]} differs from the file's description")
         start[finite] = drawn[finite]
     return start, solution.astype(np.float64), times, finite
 
@@ -227,7 +227,7 @@ def _recomputed_errors(data: Dataset, rows: np.ndarray, problems: list[str]) -> 
     errors = np.full(len(rows), np.nan)
     found = [_relative(solution[finite][:, i], again.fields[:, i]) for i in range(len(times))]
     errors[finite] = np.max(found, axis=0)
-    how = f"what {again.method} gives at tolerance {again.tolerance:.3g} on {again.num_points} points an axis"
+    how = f"the result of {again.method} at tolerance {again.tolerance:.3g} on {again.num_points} points an axis"
     return errors, how
 
 

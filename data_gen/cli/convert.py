@@ -16,8 +16,8 @@ class ConvertFlags(OverrideFlags):
     """Bring a data file into another format: sciml-cf convert IN OUT.
 
     Args:
-        to: format of the new file; by default by its ending.
-        mat_version: of a .mat file to write; 7.3 holds variables of 2 GB and more.
+        to: format of the new file; by default by its suffix.
+        mat_version: of a .mat file to write; 7.3 for variables of 2 GB and more.
         allow_nan: also take samples with values that are not finite.
         overwrite: replace the new file.
     """
@@ -58,7 +58,7 @@ def _with_places() -> type[Any]:
     """The flags with the two files as positional words, and --from; tyro is imported only when the command runs."""
     from tyro.conf import Positional, arg
 
-    given = Annotated[str | None, arg(name="from", help="format of IN; by default recognised from its content")]
+    given = Annotated[str | None, arg(name="from", help="format of IN; by default recognized from its content")]
     added: list[Any] = [
         ("file", Positional[Annotated[Path, arg(metavar="IN", help="file to read")]]),
         ("out", Positional[Annotated[Path, arg(metavar="OUT", help="file or folder to write")]]),
@@ -67,5 +67,5 @@ def _with_places() -> type[Any]:
     made = make_dataclass("ConvertFlags", added, bases=(ConvertFlags,), frozen=True, kw_only=True)
     lines = [f"  {name:<9} {known.summary}, {known.suffixes[0] or 'a folder'}" for name, known in FORMATS.items()]
     title = (ConvertFlags.__doc__ or "").splitlines()[0]
-    made.__doc__ = "\n".join([title, "", "Formats, for --to and --from, and the endings of their files:", *lines])
+    made.__doc__ = "\n".join([title, "", "Formats, for --to and --from, and the suffixes of their files:", *lines])
     return made

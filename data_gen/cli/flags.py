@@ -89,8 +89,8 @@ def _check_entry(key: str, entry: Any, kind: Any, prog: str) -> None:
 def _is_positional(kind: Any) -> bool:
     from tyro.conf import Positional
 
-    mark = get_args(Positional[str])[1]
-    return get_origin(kind) is Annotated and mark in get_args(kind)[1:]
+    marker = get_args(Positional[str])[1]
+    return get_origin(kind) is Annotated and marker in get_args(kind)[1:]
 
 
 def _takes_bool(kind: Any) -> bool:
@@ -121,7 +121,7 @@ def _words(flag: str, entry: Any, prog: str) -> list[str]:
 
 
 def _one_line(box: str) -> str:
-    """The gist of tyro's boxed message: what stands before its first rule, without the frame."""
+    """The first part of tyro's boxed message, up to its first rule, without the frame."""
     lines = [line.strip("│ ").strip() for line in box.splitlines() if not line.startswith(("╭", "╰"))]
     gist: list[str] = []
     for line in lines:

@@ -20,13 +20,13 @@ class GenerateFlags:
         resolution: grid points along each axis; by default 8192 in one dimension, 256 in two.
         extent: length of the periodic domain; by default the equation's usual one.
         times: output times above 0, increasing; by default the equation's usual final time. Of several, the file
-            holds trajectories, the initial condition first.
+            has trajectories, the initial condition first.
         initial_condition: name of the random initial condition, of those listed above; by default the equation's
             usual one.
         initial_parameters: its parameters, as NAME=VALUE; those left out take their defaults.
         seed: sample i depends on it and on i alone.
         method: "cole-hopf" is exact (Burgers only), "direct" solves Darcy's problem; "lawson7", "adams6" and "etdrk4"
-            march in time; "auto" takes the exact way where there is one, else the fastest scheme proven for the
+            step in time; "auto" takes the exact way where there is one, else the fastest scheme proven for the
             equation.
         tolerance: largest relative error that time stepping may make; by default the equation's usual one.
         device: where time is stepped: "cuda" for a GPU, by torch; the same to rounding.
@@ -35,9 +35,9 @@ class GenerateFlags:
         workers: processes; the file is the same for any number.
         dask: address of a Dask scheduler whose workers compute (tcp://host:8786); "local" starts one with as many
             processes as --workers. Needs pip install 'sciml-cf[dask]'.
-        shards: files to put the samples into, beside a small one that lists them; for filesystems that cannot let
+        shards: files to put the samples into, next to a small one that lists them; for filesystems that cannot let
             several processes write into one file.
-        allow_unresolved: write the file even though the grid cannot hold the solution.
+        allow_unresolved: write the file even if the grid does not resolve the solution.
         resume: continue a file whose generation was interrupted.
         overwrite: replace the file once the new one is whole.
     """

@@ -1,4 +1,4 @@
-"""The commands that look at a dataset file: `sciml-cf info`, `plot` and `validate`."""
+"""The commands that read a dataset file: `sciml-cf info`, `plot` and `validate`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class InfoFlags:
-    """Say what a dataset file holds and how it was made.
+    """Show the content of a dataset file and how it was made.
 
     Args:
         file: dataset file.
@@ -31,7 +31,7 @@ class PlotFlags:
 
     Args:
         file: dataset file.
-        out: figure to write, by its ending png, pdf or svg; by default beside the file, under its name.
+        out: figure to write, with suffix .png, .pdf or .svg; by default in the file's folder, under its name.
         samples: samples to draw, 1 to 6, spread over the file; by default 4, fewer where there are many rows.
         fields: components to draw, by name; all by default.
         overwrite: replace the figure if it exists.
@@ -107,7 +107,7 @@ def validate_command(argv: list[str]) -> str:
 
 
 def _truth_lines(report: ValidationReport) -> list[str]:
-    """What the comparison with a truth has shown, and what it has not."""
+    """Result of the comparison with a truth, and its limits."""
     from data_gen.storage.dataset import open_dataset
 
     all_of_them = len(report.compared) == report.num_samples
@@ -117,11 +117,11 @@ def _truth_lines(report: ValidationReport) -> list[str]:
         f"{report.median_error:.3g}, relative to the sample's maximum"
     ]
     if report.allowed is None:
-        lines.append("the file tells no tolerance, so the error is measured, not judged")
+        lines.append("the file records no tolerance, so the error is reported without a limit")
     else:
         lines.append(f"allowed: {report.allowed:.3g}, ten times the file's tolerance and rounding")
     if report.truth == "self-convergence":
-        others = "" if all_of_them else f"; of the other {report.num_samples - len(report.compared)} it says nothing"
+        others = "" if all_of_them else f"; the other {report.num_samples - len(report.compared)} are not checked"
         listed = ", ".join(map(str, report.compared[:12])) + (", ..." if len(report.compared) > 12 else "")
         lines.append(f"this is self-convergence, not an exact solution, of samples {listed}{others}")
     with open_dataset(report.path) as data:

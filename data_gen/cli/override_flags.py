@@ -16,9 +16,9 @@ class OverrideFlags:
     Args:
         extent: length of the domain, one number or one an axis, for files without a grid.
         times: times of the fields, the input's first, for files without them; one time for a steady problem.
-        equation: name of the equation, for files that do not tell it.
+        equation: name of the equation, for files that do not record it.
         parameters: its numbers, as NAME=VALUE.
-        boundary: what lies at the ends of the axes, for files that do not tell it.
+        boundary: kind of boundary of the domain, for files that do not record it.
         right_end: whether the last point is the right end of the domain, which a periodic grid excludes.
         input_name: variable of the file that is the input.
         target_name: variable of the file that is the target.

@@ -26,7 +26,7 @@ def allen_cahn(
         ValueError: ``diffusivity`` or ``rate`` is not a finite number above 0.
     Source: Allen and Cahn (1979), Acta Metallurgica 27, 1085-1095.
     """
-    check_positive("allen_cahn", "diffusivity", diffusivity, "Without it fronts become jumps, which no grid holds.")
+    check_positive("allen_cahn", "diffusivity", diffusivity, "Without it fronts become jumps, which no grid resolves.")
     check_positive("allen_cahn", "rate", rate)
     d, r = float(diffusivity), float(rate)
 

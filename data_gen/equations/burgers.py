@@ -21,7 +21,7 @@ def burgers(*, viscosity: Annotated[float, "viscosity nu, above 0"] = 0.1) -> Eq
         ValueError: ``viscosity`` is not a finite number above 0.
     Source: Burgers (1948), Adv. Appl. Mech. 1, 171-199.
     """
-    check_positive("burgers", "viscosity", viscosity, "Without viscosity fronts become shocks, which no grid holds.")
+    check_positive("burgers", "viscosity", viscosity, "Without viscosity fronts become shocks, which no grid resolves.")
     nu = float(viscosity)
 
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:

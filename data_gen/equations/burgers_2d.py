@@ -24,7 +24,9 @@ def burgers_2d(*, viscosity: Annotated[float, "viscosity nu, above 0"] = 0.1) ->
         ValueError: ``viscosity`` is not a finite number above 0.
     Source: Fletcher (1983), Int. J. Numer. Methods Fluids 3, 213-216; Hopf (1950), Comm. Pure Appl. Math. 3, for phi.
     """
-    check_positive("burgers_2d", "viscosity", viscosity, "Without viscosity fronts become shocks, which no grid holds.")
+    check_positive(
+        "burgers_2d", "viscosity", viscosity, "Without viscosity fronts become shocks, which no grid resolves."
+    )
     nu = float(viscosity)
 
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:

@@ -16,7 +16,7 @@ def darcy(*, source: Annotated[float, "source f, the same everywhere"] = 1.0) ->
 
         -div(a grad u) = f,   u = 0 on the walls
 
-    Nothing is marched: ``exact`` takes the coefficient to the solution, see ``darcy_solve``.
+    Time is not stepped: ``exact`` takes the coefficient to the solution, see ``darcy_solve``.
 
     Raises:
         ValueError: ``source`` is not a finite number.

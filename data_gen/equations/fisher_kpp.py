@@ -22,7 +22,7 @@ def fisher_kpp(
         u_t = D u_xx + r u (1 - u)          L = r - D k^2          N(u) = -r F[u^2]
 
     Fields in [0, 1] stay there; negative ones may fall without bound in finite time, so the initial condition has to
-    be non-negative. A travelling wave is known, see ``fisher_front``.
+    be non-negative. A traveling wave is known, see ``fisher_front``.
 
     Raises:
         ValueError: ``diffusivity`` or ``rate`` is not a finite number above 0.

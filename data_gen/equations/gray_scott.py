@@ -23,12 +23,12 @@ def gray_scott(
         u_t = D_u (u_xx + u_yy) - u v^2 + F (1 - u)          L_u = -D_u |k|^2 - F          N_u = F[F - u v^2]
         v_t = D_v (v_xx + v_yy) + u v^2 - (F + k) v          L_v = -D_v |k|^2 - F - k      N_v = F[u v^2]
 
-    The state (1, 0) is stable; what spots of v grow into depends on feed and kill, over thousands of units of time. The
-    Well has, as (feed, kill): gliders (0.014, 0.054), bubbles (0.098, 0.057), maze (0.029, 0.057), worms (0.058,
-    0.065), spirals (0.018, 0.051) and spots (0.03, 0.062), the default here, all with these diffusivities on a box of
-    side 2; Pearson's has the side 2.5. Here it is 1.25: the edges are about (D_v / (F + k))^(1/2) = 0.01 wide, and 256
-    points on that side leave about 1e-6 in the top eighth of the modes. Spots that start wider than about 0.05 die out
-    at some of the parameters.
+    The state (1, 0) is stable; the pattern that grows from spots of v depends on feed and kill, over thousands of units
+    of time. The Well has, as (feed, kill): gliders (0.014, 0.054), bubbles (0.098, 0.057), maze (0.029, 0.057), worms
+    (0.058, 0.065), spirals (0.018, 0.051) and spots (0.03, 0.062), the default here, all with these diffusivities on a
+    box of side 2; Pearson's has the side 2.5. Here it is 1.25: the edges are about (D_v / (F + k))^(1/2) = 0.01 wide,
+    and 256 points on that side leave about 1e-6 in the top eighth of the modes. Spots that start wider than about 0.05
+    die out at some of the parameters.
 
     Raises:
         ValueError: a parameter is not a finite number above 0.

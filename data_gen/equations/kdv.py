@@ -21,8 +21,8 @@ def kdv(
 
         u_t + a u u_x + d u_xxx = 0          L = i d k^3          N(u) = -(i a k / 2) F[u^2]
 
-    Nothing is damped: mean and energy are conserved, and so is what the grid cannot hold. Solitons of any number are
-    known, see ``kdv_solitons``.
+    Nothing is damped: mean and energy are conserved, and so are modes that the grid does not resolve. Solitons of any
+    number are known, see ``kdv_solitons``.
 
     Raises:
         ValueError: ``nonlinearity`` or ``dispersion`` is not a finite number.

@@ -23,9 +23,9 @@ def navier_stokes(
         w_t + u w_x + v w_y = nu (w_xx + w_yy) + a (sin(2 pi (x + y) / L) + cos(2 pi (x + y) / L))
         Lap psi = -w,   u = psi_y,   v = -psi_x          L = -nu (k_x^2 + k_y^2)
 
-    A field's axes are (y, x). The mean flow is zero, and the mean vorticity, which no flow on a torus has,
-    stays what it is. Since div (u, v) = 0,
-    the convective term is the curl of div((u, v) (u, v)), for which two products are transformed, not three:
+    A field's axes are (y, x). The mean flow is zero, and the mean vorticity, which no flow on a torus has, does not
+    change. Since div (u, v) = 0, the convective term is the curl of div((u, v) (u, v)), for which two products are
+    transformed, not three:
 
         N(w) = (k_x^2 - k_y^2) F[u v] + k_x k_y F[v^2 - u^2] + F[force]
 
@@ -74,7 +74,7 @@ def navier_stokes(
 
 @lru_cache(maxsize=4)
 def multipliers(grid: PeriodicGrid) -> tuple[np.ndarray, np.ndarray]:
-    """What takes the modes of w to those of (u, v), and the modes of (u v, v^2 - u^2) to the convective term's.
+    """Factors from the modes of w to those of (u, v), and from those of (u v, v^2 - u^2) to the convective term.
 
     Returns:
         Two complex arrays (2, *K): i (k_y, -k_x) / k^2, and (k_x^2 - k_y^2, k_x k_y). A derivative's Nyquist mode is 0.

@@ -120,10 +120,10 @@ def _check_size(u: np.ndarray, viscosity: float, time: float) -> None:
         raise ValueError(_decayed(viscosity, time, f"values up to {left:.1e}"))
 
 
-def _decayed(viscosity: float, time: float, what: str) -> str:
+def _decayed(viscosity: float, time: float, rest: str) -> str:
     return (
         f"cole_hopf: `viscosity` must leave more of `u0` than rounding; got {viscosity:g}, which at `time` {time:g} "
-        f"leaves {what}. Use a smaller viscosity, a shorter time, or time stepping (method lawson7)."
+        f"leaves {rest}. Use a smaller viscosity, a shorter time, or time stepping (method lawson7)."
     )
 
 
@@ -158,7 +158,7 @@ def _first_nodes(modes: np.ndarray, num_points: int, numbers: tuple[float, float
 
 
 def _roughest(modes: np.ndarray, centred: np.ndarray, nodes: int) -> np.ndarray:
-    """Rows on which the quadrature is watched: the largest, and the one with most above what the nodes take."""
+    """Rows on which the quadrature is checked: the largest, and the one with most of its modes above the nodes'."""
     above = np.abs(modes[:, nodes // 2 :]).sum(axis=-1)
     return np.unique([np.abs(centred).max(axis=-1).argmax(), above.argmax()])
 
@@ -175,7 +175,7 @@ def _solve_on(
     points = 128
     while points < num_points:
         u = _kernel_sums(problem, smooth, problem.time - elapsed, points)
-        if spectral_tail(u).max() <= 4e-16 * points**0.5:  # what rounding alone leaves there
+        if spectral_tail(u).max() <= 4e-16 * points**0.5:  # the level of rounding
             return resample(u, num_points)
         points *= 2
     return _kernel_sums(problem, smooth, problem.time - elapsed, num_points)
@@ -230,7 +230,7 @@ def _kernel_sums(problem: _Problem, weights: np.ndarray, time: float, points: in
 def _tiled_sums(problem: _Problem, points: int) -> np.ndarray:
     """(B, points): the same quotient for exponents of any range, rescaled tile by tile.
 
-    On a tile of neighbouring x the weights are taken relative to the largest one seen from its centre x_c (the
+    On a tile of neighboring x the weights are taken relative to the largest one seen from its centre x_c (the
     log-sum-exp shift), and exp(-(x - Y)^2 / (4 nu t)) is split into the factor at x_c and a mild one that is the same
     for every sample and tile.
     """

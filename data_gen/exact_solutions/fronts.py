@@ -8,12 +8,12 @@ from data_gen.errors import check_finite, check_positive
 
 
 def fisher_front(x: np.ndarray, time: float, *, diffusivity: float, rate: float, centre: float = 0.0) -> np.ndarray:
-    """Travelling wave of the Fisher-KPP equation that moves to the right, from u = 1 behind to u = 0 ahead.
+    """Traveling wave of the Fisher-KPP equation that moves to the right, from u = 1 behind to u = 0 ahead.
 
         u = (1 + exp(s))^-2,   s = sqrt(r / (6 D)) (x - x_0 - c t),   c = 5 sqrt(r D / 6)
 
-    On a periodic box, a wave to the right times its mirror image is a solution up to the size of what each leaves at
-    the other's place.
+    On a periodic box, a wave to the right times its mirror image is a solution up to the difference of
+    each from 0 or 1 at the other's place.
 
     Args:
         x: positions, any shape.

@@ -15,7 +15,7 @@ from data_gen.exact_solutions.vortices import taylor_green
 from data_gen.grids.periodic import PeriodicGrid
 from data_gen.random_fields.streams import check_periodic, sample_stream
 
-#: What the periodic images of a solution on the whole line may leave at each other's place, about.
+#: Largest value of a solution on the whole line at the place of its periodic images, about.
 _NEGLIGIBLE = 1e-12
 _REACH = -np.log(_NEGLIGIBLE)
 
@@ -57,8 +57,8 @@ def soliton_solutions(*, nonlinearity: float, dispersion: float) -> KnownSolutio
             share = draws if count == 1 else 0.4 * draws + np.array([0.0, 0.6])
             speeds = (slowest + share * (fastest - slowest)).tolist()
             centres = [place] if count == 1 else [place + gap, place]
-            ends = [place + speed * time for speed in (0.0, *speeds)]
-            images = range(int(np.floor(min(ends) / length)) - 1, int(np.ceil(max(ends) / length)) + 2)
+            reached = [place + speed * time for speed in (0.0, *speeds)]
+            images = range(int(np.floor(min(reached) / length)) - 1, int(np.ceil(max(reached) / length)) + 2)
             result[row, 0] = sum(
                 kdv_solitons(
                     grid.points + image * length,
@@ -84,11 +84,11 @@ def soliton_solutions(*, nonlinearity: float, dispersion: float) -> KnownSolutio
 
 
 def front_solutions(*, diffusivity: float, rate: float) -> KnownSolution:
-    """Pairs of fronts of the Fisher-KPP equation that move apart from the middle of what they have invaded.
+    """Pairs of fronts of the Fisher-KPP equation that move apart from the middle between them.
 
         u = f(x - x_0 - w - c t) f(x_0 - x - w - c t),   w ~ U(narrowest, widest) L,   x_0 ~ U(0, L)
 
-    with f of ``fisher_front``, a solution up to what each front leaves at the other's place.
+    with f of ``fisher_front``, a solution up to the difference of each front from 0 or 1 at the other's place.
     """
     steepness = np.sqrt(rate / (6 * diffusivity))
     speed = 5 * np.sqrt(rate * diffusivity / 6)

@@ -27,7 +27,7 @@ def kdv_solitons(
 
     With n = 1, u = (3 c / a) sech^2(sqrt(c / d) (x - x_1 - c t) / 2). (log F)_xx is computed as the variance of
     sum_{i in S} kappa_i under the weights of the subsets, so nothing cancels. On a periodic box, add the solutions at
-    x, x + L and x - L: what is left out is of the size of the tails, exp(-kappa L / 2).
+    x, x + L and x - L: the error is of the size of the tails, exp(-kappa L / 2).
 
     Args:
         x: positions, any shape.

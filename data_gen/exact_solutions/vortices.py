@@ -15,8 +15,8 @@ def taylor_green(
         w = 2 k cos(k x) cos(k y) e^(-2 nu k^2 t),   k = 2 pi m / L
         u = -cos(k x) sin(k y) e^(-2 nu k^2 t),      v = sin(k x) cos(k y) e^(-2 nu k^2 t)
 
-    The flow follows the lines of constant vorticity, so the convective term vanishes: what it checks is the viscous
-    term, and that products cancel. A test of the convective term needs another flow.
+    The flow follows the lines of constant vorticity, so the convective term vanishes: it checks the viscous term,
+    and that products cancel. A test of the convective term needs another flow.
 
     Args:
         x, y: positions, of shapes that broadcast together.

@@ -61,9 +61,9 @@ def dask_cluster(address: str, workers: int) -> Iterator[Runner]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Dask's loggers, and its loop's, are still: what matters of them comes as an exception.
+    """Silence the loggers of Dask and of its loop: their errors come as exceptions.
 
-    The loop's tells of an unbound name in ``distributed.utils.sync`` where Ctrl-C comes before a call has begun.
+    The loop's logs an unbound name in ``distributed.utils.sync`` where Ctrl-C comes before a call has begun.
     """
     loggers = [logging.getLogger(name) for name in ("distributed", "tornado.application")]
     before = [logger.level for logger in loggers]
@@ -90,7 +90,7 @@ def _children_leave_ctrl_c() -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """Say hello to a scheduler; a ``Client`` that finds none would linger and complain when it is collected."""
+    """Connect to a scheduler once; a ``Client`` that finds none would linger and complain when it is collected."""
     from distributed import Security
     from distributed.comm.core import connect
 

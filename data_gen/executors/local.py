@@ -63,8 +63,8 @@ def this_process() -> Iterator[Runner]:
 def processes(workers: int) -> Iterator[Runner]:
     """A runner over processes of this machine, of one thread each, which start at once.
 
-    They leave Ctrl-C to this process, and end at once when the ``with`` statement is left by an error or when this
-    process ends, however it ends.
+    They leave Ctrl-C to this process, and stop at once when the ``with`` statement is left by an error or when this
+    process ends, for any reason.
     """
     context = multiprocessing.get_context("spawn")
     stopped, stop = context.Pipe(duplex=False)
@@ -123,5 +123,5 @@ def _start_worker(stopped: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        ends = [parent.sentinel, stopped]
-        threading.Thread(target=lambda: (wait(ends), os._exit(1)), daemon=True).start()
+        signals = [parent.sentinel, stopped]
+        threading.Thread(target=lambda: (wait(signals), os._exit(1)), daemon=True).start()

@@ -1,13 +1,13 @@
-"""The file formats that are read and written: ours, and those that people already have.
+"""The file formats that are read and written: the native one, and those of other packages.
 
 A format is one module of this package, found by its constant ``FORMAT``, with
 
     FORMAT = Format(name, suffixes, summary)
-    recognises(path) -> bool                 whether a file is of it, by its content
+    recognizes(path) -> bool                 whether a file is of it, by its content
     open_file(path, overrides) -> Source     the file open for reading; ``overrides`` supply missing metadata
     write(source, path)                      a new file with the fields of a source
 
-All are imported when the first file is looked at; a format that is only read has no ``write``.
+All are imported when the first file is opened; a format that is only read has no ``write``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
     "format_of_name",
     "format_of_output",
     "open_source",
-    "recognise",
+    "recognize",
 ]
 
 
@@ -50,7 +50,7 @@ def open_source(
 
     Args:
         path: the file; for The Well also its folder, for arrays two files INPUT.npy,TARGET.npy.
-        format: a name of ``FORMATS``; by default it is recognised from the content.
+        format: a name of ``FORMATS``; by default it is recognized from the content.
         overrides: metadata that the file lacks or has wrong.
         facts: the same, under the name of version 0.1.
     Raises:
@@ -58,7 +58,7 @@ def open_source(
         ValueError: an argument is unusable.
     """
     given = given_overrides("open_source", overrides, facts)
-    found = format_of_name(format) if format is not None else recognise(path)
+    found = format_of_name(format) if format is not None else recognize(path)
     source = found.load().open_file(Path(path), replace(given, input_time=None, target_time=None))
     if given.input_time is None and given.target_time is None:
         return source
@@ -80,7 +80,7 @@ def format_of_name(name: str, asker: str = "open_source: `format`") -> Format:
     return FORMATS[name]
 
 
-def recognise(path: str | Path) -> Format:
+def recognize(path: str | Path) -> Format:
     """The format of a file, by its content.
 
     Raises:
@@ -93,13 +93,13 @@ def recognise(path: str | Path) -> Format:
             hint = "An unfinished one is there: resume it (--resume)." if unfinished else "Check the path."
             raise DatasetError(f"open_source: {part} does not exist. {hint}")
     for known in FORMATS.values():
-        if known.load().recognises(path):
+        if known.load().recognizes(path):
             return known
     if path.is_dir():
         raise DatasetError(f"open_source: {path} is a folder. Give the dataset file itself.")
     if path.is_file() and is_hdf5(path):
         raise DatasetError(
-            f"open_source: {path} is HDF5 of no known layout; it holds {variable_names(path)}. Known: "
+            f"open_source: {path} is HDF5 of no known layout; it has {variable_names(path)}. Known: "
             f"{', '.join(FORMATS)}; say --from if it is one of them."
         )
     raise DatasetError(
@@ -111,7 +111,7 @@ def format_of_output(path: str | Path) -> Format:
     """The format that a file to be written has by its name.
 
     Raises:
-        ValueError: the ending is unknown.
+        ValueError: the suffix is unknown.
     """
     suffix = Path(str(path).split(",")[0]).suffix.lower()
     for known in FORMATS.values():

@@ -3,9 +3,9 @@
     input     (samples, *points) or (samples, channels, *points), of one to three axes in space
     target    the same, or trajectories (samples, times, *points) or (samples, times, channels, *points)
 
-The axes in space are told by the number of lengths in ``--extent``; with one length, the domain is taken to have the
+The number of lengths in ``--extent`` is that of the axes in space; with one length, the domain is taken to have the
 same length along each axis, and an array of three axes is one component in two dimensions unless its second axis is
-much shorter than the others, which is then that of the channels. The files are read as they are needed.
+much shorter than the others, which is then that of the channels. The files are read in parts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAGIC = b"\x93NUMPY"
 _MOST_CHANNELS = 8
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether both files, or the one there is, start as .npy files do."""
     parts = [Path(part) for part in str(path).split(",")]
     return all(part.is_file() and _starts(part) for part in parts)
@@ -175,7 +175,7 @@ def _num_dims(path: Path, shape: tuple[int, ...], overrides: Overrides) -> int:
 
 
 def pair_of(header: Header, fields: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Input and target of a block as they are written: of trajectories the target has all times after the first.
+    """Input and target of a block to be written: of trajectories the target has all times after the first.
 
     An axis of channels is there where there are several.
     """

@@ -1,11 +1,11 @@
-"""Named arrays of as many samples each, and what is known of them, in one HDF5 file of ours: data that are not fields.
+"""Arrays of as many samples each, and facts about them, in one HDF5 file: data that are not fields.
 
     /sample                       scale of the first axis, 0 .. n - 1
     /NAME (sample, NAME_1, ...)   the arrays, contiguous, each with a scale of indices for every further axis
     attributes                    layout, layout_version, kind, arrays, facts (JSON), versions (JSON), checksum
 
 The checksum covers names, types, shapes and values of the arrays, the kind and the facts. Texts and numbers among the
-facts are attributes of their own too, for whoever looks into the file. h5py, netCDF4 and xarray open it as it is.
+facts are attributes of their own too, for readers of the file alone. h5py, netCDF4 and xarray open it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _RESERVED = ("layout", "layout_version", "kind", "arrays", "facts", "versions", 
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], *, kind: str, facts: Mapping[str, Any]) -> Path:
-    """Write named arrays and what is known of them; a file that is there is replaced once the new one is whole.
+    """Write arrays by name and facts about them; an existing file is replaced once the new one is whole.
 
     Args:
         path: the file.
         arrays: by name, each (n, ...) of numbers, all of the same n >= 1.
-        kind: what the file holds, in words; reading asks for it.
+        kind: content of the file in a word or two; ``read_arrays`` asks for it.
         facts: plain values fit for JSON, such as the law, its parameters and the seed.
     Returns:
         The path.
@@ -72,8 +72,8 @@ def read_arrays(path: str | Path, *, kind: str) -> tuple[dict[str, np.ndarray], 
     """The arrays of a file of ``write_arrays`` and the facts about them, checked against its checksum.
 
     Raises:
-        DatasetError: the file is missing, a folder, not HDF5, truncated, of another layout or kind, or its content is
-            not what was written.
+        DatasetError: the file is missing, a folder, not HDF5, truncated, of another layout or kind, or its content was
+            changed.
     """
     path = Path(path)
     with _open(path) as file:
@@ -88,7 +88,7 @@ def read_arrays(path: str | Path, *, kind: str) -> tuple[dict[str, np.ndarray], 
                     f"read_arrays: {path} has layout version {version}, newer than {LAYOUT_VERSION}. Update sciml_cf."
                 )
             if held != kind:
-                raise DatasetError(f"read_arrays: {path} holds {held}, not {kind}. Load it as what it is.")
+                raise DatasetError(f"read_arrays: {path} has {held}, not {kind}. Load it as {held}.")
             listed = text_in(file.attrs, "facts")
             facts, names = json.loads(listed), json.loads(text_in(file.attrs, "arrays"))
             values = {name: _read_array(file, name) for name in names}
@@ -131,12 +131,12 @@ def _read_array(file: h5py.File, name: str) -> np.ndarray:
     link = file.get(name, getlink=True)
     found = file.get(name) if isinstance(link, h5py.HardLink) else None
     if not isinstance(found, h5py.Dataset) or found.is_virtual or found.external:
-        raise ValueError(f"it does not hold {name}")
+        raise ValueError(f"it has no {name}")
     return found[()]
 
 
 def _checksum(values: Mapping[str, np.ndarray], kind: str, facts: str) -> str:
-    """SHA-256 of all that a file says of itself, in the order of the names."""
+    """SHA-256 of the content of a file, in the order of the names."""
     digest = hashlib.sha256(json.dumps([kind, facts]).encode())
     for name in sorted(values):
         array = values[name]

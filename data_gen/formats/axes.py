@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis of the fields as they are read.
+    """An axis of the fields that are read.
 
     Args:
         points: number of points, without one that is dropped.
@@ -35,7 +35,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is known of an axis besides its coordinates."""
+    """An axis of a file, without its coordinates: shape, overrides, and whether the fields repeat."""
 
     path: Path
     label: str
@@ -81,8 +81,8 @@ def _repeats(found: Found, boundary: str) -> list[bool]:
         return [False] * dims
     probe, result = np.asarray(found.probe(), dtype=np.float64), []
     for axis in range(-dims, 0):
-        ends, step = (np.abs(np.take(probe, i, axis) - np.take(probe, 0, axis)).sum() for i in (-1, 1))
-        result.append(bool(ends < 1e-3 * step))
+        last, step = (np.abs(np.take(probe, i, axis) - np.take(probe, 0, axis)).sum() for i in (-1, 1))
+        result.append(bool(last < 1e-3 * step))
     return result
 
 
@@ -138,7 +138,7 @@ def _includes_right_end(axis: _Known, values: np.ndarray, rounding: float, perio
 
 
 def _from_extent(axis: _Known, extent: float, usual: RightEnd) -> Axis:
-    """An axis of known length alone: x_j = j L / n if periodic, centres of cells or points with both ends if not."""
+    """An axis of known length alone: x_j = j L / n if periodic, else cell centres, or points from end to end."""
     included = (axis.right_end or ("included" if axis.repeats else usual)) == "included"
     if axis.periodic and included:
         _check_repeats(axis)

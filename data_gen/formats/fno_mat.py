@@ -5,7 +5,7 @@
     Navier-Stokes    a (samples, x, y), u (samples, x, y, times), t (1, times): a is at time 0
 
 Other variables of one number (viscosity) are taken as parameters, ``x``, ``y`` and ``t`` as coordinates and times.
-A file of version 7.3 is HDF5 with all axes reversed, and is read as it is needed; one of version 5 is read whole.
+A file of version 7.3 is HDF5 with all axes reversed, and is read in parts; one of version 5 is read whole.
 Source: Li et al. (2021), Fourier Neural Operator for Parametric Partial Differential Equations, and its data files.
 """
 
@@ -35,7 +35,7 @@ _CLASSES = {"float32": b"single", "float64": b"double"}
 _USERBLOCK = 512
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether it starts as MATLAB's files of version 5 and later do."""
     if not path.is_file():
         return False
@@ -111,7 +111,7 @@ def _chosen(path: Path, variables: Mapping[str, Any], overrides: Overrides) -> t
     missing = [name for name in names if name not in variables]
     if missing:
         raise DatasetError(
-            f"open_source: {path} has no variable {' or '.join(missing)}; it holds {', '.join(variables) or 'none'}. "
+            f"open_source: {path} has no variable {' or '.join(missing)}; it has {', '.join(variables) or 'none'}. "
             f"Give --input-name and --target-name."
         )
     return names
@@ -169,7 +169,7 @@ class _Reversed:
 
 
 def _variables(path: Path) -> tuple[dict[str, Any], Any]:
-    """The numbers and texts of a file by name, and what closes it."""
+    """The numbers and texts of a file by name, and the function that closes it."""
     if is_hdf5(path):
         file = open_hdf5(path)
         names = [str(name) for name in file if isinstance(file.get(str(name)), h5py.Dataset)]
@@ -186,7 +186,7 @@ def _variables(path: Path) -> tuple[dict[str, Any], Any]:
 
 
 def write(source: Readable, path: Path, *, version: Literal["5", "7.3"] = "5") -> None:
-    """A MATLAB file with a, u or coeff, sol; with x (and y), t, the equation's name and its parameters beside them.
+    """A MATLAB file with a, u or coeff, sol; with x (and y), t, the equation's name and its parameters.
 
     Raises:
         ValueError: fields of several components, for which these files have no place.
@@ -205,7 +205,7 @@ def write(source: Readable, path: Path, *, version: Literal["5", "7.3"] = "5") -
 
 
 def _parts(header: Header, fields: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """A block as these files have it: (rows, *points), and (rows, *points) or (rows, *points, times)."""
+    """A block in the shapes of these files: (rows, *points), and (rows, *points) or (rows, *points, times)."""
     if header.trajectories:
         whole = fields[header.target_name][:, :, 0]
         return whole[:, 0], np.moveaxis(whole[:, 1:], 1, -1)

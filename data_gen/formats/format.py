@@ -14,14 +14,14 @@ _PACKAGE = __name__.rpartition(".")[0]
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: its name, the endings of its usual file names, and one line about it.
+    """A file format: its name, the suffixes of its usual file names, and one line about it.
 
     Args:
         name: for ``--from`` and ``--to``.
         suffixes: with their dots, in lower case; "" for a folder.
         summary: one line for the help of `sciml-cf convert`.
-        order: formats of a lower number are recognised first. A special layout needs a lower number than a general one
-            that would recognise its files too.
+        order: formats of a lower number are recognized first. A special format needs a lower number than a general one
+            that would recognize its files too.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Format:
     order: int = 100
 
     def load(self) -> Any:
-        """The module with ``recognises``, ``open_file`` and ``write``."""
+        """The module with ``recognizes``, ``open_file`` and ``write``."""
         return _modules()[self.name]
 
 

@@ -1,4 +1,4 @@
-"""What a reader finds in a file of any format."""
+"""Fields and metadata that a reader finds in a file of any format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HDF5 files of others: opening them, and the names and numbers in them."""
+"""Foreign HDF5 files: opening them, and the names and numbers in them."""
 
 from __future__ import annotations
 
@@ -48,15 +48,14 @@ def dataset(file: h5py.File | h5py.Group, name: str) -> h5py.Dataset:
     """A dataset by name.
 
     Raises:
-        DatasetError: it is missing, or its data lie in another file; the message lists what is there.
+        DatasetError: it is missing, or its data lie in another file; the message lists the others.
     """
     if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
         raise DatasetError(f"open_source: {file.file.filename} keeps {name} in another file, which is refused.")
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
         raise DatasetError(
-            f"open_source: {file.file.filename} has no variable {name}; it holds "
-            f"{', '.join(_names(file)) or 'nothing'}."
+            f"open_source: {file.file.filename} has no variable {name}; it has {', '.join(_names(file)) or 'nothing'}."
         )
     outside = found.external or (found.is_virtual and any(v.file_name != "." for v in found.virtual_sources()))
     if outside:

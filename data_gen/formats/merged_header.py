@@ -1,4 +1,4 @@
-"""The header that follows from what was found in a file and from the overrides."""
+"""The header of a foreign file, from its own metadata and the overrides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from data_gen.formats.found import Found
 from data_gen.formats.overrides import TAKEN, Overrides
 from data_gen.header import Header
 
-# Names that the layout of a dataset file keeps for itself.
+# Names that the HDF5 layout of a dataset file reserves.
 _RESERVED = {"sample", "time", "x", "y", "z", "channel", "input_channel", "tensor", "nu", "block", "integrity"}
 _RESERVED |= {"dimensions", "boundary_conditions", "scalars", "t0_fields", "t1_fields", "t2_fields"}
 
@@ -72,7 +72,7 @@ def _inputs(found: Found) -> tuple[str, ...]:
 
 
 def _free(name: str, usual: str, other: str) -> str:
-    """A name that the layout has not taken for itself."""
+    """The name, or the usual one where the layout reserves it."""
     if name in _RESERVED or "/" in name or name.endswith("-coordinate"):
         return usual if usual != other else f"{usual}_"
     return name

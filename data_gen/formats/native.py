@@ -1,4 +1,4 @@
-"""Our own dataset file."""
+"""The native dataset file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from data_gen.storage import journal
 from data_gen.storage.dataset import open_dataset
 from data_gen.storage.hdf5_layout import LAYOUT, create_empty
 
-FORMAT = Format("sciml_cf", (".h5",), "our own dataset file", order=0)
+FORMAT = Format("sciml_cf", (".h5",), "the native dataset file", order=0)
 
 
-def recognises(path: Path) -> bool:
-    """Whether it says that it has our layout; a damaged one is left to ``open_file`` to explain."""
+def recognizes(path: Path) -> bool:
+    """Whether it has the attribute of the layout; ``open_file`` explains the fault of a damaged one."""
     if not is_hdf5(path):
         return False
     with open_hdf5(path) as file:
@@ -28,17 +28,17 @@ def open_file(path: Path, overrides: Overrides) -> Source:
     """The file open for reading.
 
     Raises:
-        DatasetError: it is damaged, or overrides are given, which our files know themselves.
+        DatasetError: it is damaged, or overrides are given, which a dataset file does not need.
     """
     if overrides != Overrides():
-        raise DatasetError(f"open_source: {path} is a file of ours and says itself what it holds; leave out the flags.")
+        raise DatasetError(f"open_source: {path} is a dataset file, which has its own metadata; leave out the flags.")
     return open_dataset(path)
 
 
 def write(source: Readable, path: Path) -> None:
-    """A dataset file of ours with the fields of a source."""
-    layout = create_empty(path, source.header, {"source": f"converted from {source.path.name}"})
+    """A dataset file with the fields of a source."""
+    file_map = create_empty(path, source.header, {"source": f"converted from {source.path.name}"})
     checksums = {}
     for block, (_, fields) in enumerate(blocks(source)):
-        checksums[block] = journal.write_block(path, layout, block, tuple(fields.values()))
-    journal.write_checksums(path, layout, checksums)
+        checksums[block] = journal.write_block(path, file_map, block, tuple(fields.values()))
+    journal.write_checksums(path, file_map, checksums)

@@ -1,9 +1,9 @@
 """netCDF files with named variables and dimensions, as xarray writes them.
 
-Dimensions are told by their names: ``sample`` (or batch, trajectory, ensemble, member) the samples, ``time`` (or t) the
-times, ``channel`` (or component, variable) the components, ``x``, ``y`` and ``z`` the axes in space, in any order. The
-attributes ``input`` and ``target`` name the variables; without them, a variable with times is a trajectory and of two
-variables the first is the input. Numbers among the attributes are parameters.
+Dimensions are recognized by their names: ``sample`` (or batch, trajectory, ensemble, member) the samples, ``time`` (or
+t) the times, ``channel`` (or component, variable) the components, ``x``, ``y`` and ``z`` the axes in space, in any
+order. The attributes ``input`` and ``target`` name the variables; without them, a variable with times is a trajectory
+and of two variables the first is the input. Numbers among the attributes are parameters.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _ROLES = {
     "y": ("y", "lat", "latitude"),
     "x": ("x", "lon", "longitude"),
 }
-_ENDS: dict[str, Boundary] = {"periodic": "periodic", "wall": "wall", "open": "open"}
+_BOUNDARIES: dict[str, Boundary] = {"periodic": "periodic", "wall": "wall", "open": "open"}
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether it is classic netCDF, or HDF5 with dimensions as netCDF-4 writes them."""
     if not path.is_file():
         return False
@@ -123,7 +123,7 @@ def _found(data: Any, names: tuple[str, ...], fields: list[Any], has_start: bool
         target_name=names[-1],
         name=text_in(data.attrs, "equation_name"),
         parameters={key: value for key, value in numbers_in(data.attrs).items() if key != "times"},
-        boundary=_ENDS.get(str(data.attrs.get("boundary")), "periodic"),
+        boundary=_BOUNDARIES.get(str(data.attrs.get("boundary")), "periodic"),
         probe=lambda: target[:2].values,
     )
 
@@ -153,7 +153,7 @@ def _role(name: str) -> str:
 
 
 def _ordered(path: Path, field: Any) -> Any:
-    """A variable with its dimensions called and ordered as ours."""
+    """A variable with the dimensions named by ``_ROLES``, in its order."""
     roles = {dim: _role(dim) for dim in field.dims}
     unknown = [dim for dim, role in roles.items() if role not in _ROLES]
     if unknown or len(set(roles.values())) < len(roles):
@@ -183,7 +183,7 @@ def _chosen(path: Path, data: Any, overrides: Overrides) -> tuple[str, ...]:
     unknown = overrides.input_name and overrides.input_name not in fields
     if unknown or not _is_enough(data, fields, names):
         raise DatasetError(
-            f"open_source: {path} does not say which variables are input and target; it holds "
+            f"open_source: {path} does not say which variables are input and target; it has "
             f"{', '.join(fields) or 'no fields'}. Give --input-name and --target-name."
         )
     return tuple(map(str, names))

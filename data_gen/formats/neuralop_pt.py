@@ -1,7 +1,7 @@
 """neuralop's tensor files, {"x": inputs, "y": targets}; torch is imported when one is opened.
 
 Tensors are (samples, *points) for one component, as neuralop's own files have them, or (samples, channels, *points).
-They hold no grid, times or parameters. No code of the file is run.
+They have no grid, times or parameters. No code of the file is run.
 Source: Kossaifi et al. (2024), A Library for Learning Neural Operators; its datasets named NAME_{train,test}_RES.pt.
 """
 
@@ -22,13 +22,13 @@ from data_gen.formats.source import Readable, Source, blocks
 FORMAT = Format("pt", (".pt", ".pth"), "neuralop: tensors x and y", order=50)
 
 
-def recognises(path: Path) -> bool:
-    """Whether it is a zip file as torch writes them, or an older one with the usual ending."""
+def recognizes(path: Path) -> bool:
+    """Whether it is a zip file as torch writes them, or an older one with the usual suffix."""
     if not path.is_file():
         return False
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("data.pkl") for name in archive.namelist())
+        with zipfile.ZipFile(path) as zipped:
+            return any(name.endswith("data.pkl") for name in zipped.namelist())
     return path.suffix in (".pt", ".pth")
 
 
@@ -62,7 +62,7 @@ def _tensor(path: Path, known: dict[str, Any], name: str) -> np.ndarray:
 
     if name not in known:
         raise DatasetError(
-            f"open_source: {path} has no tensor {name}; it holds {', '.join(map(str, known)) or 'none by name'}. "
+            f"open_source: {path} has no tensor {name}; it has {', '.join(map(str, known)) or 'none by name'}. "
             f"Give --input-name and --target-name."
         )
     tensor = known[name]

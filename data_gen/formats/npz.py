@@ -18,12 +18,12 @@ FORMAT = Format("npz", (".npz",), "one .npz file with two arrays", order=70)
 _PAIRS = (("x", "y"), ("a", "u"), ("input", "target"))
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether it is a zip file of .npy files."""
     if not path.is_file() or not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    with zipfile.ZipFile(path) as zipped:
+        names = zipped.namelist()
     return bool(names) and all(name.endswith(".npy") for name in names)
 
 
@@ -34,9 +34,9 @@ def open_file(path: Path, overrides: Overrides) -> Source:
         DatasetError: the file cannot be read, or has no such arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = _chosen(path, archive.files, overrides)
-            given, target = archive[names[0]], archive[names[1]]
+        with np.load(path, allow_pickle=False) as npz:
+            names = _chosen(path, npz.files, overrides)
+            given, target = npz[names[0]], npz[names[1]]
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DatasetError(f"open_source: {path} cannot be read ({error}). Is it damaged?") from None
     return source_of_pair(path, given, target, overrides)
@@ -48,7 +48,7 @@ def _chosen(path: Path, found: list[str], overrides: Overrides) -> tuple[str, st
     missing = [name for name in names if name not in found]
     if missing:
         raise DatasetError(
-            f"open_source: {path} has no array {' or '.join(missing)}; it holds {', '.join(found) or 'none'}. Give "
+            f"open_source: {path} has no array {' or '.join(missing)}; it has {', '.join(found) or 'none'}. Give "
             f"--input-name and --target-name."
         )
     return names

@@ -1,4 +1,4 @@
-"""Metadata given for a file, which win over what the file says."""
+"""Metadata given for a file, which replace the file's own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from data_gen.errors import check_finite, check_positive
 from data_gen.header import Boundary
 
 RightEnd = Literal["excluded", "included"]
-#: The attributes that a dataset file keeps for itself; no parameter may have such a name.
+#: The attributes that a dataset file reserves; no parameter may have such a name.
 TAKEN = {"layout", "layout_version", "title", "equation", "header", "extent", "input", "target", "versions", "spec"}
 TAKEN |= {"dataset_name", "grid_type", "n_spatial_dims", "n_trajectories", "simulation_parameters", "source"}
 TAKEN |= {"input_time", "target_time", "config_hash"}

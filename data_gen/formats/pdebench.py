@@ -6,9 +6,9 @@
     groups           0000/data (times, x, ..., components), 0000/grid/{x, y, t}; attribute config of each group
 
 Burgers is solved there with viscosity Nu / pi. The order of the axes in space is kept where they are alike; where they
-differ, the first is x, and the fields are turned to our order, y before x. The files do not tell their boundaries: one
-tensor is periodic and Darcy flow between walls, as published, fluids are periodic unless their name says ``trans``, and
-groups are taken to have open ends.
+differ, the first is x, and the fields are transposed to y before x. The files do not record their boundaries: one
+tensor is periodic and Darcy flow between walls, as published, fluids are periodic unless their name has ``trans``, and
+groups are taken to have open boundaries.
 Source: Takamoto et al. (2022), PDEBench: An Extensive Benchmark for Scientific Machine Learning, and its data files.
 """
 
@@ -34,14 +34,14 @@ from data_gen.header import Boundary, Header
 
 FORMAT = Format("pdebench", (".hdf5",), "PDEBench: tensor, Darcy, or a group for each sample", order=30)
 
-_ENDS: dict[str, Boundary] = {"periodic": "periodic", "wall": "wall", "open": "open"}
+_BOUNDARIES: dict[str, Boundary] = {"periodic": "periodic", "wall": "wall", "open": "open"}
 _FLUID = ("density", "pressure", "Vx", "Vy", "Vz")
 _NUMBER = re.compile(r"^ +([A-Za-z]\w*): *([-+]?\d[\d.]*(?:[eE][-+]?\d+)?) *$", re.MULTILINE)
 # Settings of PDEBench's solvers that are no parameters of an equation.
 _SETTINGS = {"t", "n", "n_steps", "seed", "tdim", "xdim", "ydim", "x_left", "x_right", "y_bottom", "y_top", "T_bdy"}
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether it has a tensor with coordinates, a fluid's density, or groups of samples."""
     if not is_hdf5(path):
         return False
@@ -82,8 +82,8 @@ def _groups(file: h5py.File) -> list[str]:
 
 
 def _boundary(file: h5py.File, usual: Boundary) -> Boundary:
-    """What our own converted files say, or what is usual."""
-    return _ENDS.get(text_in(file.attrs, "boundary"), usual)
+    """The boundary that a file written here records, or the usual one."""
+    return _BOUNDARIES.get(text_in(file.attrs, "boundary"), usual)
 
 
 def _coordinates(file: h5py.File, dims: int) -> list[np.ndarray | None]:
@@ -93,7 +93,7 @@ def _coordinates(file: h5py.File, dims: int) -> list[np.ndarray | None]:
 
 
 def _turned(coordinates: list[Any], shape: tuple[int, ...]) -> bool:
-    """Whether the axes have to be turned to our order: x, the first, is not like the others."""
+    """Whether the axes have to be transposed: x, the first, is not like the others."""
     known = [c for c in coordinates if c is not None]
     alike = all(c.shape == known[0].shape and np.allclose(c, known[0]) for c in known[1:]) if known else True
     return len(shape) > 1 and not (alike and len(set(shape)) == 1)
@@ -107,7 +107,7 @@ def _turn(fields: np.ndarray, dims: int, turned: bool) -> np.ndarray:
 
 
 def _space(coordinates: list[Any], shape: tuple[int, ...], turned: bool) -> dict[str, Any]:
-    """Shape and coordinates in our order."""
+    """Shape and coordinates, x last."""
     if turned:
         return {"shape": shape[::-1], "coordinates": coordinates[::-1]}
     return {"shape": shape, "coordinates": coordinates}
@@ -228,7 +228,7 @@ def _find_groups(path: Path, file: h5py.File, groups: list[str]) -> tuple[Found,
 
 
 def _components(file: h5py.File, count: int) -> tuple[str, ...]:
-    """Names of the components: those that the converted files of this package list, else u, or u0, u1, ..."""
+    """Names of the components: those that files written here list, else u, or u0, u1, ..."""
     listed = tuple(str(file.attrs.get("components", "")).split(","))
     if len(listed) == count and all(listed):
         return listed
@@ -242,7 +242,7 @@ def _exact_times(times: Any) -> tuple[float, ...]:
 
 
 def _equation(numbers: dict[str, float], dims: int, components: int) -> tuple[str, dict[str, float]]:
-    """Which of our equations a one-dimensional file holds by its attributes, and its parameters in our words."""
+    """Equation of a one-dimensional file by its attributes, and its parameters by their names here."""
     if dims != 1 or components != 1:
         return "", numbers
     rest = {key: value for key, value in numbers.items() if key not in ("Nu", "beta", "rho")}
@@ -256,7 +256,7 @@ def _equation(numbers: dict[str, float], dims: int, components: int) -> tuple[st
 
 
 def write(source: Readable, path: Path) -> None:
-    """A PDEBench file: Darcy's layout, one tensor in one dimension, else a group for each sample.
+    """A PDEBench file: as for Darcy flow, one tensor in one dimension, else a group for each sample.
 
     Raises:
         ValueError: the input is another quantity than the target of a problem in time, which has no place there.
@@ -295,7 +295,7 @@ def _write_coordinates(file: h5py.File, header: Header) -> None:
 
 
 def _their_order(header: Header) -> bool:
-    """Whether the fields have to be turned, x first."""
+    """Whether the fields have to be transposed, x first."""
     return _turned(list(header.coordinates), header.shape)
 
 

@@ -1,4 +1,4 @@
-"""Fields that lie in a file of any format, read as a dataset file of ours is read."""
+"""Fields in a file of any format, read as a native dataset file is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Load = Callable[[str, int, int, slice], np.ndarray]
 _ALL = slice(None)
 
 
-#: What is read from a file, ours or foreign.
+#: A file open for reading, native or foreign.
 Source = FieldReader
 
 
@@ -29,9 +29,9 @@ class ForeignSource(FieldReader):
 
     Args:
         path: the file.
-        header: what was found in it, or said about it.
+        header: description of its content, from the file and the overrides.
         load: reads consecutive rows.
-        close: lets go of the file.
+        close: closes the file.
         dropped: of each axis, whether the file has one more point at its end, the first one again.
     """
 
@@ -96,7 +96,7 @@ def pair_of_times(source: Source, input_time: float | None, target_time: float |
 
 
 class Readable(Protocol):
-    """What a writer needs of a source: its header, the rows of its stored fields, and where they come from."""
+    """The part of a source that a writer needs: its header, the rows of its stored fields, and its path."""
 
     @property
     def header(self) -> Header: ...

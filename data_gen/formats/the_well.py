@@ -2,7 +2,7 @@
 
 Scalar fields and the components of vectors and tensors become channels, a vector's ``velocity_x`` and ``velocity_y``.
 Fields that vary in time are the target; constant fields are the input where there is one time, and are left out where
-there are several. The axes are turned to our order, y before x, by their names.
+there are several. The axes are transposed to y before x, by their names.
 Source: Ohana et al. (2024), The Well: a Large-Scale Collection of Diverse Physics Simulations, docs/data_format.
 """
 
@@ -31,12 +31,12 @@ FORMAT = Format("the_well", ("",), "The Well: a file, or a folder with data/{tra
 
 _LOG = logging.getLogger(__name__)
 _SPLITS = ("train", "valid", "test")
-_ENDS: dict[str, Boundary] = {"PERIODIC": "periodic", "WALL": "wall", "OPEN": "open"}
+_BOUNDARIES: dict[str, Boundary] = {"PERIODIC": "periodic", "WALL": "wall", "OPEN": "open"}
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One component of a field: the dataset that holds it, what varies in it, and its place in vectors and tensors."""
+    """One component of a field: its dataset, the axes along which it varies, and its index in vectors and tensors."""
 
     channel: str
     place: str
@@ -53,7 +53,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Grid:
-    """The axes of the files in their order, the order that turns them to ours, coordinates in it, and the times."""
+    """The axes of the files, the order that puts x last, coordinates in this order, and the times."""
 
     axes: tuple[str, ...]
     order: tuple[int, ...]
@@ -62,11 +62,11 @@ class _Grid:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Points of each axis, in our order."""
+        """Points of each axis, x last."""
         return tuple(len(c) for c in self.coordinates)
 
 
-def recognises(path: Path) -> bool:
+def recognizes(path: Path) -> bool:
     """Whether it has the groups of The Well, or is a folder of such files."""
     first = next(iter(_files(path)), path)
     if not is_hdf5(first):
@@ -190,7 +190,7 @@ class _Reader:
         return np.concatenate(blocks_read)
 
     def _component(self, file: h5py.File, part: _Part, rows: slice, at: slice) -> np.ndarray:
-        """(rows, times, *points), with what does not vary repeated."""
+        """(rows, times, *points), repeated along the axes without variation."""
         stored = dataset(file, part.place)
         picked = ((rows,) if part.sample_varying else ()) + ((at,) if part.time_varying else ())
         block = stored[(*picked, ..., *part.index)]
@@ -226,7 +226,7 @@ def _chosen(path: Path, parts: list[_Part], overrides: Overrides, num_times: int
         names = [part.channel for part in parts]
         missing = "field that varies in time" if not varying else "constant field, the input of one time"
         raise DatasetError(
-            f"open_source: {path} has no {missing}; it holds {', '.join(names) or 'no fields'}. Give --input-name and "
+            f"open_source: {path} has no {missing}; it has {', '.join(names) or 'no fields'}. Give --input-name and "
             f"--target-name."
         )
     if num_times > 1 and constant:
@@ -262,7 +262,7 @@ def _parameters(files: list[h5py.File]) -> dict[str, float]:
 def _boundary(file: h5py.File) -> Boundary:
     group = file.get("boundary_conditions")
     kinds = {text_in(wall.attrs, "bc_type").upper() for wall in group.values()} if isinstance(group, h5py.Group) else ()
-    return _ENDS.get(next(iter(kinds)), "open") if len(kinds) == 1 else "open" if kinds else "periodic"
+    return _BOUNDARIES.get(next(iter(kinds)), "open") if len(kinds) == 1 else "open" if kinds else "periodic"
 
 
 def write(source: Readable, path: Path) -> None:
@@ -330,13 +330,13 @@ class _Statistics:
         self.sums = {"": np.zeros(3), "_delta": np.zeros(3)}  # count, sum, sum of squares
 
     def add(self, field: np.ndarray) -> None:
-        """Take (rows, times, *points) in."""
+        """Include (rows, times, *points)."""
         values = field.astype(np.float64)
         for suffix, part in (("", values), ("_delta", np.diff(values, axis=1))):
             self.sums[suffix] += (part.size, part.sum(), np.square(part).sum())
 
     def values(self) -> dict[str, float]:
-        """Each figure by its name in stats.yaml."""
+        """Each statistic by its name in stats.yaml."""
         found = {}
         for suffix, (count, total, squares) in self.sums.items():
             mean, square = total / max(count, 1), squares / max(count, 1)

@@ -52,7 +52,7 @@ class PeriodicGrid:
 
     @property
     def spacing(self) -> float:
-        """Distance between neighbouring points."""
+        """Distance between neighboring points."""
         return self.extent / self.num_points
 
     @cached_property
@@ -102,7 +102,7 @@ class PeriodicGrid:
 
     @cached_property
     def mode_weights(self) -> np.ndarray:
-        """``modes_shape``: the amplitude of a mode is its weight times |c_k|; one with k > 0 stands for -k too."""
+        """``modes_shape``: the amplitude of a mode is its weight times |c_k|; one with k > 0 counts for -k too."""
         weights = np.full(self.modes_shape, 2.0 / self.num_points**self.num_dims)
         weights[..., 0] /= 2
         return weights
@@ -174,7 +174,7 @@ def _mirrored(modes: Any, num_dims: int) -> Any:
 
 
 def _resize_signed(modes: Any, num_points: int, new_points: int, axis: int) -> Any:
-    """``resize_modes`` along one axis that holds both signs."""
+    """``resize_modes`` along one axis of both signs."""
     shape = list(modes.shape)
     shape[axis] = new_points
     resized = _zeros_like(modes, tuple(shape))

@@ -28,7 +28,7 @@ def amplitude_spectrum(fields: np.ndarray, extents: Sequence[float]) -> tuple[np
     steps[-1] = np.arange(shape[-1] // 2 + 1) * scales[-1]
     away = np.sqrt(np.sum(np.meshgrid(*[step**2 for step in steps], indexing="ij"), axis=0))
     shells = np.floor(away + 0.5).astype(int).ravel()
-    weights = np.full(power.shape[1:], 2.0)  # a mode with k > 0 along the last axis stands for -k too
+    weights = np.full(power.shape[1:], 2.0)  # a mode with k > 0 along the last axis counts for -k too
     weights[..., 0] = 1.0
     if shape[-1] % 2 == 0:
         weights[..., -1] = 1.0

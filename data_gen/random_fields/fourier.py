@@ -43,7 +43,7 @@ def truncated_fourier(
     Raises:
         ValueError: a parameter out of range or a grid of more than two dimensions.
         TypeError: a grid that is not periodic.
-        UnresolvedError: the grid cannot hold mode K.
+        UnresolvedError: the grid does not resolve mode K.
     """
     check_truncated(max_mode=max_mode, amplitude=amplitude, decay=decay, offset=offset)
     check_periodic("truncated_fourier", grid, seed, channels, max_mode=max_mode)

@@ -34,7 +34,7 @@ def gaussian_random_field(
     low modes are the same at any resolution.
 
     The vorticity from which Li et al. start Navier-Stokes, N(0, 7^(3/2) (-Laplacian + 49 I)^-2.5) on the unit torus, is
-    gamma = 2.5, tau = 7, sigma = 7^(3/4) as it is written, for sigma^2 is the factor of the covariance; the generator
+    gamma = 2.5, tau = 7, sigma = 7^(3/4) as written, for sigma^2 is the factor of the covariance; the generator
     they published multiplies the coefficients by 7^(3/2) instead, which is sigma = 7^(3/2) here.
 
     Args:

@@ -12,7 +12,7 @@ from data_gen.errors import UnresolvedError, check_count, check_positive
 from data_gen.grids.periodic import PeriodicGrid
 from data_gen.random_fields.streams import channel_streams, check_periodic
 
-#: Points a width needs: then the top eighth of the modes holds less than 1e-8 of ten spots.
+#: Points a width needs: then the top eighth of the modes has less than 1e-8 of ten spots.
 POINTS_PER_WIDTH = 4.0
 
 
@@ -44,7 +44,7 @@ def spots(
     Raises:
         ValueError: a parameter out of range, not two channels, or a grid of more than two dimensions.
         TypeError: a grid that is not periodic.
-        UnresolvedError: the grid cannot hold a spot.
+        UnresolvedError: the grid does not resolve a spot.
     Source: Pearson (1993), Science 261, 189-192, who starts from one square without smooth edges.
     """
     check_spots(count=count, width=width, height=height)
@@ -54,7 +54,8 @@ def spots(
     needed = math.ceil(POINTS_PER_WIDTH / width)
     if grid.num_points < needed:
         raise UnresolvedError(
-            f"spots: `grid` must have at least {needed} points to hold spots of width {width:g}; got {grid.num_points}."
+            f"spots: `grid` must have at least {needed} points to resolve spots of width {width:g}; got "
+            f"{grid.num_points}."
         )
     indices = list(indices)
     place = grid.points / grid.extent

@@ -1,4 +1,4 @@
-"""What all laws share: one random stream a sample and channel, and the order in which modes are drawn."""
+"""Common to all laws: one random stream a sample and channel, and the order in which modes are drawn."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def check_periodic(function: str, grid: object, seed: int, channels: int, *, max
     _check_dims(function, grid.num_dims)
     if 2 * max_mode >= grid.num_points:
         raise UnresolvedError(
-            f"{function}: `grid` must have more than {2 * max_mode} points to hold mode {max_mode}; got "
+            f"{function}: `grid` must have more than {2 * max_mode} points to resolve mode {max_mode}; got "
             f"{grid.num_points}."
         )
 

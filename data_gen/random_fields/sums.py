@@ -43,7 +43,7 @@ def sines(
     Raises:
         ValueError: a parameter out of range or a grid of more than two dimensions.
         TypeError: a grid that is not periodic.
-        UnresolvedError: the grid cannot hold mode K.
+        UnresolvedError: the grid does not resolve mode K.
     Source: Takamoto et al. (2022), PDEBench, arXiv:2210.07182, appendix on the one-dimensional advection equation.
     """
     check_sines(waves=waves, max_mode=max_mode, amplitude=amplitude, bounds=bounds)

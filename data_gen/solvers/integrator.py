@@ -205,7 +205,7 @@ class Integrator:
             raise UnresolvedError(
                 f"solve: `u0` must be resolved by its grid, as {self.equation.name} does not damp its top modes; got "
                 f"{self.data_grid.num_points} points, and the top eighth of the modes of sample {self.names[sample]} "
-                f"holds {left[sample]:.1e} of it (tolerance {self.settings.tolerance:.1e}). Use a smoother initial "
+                f"has {left[sample]:.1e} of it (tolerance {self.settings.tolerance:.1e}). Use a smoother initial "
                 f"condition, more points, a larger tolerance, or allow unresolved data."
             )
 

@@ -62,7 +62,7 @@ def solve(
     matters at the tolerance. Modes above it are zero in the result.
 
     Args:
-        equation: what to solve.
+        equation: the equation to solve.
         grid: the grid of ``u0``.
         u0: (B, C, *N), real, at time 0; all its modes are used as far as they matter.
         times: T increasing times, 0 or later, in the equation's units.

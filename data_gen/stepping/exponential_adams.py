@@ -19,7 +19,7 @@ FAST = (1.5, 8.0, 24.0)
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of one step, each (modes,) or (points, modes); real ones stand twice, for real and imaginary part.
+    """Weights of one step, each (modes,) or (points, modes); real ones are stored twice, for real and imaginary part.
 
     Args:
         full: e^(hL).
@@ -63,7 +63,7 @@ def phi_functions(z: np.ndarray, count: int) -> np.ndarray:
 
 
 def lagrange(nodes: Sequence[float], which: Sequence[int] | None = None) -> np.ndarray:
-    """(n, n): row j holds the coefficients, lowest power first, of the polynomial that is 1 at node j only.
+    """(n, n): row j has the coefficients, lowest power first, of the polynomial that is 1 at node j only.
 
     With ``which`` the rows of those nodes only. In plain numbers: there are too few of them for arrays to be faster.
     """
@@ -85,7 +85,7 @@ def weights(z: np.ndarray, phi: np.ndarray, step: float, nodes: Sequence[float])
         int_0^1 e^((1-s) hL) l_j(s) ds,   l_j Lagrange's polynomials,   int_0^1 e^((1-s) z) s^i ds = i! phi_{i+1}(z)
 
     Modes that turn by more than FAST in a step do without the oldest slopes: extrapolation through n points multiplies
-    what alternates from one to the next by 2^n, and nothing damps those modes.
+    an alternating sequence by 2^n, and nothing damps those modes.
 
     Args:
         z: h L, (modes,).

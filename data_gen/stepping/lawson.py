@@ -9,7 +9,7 @@ import numpy as np
 
 from data_gen.stepping.device import combined, empty_rows, namespace, real_rows
 
-#: |h L| is cut here, so that e^(-hL) stays far from overflow: what is left of such a mode after a step, e^-200, is zero
+#: |h L| is cut here, so that e^(-hL) stays far from overflow: the rest of such a mode after a step, e^-200, is zero
 #: in float64 either way.
 LARGEST_DAMPING = 200.0
 

@@ -73,14 +73,14 @@ class Dataset(FieldReader):
             )
 
     def _open_shards(self) -> None:
-        """Open the shards, each a sound dataset of its rows with the checksums that this file lists."""
+        """Open the shards, each a valid dataset of its rows with the checksums that this file lists."""
         size = self.header.block_samples
         for shard in self.shards:
             path = self._place_of(shard)
             if not path.is_file():
                 raise DatasetError(
-                    f"open_dataset: {self.path} needs its shard {shard.name}, which is not beside it. Copy the whole "
-                    f"folder again, or generate it again (--overwrite)."
+                    f"open_dataset: {self.path} needs its shard {shard.name}, which is not in its folder. Copy the "
+                    f"whole folder again, or generate it again (--overwrite)."
                 )
             part = Dataset(path, is_shard=True)
             self._parts.append(part)
@@ -103,7 +103,7 @@ class Dataset(FieldReader):
 
     @property
     def equation(self) -> Equation | None:
-        """The equation that the target solves, if it is one of ours."""
+        """The equation that the target solves, if this package knows it."""
         return self.spec.make_equation() if self.spec else self.header.make_equation()
 
     @property
@@ -113,7 +113,7 @@ class Dataset(FieldReader):
 
     @property
     def raw_attributes(self) -> dict[str, Any]:
-        """All root attributes, as HDF5 holds them."""
+        """All root attributes, as h5py reads them."""
         return dict(self._file.attrs)
 
     @property

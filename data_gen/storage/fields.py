@@ -1,4 +1,4 @@
-"""Fields in a file of any format, open for reading: what a format adds is how to load consecutive rows."""
+"""Fields in a file of any format, open for reading; a format adds how to load consecutive rows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from data_gen.header import Header
 
 
 class FieldReader(ABC):
-    """The fields of a file, with what is known about them.
+    """The fields of a file and their metadata.
 
     Attributes:
         path: the file.
-        header: what it holds.
+        header: description of its content.
     """
 
     path: Path
@@ -64,7 +64,7 @@ class FieldReader(ABC):
 
     @property
     def equation(self) -> Equation | None:
-        """The equation that the target solves, if it is one of ours."""
+        """The equation that the target solves, if this package knows it."""
         return self.header.make_equation()
 
     @property

@@ -29,11 +29,11 @@ UNWRITTEN = -1
 
 def create_file(path: Path, spec: DatasetSpec) -> FileMap:
     """Create the file of a description; see ``create_empty``."""
-    return create_empty(path, spec.header, spec_facts(spec))
+    return create_empty(path, spec.header, spec_attributes(spec))
 
 
-def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
-    """What the attributes of a generated file say beside its header."""
+def spec_attributes(spec: DatasetSpec) -> dict[str, Any]:
+    """The attributes of a generated file that its header does not give."""
     return {
         "spec": spec.to_json(),
         "config_hash": spec.config_hash,
@@ -44,7 +44,7 @@ def spec_facts(spec: DatasetSpec) -> dict[str, Any]:
     }
 
 
-def create_empty(path: Path, header: Header, facts: Mapping[str, Any]) -> FileMap:
+def create_empty(path: Path, header: Header, attributes: Mapping[str, Any]) -> FileMap:
     """Create a file of full size with everything but the fields and their checksums.
 
     Fields are contiguous, allocated early and never filled, and no object carries a time, so that one description
@@ -52,26 +52,28 @@ def create_empty(path: Path, header: Header, facts: Mapping[str, Any]) -> FileMa
 
     Args:
         path: the file; one that is there is replaced.
-        header: what it is going to hold.
-        facts: further root attributes, such as where the data come from.
+        header: description of its content.
+        attributes: further root attributes, such as where the data come from.
     Returns:
         Where its blocks lie, for ``journal.write_block`` and, once all are written, ``journal.write_checksums``.
     """
     with h5py.File(path, "w") as file:
-        write_all_but_fields(file, header, facts, _create_field)
+        write_all_but_fields(file, header, attributes, _create_field)
     return read_map(path)
 
 
-def write_all_but_fields(file: h5py.File, header: Header, facts: Mapping[str, Any], create_field: CreateField) -> None:
+def write_all_but_fields(
+    file: h5py.File, header: Header, attributes: Mapping[str, Any], create_field: CreateField
+) -> None:
     """Write everything of a dataset file but its fields' values and checksums.
 
     Args:
         file: an empty file, open for writing.
-        header: what it is going to hold.
-        facts: further root attributes; one of the usual ones replaces it.
+        header: description of its content.
+        attributes: further root attributes; one of the usual ones replaces it.
         create_field: makes one field, of a name, a shape and a precision.
     """
-    _write_attributes(file, header, facts)
+    _write_attributes(file, header, attributes)
     _write_scales(file, header)
     for name, shape in header.stored_shapes.items():
         create_field(file, name, (header.num_samples, *shape), header.dtype)
@@ -89,19 +91,19 @@ def write_all_but_fields(file: h5py.File, header: Header, facts: Mapping[str, An
         data.dims[0].attach_scale(block)
 
 
-def _write_attributes(file: h5py.File, header: Header, facts: Mapping[str, Any]) -> None:
+def _write_attributes(file: h5py.File, header: Header, attributes: Mapping[str, Any]) -> None:
     first, last = _attributes(header)
-    file.attrs.update({**first, **facts, **last})
+    file.attrs.update({**first, **attributes, **last})
 
 
-def further_facts(header: Header, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a file's root attributes that do not follow from its header: the ``facts`` that it was made with."""
+def further_attributes(header: Header, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a file's root attributes that do not follow from its header: the further ones that it was made with."""
     first, last = _attributes(header)
     return {k: v for k, v in attributes.items() if k == "versions" or k not in {**first, **last}}
 
 
 def _attributes(header: Header) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Root attributes that come before the further facts of a file, and those after."""
+    """Root attributes that come before the further ones of a file, and those after."""
     points = " x ".join(map(str, header.shape))
     first = {
         "layout": LAYOUT,
@@ -189,7 +191,7 @@ def _create_start(file: h5py.File, header: Header) -> None:
 
 
 def read_map(path: Path) -> FileMap:
-    """Where the blocks of a file of ours lie."""
+    """Where the blocks of a dataset file lie."""
     with h5py.File(path, "r") as file:
         header = read_header(file)
         fields = [dataset_in(file, name) for name in header.stored_shapes]
@@ -209,7 +211,7 @@ def read_map(path: Path) -> FileMap:
 
 
 def read_header(file: h5py.File) -> Header:
-    """What a file of ours says it holds.
+    """The header that a dataset file has, or that of its description.
 
     Raises:
         DatasetError: it is of another layout, or of a newer version of it.

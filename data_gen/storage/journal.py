@@ -1,4 +1,4 @@
-"""Blocks written in place, and the journal beside an unfinished file that says which of them are safe."""
+"""Blocks written in place, and the journal of an unfinished file, which lists the blocks that are on the disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Checksums = tuple[int, ...]
 class FileMap:
     """Where the bytes of a file's blocks lie: all that is needed to write one without opening HDF5.
 
-    ``fields`` and ``checksums`` hold the offsets of the stored fields and of their checksums, input first, and
+    ``fields`` and ``checksums`` are the offsets of the stored fields and of their checksums, input first, and
     ``row_bytes`` how many bytes each field has of one sample.
     """
 
@@ -55,13 +55,13 @@ def journal_path(path: Path) -> Path:
     return path.with_name(path.name + ".journal")
 
 
-def write_block(path: Path, layout: FileMap, block: int, fields: tuple[np.ndarray, ...]) -> Checksums:
-    """Put a block of each field, (rows, ...), in its place, wait until it is on the disk, and give its checksums."""
+def write_block(path: Path, file_map: FileMap, block: int, fields: tuple[np.ndarray, ...]) -> Checksums:
+    """Put a block of each field, (rows, ...), in its place, wait until it is on the disk, and return its checksums."""
     checksums = []
     descriptor = os.open(path, os.O_WRONLY)
     try:
-        for (offset, size), field in zip(layout.block_bytes(block), fields, strict=True):
-            data = np.ascontiguousarray(field, dtype=layout.dtype).data.cast("B")
+        for (offset, size), field in zip(file_map.block_bytes(block), fields, strict=True):
+            data = np.ascontiguousarray(field, dtype=file_map.dtype).data.cast("B")
             if len(data) != size:
                 raise ValueError(f"write_block: `fields` must fill block {block} ({size} bytes); got {len(data)}.")
             _write_all(descriptor, data, offset)
@@ -72,22 +72,22 @@ def write_block(path: Path, layout: FileMap, block: int, fields: tuple[np.ndarra
     return tuple(checksums)
 
 
-def read_checksums(path: Path, layout: FileMap, block: int) -> Checksums:
-    """CRC-32 of a block of each field as they are on the disk."""
+def read_checksums(path: Path, file_map: FileMap, block: int) -> Checksums:
+    """CRC-32 of a block of each field, read from the disk."""
     with open(path, "rb") as file:
         found = []
-        for offset, size in layout.block_bytes(block):
+        for offset, size in file_map.block_bytes(block):
             file.seek(offset)
             found.append(zlib.crc32(file.read(size)))
     return tuple(found)
 
 
-def write_checksums(path: Path, layout: FileMap, checksums: dict[int, Checksums]) -> None:
+def write_checksums(path: Path, file_map: FileMap, checksums: dict[int, Checksums]) -> None:
     """Put the checksums of all blocks in their place: from then on the file is complete."""
-    table = np.array([checksums[block] for block in range(layout.num_blocks)], dtype="<i8").T
+    table = np.array([checksums[block] for block in range(file_map.num_blocks)], dtype="<i8").T
     descriptor = os.open(path, os.O_WRONLY)
     try:
-        for start, column in zip(layout.checksums, table, strict=True):
+        for start, column in zip(file_map.checksums, table, strict=True):
             _write_all(descriptor, memoryview(column.tobytes()), start)
         os.fsync(descriptor)
     finally:
@@ -105,7 +105,7 @@ def start_journal(
 ) -> None:
     """Write a journal with the blocks already there, atomically.
 
-    ``token`` tells one run from all others: who reads it here sees the folder in which that run writes.
+    ``token`` identifies one run: a process that reads it here sees the folder in which that run writes.
     """
     lines = [json.dumps({"config_hash": config_hash, "shards": shards, "token": token})]
     lines += [_line(block, pair) for block, pair in sorted(checksums.items())]

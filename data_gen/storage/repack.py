@@ -17,19 +17,19 @@ from tqdm import tqdm
 from data_gen.errors import DatasetError, check_count
 from data_gen.storage import journal
 from data_gen.storage.dataset import Dataset, open_dataset
-from data_gen.storage.hdf5_layout import create_empty, further_facts, spec_facts, write_all_but_fields
-from data_gen.storage.journal import FileMap, journal_path, partial_path
+from data_gen.storage.hdf5_layout import create_empty, further_attributes, spec_attributes, write_all_but_fields
+from data_gen.storage.journal import journal_path, partial_path
 from data_gen.storage.shards import shards_of
 from data_gen.storage.virtual_datasets import dataset_in
 
 Compression = Literal["gzip", "none"]
-#: Bytes of a chunk, unless one sample is larger: what a reader of a single row has to unpack.
+#: Bytes of a chunk, unless one sample is larger: a reader of a single row has to unpack as many.
 CHUNK_BYTES = 2**16
 
 
 @dataclass(frozen=True)
 class RepackReport:
-    """What ``repack`` wrote, with the sizes of both datasets on the disk."""
+    """The file that ``repack`` wrote, and the sizes of both datasets on the disk."""
 
     path: Path
     bytes_before: int
@@ -49,14 +49,14 @@ def repack(
     """Copy a dataset into one file of another storage, block by block.
 
     The values, their checksums and the attributes are the same, so every reader takes the copy as the original.
-    ``"none"`` writes the plain layout of ``generate``, byte for byte. The copy is written beside its place and renamed.
+    ``"none"`` writes the plain layout of ``generate``, byte for byte. The copy is renamed when it is whole.
 
     Args:
         path: a dataset file, or the master of one in shards.
         out: the file to write; its folder must exist.
         compression: "gzip" (bytes shuffled first, as netCDF-4 readers expect it) or "none".
         level: effort of gzip, 1 to 9.
-        chunk_rows: samples compressed together, a divisor of the file's block; by default what fills 64 KiB.
+        chunk_rows: samples compressed together, a divisor of the file's block; by default as many as make 64 KiB.
         overwrite: replace an existing file once the new one is whole.
         progress: show a bar on stderr.
     Raises:
@@ -133,16 +133,16 @@ def _check_space(data: Dataset, out: Path) -> None:
         )
 
 
-def _facts(data: Dataset) -> dict[str, Any]:
+def _attributes(data: Dataset) -> dict[str, Any]:
     """Root attributes of the original; those of a generated file in the order in which it was given them."""
-    facts = further_facts(data.header, data.raw_attributes)
-    facts.pop("shards", None)
-    first = list(spec_facts(data.spec)) if data.spec is not None else []
-    return {name: facts[name] for name in (*first, *facts)}
+    found = further_attributes(data.header, data.raw_attributes)
+    found.pop("shards", None)
+    first = list(spec_attributes(data.spec)) if data.spec is not None else []
+    return {name: found[name] for name in (*first, *found)}
 
 
 def _blocks(data: Dataset, bar: Any) -> Any:
-    """Block, its rows and its fields as they are stored, checked; the bar moves when it is dealt with."""
+    """Block, its rows and its stored fields, checked; the bar moves when it is done."""
     size, shapes = data.header.block_samples, data.header.stored_shapes
     tables = {name: data.block_checksums(name) for name in shapes}
     for block, start in enumerate(range(0, data.num_samples, size)):
@@ -160,16 +160,16 @@ def _blocks(data: Dataset, bar: Any) -> Any:
 
 
 def _write_plain(data: Dataset, out: Path, bar: Any) -> None:
-    layout: FileMap = create_empty(out, data.header, _facts(data))
+    file_map = create_empty(out, data.header, _attributes(data))
     checksums = {}
     for block, _, fields in _blocks(data, bar):
-        checksums[block] = journal.write_block(out, layout, block, tuple(fields.values()))
-    journal.write_checksums(out, layout, checksums)
+        checksums[block] = journal.write_block(out, file_map, block, tuple(fields.values()))
+    journal.write_checksums(out, file_map, checksums)
 
 
 def _write_chunked(data: Dataset, out: Path, bar: Any, rows: int, level: int) -> None:
     with h5py.File(out, "w") as file:
-        write_all_but_fields(file, data.header, _facts(data), partial(_create_chunked, data, rows, level))
+        write_all_but_fields(file, data.header, _attributes(data), partial(_create_chunked, data, rows, level))
         for _, place, fields in _blocks(data, bar):
             for name, field in fields.items():
                 dataset_in(file, name)[place] = field

@@ -1,4 +1,4 @@
-"""Datasets in several files: shards beside a small master file that lists them, and what a file may point to."""
+"""Datasets in several files: shards and a small master file that lists them; links to other files are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_SHARDS = 512
 
 @dataclass(frozen=True)
 class Shard:
-    """A file that holds the samples ``start`` to ``stop - 1`` of a dataset; ``checksum`` is that of its fields."""
+    """A file with the samples ``start`` to ``stop - 1`` of a dataset; ``checksum`` is that of its fields."""
 
     name: str
     start: int
@@ -50,7 +50,11 @@ def checksum_of(tables: Iterable[np.ndarray]) -> str:
 
 
 def create_master(
-    path: Path, header: Header, facts: Mapping[str, Any], shards: Sequence[Shard], checksums: Mapping[str, np.ndarray]
+    path: Path,
+    header: Header,
+    attributes: Mapping[str, Any],
+    shards: Sequence[Shard],
+    checksums: Mapping[str, np.ndarray],
 ) -> None:
     """Write the file that lists shards, with virtual fields over theirs.
 
@@ -58,8 +62,8 @@ def create_master(
 
     Args:
         path: the file; one that is there is replaced.
-        header: what all shards hold together.
-        facts: further root attributes.
+        header: description of the whole dataset.
+        attributes: further root attributes.
         shards: in order, each made of whole blocks.
         checksums: the block checksums of each stored field.
     """
@@ -79,13 +83,13 @@ def create_master(
 
     with h5py.File(path, "w") as file:
         listed = json.dumps([asdict(shard) for shard in shards])
-        write_all_but_fields(file, header, {**facts, "shards": listed}, create_field)
+        write_all_but_fields(file, header, {**attributes, "shards": listed}, create_field)
         for name, table in checksums.items():
             dataset_in(file, f"integrity/{name}")[...] = table
 
 
 def listed_shards(file: h5py.File, header: Header) -> tuple[Shard, ...]:
-    """The shards that a file lists; () of a file that holds its fields itself.
+    """The shards that a file lists; () of a file with all fields itself.
 
     Raises:
         DatasetError: a name is not that of a file in the same folder, or the shards are not all samples in order.
@@ -101,7 +105,7 @@ def listed_shards(file: h5py.File, header: Header) -> tuple[Shard, ...]:
     bad = [shard.name for shard in shards if not _is_plain(shard.name)]
     if bad:
         raise DatasetError(
-            f"open_dataset: {file.filename} lists the shard {bad[0]!r}, which is not the name of a file beside it; "
+            f"open_dataset: {file.filename} lists the shard {bad[0]!r}, which is not the name of a file in its folder; "
             f"that is refused."
         )
     if len(shards) > MAX_SHARDS or not _are_all_in_order(shards, header):
@@ -126,7 +130,7 @@ def _is_plain(name: object) -> bool:
 
 
 def shards_of(path: Path) -> list[Path]:
-    """Shards of the dataset at ``path`` that go when it is replaced: those it lists by names that we give."""
+    """Shards to remove when the dataset at ``path`` is replaced: those it lists by names of ``shard_paths``."""
     try:
         with h5py.File(path, "r") as file:
             shards = listed_shards(file, read_header(file))
@@ -136,7 +140,7 @@ def shards_of(path: Path) -> list[Path]:
 
 
 def refuse_other_files(file: h5py.File, header: Header, shards: Sequence[Shard]) -> None:
-    """Refuse whatever in a file leads to another one, other than a field to the shards listed.
+    """Refuse all links of a file to another one, except those of its fields to the shards listed.
 
     Raises:
         DatasetError: there is an external link, storage in another file, or a virtual dataset over one.
@@ -169,7 +173,7 @@ def _source(source: Any) -> tuple[str, str, int, int]:
 
 
 def _objects(file: h5py.File) -> Iterable[tuple[str, h5py.Dataset | None]]:
-    """All datasets with their paths, and None for what lies behind a link that leads elsewhere."""
+    """All datasets with their paths, and None for each link that leads elsewhere."""
     groups: list[tuple[str, h5py.Group]] = [("", file)]
     seen = set[Any]()
     while groups:

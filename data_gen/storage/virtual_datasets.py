@@ -1,4 +1,4 @@
-"""What xarray, PDEBench and The Well find in a dataset file beside its fields: views of them, no byte stored twice."""
+"""Views of the fields of a dataset file for the readers of xarray, PDEBench and The Well; no byte is stored twice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def create_view(
 ) -> h5py.Dataset:
     """A virtual dataset over others of the file. By the low-level calls, as it must not carry a time.
 
-    Each part is a source, what is taken from it, and the index on the view's second axis where it goes (None: all).
+    Each part is a source, a selection of it, and its index on the view's second axis (None: all).
     """
     settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     settings.set_obj_track_times(False)
@@ -46,7 +46,7 @@ def dataset_in(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def write_other_views(file: h5py.File, header: Header) -> None:
-    """Write what the other readers look for: views of the fields, links, and small copies of the scales."""
+    """Write the names that the other readers look for: views of the fields, links, and small copies of the scales."""
     for name, scale in [("t-coordinate", "time"), *((f"{axis}-coordinate", axis) for axis in header.axes)]:
         copy = file.create_dataset(name, data=dataset_in(file, scale)[()])
         copy.dims[0].attach_scale(dataset_in(file, scale))

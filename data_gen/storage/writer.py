@@ -19,7 +19,7 @@ from data_gen.header import Header
 from data_gen.spec import DatasetSpec
 from data_gen.storage import dataset as store
 from data_gen.storage import journal
-from data_gen.storage.hdf5_layout import spec_facts
+from data_gen.storage.hdf5_layout import spec_attributes
 from data_gen.storage.journal import Checksums, FileMap, journal_path, partial_path
 from data_gen.storage.shards import MAX_SHARDS, Shard, checksum_of, create_master, is_shard_name, shard_paths, shards_of
 
@@ -29,11 +29,11 @@ BLOCK_COPIES = 4
 
 @dataclass(frozen=True)
 class Part:
-    """One file and the blocks it holds, counted from ``first_block`` on: a whole dataset, or a shard of one."""
+    """One file and its blocks, counted from ``first_block`` on: a whole dataset, or a shard of one."""
 
     path: Path
     first_block: int
-    layout: FileMap
+    file_map: FileMap
 
     @property
     def partial(self) -> Path:
@@ -42,21 +42,21 @@ class Part:
 
     @property
     def blocks(self) -> range:
-        """The blocks it holds, as the dataset counts them."""
-        return range(self.first_block, self.first_block + self.layout.num_blocks)
+        """Its blocks, as the dataset counts them."""
+        return range(self.first_block, self.first_block + self.file_map.num_blocks)
 
     def rows(self, block: int) -> int:
         """Number of samples of a block."""
-        start, stop = self.layout.block_rows(block - self.first_block)
+        start, stop = self.file_map.block_rows(block - self.first_block)
         return stop - start
 
     def write(self, block: int, fields: tuple[np.ndarray, ...]) -> Checksums:
         """Put a block in its place, wait until it is on the disk, and give its checksums."""
-        return journal.write_block(self.partial, self.layout, block - self.first_block, fields)
+        return journal.write_block(self.partial, self.file_map, block - self.first_block, fields)
 
     def read_checksums(self, block: int) -> Checksums:
-        """Checksums of a block as it is on the disk."""
-        return journal.read_checksums(self.partial, self.layout, block - self.first_block)
+        """Checksums of a block on the disk."""
+        return journal.read_checksums(self.partial, self.file_map, block - self.first_block)
 
 
 class Output:
@@ -64,8 +64,8 @@ class Output:
 
     Args:
         path: the dataset's file.
-        spec: what it is going to hold.
-        shards: number of files that hold the samples; 1 puts them into the dataset's file.
+        spec: its description.
+        shards: number of files for the samples; 1 puts them into the dataset's file.
     Raises:
         ValueError: there are more shards than blocks, or than a dataset can have.
     """
@@ -89,7 +89,7 @@ class Output:
         return journal_path(self.path)
 
     def is_whole(self, *, resume: bool, overwrite: bool) -> bool:
-        """Refuse an unusable output before any work; True if it is there already, whole."""
+        """Refuse an unusable output before any work; True if the whole file exists already."""
         path = self.path
         if not path.parent.is_dir():
             raise FileNotFoundError(f"generate: `path` must lie in an existing folder; got {path}. Create it first.")
@@ -108,7 +108,7 @@ class Output:
             return True
         if not resume and (left := self._unfinished()):
             raise FileExistsError(
-                f"generate: `path` must not be unfinished; got {path} with {left[0].name} beside it. "
+                f"generate: `path` must not be unfinished; got {path} with {left[0].name} in its folder. "
                 f"Finish it with resume=True (--resume), or drop it with overwrite=True (--overwrite)."
             )
         return False
@@ -152,7 +152,7 @@ class Output:
             )
 
     def create(self) -> None:
-        """Create every file at its full size; whatever was unfinished goes."""
+        """Create every file at its full size, and remove unfinished ones."""
         self.drop()
         try:
             self.parts = [self._create_part(*planned) for planned in self._plan()]
@@ -164,28 +164,30 @@ class Output:
             raise
 
     def drop(self) -> None:
-        """Remove what is unfinished."""
+        """Remove unfinished files."""
         for path in (*self._unfinished(), self.journal.with_name(self.journal.name + ".new")):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 
     def resume(self) -> dict[int, Checksums] | None:
-        """Find the unfinished files, and give the blocks in them that are sound; None if there is nothing to resume."""
+        """Find the unfinished files, and return their valid blocks; None if there is nothing to resume."""
         config_hash, listed = journal.read_journal(self.journal)
         if not config_hash:
             return None
         self._check_journal(config_hash)
         done: dict[int, Checksums] = {}
         plan, lost = self._plan(), 0
-        for path, header, facts, first_block in plan:
+        for path, header, attributes, first_block in plan:
             if self.shards > 1 and path.exists() and not partial_path(path).exists():
                 os.replace(path, partial_path(path))  # interrupted when some files had their names already
             found = partial_path(path).exists()
             lost += not found
-            part = self._find_part(path, first_block) if found else self._create_part(path, header, facts, first_block)
-            self.parts.append(part)
-            if found:
+            if not found:
+                part = self._create_part(path, header, attributes, first_block)
+            else:
+                part = self._find_part(path, first_block)
                 done |= {b: listed[b] for b in part.blocks if b in listed and part.read_checksums(b) == listed[b]}
+            self.parts.append(part)
         if lost == len(plan):
             self.parts = []
             return None
@@ -216,29 +218,29 @@ class Output:
     def _plan(self) -> list[tuple[Path, Header, Mapping[str, Any], int]]:
         """Path, header, further attributes and first block of each file with fields."""
         if self.shards == 1:
-            return [(self.path, self.header, spec_facts(self.spec), 0)]
+            return [(self.path, self.header, spec_attributes(self.spec), 0)]
         plan, first, size = [], 0, self.header.block_samples
         for i, path in enumerate(shard_paths(self.path, self.shards, self.spec.config_hash)):
             last = first + self.num_blocks // self.shards + (i < self.num_blocks % self.shards)
             start, stop = first * size, min(last * size, self.spec.samples)
-            facts = {"shard_of": self.spec.config_hash, "first_sample": start}
-            facts["source"] = f"samples {start}..{stop - 1} of a generated dataset of {self.spec.samples}"
-            plan.append((path, replace(self.header, num_samples=stop - start), facts, first))
+            attributes = {"shard_of": self.spec.config_hash, "first_sample": start}
+            attributes["source"] = f"samples {start}..{stop - 1} of a generated dataset of {self.spec.samples}"
+            plan.append((path, replace(self.header, num_samples=stop - start), attributes, first))
             first = last
         return plan
 
-    def _create_part(self, path: Path, header: Header, facts: Mapping[str, Any], first_block: int) -> Part:
-        return Part(path, first_block, store.create_empty(partial_path(path), header, facts))
+    def _create_part(self, path: Path, header: Header, attributes: Mapping[str, Any], first_block: int) -> Part:
+        return Part(path, first_block, store.create_empty(partial_path(path), header, attributes))
 
     def start_journal(self, done: dict[int, Checksums]) -> None:
         """Write a journal of the blocks that are there."""
         journal.start_journal(self.journal, self.spec.config_hash, done, shards=self.shards, token=self.token)
 
     def finish(self, done: dict[int, Checksums]) -> None:
-        """Write the checksums into the files and give them their names; the journal and replaced shards go."""
+        """Write the checksums into the files and rename them; remove the journal and replaced shards."""
         replaced = set(shards_of(self.path))
         for part in self.parts:
-            journal.write_checksums(part.partial, part.layout, {b - part.first_block: done[b] for b in part.blocks})
+            journal.write_checksums(part.partial, part.file_map, {b - part.first_block: done[b] for b in part.blocks})
         for part in self.parts:
             os.replace(part.partial, part.path)
         if self.shards > 1:
@@ -251,11 +253,11 @@ class Output:
         names, shards, size = list(self.header.stored_shapes), [], self.header.block_samples
         table = np.array([done[block] for block in range(self.num_blocks)], dtype=np.int64).T
         for part in self.parts:
-            start, rows = part.first_block * size, part.layout.num_samples
+            start, rows = part.first_block * size, part.file_map.num_samples
             checksum = checksum_of(table[:, part.blocks.start : part.blocks.stop])
             shards.append(Shard(part.path.name, start, start + rows, checksum))
         partial = partial_path(self.path)
-        create_master(partial, self.header, spec_facts(self.spec), shards, dict(zip(names, table, strict=True)))
+        create_master(partial, self.header, spec_attributes(self.spec), shards, dict(zip(names, table, strict=True)))
         os.replace(partial, self.path)
 
 
@@ -265,9 +267,9 @@ def _memory() -> int:
 
 
 def failed_write(path: Path, error: OSError, done: int, num_blocks: int) -> DatasetError:
-    """What to raise when the system refuses a write: nothing is lost."""
+    """The error to raise when the operating system refuses a write: no block is lost."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    fix = "Make room" if full else "Mend that"
+    fix = "Make room" if full else "Fix that"
     return DatasetError(
         f"generate: {path} cannot be written ({_reason(error)}); {done} of {num_blocks} blocks are kept. {fix}, then "
         f"resume to finish it (--resume)."

@@ -158,7 +158,7 @@ def test_large_files_pass_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             assert asked == [(0, 4), (4, 8), (8, 10)]
 
 
-def test_every_format_is_named_and_recognised_by_its_content(tmp_path: Path) -> None:
+def test_every_format_is_named_and_recognized_by_its_content(tmp_path: Path) -> None:
     write(tmp_path / "ours.h5", HEADERS["pairs"])
     expected = {"file.hdf5": "pdebench", "folder": "the_well", "file.nc": "netcdf", "v5.mat": "mat", "v73.mat": "mat"}
     for out, name in {**expected, "file.pt": "pt", "x.npy,y.npy": "npy"}.items():
@@ -170,7 +170,7 @@ def test_every_format_is_named_and_recognised_by_its_content(tmp_path: Path) -> 
             there = str(tmp_path / "renamed")
         with open_source(there, overrides=overrides) as data:
             assert data.num_samples == 5
-        found = [known for known in FORMATS if FORMATS[known].load().recognises(Path(there))]
+        found = [known for known in FORMATS if FORMATS[known].load().recognizes(Path(there))]
         assert found[0] == name
 
 

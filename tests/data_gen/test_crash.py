@@ -183,7 +183,7 @@ def test_full_disk_under_the_journal_and_at_the_end_keeps_all_blocks(
     with monkeypatch.context() as patch, pytest.raises(DatasetError, match="0 of 3 blocks are kept. Make room"):
         patch.setattr(journal, "append_journal", torn)
         generate(small_spec, path, progress=False)
-    with monkeypatch.context() as patch, pytest.raises(DatasetError, match="error.; 3 of 3 blocks are kept. Mend that"):
+    with monkeypatch.context() as patch, pytest.raises(DatasetError, match="error.; 3 of 3 blocks are kept. Fix that"):
         patch.setattr(journal, "write_checksums", full)
         generate(small_spec, path, resume=True, progress=False)
     generate(small_spec, path, resume=True, progress=False)

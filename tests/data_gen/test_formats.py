@@ -56,7 +56,7 @@ def test_burgers_as_li_et_al_publish_it(tmp_path: Path, version: str) -> None:
     smooth = Overrides(extent=(1.0,), times=(0.0, 1.0), input_name="a_smooth", target_name="a_smooth_x")
     with open_source(path, overrides=smooth) as data:
         np.testing.assert_array_equal(data.read("a_smooth_x")[:, 0], stored["a_smooth_x"])
-    with pytest.raises(DatasetError, match="has no variable b; it holds a, a_smooth, a_smooth_x, a_x, u"):
+    with pytest.raises(DatasetError, match="has no variable b; it has a, a_smooth, a_smooth_x, a_x, u"):
         open_source(path, overrides=Overrides(input_name="b"))
     with pytest.raises(DatasetError, match=r"has no viscosity of burgers: give --parameters viscosity=VALUE"):
         open_source(path, overrides=Overrides(extent=(1.0,), times=(0.0, 1.0), equation="burgers"))
@@ -238,7 +238,7 @@ def test_neuralop_tensors(tmp_path: Path) -> None:
         np.testing.assert_array_equal(data.read("a")[:, 0], x.numpy().astype("float32"))
         np.testing.assert_array_equal(data.read("u")[:, 0], y.numpy())
     torch.save({"inputs": x}, tmp_path / "other.pt")
-    with pytest.raises(DatasetError, match="has no tensor x; it holds inputs"):
+    with pytest.raises(DatasetError, match="has no tensor x; it has inputs"):
         open_source(tmp_path / "other.pt", overrides=overrides)
     torch.save(torch.nn.Linear(2, 2), tmp_path / "code.pt")
     with pytest.raises(DatasetError, match="cannot be read as tensors"):
@@ -264,7 +264,7 @@ def test_netcdf_of_two_variables(tmp_path: Path) -> None:
     with open_source(tmp_path / "f.nc", overrides=Overrides(times=(0.0, 1.0))) as data:
         np.testing.assert_array_equal(data.read("before")[:, 0], x)
         np.testing.assert_array_equal(data.read("after")[:, 0], y)
-    with pytest.raises(DatasetError, match="which variables are input and target; it holds before, after"):
+    with pytest.raises(DatasetError, match="which variables are input and target; it has before, after"):
         open_source(tmp_path / "f.nc", overrides=Overrides(input_name="none"))
 
 
@@ -385,7 +385,7 @@ def broken(folder: Path, name: str) -> tuple[Path, Overrides]:
         ("cut.pt", "cannot be read as tensors"),
         ("shapes.mat", r"of the same shape.*got \(5, 64\) and \(5, 32\)"),
         ("complex.mat", "has fields of complex128; real numbers are needed"),
-        ("unknown.h5", "is HDF5 of no known layout; it holds velocity/east"),
+        ("unknown.h5", "is HDF5 of no known layout; it has velocity/east"),
         ("outside.hdf5", "keeps tensor in another file, which is refused"),
     ],
 )

@@ -110,7 +110,8 @@ def test_generate_resumes_after_kill_9_to_equal_bytes(
     code = f"""
 import os, signal
 from pathlib import Path
-from data_gen import DatasetSpec, generate, journal
+from data_gen import DatasetSpec, generate
+from data_gen.storage import journal
 whole = journal.append_journal
 def append(log, block, checksums):
     if block == 1:

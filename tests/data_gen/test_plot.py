@@ -38,7 +38,7 @@ PANELS = {
 
 
 def panels(figure: Figure) -> list:
-    """The panels of samples: those above the summary, without colour bars."""
+    """The panels of samples: those above the summary, without color bars."""
     return [axes for axes in figure.subfigs[0].axes if axes.get_label() != "<colorbar>"]
 
 
@@ -67,7 +67,7 @@ def test_curves_are_the_stored_fields_and_labelled(tmp_path: Path) -> None:
     assert labels == [["u, t = 0", "u, t = 1"]]
 
 
-def test_images_are_upright_share_symmetric_colours_and_show_the_box(tmp_path: Path) -> None:
+def test_images_are_upright_share_symmetric_colors_and_show_the_box(tmp_path: Path) -> None:
     header = HEADERS["pairs in two dimensions"]
     fields = write(tmp_path / "file.h5", header)
     with open_dataset(tmp_path / "file.h5") as data:
@@ -81,7 +81,7 @@ def test_images_are_upright_share_symmetric_colours_and_show_the_box(tmp_path: P
         assert image.origin == "lower" and image.get_extent() == [-1 / 16, 2 - 1 / 16, -1 / 16, 1 - 1 / 16]
 
 
-def test_positive_fields_get_sequential_colours_and_cells_their_place(tmp_path: Path) -> None:
+def test_positive_fields_get_sequential_colors_and_cells_their_place(tmp_path: Path) -> None:
     path = tmp_path / "file.h5"
     write(path, HEADERS["steady"])
     with h5py.File(path, "r+") as file:

@@ -102,7 +102,9 @@ def test_generate_resumes_shards_to_equal_bytes(
     with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(journal, "append_journal", stop)
         generate(small_spec, path, shards=2, progress=False)
-    with pytest.raises(FileExistsError, match=r"`path` must not be unfinished; .* with data\.h5\.journal beside it"):
+    with pytest.raises(
+        FileExistsError, match=r"`path` must not be unfinished; .* with data\.h5\.journal in its folder"
+    ):
         generate(small_spec, path, shards=2, progress=False)
     with pytest.raises(DatasetError, match=r"was begun with shards=2, so it cannot be resumed with 1"):
         generate(small_spec, path, resume=True, progress=False)
@@ -166,7 +168,7 @@ def test_generate_refuses_bad_shards(tmp_path: Path, small_spec: DatasetSpec) ->
 def test_open_names_a_missing_shard(master: Path) -> None:
     gone = names(master.parent)[2]
     master.with_name(gone).unlink()
-    with pytest.raises(DatasetError, match=rf"data\.h5 needs its shard {gone}, which is not beside it"):
+    with pytest.raises(DatasetError, match=rf"data\.h5 needs its shard {gone}, which is not in its folder"):
         open_dataset(master)
 
 
@@ -192,9 +194,9 @@ def relist(path: Path, change: Callable[[list[dict]], object]) -> None:
 
 
 @pytest.mark.parametrize("name", ["/tmp/x.h5", "../x.h5", "sub/x.h5", "..", "", "a%b.h5", "a\\b.h5", 3])
-def test_open_refuses_shards_that_are_not_beside_it(master: Path, name: object) -> None:
+def test_open_refuses_shards_that_are_not_in_its_folder(master: Path, name: object) -> None:
     relist(master, lambda listed: listed[0].update(name=name))
-    with pytest.raises(DatasetError, match=r"lists the shard .*, which is not the name of a file beside it"):
+    with pytest.raises(DatasetError, match=r"lists the shard .*, which is not the name of a file in its folder"):
         open_dataset(master)
 
 

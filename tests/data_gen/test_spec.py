@@ -119,5 +119,5 @@ def test_spec_refuses_bad_values(changes: dict, message: str) -> None:
 
 
 def test_spec_from_dict_refuses_unknown_keys() -> None:
-    with pytest.raises(ValueError, match="`values` must have known keys only; got colour"):
-        DatasetSpec.from_dict({"colour": "blue"})
+    with pytest.raises(ValueError, match="`values` must have known keys only; got color"):
+        DatasetSpec.from_dict({"color": "blue"})

@@ -26,13 +26,13 @@ def test_self_convergence_measures_a_few_samples_by_other_means(tmp_path: Path, 
     assert (
         report.worst_sample in report.compared and 0 < report.max_error < 10 * spec.tolerance == report.allowed - 2**-52
     )
-    assert f"what {method} gives at tolerance {spec.tolerance / 100:.3g} on 128 points" in report.how
+    assert f"the result of {method} at tolerance {spec.tolerance / 100:.3g} on 128 points" in report.how
 
 
 def test_a_file_of_etdrk4_is_solved_again_by_another_scheme(tmp_path: Path) -> None:
     spec = dataclasses.replace(FISHER, method="etdrk4")
     report = validate(generate(spec, tmp_path / "file.h5", progress=False), truth=True)
-    assert report.ok and "what lawson7 gives" in report.how
+    assert report.ok and "the result of lawson7" in report.how
 
 
 @pytest.mark.parametrize("spec", [FISHER, DatasetSpec(samples=6, resolution=64, method="lawson7")])
@@ -58,7 +58,7 @@ def test_single_precision_is_judged_from_inputs_in_double_precision(tmp_path: Pa
     with h5py.File(path, "r+") as file:
         file["a"][7] = file["a"][8]
     report = validate(path, truth=True)
-    assert "a of sample 7 is not what the file's description gives" in report.problems
+    assert "a of sample 7 differs from the file's description" in report.problems
 
 
 def test_a_tolerance_that_cannot_be_reached_is_loosened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Solitons and travelling waves: each satisfies its equation, and has the speed, height and limits of its kind."""
+"""Solitons and traveling waves: each satisfies its equation, and has the speed, height and limits of its kind."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def test_facts_pick_a_pair_of_times(trajectories):
     same = FieldDataset(trajectories, "all", input_time=0.25, target_time=0.5)
     assert torch.equal(picked.x, same.x) and torch.equal(picked.y, same.y)
     assert torch.equal(picked.linear_solution(), same.linear_solution())
-    with pytest.raises(DatasetError, match="is a file of ours and says itself what it holds"):
+    with pytest.raises(DatasetError, match="is a dataset file, which has its own metadata"):
         FieldDataset(trajectories, "all", facts=Facts(extent=(1.0,)))
 
 

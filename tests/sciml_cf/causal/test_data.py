@@ -72,7 +72,7 @@ def test_a_file_brings_back_everything(tmp_path, data):
 
 def test_a_file_of_another_kind_is_one_line(tmp_path):
     path = sine_test().save(tmp_path / "data.h5")
-    with pytest.raises(DatasetError, match="holds structural data, not instrumental data. Load it as what it is"):
+    with pytest.raises(DatasetError, match="has structural data, not instrumental data. Load it as structural data"):
         InstrumentalData.load(path)
     data = sine_toy(samples=3)
     object.__setattr__(data, "kind", "structural data")

@@ -1,4 +1,4 @@
-"""Named arrays in a file that says what it holds."""
+"""Arrays by name and facts about them in one HDF5 file."""
 
 import json
 
@@ -116,16 +116,16 @@ def _point_to(file):
     [
         (_set_value, "does not match its checksum"),
         (_set_fact, "does not match its checksum"),
-        (_rename, r"is damaged \(it does not hold y\)"),
-        (_link, r"is damaged \(it does not hold y\)"),
-        (_point_to, r"is damaged \(it does not hold y\)"),
+        (_rename, r"is damaged \(it has no y\)"),
+        (_link, r"is damaged \(it has no y\)"),
+        (_point_to, r"is damaged \(it has no y\)"),
         (lambda file: file.attrs.pop("checksum"), "is damaged"),
         (lambda file: file.attrs.modify("facts", "{"), "is damaged"),
         (lambda file: file.attrs.modify("arrays", "3"), "is damaged"),
         (lambda file: file.attrs.modify("layout", "sciml_cf dataset"), "has layout 'sciml_cf dataset', not"),
         (lambda file: file.attrs.pop("layout"), "has layout 'none', not"),
         (lambda file: file.attrs.modify("layout_version", 2), "has layout version 2, newer than 1. Update"),
-        (lambda file: file.attrs.modify("kind", "triples"), "holds triples, not pairs"),
+        (lambda file: file.attrs.modify("kind", "triples"), "has triples, not pairs"),
     ],
 )
 def test_a_changed_file_is_one_line(path, work, words):
