@@ -176,7 +176,7 @@ class Training:
             self._save_posterior()
             finish_run(self.out)
         self.fabric.barrier()
-        return History(tuple(self.rows))
+        return History(tuple(self.rows), len(cast(Sized, self.validation_data)))
 
     def _one_epoch(self, bar: Progress) -> None:
         start = time.perf_counter()
