@@ -9,7 +9,9 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from data_gen.cli.flag_groups import flattened, grouped, is_positional
 
 Config = TypeVar("Config")
 _CONFIG_HELP = "--config FILE.toml fills any of these flags (epochs = 20); flags given here win over the file."
@@ -23,7 +25,8 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Confi
     """Read ``argv`` into ``config_type``; ``--help`` prints its docstring and fields and exits.
 
     Args:
-        config_type: a dataclass whose docstring has an ``Args:`` section; tyro derives the flags.
+        config_type: a dataclass whose docstring has an ``Args:`` section; tyro derives the flags. A class attribute
+            ``GROUPS`` arranges them in the help, see ``grouped``.
         argv: words after the command's name; ``--config FILE.toml`` may be among them.
         prog: how the command is called, for messages.
     Raises:
@@ -32,17 +35,20 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Confi
     import tyro
 
     words = _with_config(list(argv), config_type, prog)
+    groups = getattr(config_type, "GROUPS", None)
+    kind: Any = config_type if groups is None else grouped(config_type, groups, prog.split()[-1])
     description = f"{(config_type.__doc__ or '').split('Args:')[0].strip()}\n\n{_CONFIG_HELP}"
     messages = io.StringIO()
     try:
         with contextlib.redirect_stderr(messages):
-            return tyro.cli(
-                config_type, args=words, prog=prog, description=description, config=(tyro.conf.FlagCreatePairsOff,)
+            found = tyro.cli(
+                kind, args=words, prog=prog, description=description, config=(tyro.conf.FlagCreatePairsOff,)
             )
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise UsageError(f"{prog}: {_one_line(messages.getvalue())}") from None
+    return found if groups is None else flattened(config_type, found)
 
 
 def with_positional_file(flags: type[Any]) -> type[Any]:
@@ -80,7 +86,7 @@ def _split(argv: list[str], index: int) -> tuple[str, list[str]]:
 
 
 def _check_entry(key: str, entry: Any, kind: Any, prog: str) -> None:
-    if _is_positional(kind):
+    if is_positional(kind):
         raise UsageError(f"{prog}: `--config` must not hold {key}; give it as a word of the command.")
     if kind is not None and isinstance(entry, bool) and not _takes_bool(kind):
         raise UsageError(f"{prog}: `--config` must hold a value for {key}, not true or false; got {entry!r}.")

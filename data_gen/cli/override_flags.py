@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
+from data_gen.cli.flag_groups import Groups
 from data_gen.cli.flags import UsageError
 from data_gen.formats import Overrides
+
+#: Flags of metadata, last in a command's help.
+METADATA = (
+    "extent",
+    "times",
+    "equation",
+    "parameters",
+    "boundary",
+    "right_end",
+    "input_name",
+    "target_name",
+    "input_time",
+    "target_time",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +41,7 @@ class OverrideFlags:
         target_time: time of the target, of a file with several; by default its last.
     """
 
+    GROUPS: ClassVar[Groups] = {"metadata": METADATA}
     extent: tuple[float, ...] = ()
     times: tuple[float, ...] = ()
     equation: str | None = None
@@ -58,3 +74,17 @@ class OverrideFlags:
             input_time=self.input_time,
             target_time=self.target_time,
         )
+
+    def metadata_words(self) -> list[str]:
+        """The words of a command line that give the same metadata."""
+        words: list[str] = []
+        for name in METADATA:
+            value = getattr(self, name)
+            if value not in (None, ()):
+                values = value if isinstance(value, tuple) else (value,)
+                words += [f"--{name.replace('_', '-')}", *map(_word, values)]
+        return words
+
+
+def _word(value: float | str) -> str:
+    return value if isinstance(value, str) else repr(value).removesuffix(".0")

@@ -20,7 +20,8 @@ class EvaluateFlags(OverrideFlags):
     Args:
         run: run folder.
         data: dataset file, or one of another format.
-        resolutions: grid points to run the model at; each must divide the stored resolution.
+        resolutions: grid points to run the model at; each must divide the stored resolution. By default those of the
+            training, all that the file has, and a number between.
         sampling: how the inputs are taken to coarser grids: every k-th point, or by cutting the spectrum.
         split: which samples of the file.
         which: weights with the lowest validation error, or those of the last epoch.
@@ -28,7 +29,7 @@ class EvaluateFlags(OverrideFlags):
 
     run: Positional[Path]
     data: Path
-    resolutions: tuple[int, ...] = (256, 1024, 8192)
+    resolutions: tuple[int, ...] = ()
     sampling: Sampling = "strided"
     split: Split = "test"
     which: Which = "best"

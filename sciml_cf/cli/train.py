@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import arg
 
+from data_gen.cli.flag_groups import Groups
 from data_gen.cli.flags import UsageError, parse
-from data_gen.cli.override_flags import OverrideFlags
+from data_gen.cli.override_flags import METADATA, OverrideFlags
 from sciml_cf.datasets.choices import Sampling
 from sciml_cf.head.registry import rule_names, rule_summary
 from sciml_cf.training.config import FitConfig, method_names
 from sciml_cf.training.malloc import keep_memory
+
+if TYPE_CHECKING:
+    from sciml_cf.training.history import History
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,17 @@ class TrainFlags(OverrideFlags, FitConfig):
         tensorboard: write the figures of every epoch for TensorBoard too, into the folder `tensorboard` of the run.
     """
 
+    GROUPS: ClassVar[Groups] = {
+        "model": ("model", "width", "modes", "layers", "coordinates", "padding"),
+        "data": ("resolution", "sampling", "normalize"),
+        "head": ("method", "algorithm", "strength", "forgetting", "initial_head"),
+        "optimizer": (
+            *("optimizer", "learning_rate", "schedule", "period", "factor", "warmup"),
+            *("clip", "adaptive_clip", "average", "loss"),
+        ),
+        "run": ("seed", "accelerator", "resume", "overwrite", "tensorboard"),
+        "metadata": METADATA,
+    }
     data: Path
     out: Path
     resolution: int | None = None
@@ -85,11 +102,22 @@ def train_command(argv: list[str]) -> str:
     )
     if not is_first_process():
         return ""
+    return _summary(flags, history)
+
+
+def _summary(flags: TrainFlags, history: History) -> str:
+    """One line: the error of the weights that are kept as best, where they are, and the command that measures them."""
+    from sciml_cf.training.progress import percent
+
     best, last = history.best, history.rows[-1]
-    return (
-        f"{flags.out}: validation mse {last['validation_mse']:.3g} after epoch {last['epoch']:.0f}, "
-        f"lowest {best['validation_mse']:.3g} at epoch {best['epoch']:.0f}"
-    )
+    relative = best.get("validation_relative_l2", math.nan)
+    error = f"relative L2 error {percent(relative)}" if math.isfinite(relative) else (
+        f"mean squared error {best['validation_mse']:.3g}"
+    )  # fmt: skip
+    samples = f"{history.validation_samples} validation sample{'' if history.validation_samples == 1 else 's'}"
+    words = ["sciml-cf", "evaluate", str(flags.out), "--data", str(flags.data), *flags.metadata_words()]
+    epochs = f"epoch {best['epoch']:.0f} of {last['epoch']:.0f}"
+    return f"{flags.out}: {error} on {samples} ({epochs}). Next: {shlex.join(words)}"
 
 
 def _flags() -> type[Any]:

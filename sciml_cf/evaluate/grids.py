@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -73,6 +74,33 @@ class Grids:
         return torch.from_numpy(
             linear_resample(fields.numpy(), old_points, new_points, periods=self.extents if self.wraps else None)
         )
+
+
+def default_resolutions(shape: tuple[int, ...], trained: int | None) -> tuple[int, ...]:
+    """Resolutions to evaluate a run at: where it was trained, the file's own, and one between.
+
+    All are points along the last axis. The first is the divisor of the file's resolution nearest to that of the
+    training, the third the one nearest to the geometric mean of the two others, in ratio; of two as near the lower.
+    Each leaves two points or more along every axis.
+
+    Args:
+        shape: points of the file along each axis.
+        trained: resolution that the run was trained at, or None if it is unknown.
+    Returns:
+        One to three resolutions, increasing; the last is the file's own.
+    """
+    own = shape[-1]
+    strides = range(1, max(1, min(shape) // 2) + 1)
+    allowed = sorted(own // stride for stride in strides if all(points % stride == 0 for points in shape))
+    low = _nearest(allowed, Fraction((trained or own) ** 2))
+    between = [n for n in allowed if low < n < own]
+    middle = [_nearest(between, Fraction(low * own))] if between else []
+    return tuple(sorted({low, *middle, own}))
+
+
+def _nearest(numbers: Sequence[int], square: Fraction) -> int:
+    """The number nearest in ratio to the root of ``square``; of two as near the lower."""
+    return min(numbers, key=lambda n: (max(n * n / square, square / (n * n)), n))
 
 
 def linear_resample(

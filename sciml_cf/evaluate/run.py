@@ -8,9 +8,10 @@ from pathlib import Path
 
 import xarray as xr
 
-from data_gen.formats import Facts
+from data_gen.formats import Facts, open_source
 from sciml_cf.datasets import Split
 from sciml_cf.datasets.choices import Sampling
+from sciml_cf.evaluate.grids import default_resolutions
 from sciml_cf.evaluate.problem import Problem, check_problem
 from sciml_cf.evaluate.transfer import evaluate_transfer
 from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation
@@ -21,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 def evaluate_run(
     run: Path,
     data: Path,
-    resolutions: Sequence[int],
+    resolutions: Sequence[int] = (),
     *,
     sampling: Sampling = "strided",
     split: Split = "test",
@@ -29,6 +30,8 @@ def evaluate_run(
     facts: Facts | None = None,
 ) -> xr.Dataset:
     """Measure a run on a data file and write RUN/evaluation.nc; ``facts`` as in ``train_on_file``.
+
+    Without resolutions they are those of ``default_resolutions``.
 
     To what ``evaluate_transfer`` returns it adds the attributes which, trained_at, own_data (1 if the run was trained
     on this file, else 0; the baselines always are) and, for a run that ``adapt`` made, adapted_samples.
@@ -39,6 +42,8 @@ def evaluate_run(
     settings = read_settings(run)
     check_problem("evaluate", Problem.of_file(data, facts=facts), run, settings)
     stored = settings.get("data") or {}
+    if not resolutions:
+        resolutions = _default_resolutions(data, facts, stored.get("resolution"))
     result = evaluate_transfer(
         load(run, which=which),
         data,
@@ -62,3 +67,11 @@ def evaluate_run(
         result.attrs["adapted_samples"] = stored["samples"]
     save_evaluation(result, run)
     return result
+
+
+def _default_resolutions(data: Path, facts: Facts | None, trained: int | None) -> tuple[int, ...]:
+    """Those of ``default_resolutions`` for a file; one line says which."""
+    with open_source(data, facts=facts) as source:
+        chosen = default_resolutions(source.header.shape, trained)
+    _LOG.info("evaluate: resolutions %s (--resolutions changes them)", ", ".join(map(str, chosen)))
+    return chosen

@@ -20,9 +20,11 @@ class History:
 
     Attributes:
         rows: a dict an epoch, of the names above.
+        validation_samples: how many samples were validated.
     """
 
     rows: tuple[dict[str, float], ...]
+    validation_samples: int = 0
 
     @property
     def best(self) -> dict[str, float]:

@@ -176,7 +176,7 @@ class Training:
                 save_error_bars(self.raw_model, self.data, self.validation_data, self.units, self.head, self.out)
             finish_run(self.out)
         self.fabric.barrier()
-        return History(tuple(self.rows))
+        return History(tuple(self.rows), len(cast(Sized, self.validation_data)))
 
     def _one_epoch(self, bar: Progress) -> None:
         start = time.perf_counter()

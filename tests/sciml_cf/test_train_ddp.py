@@ -99,5 +99,5 @@ def test_train_command_under_torchrun_speaks_once_and_resumes(tmp_path):
     for _ in range(2):
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
-        said.append([line for line in done.stdout.splitlines() if "validation mse" in line])
+        said.append([line for line in done.stdout.splitlines() if "relative L2 error" in line])
     assert len(said[0]) == 1 and said[0] == said[1]
