@@ -7,13 +7,11 @@ python -m benchmarks.adaptation_docs --check    # says whether the page shows wh
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from benchmarks.data_measured import table as text_table
-from benchmarks.readme import ROOT, _between
 
 PAGE = ROOT / "docs" / "adaptation.md"
 FIGURE = ROOT / "docs" / "adaptation.png"
@@ -24,12 +22,12 @@ def filled(text: str) -> str:
     """The page with its tables made anew."""
     figures = json.loads((RESULTS / "adaptation.json").read_text())["figures"]
     proximal = figures["proximal"]
-    text = _between(text, "adaptation", adaptation_table(proximal["adaptation"]))
-    text = _between(text, "other ways", ways_table(proximal["adaptation"]))
-    text = _between(text, "peers", peers_table(proximal["peers"]))
-    text = _between(text, "error bars", bars_table(figures))
-    text = _between(text, "forms", forms_table(proximal["forms"]))
-    return _between(text, "adapted error bars", adapted_table(proximal["adapted_error_bars"]))
+    text = between(text, "adaptation", adaptation_table(proximal["adaptation"]))
+    text = between(text, "other ways", ways_table(proximal["adaptation"]))
+    text = between(text, "peers", peers_table(proximal["peers"]))
+    text = between(text, "error bars", bars_table(figures))
+    text = between(text, "forms", forms_table(proximal["forms"]))
+    return between(text, "adapted error bars", adapted_table(proximal["adapted_error_bars"]))
 
 
 def adaptation_table(rows: list[dict[str, Any]]) -> str:
@@ -161,10 +159,7 @@ def _times(ratio: float) -> str:
 
 
 def main() -> None:
-    text = PAGE.read_text()
-    if "--check" in sys.argv:
-        raise SystemExit(0 if filled(text) == text else f"{PAGE.relative_to(ROOT)} is not up to date")
-    PAGE.write_text(filled(text))
+    fill_pages({PAGE: filled})
     draw()
 
 

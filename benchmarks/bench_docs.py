@@ -8,12 +8,11 @@ python -m benchmarks.bench_docs --check    # says whether the pages show what th
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS
-from benchmarks.readme import ROOT, _between
+from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from sciml_cf.report.tables import Table
 from sciml_cf.studies import page_of
 from sciml_cf.studies.harness.results import read_result
@@ -29,7 +28,7 @@ def filled(text: str, names: tuple[str, ...], results: Path = RESULTS) -> str:
     """A page with its tables made anew; a benchmark without a result file is said not to be measured."""
     for name in names:
         path = results / f"{name}.json"
-        text = _between(text, name, measured(read_result(path)) if path.exists() else "Not measured yet.")
+        text = between(text, name, measured(read_result(path)) if path.exists() else "Not measured yet.")
     return text
 
 
@@ -60,12 +59,7 @@ def runner_up(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    for page, names in SHOWN.items():
-        text = page.read_text()
-        if "--check" not in sys.argv:
-            page.write_text(filled(text, names))
-        elif filled(text, names) != text:
-            raise SystemExit(f"{page.relative_to(ROOT)} is not up to date")
+    fill_pages({page: partial(filled, names=names) for page, names in SHOWN.items()})
 
 
 if __name__ == "__main__":

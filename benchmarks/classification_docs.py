@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 from typing import Any
 
 from benchmarks import ablation_claims
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from benchmarks.data_measured import table
-from benchmarks.readme import ROOT, _between
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.ablations import page as ablations
 from sciml_cf.studies.digits import page as digits
@@ -33,13 +31,13 @@ def filled(text: str) -> str:
     result = read()
     figures, config = result["figures"], result["config"]
     tables = [_plain(digits.accuracy_table(figures["accuracy"], config, size)) for size in config["batch_sizes"]]
-    text = _between(text, "accuracy", "\n\n".join(tables))
-    text = _between(text, "claims", claims(figures))
-    text = _between(text, "stability", _plain(digits.stability_table(figures["stability"])))
-    text = _between(text, "kalman", _plain(digits.kalman_table(figures["stability"])))
-    text = _between(text, "optimizers", _plain(digits.optimizers_table(figures["optimizers"])))
-    text = _between(text, "gap", _plain(digits.gap_table(figures["gap"])))
-    text = _between(text, "cost", _plain(digits.cost_table(figures["cost"])))
+    text = between(text, "accuracy", "\n\n".join(tables))
+    text = between(text, "claims", claims(figures))
+    text = between(text, "stability", _plain(digits.stability_table(figures["stability"])))
+    text = between(text, "kalman", _plain(digits.kalman_table(figures["stability"])))
+    text = between(text, "optimizers", _plain(digits.optimizers_table(figures["optimizers"])))
+    text = between(text, "gap", _plain(digits.gap_table(figures["gap"])))
+    text = between(text, "cost", _plain(digits.cost_table(figures["cost"])))
     return ablated(text, read("ablations"))
 
 
@@ -47,14 +45,14 @@ def ablated(text: str, result: dict[str, Any]) -> str:
     """The page with the tables of the ablations made anew."""
     figures, config = result["figures"], result["config"]
     rows = [(what, got, "yes" if holds else "no") for what, got, holds in ablation_claims.judged(result)]
-    text = _between(text, "ablation claims", table(("the paper, on CIFAR-100", "here, on digits", "holds"), rows))
+    text = between(text, "ablation claims", table(("the paper, on CIFAR-100", "here, on digits", "holds"), rows))
     marks = (None, config["marks"][-1])
     found = [_plain(ablations.difference_table(figures["design"], config, mark)) for mark in marks]
-    text = _between(text, "ablation design", "\n\n".join(found))
-    text = _between(text, "ablation algorithms", _plain(ablations.algorithm_table(figures["methods"], config)))
-    text = _between(text, "ablation strengths", _plain(ablations.sweep_table(figures["strength"], config, "strength")))
-    text = _between(text, "ablation rates", _plain(ablations.sweep_table(figures["rate"], config, "rate")))
-    return _between(text, "ablation best rates", _plain(ablations.rate_table(figures["methods"], config)))
+    text = between(text, "ablation design", "\n\n".join(found))
+    text = between(text, "ablation algorithms", _plain(ablations.algorithm_table(figures["methods"], config)))
+    text = between(text, "ablation strengths", _plain(ablations.sweep_table(figures["strength"], config, "strength")))
+    text = between(text, "ablation rates", _plain(ablations.sweep_table(figures["rate"], config, "rate")))
+    return between(text, "ablation best rates", _plain(ablations.rate_table(figures["methods"], config)))
 
 
 def claims(figures: dict[str, Any]) -> str:
@@ -123,10 +121,7 @@ def _plain(found: Table) -> str:
 
 
 def main() -> None:
-    text = PAGE.read_text()
-    if "--check" in sys.argv:
-        raise SystemExit(0 if filled(text) == text else f"{PAGE.relative_to(ROOT)} is not up to date")
-    PAGE.write_text(filled(text))
+    fill_pages({PAGE: filled})
 
 
 if __name__ == "__main__":

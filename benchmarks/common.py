@@ -1,8 +1,10 @@
-"""What every benchmark shares: the schema of a result file, and a grid of trials that can be interrupted."""
+"""What every benchmark shares: the schema of a result file, a grid of trials, and tables in pages of the guide."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any
 from sciml_cf.studies.harness import results
 from sciml_cf.studies.harness.grid import Trial, Workers, run_trials
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def write_result(name: str, *, config: Any, seeds: Sequence[int], figures: dict[str, Any]) -> Path:
@@ -46,3 +49,27 @@ def run_grid(
 
 def _settings_only(work: Callable[[dict[str, Any]], dict[str, Any]], settings: dict[str, Any], _: Path) -> Any:
     return work(settings)
+
+
+def between(text: str, name: str, content: str) -> str:
+    """A page with this content between the comments ``NAME: ...`` and ``end of NAME``."""
+    pattern = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+    return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
+
+
+def fill_pages(pages: Mapping[Path, Callable[[str], str]]) -> None:
+    """Write each page with its tables made anew; with ``--check`` on the command line only see whether they are so.
+
+    Args:
+        pages: for each the function that makes its text from the present one.
+    Raises:
+        SystemExit: under ``--check`` always, with a message and status 1 at the first page that is not up to date.
+    """
+    for page, filled in pages.items():
+        text = page.read_text()
+        if "--check" not in sys.argv:
+            page.write_text(filled(text))
+        elif filled(text) != text:
+            raise SystemExit(f"{page.relative_to(ROOT)} is not up to date")
+    if "--check" in sys.argv:
+        raise SystemExit(0)

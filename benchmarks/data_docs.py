@@ -7,11 +7,10 @@ python -m benchmarks.data_docs --check    # says whether they show what the code
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
+from benchmarks.common import ROOT, between, fill_pages
 from benchmarks.data_measured import measured, table
-from benchmarks.readme import ROOT, _between
 from data_gen.equation import Equation
 from data_gen.equations import equation_named, equation_names, equation_parameters
 from data_gen.random_fields import INITIAL_CONDITIONS, law_defaults
@@ -23,9 +22,9 @@ PAGE = ROOT / "docs" / "data.md"
 
 def filled(text: str) -> str:
     """The page with its tables made anew."""
-    text = _between(text, "equations", equation_table())
-    text = _between(text, "initial conditions", initial_table())
-    return _between(text, "measured", measured())
+    text = between(text, "equations", equation_table())
+    text = between(text, "initial conditions", initial_table())
+    return between(text, "measured", measured())
 
 
 def equation_table() -> str:
@@ -80,10 +79,7 @@ def _words(name: str, values: Any) -> str:
 
 
 def main() -> None:
-    text = PAGE.read_text()
-    if "--check" in sys.argv:
-        raise SystemExit(0 if filled(text) == text else f"{PAGE.relative_to(ROOT)} is not up to date")
-    PAGE.write_text(filled(text))
+    fill_pages({PAGE: filled})
 
 
 if __name__ == "__main__":

@@ -8,13 +8,11 @@ python -m benchmarks.dfiv_docs --check         # says whether they show what the
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS
-from benchmarks.readme import ROOT, _between
+from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from sciml_cf.studies.dfiv_demand import page as dfiv_demand
 from sciml_cf.studies.dfiv_dsprites import page as dfiv_dsprites
 from sciml_cf.studies.harness.results import read_result
@@ -28,7 +26,7 @@ def filled(text: str, results: Path = RESULTS) -> str:
     """The page with its tables made anew; a study without a result file is said not to be measured."""
     for name, (file, write) in PARTS.items():
         path = results / f"{file}.json"
-        text = _between(text, name, write(read_result(path)) if path.exists() else "Not measured yet.")
+        text = between(text, name, write(read_result(path)) if path.exists() else "Not measured yet.")
     return text
 
 
@@ -56,10 +54,7 @@ PARTS.update({"hearts": ("dfiv_dsprites", hearts), "tickets": ("dfiv_demand", ti
 
 
 def main() -> None:
-    text = PAGE.read_text()
-    if "--check" in sys.argv:
-        raise SystemExit(0 if filled(text) == text else f"{PAGE.relative_to(ROOT)} is not up to date")
-    PAGE.write_text(filled(text))
+    fill_pages({PAGE: filled})
 
 
 if __name__ == "__main__":

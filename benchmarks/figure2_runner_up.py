@@ -16,9 +16,9 @@ import tyro
 from benchmarks.common import RESULTS, write_result
 from data_gen import DatasetSpec
 from sciml_cf.studies.figure2 import run as figure2
-from sciml_cf.studies.harness.grid import Workers, run_trials
+from sciml_cf.studies.harness.grid import TRIAL_FOLDER, Workers, run_trials
 from sciml_cf.studies.harness.results import read_result
-from sciml_cf.studies.harness.training import TRIAL_FOLDER, make_data, train_trial
+from sciml_cf.studies.harness.training import make_data, train_trial
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 from typing import Any
 
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from benchmarks.data_measured import table
-from benchmarks.readme import ROOT, _between
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.layerwise import page as layerwise
@@ -31,9 +29,9 @@ def filled(text: str) -> str:
     sweeps, explicit = (read_result(RESULTS / f"{name}.json") for name in ("layerwise", "softmax"))
     for name, page, result in (("layerwise", layerwise, sweeps), ("softmax", softmax, explicit)):
         tables = [part for part in page.page(result)[2] if isinstance(part, Table)]
-        text = _between(text, f"{name} tables", "\n".join(part.markdown() for part in tables))
-    text = _between(text, "layerwise claims", claims_table(sweep_claims(sweeps["figures"])))
-    return _between(text, "softmax claims", claims_table(softmax_claims(explicit["figures"])))
+        text = between(text, f"{name} tables", "\n".join(part.markdown() for part in tables))
+    text = between(text, "layerwise claims", claims_table(sweep_claims(sweeps["figures"])))
+    return between(text, "softmax claims", claims_table(softmax_claims(explicit["figures"])))
 
 
 def claims_table(claims: list[Claim]) -> str:
@@ -212,10 +210,7 @@ def _perplexity(rows: list[dict[str, Any]], aggregate: str, context: int) -> flo
 
 
 def main() -> None:
-    text = PAGE.read_text()
-    if "--check" in sys.argv:
-        raise SystemExit(0 if filled(text) == text else "docs/layerwise.md is not up to date")
-    PAGE.write_text(filled(text))
+    fill_pages({PAGE: filled})
 
 
 if __name__ == "__main__":

@@ -7,26 +7,24 @@ python -m benchmarks.readme --check    # says whether the README shows what the 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
-from pathlib import Path
 
+from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from sciml_cf.report.tables import Table
 
-ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "docs" / "demo"
 
 
 def filled(text: str) -> str:
     """The README with the text between each pair of markers made anew from the files."""
     demo = (DEMO / "comparison.md").read_text().strip()
-    return _between(_between(text, "demo table", demo), "benchmark table", benchmark_table())
+    return between(between(text, "demo table", demo), "benchmark table", benchmark_table())
 
 
 def benchmark_table() -> str:
     """The summary of benchmarks/results/burgers_optimisers.json in words and a table."""
-    result = json.loads((ROOT / "benchmarks" / "results" / "burgers_optimisers.json").read_text())
+    result = json.loads((RESULTS / "burgers_optimisers.json").read_text())
     figures, config = result["figures"], result["config"]
     rows = []
     for method, chosen in figures["selected"].items():
@@ -62,21 +60,13 @@ def benchmark_table() -> str:
     return f"{table.markdown()}\n{note}"
 
 
-def _between(text: str, name: str, content: str) -> str:
-    pattern = re.compile(rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-    return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
-
-
 def main() -> None:
-    readme = ROOT / "README.md"
-    if "--check" in sys.argv:
-        raise SystemExit(0 if filled(readme.read_text()) == readme.read_text() else "README.md is not up to date")
     source = ROOT / "demo" / "comparison"
-    if source.is_dir():
+    if source.is_dir() and "--check" not in sys.argv:
         DEMO.mkdir(parents=True, exist_ok=True)
         for name in ("comparison.md", "comparison.csv", "training.png"):
             shutil.copy(source / name, DEMO / name)
-    readme.write_text(filled(readme.read_text()))
+    fill_pages({ROOT / "README.md": filled})
 
 
 if __name__ == "__main__":

@@ -7,12 +7,10 @@ python -m benchmarks.results_docs --check    # says whether they show what the f
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from benchmarks.data_measured import table
-from benchmarks.readme import ROOT, _between
 
 PAGE = ROOT / "docs" / "results.md"
 
@@ -21,15 +19,15 @@ def filled(text: str) -> str:
     """The page with its figures made anew."""
     figures = {path.stem: json.loads(path.read_text())["figures"] for path in RESULTS.glob("*.json")}
     optimisers = figures["burgers_optimisers"]["summary"]
-    text = _between(text, "paper", paper(optimisers, figures["head_faults"]["runs"]))
-    text = _between(text, "resolution", resolution(optimisers))
-    text = _between(text, "cost", cost(figures["head"]))
-    text = _between(text, "memory", memory(figures["memory"]))
-    text = _between(text, "rules", rules(figures["rules"]))
-    text = _between(text, "adaptation", adaptation(figures["adaptation"]["proximal"]))
-    text = _between(text, "data", data(figures))
-    text = _between(text, "warnings", warnings(figures["head_faults"]["accuracy_lost_against_the_best"]))
-    return _between(text, "not measured", not_measured(figures))
+    text = between(text, "paper", paper(optimisers, figures["head_faults"]["runs"]))
+    text = between(text, "resolution", resolution(optimisers))
+    text = between(text, "cost", cost(figures["head"]))
+    text = between(text, "memory", memory(figures["memory"]))
+    text = between(text, "rules", rules(figures["rules"]))
+    text = between(text, "adaptation", adaptation(figures["adaptation"]["proximal"]))
+    text = between(text, "data", data(figures))
+    text = between(text, "warnings", warnings(figures["head_faults"]["accuracy_lost_against_the_best"]))
+    return between(text, "not measured", not_measured(figures))
 
 
 def verdict(claimed_lower: list[float], claimed_higher: list[float]) -> str:
@@ -202,10 +200,7 @@ def _span(values: list[float], digits: int = 2) -> str:
 
 
 def main() -> None:
-    text = PAGE.read_text()
-    if "--check" in sys.argv:
-        raise SystemExit(0 if filled(text) == text else f"{PAGE.relative_to(ROOT)} is not up to date")
-    PAGE.write_text(filled(text))
+    fill_pages({PAGE: filled})
 
 
 if __name__ == "__main__":

@@ -7,13 +7,11 @@ python -m benchmarks.rules_docs --check    # says whether they show what the cod
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import fields
 from typing import Any
 
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from benchmarks.data_measured import table
-from benchmarks.readme import ROOT, _between
 from sciml_cf import head
 from sciml_cf.head import Rule
 from sciml_cf.head.registry import name_of
@@ -26,10 +24,10 @@ def filled(text: str) -> str:
     """The page with its tables made anew."""
     result = json.loads((RESULTS / "rules.json").read_text())
     figures = result["figures"]
-    text = _between(text, "rules", rule_table())
-    text = _between(text, "burgers", burgers(figures["burgers"]["summary"], result["config"]))
-    text = _between(text, "scales", scales(figures["scales"], result["config"]))
-    return _between(text, "few rows", few_rows(figures["few_rows"]))
+    text = between(text, "rules", rule_table())
+    text = between(text, "burgers", burgers(figures["burgers"]["summary"], result["config"]))
+    text = between(text, "scales", scales(figures["scales"], result["config"]))
+    return between(text, "few rows", few_rows(figures["few_rows"]))
 
 
 def rule_table() -> str:
@@ -131,10 +129,7 @@ def few_rows(figures: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    text = PAGE.read_text()
-    if "--check" in sys.argv:
-        raise SystemExit(0 if filled(text) == text else f"{PAGE.relative_to(ROOT)} is not up to date")
-    PAGE.write_text(filled(text))
+    fill_pages({PAGE: filled})
 
 
 if __name__ == "__main__":

@@ -8,12 +8,10 @@ python -m benchmarks.theory_docs --check    # says whether the page shows what t
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from benchmarks.data_measured import table
-from benchmarks.readme import ROOT, _between
 from sciml_cf.report.html import write_pictures
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.theory.page import pictures, tables
@@ -28,10 +26,10 @@ def filled(text: str) -> str:
     """The page with its tables made anew."""
     result = read_result(RESULT)
     for name, one in tables(result["figures"]).items():
-        text = _between(text, f"theory {name}", one.markdown())
+        text = between(text, f"theory {name}", one.markdown())
     claims = table(("statement", "here", "figures"), verdicts(result["figures"]))
     origin = f"`{result['command']}`, {result['machine']['cpu']}, {result['date']}."
-    return _between(text, "theory verdicts", f"{claims}\n\n{origin}")
+    return between(text, "theory verdicts", f"{claims}\n\n{origin}")
 
 
 def verdicts(figures: dict[str, Any]) -> list[Claim]:
@@ -88,10 +86,7 @@ def _word(yes: bool) -> str:
 
 
 def main() -> None:
-    text = PAGE.read_text()
-    if "--check" in sys.argv:
-        raise SystemExit(0 if filled(text) == text else "docs/theory.md is not up to date")
-    PAGE.write_text(filled(text))
+    fill_pages({PAGE: filled})
     FIGURES.mkdir(exist_ok=True)
     write_pictures(pictures(read_result(RESULT)["figures"]), FIGURES)
 

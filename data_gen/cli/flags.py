@@ -92,13 +92,6 @@ def _check_entry(key: str, entry: Any, kind: Any, prog: str) -> None:
         raise UsageError(f"{prog}: `--config` must hold a value for {key}, not true or false; got {entry!r}.")
 
 
-def _is_positional(kind: Any) -> bool:
-    from tyro.conf import Positional
-
-    marker = get_args(Positional[str])[1]
-    return get_origin(kind) is Annotated and marker in get_args(kind)[1:]
-
-
 def _takes_bool(kind: Any) -> bool:
     return kind is bool or any(_takes_bool(part) for part in get_args(kind))
 

@@ -1,7 +1,7 @@
 """Studies: whole experiments from data to a page, each in one folder, found by the folder's name.
 
-A folder NAME has ``run.py`` with a frozen dataclass of flags and ``run(config, command)``, and ``page.py`` with
-``page(result)`` where the study writes a result file. ``sciml-cf study NAME`` runs it. What studies share is in
+A folder NAME has ``run.py`` with a frozen dataclass of flags and ``run(config, command)``, which returns the result
+file, and ``page.py`` with ``page(result)``, which shows it. ``sciml-cf study NAME`` runs both. What studies share is in
 ``harness``.
 """
 
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from inspect import signature
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -33,7 +32,7 @@ class Study:
 
     name: str
     config: type[Any]
-    _run: Callable[..., Path | str | None]
+    _run: Callable[[Any, str], Path | str | None]
 
     def run(self, config: Any, command: str) -> Path | str | None:
         """Run what is missing of the study.
@@ -42,10 +41,9 @@ class Study:
             config: its flags.
             command: the command line, stored in the result file.
         Returns:
-            the result file; or the text to print, where the study writes its pages itself; or None after one part of
-            a grid.
+            the result file; None after one part of a grid; or the text to print, where there is no page to make.
         """
-        return self._run(config, command) if "command" in signature(self._run).parameters else self._run(config)
+        return self._run(config, command)
 
 
 def study_names() -> tuple[str, ...]:

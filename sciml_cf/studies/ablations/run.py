@@ -14,11 +14,13 @@ import numpy as np
 from sciml_cf.studies.harness.class_data import FILE_SUFFIX, load_task
 from sciml_cf.studies.harness.class_grid import ClassGrid, known_figures
 from sciml_cf.studies.harness.class_training import MARKS
+from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import GridFlags
-from sciml_cf.studies.harness.results import RESULT_FILE, write_result
+from sciml_cf.studies.harness.results import RESULT_FILE
 
 Part = Literal["design", "methods", "strength", "rate"]
 Cells = dict[str, dict[str, Any]]
+NAME = "ablations"
 _BASE = "proximal"  # zeros, a bias, sgd
 # What is compared: question: {what a line is called: its arm}. The first is what the others are compared with.
 QUESTIONS: dict[str, dict[str, str]] = {
@@ -123,38 +125,43 @@ class Ablations(GridFlags):
     parts: tuple[Part, ...] = get_args(Part)
 
 
-def run(config: Ablations, command: str) -> Path | None:
-    """Run what is missing; returns the result file, or None for one part of it."""
-    scale, path = PRESETS[config.preset], config.out / RESULT_FILE
-    grid, label = ClassGrid(config.out, config.where(), "ablations"), _label(config.task)
-    data = _data(config.task)
+def run(config: Ablations, command: str = "") -> Path | None:
+    """Run what is missing; the result file, or None after one part of the grid."""
+    scale, data, label = PRESETS[config.preset], _data(config.task), _label(config.task)
+    grid = ClassGrid(config.out, config.where(), NAME)
+    make_folder(NAME, config.out)
     common = {name: cell | data for part in config.parts for name, cell in _cells(part, scale).items()}
     trainings = {name: _trained(cell) for name, cell in common.items()}
     candidates = {name: _candidates(cell, scale) for name, cell in trainings.items()}
     found = grid.choose(candidates, trainings, first=scale.first, keep=scale.keep, label=label)
-    chosen = {name: one for name, one in found.items() if "learning_rate" in one}  # of others all candidates diverged
-    figures = known_figures(path, preset=config.preset, **data)
+    figures = known_figures(config.out / RESULT_FILE, preset=config.preset, **data)
     for part in config.parts:
-        own = {name: common[name] for name in _cells(part, scale) if name in found}
-        if part in ("design", "methods"):
-            best = {name: chosen[name] for name in own if name in chosen}
-            runs = grid.report(best, trainings, scale.seeds, label)
-            figures[part] = {n: {**cell, "chosen": found[n], "runs": runs.get(n, [])} for n, cell in own.items()}
-        else:
-            swept = {name: cell for name, cell in own.items() if name in chosen}
-            figures[part] = _sweep(part, swept, chosen, scale, grid, label)
+        figures[part] = _measure(part, common, found, scale, grid, label)
     if config.shard is not None:
         return None
-    data["classes"] = load_task(config.task).classes
-    settings = {"preset": config.preset, **data, "questions": QUESTIONS, "candidates": _count(scale)}
-    return write_result(
-        path,
-        benchmark="ablations",
-        command=command,
-        config={**settings, "marks": [mark for mark in MARKS if mark <= scale.iterations], **asdict(scale)},
+    settings = {"preset": config.preset, **data, "classes": load_task(config.task).classes, "questions": QUESTIONS}
+    settings |= {"candidates": _count(scale), "marks": [mark for mark in MARKS if mark <= scale.iterations]}
+    return store_result(
+        NAME,
+        config,
+        command,
+        settings={**settings, **asdict(scale)},
         seeds=scale.seeds,
         figures={part: figures[part] for part in get_args(Part) if part in figures},
     )
+
+
+def _measure(
+    part: Part, cells: Cells, found: Mapping[str, Mapping[str, Any]], scale: Scale, grid: ClassGrid, label: str
+) -> Cells:
+    """A part's cells with their runs at the settings that were found, or with one of those settings changed."""
+    own = {name: cells[name] for name in _cells(part, scale) if name in found}
+    sound = {name: cell for name, cell in own.items() if "learning_rate" in found[name]}  # of others all diverged
+    if part in ("strength", "rate"):
+        return _sweep(part, sound, found, scale, grid, label)
+    trainings = {name: _trained(cell) for name, cell in sound.items()}
+    runs = grid.report({name: found[name] for name in sound}, trainings, scale.seeds, label)
+    return {name: {**cell, "chosen": found[name], "runs": runs.get(name, [])} for name, cell in own.items()}
 
 
 def _label(task: str) -> str:

@@ -18,6 +18,7 @@ from sciml_cf.training.on_file import train_on_file
 from sciml_cf.training.run_folder import read_evaluation
 
 _LOG = logging.getLogger(__name__)
+NAME = "burgers-fno"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class BurgersFNO:
         overwrite: replace what is in OUT.
     """
 
-    out: Path = Path("burgers-fno")
+    out: Path = Path(NAME)
     data: Path | None = None
     samples: int = 2048
     stored_resolution: int = 8192
@@ -70,19 +71,19 @@ class BurgersFNO:
     overwrite: bool = False
 
 
-def run(config: BurgersFNO) -> str:
-    """Do the whole study; returns the tables and the paths of what was written."""
+def run(config: BurgersFNO, command: str = "") -> str:
+    """Do the whole study; returns its tables and paths. Each run and the comparison have their own command stored."""
     if not config.methods:
-        raise ValueError("burgers-fno: `methods` must name at least one method; got none. For instance proximal l2.")
+        raise ValueError(f"{NAME}: `methods` must name at least one method; got none. For instance proximal l2.")
     fits = {method: _fit_config(config, method) for method in config.methods}
-    check_folder("burgers-fno", config.out)
+    check_folder(NAME, config.out)
     stored = config.stored_resolution
     if config.data is not None:
         with open_source(config.data) as existing:
             stored = existing.resolution
     for resolution in (config.resolution, *config.resolutions):
-        check_resolution("burgers-fno", resolution, stored)
-    make_folder("burgers-fno", config.out)
+        check_resolution(NAME, resolution, stored)
+    make_folder(NAME, config.out)
     data = config.data or _generate(config)
     runs = []
     for method, fit_config in fits.items():

@@ -21,8 +21,7 @@ from sciml_cf.classification.metrics import expected_calibration_error, reliabil
 from sciml_cf.errors import DatasetError, check_count, check_positive
 from sciml_cf.head import Objective, strength_from_paper
 from sciml_cf.models import describe
-from sciml_cf.studies.harness.folder import check_folder, command_of, finish, make_folder
-from sciml_cf.studies.harness.results import RESULT_FILE, write_result
+from sciml_cf.studies.harness.folder import check_folder, command_of, make_folder, store_result
 from sciml_cf.training.batches import sequential_batches
 from sciml_cf.training.choices import Schedule
 from sciml_cf.training.config import FitConfig
@@ -144,8 +143,8 @@ class Parts(NamedTuple):
     size: int
 
 
-def run(config: Classification) -> str:
-    """Train, measure and write OUT; returns the table and the paths, nothing in processes after the first."""
+def run(config: Classification, command: str = "") -> Path | str:
+    """Train, measure and write OUT; the result file, or no text in processes after the first."""
     check_method(NAME, config.method)
     recipe = RECIPES[config.data]
     check_folder(NAME, config.out)
@@ -170,43 +169,26 @@ def run(config: Classification) -> str:
         objective=objective,
         measure=lambda model, _: measure(model, parts.test, probabilities=has_probabilities(config.method)),
     )
-    curve = None
+    curve = {}
     if has_probabilities(config.method):  # of the weights that fit leaves, those of the last row
         outputs, labels = predictions(model.eval(), parts.test)
-        curve = reliability(outputs.softmax(1), labels).plain()
+        curve = {"reliability": reliability(outputs.softmax(1), labels).plain()}
     if not is_first_process():
         return ""
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in history.rows]
     figures = {"rows": rows, "classes": parts.classes, "objective": repr(objective), "fit": fit_config.to_dict()}
-    figures |= {} if curve is None else {"reliability": curve}
-    path = write_result(
-        config.out / RESULT_FILE,
-        benchmark=NAME,
-        command=command_of(NAME, replace(config, resume=False, overwrite=False)),
-        config=asdict(config),
-        seeds=[config.seed],
-        figures=figures,
-    )
-    return finish(path)
+    figures |= curve or {}
+    if config.resume or config.overwrite:  # how the folder was met is no part of what was run
+        command = command_of(NAME, replace(config, resume=False, overwrite=False))
+    return store_result(NAME, config, command, settings=asdict(config), seeds=[config.seed], figures=figures)
 
 
 def settings(config: Classification, recipe: Recipe, samples: int) -> tuple[FitConfig, Objective]:
     """The training and its objective, from the flags and, where they are silent, from the recipe."""
+    _check_numbers(config)
     kind, rule = method_of(config.method)
-    for name, count in (("epochs", config.epochs), ("batch_size", config.batch_size)):
-        if count is not None:
-            check_count(NAME, name, count)
-    if config.learning_rate is not None:
-        check_positive(NAME, "learning_rate", config.learning_rate)
     batch = min(recipe.batch_size if config.batch_size is None else config.batch_size, samples)
-    coefficient = config.coefficient
-    if coefficient is None:
-        coefficient = (recipe.coefficients or {}).get(config.method)
-    elif rule is None:
-        raise ValueError(
-            f"classification: `coefficient` must be left out with method {config.method!r}, which solves no head; got "
-            f"{coefficient!r}."
-        )
+    coefficient = _coefficient(config, recipe, solved=rule is not None)
     rate = config.learning_rate
     if rate is None and config.optimizer != "adam":  # the rates of the recipes are those of SGD
         rate = (recipe.rates or {}).get(config.method, recipe.learning_rate)
@@ -226,6 +208,26 @@ def settings(config: Classification, recipe: Recipe, samples: int) -> tuple[FitC
         accelerator=config.accelerator,
     )
     return fit_config, kind(smoothing=recipe.smoothing)  # pyright: ignore[reportCallIssue]
+
+
+def _check_numbers(config: Classification) -> None:
+    for name, count in (("epochs", config.epochs), ("batch_size", config.batch_size)):
+        if count is not None:
+            check_count(NAME, name, count)
+    if config.learning_rate is not None:
+        check_positive(NAME, "learning_rate", config.learning_rate)
+
+
+def _coefficient(config: Classification, recipe: Recipe, *, solved: bool) -> float | None:
+    """lambda or beta of the flags, else of the recipe; None where the rule has its own strength."""
+    if config.coefficient is None:
+        return (recipe.coefficients or {}).get(config.method)
+    if not solved:
+        raise ValueError(
+            f"classification: `coefficient` must be left out with method {config.method!r}, which solves no head; got "
+            f"{config.coefficient!r}."
+        )
+    return config.coefficient
 
 
 def load_parts(config: Classification) -> Parts:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,33 +31,29 @@ from sciml_cf.errors import DatasetError, NotPositiveDefinite, TrainingDiverged,
 from sciml_cf.studies.harness.dfiv import (
     DATA_FOLDER,
     HEADS,
-    SELECTION_SEED,
-    TRIAL_FOLDER,
     Candidates,
-    grid,
     load_structural,
     load_training,
     mean_square,
 )
 from sciml_cf.studies.harness.dfiv_nets import demand_nets, demand_regression, standardised
-from sciml_cf.studies.harness.folder import command_of, finish, make_folder, part_done
-from sciml_cf.studies.harness.grid import GridFlags, Trial, one_at_a_time, run_trials
-from sciml_cf.studies.harness.results import RESULT_FILE, write_result
-from sciml_cf.studies.harness.selection import at_edge
+from sciml_cf.studies.harness.folder import make_folder, store_result
+from sciml_cf.studies.harness.grid import GridFlags, RunTrials, Trial, combinations, one_at_a_time, trial_runner
+from sciml_cf.studies.harness.selection import SELECTION_SEED, at_edge
 
 NAME = "dfiv-demand"
 # name: eighteen candidates for what is tuned, around what a coarser search had found; strengths are on means. One
 # training serves both kinds of heads.
 METHODS: dict[str, Candidates] = {
-    "DFIV proximal": grid(learning_rate=(3e-3, 1e-2, 3e-2), strength_2=(1e-4, 1e-3, 1e-2), heads=HEADS),
-    "DFIV ridge": grid(learning_rate=(1e-3, 3e-3, 1e-2), strength_2=(1e-2, 1e-1, 1.0), heads=HEADS),
+    "DFIV proximal": combinations(learning_rate=(3e-3, 1e-2, 3e-2), strength_2=(1e-4, 1e-3, 1e-2), heads=HEADS),
+    "DFIV ridge": combinations(learning_rate=(1e-3, 3e-3, 1e-2), strength_2=(1e-2, 1e-1, 1.0), heads=HEADS),
     "kernel IV": [
         {},
         {"widths": "joint"},
-        *grid(strength_1=(1e-8, 1e-7, 1e-6, 1e-5), strength_2=(1e-6, 1e-5, 1e-4, 1e-3)),
+        *combinations(strength_1=(1e-8, 1e-7, 1e-6, 1e-5), strength_2=(1e-6, 1e-5, 1e-4, 1e-3)),
     ],
-    "two-stage least squares": grid(degree=(3, 4, 5), strength=(1e-7, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)),
-    "direct regression": grid(learning_rate=(3e-4, 1e-3, 3e-3), epochs=(40, 80, 160, 320, 640, 1280)),
+    "two-stage least squares": combinations(degree=(3, 4, 5), strength=(1e-7, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)),
+    "direct regression": combinations(learning_rate=(3e-4, 1e-3, 3e-3), epochs=(40, 80, 160, 320, 640, 1280)),
     "constant": [{}],
 }
 _VALIDATION = 400  # points of the test grid that settings are chosen on
@@ -130,56 +126,60 @@ class DFIVDemand(GridFlags):
     methods: tuple[str, ...] = tuple(METHODS)
 
 
-def run(config: DFIVDemand) -> str:
-    """Run what is missing; the tables and the paths of what was written."""
+Cell = tuple[str, float]  # method, noise
+
+
+def run(config: DFIVDemand, command: str = "") -> Path | None:
+    """Run what is missing; the result file, or None after one part of the grid."""
     for method in config.methods:
         check_choice(NAME, "methods", method, tuple(METHODS))
     scale, workers = PRESETS[config.preset], config.where()
     make_folder(NAME, config.out)
     make_data(config.out, scale)
-    cells = workers.own([(method, noise) for noise in scale.noises for method in config.methods])
-
-    def run_all(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
-        return run_trials(trials, train_trial, config.out / TRIAL_FOLDER, workers=workers, label=f"{NAME}: {label}")
-
-    selection = [_trial(scale, cell, options, SELECTION_SEED) for cell in cells for options in METHODS[cell[0]]]
-    results = iter(_shared(selection, lambda trials: run_all(trials, "select")))
-    logs = {cell: [_logged(options, next(results)) for options in METHODS[cell[0]]] for cell in cells}
-    chosen = {cell: min(log, key=lambda one: one["validation_mse"]) for cell, log in logs.items()}
-    sound = [cell for cell in cells if math.isfinite(chosen[cell]["validation_mse"])]
-    trials = [_trial(scale, cell, chosen[cell]["settings"], seed) for cell in sound for seed in scale.seeds]
-    results = iter(run_all(trials, "report"))
+    cells: list[Cell] = workers.own([(method, noise) for noise in scale.noises for method in config.methods])
+    run_all = trial_runner(NAME, config.out, train_trial, workers)
+    logs = _select(cells, scale, run_all)
+    chosen = {cell: _best(log) for cell, log in logs.items()}
+    runs = _report(chosen, scale, run_all)
     if config.shard is not None:
-        return part_done(config.out)
+        return None
     figures = {
-        f"{cell[0]}, noise {cell[1]:g}": {
-            "method": cell[0],
-            "noise": cell[1],
-            "chosen": chosen[cell]["settings"] if cell in sound else None,
-            "at_edge": _at_edge(chosen[cell]["settings"], METHODS[cell[0]]) if cell in sound else [],
-            "selection": logs[cell],
-            "runs": [_reported(chosen[cell]["settings"], seed, next(results)) for seed in scale.seeds]
-            if cell in sound
-            else [],
+        f"{method}, noise {noise:g}": {
+            "method": method,
+            "noise": noise,
+            "chosen": options,
+            "at_edge": [] if options is None else _at_edge(options, METHODS[method]),
+            "selection": logs[method, noise],
+            "runs": runs[method, noise],
         }
-        for cell in cells
+        for (method, noise), options in chosen.items()
     }
-    path = write_result(
-        config.out / RESULT_FILE,
-        benchmark=NAME,
-        command=command_of(NAME, config),
-        config={"preset": config.preset, "validation_points": _VALIDATION, **asdict(scale)},
-        seeds=scale.seeds,
-        figures=figures,
-    )
-    return finish(path)
+    settings = {"preset": config.preset, "validation_points": _VALIDATION, **asdict(scale)}
+    return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
 
 
-def _shared(trials: Sequence[Trial], work: Callable[[Sequence[Trial]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The results of all trials, those that are the same made once."""
-    own = {trial.name: trial for trial in trials}
-    found = dict(zip(own, work(list(own.values())), strict=True))
-    return [found[trial.name] for trial in trials]
+def _select(cells: Sequence[Cell], scale: Scale, run_all: RunTrials) -> dict[Cell, list[dict[str, Any]]]:
+    """For each cell its candidates with their errors."""
+    trials = [_trial(scale, cell, options, SELECTION_SEED) for cell in cells for options in METHODS[cell[0]]]
+    results = iter(run_all(trials, "select"))  # the two kinds of heads share a training
+    return {cell: [_logged(options, next(results)) for options in METHODS[cell[0]]] for cell in cells}
+
+
+def _best(log: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The settings of the least error; None where every candidate diverged."""
+    best = min(log, key=lambda one: one["validation_mse"])
+    return best["settings"] if math.isfinite(best["validation_mse"]) else None
+
+
+def _report(
+    chosen: Mapping[Cell, dict[str, Any] | None], scale: Scale, run_all: RunTrials
+) -> dict[Cell, list[dict[str, Any]]]:
+    """The reported trainings of each cell; none where every candidate diverged."""
+    sound = {cell: options for cell, options in chosen.items() if options is not None}
+    trials = [_trial(scale, cell, options, seed) for cell, options in sound.items() for seed in scale.seeds]
+    results = iter(run_all(trials, "report"))
+    runs = {cell: [_reported(options, seed, next(results)) for seed in scale.seeds] for cell, options in sound.items()}
+    return {cell: runs.get(cell, []) for cell in chosen}
 
 
 def _logged(options: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:

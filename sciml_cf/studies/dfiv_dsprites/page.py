@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
-from sciml_cf.studies.harness.intervals import compare_runs_by_seed, geometric_interval, rolling_mean
+from sciml_cf.studies.harness.intervals import compare_runs_by_seed, geometric_interval, smoothed_intervals
 
 Cell = dict[str, Any]
 _WINDOW = 5
@@ -187,8 +187,7 @@ def _curves(cells: list[Cell], window: int) -> Figure:
         runs = [run["curve"] for run in cell["runs"] if "curve" in run]
         if not runs:
             continue
-        smooth = np.array([rolling_mean(run[f"test_{cell['heads']}"], window) for run in runs])
-        mean, low, high = np.array([geometric_interval(column) for column in smooth.T]).T
+        mean, low, high = smoothed_intervals([run[f"test_{cell['heads']}"] for run in runs], window)
         axes, style = panels[cell["batch_size"]], {"color": colours[cell["method"]], "ls": _STYLES[cell["heads"]]}
         axes.semilogy(runs[0]["iteration"], mean, lw=1.6, label=f"{cell['method']}, {cell['heads']}", **style)
         if len(runs) > 1:
@@ -197,13 +196,17 @@ def _curves(cells: list[Cell], window: int) -> Figure:
         _baseline_lines(axes, cells)
         axes.set(title=f"batch size {size}", xlabel="iteration", ylabel="test mse")
         axes.grid(alpha=0.3)
-        values = [line.get_ydata() for line in axes.get_lines()]
-        flat = np.concatenate([np.ravel(np.asarray(value, dtype=float)) for value in values])
         _plain_decades(axes)
-        axes.set_ylim(flat.min() / 1.5, flat.max() * 1.5)  # no room for intervals beyond all means
+        _fit_to_lines(axes)
     lines = {line.get_label(): line for axes in panels.values() for line in axes.get_lines()}
     figure.legend(handles=list(lines.values()), loc="outside upper center", ncols=3, fontsize="x-small", frameon=False)
     return figure
+
+
+def _fit_to_lines(axes: Axes) -> None:
+    """No room for intervals beyond all means."""
+    values = np.concatenate([np.ravel(np.asarray(line.get_ydata(), dtype=float)) for line in axes.get_lines()])
+    axes.set_ylim(values.min() / 1.5, values.max() * 1.5)
 
 
 def _final(cells: list[Cell]) -> Figure:

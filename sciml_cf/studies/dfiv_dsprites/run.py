@@ -6,7 +6,7 @@ Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), section 6, Figur
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,10 +26,7 @@ from sciml_cf.errors import DatasetError, NotPositiveDefinite, TrainingDiverged,
 from sciml_cf.studies.harness.dfiv import (
     DATA_FOLDER,
     HEADS,
-    SELECTION_SEED,
-    TRIAL_FOLDER,
     Candidates,
-    grid,
     load_structural,
     load_training,
     mean_square,
@@ -37,10 +34,9 @@ from sciml_cf.studies.harness.dfiv import (
     settled,
 )
 from sciml_cf.studies.harness.dfiv_nets import TreatmentNet, heart_nets, heart_regression
-from sciml_cf.studies.harness.folder import command_of, finish, make_folder, part_done
-from sciml_cf.studies.harness.grid import GridFlags, Trial, one_at_a_time, run_trials
-from sciml_cf.studies.harness.results import RESULT_FILE, write_result
-from sciml_cf.studies.harness.selection import Rung, at_edge, select
+from sciml_cf.studies.harness.folder import make_folder, store_result
+from sciml_cf.studies.harness.grid import GridFlags, Trial, combinations, one_at_a_time, trial_runner
+from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
 
 NAME = "dfiv-dsprites"
 _RATES = (0.01, 0.03)
@@ -48,24 +44,24 @@ _RATES = (0.01, 0.03)
 METHODS: dict[str, tuple[dict[str, Any], Candidates]] = {
     "proximal": (
         {"rule": "proximal", "gradients": "previous", "lambda_1": 10.0},
-        grid(learning_rate=_RATES, lambda_12=(1e-4, 1e-2, 0.3), lambda_2=(5e2, 3e3)),
+        combinations(learning_rate=_RATES, lambda_12=(1e-4, 1e-2, 0.3), lambda_2=(5e2, 3e3)),
     ),
     "ridge": (
         {"rule": "ridge", "gradients": "through"},
-        grid(learning_rate=_RATES, lambda_1=(1.0, 10.0, 100.0), lambda_2=(30.0, 300.0)),
+        combinations(learning_rate=_RATES, lambda_1=(1.0, 10.0, 100.0), lambda_2=(30.0, 300.0)),
     ),
     "gcv": (
         {"rule": "gcv", "gradients": "previous", "lambda_1": 10.0},
-        grid(learning_rate=(0.001, 0.003, *_RATES), lambda_2=(5e2, 1e3, 3e3)),
+        combinations(learning_rate=(0.001, 0.003, *_RATES), lambda_2=(5e2, 1e3, 3e3)),
     ),
     "streaming": (
         {"rule": "streaming", "gradients": "previous", "lambda_1": 10.0, "lambda_12": 1.0, "lambda_2": 1e3},
-        grid(learning_rate=(*_RATES, 0.05, 0.1), forgetting=(0.3, 0.5, 0.8)),
+        combinations(learning_rate=(*_RATES, 0.05, 0.1), forgetting=(0.3, 0.5, 0.8)),
     ),
 }
 # Ways out for batches with about as many rows as features; larger batches do not need them.
 FEW_ROWS = {"gcv": 64, "streaming": 64}
-_DIRECT = grid(learning_rate=(1e-4, 3e-4, 1e-3, 3e-3), epochs=(2, 5, 10))
+_DIRECT = combinations(learning_rate=(1e-4, 3e-4, 1e-3, 3e-3), epochs=(2, 5, 10))
 # Direct regression chooses its settings on held-out outcomes, as a regression does, or on the truth, as all others do.
 BASELINES: dict[str, Candidates] = {"constant": [{}], "direct": _DIRECT, "direct-truth": _DIRECT}
 _HELD_OUT = 0.1  # share of the samples that direct regression does not train on
@@ -139,86 +135,71 @@ class DFIVDsprites(GridFlags):
 Cell = tuple[str, int | None]  # a method at a batch size; baselines have none
 
 
-def run(config: DFIVDsprites) -> str:
-    """Run what is missing of the grid; the tables and the paths of what was written."""
+def run(config: DFIVDsprites, command: str = "") -> Path | None:
+    """Run what is missing of the grid; the result file, or None after one part of it."""
+    scale, workers = PRESETS[config.preset], config.where()
+    _check(config, scale)
+    make_folder(NAME, config.out)
+    make_data(config.out, scale, config.archive)
+    cells = {_cell(*cell): cell for cell in workers.own(_grid(config, scale))}
+    deep = {name: cell for name, cell in cells.items() if name not in BASELINES}
+    figures: dict[str, Any] = {}
+    for name in (name for name in cells if name not in deep):
+        score = "held_out" if name == "direct" else "validation"
+        figures.update(_measure(config, scale, {name: cells[name]}, None, score))
+    for heads in HEADS:
+        figures.update(_measure(config, scale, deep, heads, f"validation_{heads}"))
+    if config.shard is not None:
+        return None
+    settings = {"preset": config.preset, "treatment_net": config.treatment_net, **asdict(scale)}
+    return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
+
+
+def _grid(config: DFIVDsprites, scale: Scale) -> list[Cell]:
+    """All cells: the baselines, and each method at the batch sizes that it is for."""
+    sizes = config.batch_sizes or scale.batch_sizes
+    pairs = [(method, size) for size in sizes for method in config.methods if size <= FEW_ROWS.get(method, size)]
+    return [*((name, None) for name in BASELINES), *pairs]
+
+
+def _check(config: DFIVDsprites, scale: Scale) -> None:
     for method in config.methods:
         check_choice(NAME, "methods", method, tuple(METHODS))
-    scale = PRESETS[config.preset]
     for size in config.batch_sizes:
         if not 2 <= size <= scale.samples // 2:
             raise ValueError(f"{NAME}: `batch_sizes` must be from 2 to {scale.samples // 2}; got {size}.")
-    workers = config.where()
-    make_folder(NAME, config.out)
-    make_data(config.out, scale, config.archive)
-    every: list[Cell] = [
-        (method, size)
-        for size in config.batch_sizes or scale.batch_sizes
-        for method in config.methods
-        if size <= FEW_ROWS.get(method, size)
-    ]
-    cells = {_cell(*cell): cell for cell in workers.own([*((name, None) for name in BASELINES), *every])}
-
-    def run_all(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
-        unique = list({trial.name: trial for trial in trials}.values())
-        results = run_trials(unique, train_trial, config.out / TRIAL_FOLDER, workers=workers, label=f"{NAME}: {label}")
-        found = dict(zip((trial.name for trial in unique), results, strict=True))
-        return [found[trial.name] for trial in trials]
-
-    figures: dict[str, Any] = {}
-    for name in (one for one in BASELINES if one in cells):
-        score = "held_out" if name == "direct" else "validation"
-        figures.update(_measure(config, scale, {name: cells[name]}, None, score, run_all))
-    deep = {name: cell for name, cell in cells.items() if name not in BASELINES}
-    for heads in HEADS:
-        figures.update(_measure(config, scale, deep, heads, f"validation_{heads}", run_all))
-    if config.shard is not None:
-        return part_done(config.out)
-    path = write_result(
-        config.out / RESULT_FILE,
-        benchmark=NAME,
-        command=command_of(NAME, config),
-        config={"preset": config.preset, "treatment_net": config.treatment_net, **asdict(scale)},
-        seeds=scale.seeds,
-        figures=figures,
-    )
-    return finish(path)
 
 
 def _measure(
-    config: DFIVDsprites, scale: Scale, cells: Mapping[str, Cell], heads: str | None, score: str, run_all: Any
+    config: DFIVDsprites, scale: Scale, cells: Mapping[str, Cell], heads: str | None, score: str
 ) -> dict[str, dict[str, Any]]:
-    """Choose every cell by the figure ``score`` and report it, deep ones for one kind of heads."""
-    what = "baselines" if heads is None else f"{heads} heads"
+    """Choose every cell by the metric ``score`` and report it, deep ones for one kind of heads."""
+    run_all = trial_runner(NAME, config.out, train_trial, config.where())
+    kind = "baselines" if heads is None else f"{heads} heads"
 
     def candidate(name: str, options: Any, iterations: int) -> Trial:
         return _trial(config, scale, cells[name], options, SELECTION_SEED, until=iterations)
 
-    def scored(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
-        results = run_all(trials, f"{label}, {what}")
-        return [
-            one if "diverged" in one else {"best_validation_mse": settled(one.get("curve", one)[score])}
-            for one in results
-        ]
+    def reports(name: str, options: Any) -> list[tuple[dict[str, Any], Trial]]:
+        return [({"seed": seed}, _trial(config, scale, cells[name], options, seed)) for seed in scale.seeds]
+
+    def scored(result: dict[str, Any]) -> dict[str, Any]:
+        return result if "diverged" in result else {"best_validation_mse": settled(result.get("curve", result)[score])}
 
     tried = {name: _candidates(method) for name, (method, _) in cells.items()}
     rungs = scale.rungs if heads else (Rung(0, 1),)  # a baseline trains once
-    chosen, log = select(tried, rungs, candidate, scored)
-    reported = [name for name, (method, _) in cells.items() if chosen[name] or method == "constant"]
-    trials = [_trial(config, scale, cells[name], chosen[name], seed) for name in reported for seed in scale.seeds]
-    results = iter(run_all(trials, f"report, {what}"))
-    figures = {}
-    for name, (method, size) in cells.items():
-        runs = [{"seed": seed, **next(results)} for seed in scale.seeds] if name in reported else []
-        figures[name if heads is None else f"{name}, {heads} heads"] = {
+    found = select_and_report(
+        tried, rungs, candidate, reports, lambda trials, label: run_all(trials, f"{label}, {kind}"), scored=scored
+    )
+    return {
+        name if heads is None else f"{name}, {heads} heads": {
             "method": method,
             "batch_size": size,
             "heads": heads,
-            "chosen": chosen[name],
-            "at_edge": at_edge(chosen[name], tried[name]),
-            "selection": log[name],
-            "runs": runs,
+            **found[name],
         }
-    return figures
+        for name, (method, size) in cells.items()
+    }
 
 
 def _candidates(method: str) -> Candidates:

@@ -13,11 +13,14 @@ import torch
 
 from sciml_cf.classification.methods import classification_loss, train_step
 from sciml_cf.studies.harness.class_data import load_task
-from sciml_cf.studies.harness.class_grid import SELECTION_SEED, ClassGrid, known_figures, last
+from sciml_cf.studies.harness.class_grid import ClassGrid, known_figures, last
 from sciml_cf.studies.harness.class_training import MARKS, make_optimizer
+from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import GridFlags
-from sciml_cf.studies.harness.results import RESULT_FILE, write_result
+from sciml_cf.studies.harness.results import RESULT_FILE
+from sciml_cf.studies.harness.selection import SELECTION_SEED
 
+NAME = "digits"
 Part = Literal["accuracy", "stability", "optimizers", "gap", "cost"]
 # name: method, algorithm, and further settings
 ARMS: dict[str, tuple[str, int, dict[str, Any]]] = {
@@ -119,25 +122,20 @@ class Digits(GridFlags):
     parts: tuple[Part, ...] = get_args(Part)
 
 
-def run(config: Digits, command: str) -> Path | None:
-    """Run what is missing; returns the result file, or None for one part of it."""
+def run(config: Digits, command: str = "") -> Path | None:
+    """Run what is missing; the result file, or None after one part of the grid."""
     scale = PRESETS[config.preset]
-    grid = ClassGrid(config.out, config.where(), "digits")
+    grid = ClassGrid(config.out, config.where(), NAME)
+    make_folder(NAME, config.out)
     makers = {"accuracy": accuracies, "stability": stability, "optimizers": optimizers, "gap": gap, "cost": cost}
-    path = config.out / RESULT_FILE
-    figures = known_figures(path, preset=config.preset)
+    figures = known_figures(config.out / RESULT_FILE, preset=config.preset)
     for part in config.parts:
         figures[part] = makers[part](scale, grid)
     if config.shard is not None:
         return None
-    return write_result(
-        path,
-        benchmark="digits",
-        command=command,
-        config={"preset": config.preset, "marks": list(MARKS), "candidates": 12, **asdict(scale)},
-        seeds=scale.seeds,
-        figures={part: figures[part] for part in get_args(Part) if part in figures},
-    )
+    settings = {"preset": config.preset, "marks": list(MARKS), "candidates": 12, **asdict(scale)}
+    shown = {part: figures[part] for part in get_args(Part) if part in figures}
+    return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=shown)
 
 
 def _common(task: str, arm: str, optimizer: str, batch_size: int, iterations: int) -> dict[str, Any]:
@@ -248,22 +246,17 @@ def _fits(arm: str, optimizer: str, *, classes: int) -> bool:
 
 def gap(scale: Scale, grid: ClassGrid) -> dict[str, Any]:
     """Squared loss against cross-entropy: all at the settings of cross-entropy, then each at its own best."""
-    arms = ("cross-entropy", "l2", "proximal", "cross-entropy closed form", "cross-entropy closed form x5", "hybrid")
     found: dict[str, Any] = {}
     for task, size, iterations in scale.tasks:
-        common = {
-            f"{arm}, {opt}, {size}": _common(task, arm, opt, size, iterations)
-            for arm in arms
-            for opt in ("sgd", "adam")
-            if task in _CHEAP or _fits(arm, opt, classes=load_task(task).classes)
-        }
+        label = f"gap {task}"
+        common = _gap_cells(task, size, iterations)
         strengths = _STRENGTH_GRID if task == "digits" else _STRONGER
         cells = {cell: candidates(one["arm"], one["optimizer"], strengths) for cell, one in _names(common).items()}
-        chosen = grid.choose(cells, common, first=50, label=f"gap {task}")
-        own = grid.report(chosen, common, scale.gap_seeds, f"gap {task}")
+        chosen = grid.choose(cells, common, first=50, label=label)
+        own = grid.report(chosen, common, scale.gap_seeds, label)
         plain = {cell: f"cross-entropy, {cell.rsplit(', ', 2)[1]}, {size}" for cell in chosen}
         theirs = {cell: {"learning_rate": chosen[of]["learning_rate"]} for cell, of in plain.items() if of in chosen}
-        lent = grid.report(theirs, common, scale.gap_seeds, f"gap {task} lent")
+        lent = grid.report(theirs, common, scale.gap_seeds, f"{label} lent")
         for cell in lent:
             found[f"{task}, {cell}"] = {
                 "task": task, **_named(cell), "chosen": chosen[cell],
@@ -271,6 +264,17 @@ def gap(scale: Scale, grid: ClassGrid) -> dict[str, Any]:
                 "at_rate_of_cross_entropy": [last(run) for run in lent[cell]],
             }  # fmt: skip
     return found
+
+
+def _gap_cells(task: str, size: int, iterations: int) -> dict[str, dict[str, Any]]:
+    """The cells of a task of the gap with their settings."""
+    arms = ("cross-entropy", "l2", "proximal", "cross-entropy closed form", "cross-entropy closed form x5", "hybrid")
+    return {
+        f"{arm}, {opt}, {size}": _common(task, arm, opt, size, iterations)
+        for arm in arms
+        for opt in ("sgd", "adam")
+        if task in _CHEAP or _fits(arm, opt, classes=load_task(task).classes)
+    }
 
 
 def cost(scale: Scale, grid: ClassGrid) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
-from sciml_cf.studies.harness.intervals import Interval, compare_runs_by_seed, geometric_interval, rolling_mean
+from sciml_cf.studies.harness.intervals import Interval, compare_runs_by_seed, geometric_interval, smoothed_intervals
 
 Cell = dict[str, Any]
 _WINDOW = 5
@@ -138,9 +138,7 @@ def _curves(cells: list[Cell], window: int, full: int) -> Figure:
         axes, runs = panels[cell["batch_size"]], [run["curve"] for run in cell["runs"] if "diverged" not in run]
         if not runs:
             continue
-        smooth = np.array([rolling_mean(run["test_mse"], window) for run in runs])
-        intervals = [geometric_interval(column) for column in smooth.T]
-        mean, low, high = np.array(intervals).T
+        mean, low, high = smoothed_intervals([run["test_mse"] for run in runs], window)
         axes.loglog(runs[0]["steps"], mean, color=colours[cell["method"]], lw=1.6, label=cell["method"])
         if len(runs) > 1:
             axes.fill_between(runs[0]["steps"], low, high, color=colours[cell["method"]], alpha=0.15, lw=0)

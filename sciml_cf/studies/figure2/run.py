@@ -5,8 +5,6 @@ Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), section 6.1 and 
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,43 +12,47 @@ from typing import Any, Literal
 from data_gen import DatasetSpec
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.models import FNOConfig, describe
-from sciml_cf.studies.harness.grid import GridFlags, Trial, run_trials
-from sciml_cf.studies.harness.results import RESULT_FILE, write_result
-from sciml_cf.studies.harness.selection import Rung, at_edge, select
-from sciml_cf.studies.harness.training import TRIAL_FOLDER, make_data, train_trial
+from sciml_cf.studies.harness.folder import make_folder, store_result
+from sciml_cf.studies.harness.grid import GridFlags, Trial, combinations, trial_runner
+from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
+from sciml_cf.studies.harness.training import make_data, train_trial
 
-_LOG = logging.getLogger(__name__)
+NAME = "figure2"
 _DATA = "burgers"
-_SELECTION_SEED = 0
-
 Candidates = list[dict[str, Any]]
 
 
-def _grid(rates: Sequence[float], name: str, values: Sequence[float]) -> Candidates:
-    return [{"learning_rate": rate, name: value} for rate in rates for value in values]
-
-
 def _rates(*rates: float) -> Candidates:
-    return [{"learning_rate": rate} for rate in rates]
+    return combinations(learning_rate=rates)
 
 
 _SGD = {"optimizer": "sgd", "schedule": "constant"}
 _ADAM = {"optimizer": "adam", "schedule": "cosine", "warmup": 0}
 _STRENGTHS = (1e-3, 1e-2, 1e-1)
+_PROXIMAL = combinations(learning_rate=(0.7, 2.0, 6.0), strength=_STRENGTHS)
 # name: (what defines the method, nine candidates for what is tuned)
 METHODS: dict[str, tuple[dict[str, Any], Candidates]] = {
     "l2-SGD": ({**_SGD, "method": "l2"}, _rates(0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0)),
     "l2-Adam": ({**_ADAM, "method": "l2"}, _rates(3e-4, 5e-4, 1e-3, 1.5e-3, 2e-3, 3e-3, 5e-3, 1e-2, 2e-2)),
-    "ridge": ({**_SGD, "method": "ridge", "algorithm": 1}, _grid((0.3, 1.0, 3.0), "strength", (1e-6, 1e-4, 1e-2))),
-    "proximal-1": ({**_SGD, "method": "proximal", "algorithm": 1}, _grid((0.7, 2.0, 6.0), "strength", _STRENGTHS)),
-    "proximal-2": ({**_SGD, "method": "proximal", "algorithm": 2}, _grid((0.7, 2.0, 6.0), "strength", _STRENGTHS)),
+    "ridge": (
+        {**_SGD, "method": "ridge", "algorithm": 1},
+        combinations(learning_rate=(0.3, 1.0, 3.0), strength=(1e-6, 1e-4, 1e-2)),
+    ),
+    "proximal-1": (
+        {**_SGD, "method": "proximal", "algorithm": 1},
+        combinations(learning_rate=(0.7, 2.0, 6.0), strength=_STRENGTHS),
+    ),
+    "proximal-2": (
+        {**_SGD, "method": "proximal", "algorithm": 2},
+        combinations(learning_rate=(0.7, 2.0, 6.0), strength=_STRENGTHS),
+    ),
     "proximal-Adam": (
         {**_ADAM, "method": "proximal", "algorithm": 2},
-        _grid((1e-3, 3e-3, 1e-2), "strength", _STRENGTHS),
+        combinations(learning_rate=(1e-3, 3e-3, 1e-2), strength=_STRENGTHS),
     ),
     "kalman-Adam": (
         {**_ADAM, "method": "kalman", "algorithm": 2},
-        _grid((1e-3, 3e-3, 1e-2), "forgetting", (0.8, 0.9, 0.97)),
+        combinations(learning_rate=(1e-3, 3e-3, 1e-2), forgetting=(0.8, 0.9, 0.97)),
     ),
 }
 
@@ -139,59 +141,33 @@ class Figure2(GridFlags):
     batch_sizes: tuple[int, ...] = ()
 
 
-def run(config: Figure2, command: str) -> Path | None:
-    """Run what is missing of the grid; returns the result file, or None for one part of it."""
+def run(config: Figure2, command: str = "") -> Path | None:
+    """Run what is missing of the grid; the result file, or None after one part of it."""
     for method in config.methods:
-        check_choice("bench figure2", "methods", method, tuple(METHODS))
+        check_choice(NAME, "methods", method, tuple(METHODS))
     for size in config.batch_sizes:
-        check_count("bench figure2", "batch_sizes", size)
-    scale = PRESETS[config.preset]
-    workers = config.where()
-    make_data(
-        config.out, _DATA, DatasetSpec(samples=scale.samples, resolution=scale.stored_resolution, dtype="float32")
-    )
+        check_count(NAME, "batch_sizes", size)
+    scale, workers = PRESETS[config.preset], config.where()
+    make_folder(NAME, config.out)
+    spec = DatasetSpec(samples=scale.samples, resolution=scale.stored_resolution, dtype="float32")
+    make_data(config.out, _DATA, spec)
     pairs = [(method, size) for size in config.batch_sizes or scale.batch_sizes for method in config.methods]
     cells = {_cell(method, size): (method, size) for method, size in workers.own(pairs)}
 
-    def run_all(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
-        return run_trials(trials, train_trial, config.out / TRIAL_FOLDER, workers=workers, label=f"figure2: {label}")
-
     def candidate(cell: str, options: Any, epochs: int) -> Trial:
-        method, size = cells[cell]
-        return _trial(scale, method, size, options, scale.rungs[-1].epochs, _SELECTION_SEED, until=epochs)
+        return _trial(scale, *cells[cell], options, scale.rungs[-1].epochs, SELECTION_SEED, until=epochs)
+
+    def reports(cell: str, options: Any) -> list[tuple[dict[str, Any], Trial]]:
+        return [({"seed": seed}, _trial(scale, *cells[cell], options, scale.epochs, seed)) for seed in scale.seeds]
 
     tried = {cell: METHODS[method][1] for cell, (method, _) in cells.items()}
-    chosen, log = select(tried, scale.rungs, candidate, run_all)
-    reports = [
-        (cell, _trial(scale, *cells[cell], chosen[cell], scale.epochs, seed))
-        for cell in cells
-        for seed in scale.seeds
-        if chosen[cell]
-    ]
-    results = run_all([trial for _, trial in reports], "report")
+    run_all = trial_runner(NAME, config.out, train_trial, workers)
+    found = select_and_report(tried, scale.rungs, candidate, reports, run_all)
     if config.shard is not None:
         return None
-    figures: dict[str, Any] = {
-        cell: {
-            "method": method,
-            "batch_size": size,
-            "chosen": chosen[cell],
-            "at_edge": at_edge(chosen[cell], tried[cell]),
-            "selection": log[cell],
-            "runs": [],
-        }
-        for cell, (method, size) in cells.items()
-    }
-    for (cell, trial), result in zip(reports, results, strict=True):
-        figures[cell]["runs"].append({"seed": trial.settings["fit"]["seed"], **result})
-    return write_result(
-        config.out / RESULT_FILE,
-        benchmark="figure2",
-        command=command,
-        config={"preset": config.preset, **asdict(scale)},
-        seeds=scale.seeds,
-        figures=figures,
-    )
+    figures = {cell: {"method": method, "batch_size": size, **found[cell]} for cell, (method, size) in cells.items()}
+    settings = {"preset": config.preset, **asdict(scale)}
+    return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
 
 
 def _cell(method: str, batch_size: int) -> str:

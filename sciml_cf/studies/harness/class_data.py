@@ -53,7 +53,7 @@ def load_task(name: str) -> Task:
         return digits()
     if name.endswith(FILE_SUFFIX):
         return read_task(Path(name))
-    check_choice("bench", "task", name, ("digits", *SYNTHETIC, f"FILE{FILE_SUFFIX}"))
+    check_choice("study", "task", name, ("digits", *SYNTHETIC, f"FILE{FILE_SUFFIX}"))
     classes, samples, hidden = SYNTHETIC[name]
     return synthetic(classes, samples=samples, hidden=hidden)
 
@@ -93,27 +93,31 @@ def read_task(path: Path) -> Task:
     Raises:
         DatasetError: it cannot be read, or has not these.
     """
-    try:
-        with np.load(path) as content:
-            x, y = content["x"], content["y"]
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
-        raise DatasetError(f"bench: `task` must be a file with x and y; {path} cannot be read so ({error}).") from error
+    x, y = _arrays_of(path)
     if y.ndim != 1 or len(x) != len(y) or len(y) < _FEWEST or x.ndim < 2 or x.dtype.kind not in "iufb":
         raise DatasetError(
-            f"bench: `task` must have numbers x (S, ...) and labels y (S,), S at least {_FEWEST}; {path} has {x.dtype} "
+            f"study: `task` must have numbers x (S, ...) and labels y (S,), S at least {_FEWEST}; {path} has {x.dtype} "
             f"{x.shape} and {y.shape}."
         )
     if y.dtype.kind not in "iu" or len(found := np.unique(y)) < 2 or found[0] != 0 or found[-1] != len(found) - 1:
         raise DatasetError(
-            f"bench: `task` must have labels y that are whole numbers from 0 on, each of them present, two at least; "
+            f"study: `task` must have labels y that are whole numbers from 0 on, each of them present, two at least; "
             f"{path} has {y.dtype}. numpy.unique(y, return_inverse=True)[1] makes such."
         )
     flat = torch.from_numpy(x.reshape(len(x), -1).astype(np.float32))
     deviation = flat.std()
     if not (torch.isfinite(deviation) and deviation > 0):
-        raise DatasetError(f"bench: `task` must have finite x that are not all the same; {path} has others.")
+        raise DatasetError(f"study: `task` must have finite x that are not all the same; {path} has others.")
     sixth = len(y) // 6
     return Task(_split(flat / deviation, torch.from_numpy(y.astype(np.int64)), sixth, sixth), len(found), (128, 64))
+
+
+def _arrays_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(path) as content:
+            return content["x"], content["y"]
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+        raise DatasetError(f"study: `task` must be a file with x and y; {path} cannot be read so ({error}).") from error
 
 
 def _split(x: Tensor, y: Tensor, validation: int, test: int) -> dict[str, tuple[Tensor, Tensor]]:

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sciml_cf.studies.harness.class_training import class_trial
-from sciml_cf.studies.harness.grid import Trial, Workers, run_trials
+from sciml_cf.studies.harness.grid import TRIAL_FOLDER, Trial, Workers, run_trials
 from sciml_cf.studies.harness.results import read_result
-from sciml_cf.studies.harness.selection import Rung, at_edge, select
+from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, at_edge, select
 
-SELECTION_SEED = 0  # reports nothing
-_TRIAL_FOLDER = "trials"
 _ALL_MARKS = 10**6  # iterations between looks: at the marks only
 
 
@@ -27,7 +25,7 @@ class ClassGrid:
     """
 
     def __init__(self, out: Path, workers: Workers, label: str) -> None:
-        self.folder, self.workers, self.label = out / _TRIAL_FOLDER, workers, label
+        self.folder, self.workers, self.label = out / TRIAL_FOLDER, workers, label
 
     def run(self, trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
         """Their results, in order."""

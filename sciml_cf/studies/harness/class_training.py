@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from sciml_cf.classification.methods import classification_loss, evaluating, has_probabilities, solve_on, train_step
 from sciml_cf.classification.metrics import accuracy, confusion_matrix, log_loss, reliability
 from sciml_cf.errors import HeadWarning, NotPositiveDefinite
-from sciml_cf.head import ClosedFormLoss
 from sciml_cf.studies.harness.class_data import Task, load_task
 
 MARKS = (10, 25, 50, 100, 200)  # iterations at which accuracies are compared
@@ -91,9 +90,9 @@ def class_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
         initial: of the head, as in ClosedFormHead, by default "zeros"; or "first batch": ridge on it at the strength.
         learning_rate, and what the method's rule and objective have: strength, forgetting, scale, iterations_a_step.
         part: "validation" to choose by, or "test".
-        every: iterations between looks; the marks are looked at in any case.
-        movement: whether the head's relative change at each step is told.
-        calibration: whether reliability and confusion are told at the end.
+        every: iterations between measurements; the marks are measured at in any case.
+        movement: whether the head's relative change at each step is reported.
+        calibration: whether reliability and confusion are reported at the end.
     """
     torch.set_num_threads(1)
     with warnings.catch_warnings():
@@ -101,82 +100,97 @@ def class_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
         return _train(settings)
 
 
-def _train(settings: dict[str, Any]) -> dict[str, Any]:
-    task = load_task(settings["task"])
-    torch.manual_seed(settings["seed"])
-    model = task.model(bias=settings.get("bias", True))
-    options: dict[str, Any] = {"iterations": settings["steps_a_batch"]} if settings.get("steps_a_batch") else {}
-    options |= {"scale": settings["scale"]} if settings.get("scale") else {}
-    given = {key: settings.get(key) for key in ("strength", "forgetting")}
-    initial = settings.get("initial", "zeros")
-    options["initial"] = "zeros" if initial == _FIRST_BATCH else initial
-    loss_of = classification_loss(model[-1], settings["method"], **given, **options)  # pyright: ignore
-    optimizer: Any = _Together(make_optimizer(model, settings["optimizer"], settings["learning_rate"]))
-    batches = _Batches(task, settings["batch_size"], settings["seed"])
-    if initial == _FIRST_BATCH:  # from a head of zeros a step of proximal is one of ridge
-        solve_on(model, loss_of, [batches.ahead()])
-    found: dict[str, list[float]] = {"iteration": [], "accuracy": []}
-    moves: list[float] = []
-    first, diverged = math.nan, None
-    for iteration, (x, y) in enumerate(batches, 1):
-        before = loss_of.head.layer.weight.detach().clone() if settings.get("movement") else None
+class _Training:
+    """A model with its loss, optimizer and batches, as the settings of ``class_trial`` say, before its first step."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings, self.task = settings, load_task(settings["task"])
+        torch.manual_seed(settings["seed"])
+        self.model = self.task.model(bias=settings.get("bias", True))
+        initial = settings.get("initial", "zeros")
+        options = {"initial": "zeros" if initial == _FIRST_BATCH else initial, **_options(settings)}
+        self.loss_of = classification_loss(self.model[-1], settings["method"], **options)  # pyright: ignore
+        self.optimizer: Any = _Together(make_optimizer(self.model, settings["optimizer"], settings["learning_rate"]))
+        self.batches = _Batches(self.task, settings["batch_size"], settings["seed"])
+        if initial == _FIRST_BATCH:  # from a head of zeros a step of proximal is one of ridge
+            solve_on(self.model, self.loss_of, [self.batches.ahead()])
+
+    def run(self) -> dict[str, Any]:
+        """All steps, or those until the training diverges."""
+        found: dict[str, Any] = {"iteration": [], "accuracy": []}
+        moves: list[float] = []
+        first = math.nan
+        for iteration, (x, y) in enumerate(self.batches, 1):
+            before = self.loss_of.head.layer.weight.detach().clone() if self.settings.get("movement") else None
+            loss = self.step(x, y)
+            first = loss if math.isnan(first) else first
+            if not loss <= _WORSE * max(first, 1e-9):
+                found["diverged"] = iteration
+                break
+            if before is not None:
+                moves.append(_relative_change(before, self.loss_of.head.layer.weight.detach()))
+            if iteration % self.settings["every"] == 0 or iteration in MARKS:
+                found["iteration"].append(iteration)
+                found["accuracy"].append(self.accuracy())
+            if iteration == self.settings["iterations"]:
+                break
+        return {**found, "movement": [float(f"{move:.3g}") for move in moves]} if moves else found
+
+    def step(self, x: Tensor, y: Tensor) -> float:
+        """The loss of one step, NaN where its head could not be solved."""
+        algorithm = self.settings["algorithm"]
         try:
-            loss = train_step(model, loss_of, optimizer, x, y, algorithm=settings["algorithm"]).item()
+            return train_step(self.model, self.loss_of, self.optimizer, x, y, algorithm=algorithm).item()
         except NotPositiveDefinite:
-            loss = math.nan
-        first = loss if math.isnan(first) else first
-        if not loss <= _WORSE * max(first, 1e-9):
-            diverged = iteration
-            break
-        if before is not None:
-            moves.append(_relative_change(before, loss_of.head.layer.weight.detach()))
-        if iteration % settings["every"] == 0 or iteration in MARKS:
-            found["iteration"].append(iteration)
-            found["accuracy"].append(_accuracy(model, loss_of, task, settings, batches))
-        if iteration == settings["iterations"]:
-            break
+            return math.nan
+
+    def accuracy(self) -> float:
+        """On the part that the settings ask for."""
+        x, y = self.task.parts[self.settings["part"]]
+        with self._evaluated():
+            return round(accuracy(self.model(x), y).mean().item(), 6)
+
+    def calibration(self) -> dict[str, Any]:
+        """Confusion on that part, and of probabilities their reliability and logarithmic loss."""
+        x, y = self.task.parts[self.settings["part"]]
+        with self._evaluated():
+            outputs = self.model(x).double()
+        result: dict[str, Any] = {"confusion": confusion_matrix(outputs, y).tolist()}
+        if has_probabilities(self.settings["method"]):
+            probabilities = outputs.softmax(1)
+            result["reliability"] = reliability(probabilities, y, bins=10).plain()
+            result["log_loss"] = log_loss(probabilities, y).mean().item()
+        return result
+
+    def _evaluated(self) -> Any:
+        ahead = [self.batches.ahead()] if self.settings["algorithm"] == 2 else []
+        return evaluating(self.model, self.loss_of, ahead)
+
+
+def _train(settings: dict[str, Any]) -> dict[str, Any]:
+    training = _Training(settings)
+    found = training.run()
+    chance = 1 / training.task.classes
     at_marks = [
-        found["accuracy"][found["iteration"].index(mark)] if mark in found["iteration"] else 1 / task.classes
+        found["accuracy"][found["iteration"].index(mark)] if mark in found["iteration"] else chance
         for mark in MARKS
         if mark <= settings["iterations"]
     ]
-    result: dict[str, Any] = {"best_validation_mse": 1 - sum(at_marks) / len(at_marks), **found}
-    if diverged is not None:
-        result["diverged"] = diverged
-    elif settings.get("calibration"):
-        result["calibration"] = _calibration(model, loss_of, task, settings, batches)
-    if moves:
-        result["movement"] = [float(f"{move:.3g}") for move in moves]
-    return result
+    if "diverged" not in found and settings.get("calibration"):
+        found["calibration"] = training.calibration()
+    return {"best_validation_mse": 1 - sum(at_marks) / len(at_marks), **found}
+
+
+def _options(settings: dict[str, Any]) -> dict[str, Any]:
+    """What the rule and the objective of a method are given."""
+    options = {key: settings.get(key) for key in ("strength", "forgetting")}
+    if settings.get("steps_a_batch"):
+        options["iterations"] = settings["steps_a_batch"]
+    if settings.get("scale"):
+        options["scale"] = settings["scale"]
+    return options
 
 
 def _relative_change(before: Tensor, after: Tensor) -> float:
     """|W_t - W_{t-1}| / |W_t|."""
     return float((after - before).norm() / after.norm().clamp(min=1e-30))
-
-
-def _evaluated(model: nn.Module, loss_of: ClosedFormLoss, settings: dict[str, Any], batches: _Batches) -> Any:
-    ahead = [batches.ahead()] if settings["algorithm"] == 2 else []
-    return evaluating(model, loss_of, ahead)
-
-
-def _accuracy(
-    model: nn.Module, loss_of: ClosedFormLoss, task: Task, settings: dict[str, Any], batches: _Batches
-) -> float:
-    x, y = task.parts[settings["part"]]
-    with _evaluated(model, loss_of, settings, batches):
-        return round(accuracy(model(x), y).mean().item(), 6)
-
-
-def _calibration(
-    model: nn.Module, loss_of: ClosedFormLoss, task: Task, settings: dict[str, Any], batches: _Batches
-) -> dict[str, Any]:
-    x, y = task.parts[settings["part"]]
-    with _evaluated(model, loss_of, settings, batches):
-        outputs = model(x).double()
-    result: dict[str, Any] = {"confusion": confusion_matrix(outputs, y).tolist()}
-    if has_probabilities(settings["method"]):
-        probabilities = outputs.softmax(1)
-        result["reliability"] = reliability(probabilities, y, bins=10).plain()
-        result["log_loss"] = log_loss(probabilities, y).mean().item()
-    return result

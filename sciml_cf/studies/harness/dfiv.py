@@ -1,4 +1,4 @@
-"""What the two studies of deep-feature instrumental variables share: folders, methods by name, trials, errors."""
+"""Shared by the two studies of deep-feature instrumental variables: folders, methods by name, trials, errors."""
 
 from __future__ import annotations
 
@@ -13,18 +13,9 @@ from sciml_cf.causal import InstrumentalData, StageRules, StructuralData
 from sciml_cf.causal.deep import HeadName
 from sciml_cf.head import Kalman, Proximal, SampledGCV, strength_from_paper
 
-DATA_FOLDER, TRIAL_FOLDER = "data", "trials"
+DATA_FOLDER = "data"
 HEADS: tuple[HeadName, ...] = ("current", "refit")
-SELECTION_SEED = 0
 Candidates = list[dict[str, Any]]
-
-
-def grid(**values: Sequence[Any]) -> Candidates:
-    """Every combination of these settings."""
-    found: Candidates = [{}]
-    for name, choices in values.items():
-        found = [{**one, name: choice} for one in found for choice in choices]
-    return found
 
 
 def rules_of(settings: Mapping[str, Any], *, rows: int) -> StageRules:

@@ -1,14 +1,15 @@
-"""What every study shares: its folder, the command line that it stands for, and what it says at its end."""
+"""Parts that every study has: its folder, its command line, its result file, and its words at the end."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from sciml_cf.studies.harness.page import write_bench_page
-from sciml_cf.studies.harness.results import read_result
+from sciml_cf.studies.harness.results import RESULT_FILE, read_result, write_result
 
 
 def check_folder(study: str, out: Path) -> None:
@@ -33,6 +34,27 @@ def command_of(study: str, config: Any) -> str:
         elif value != one.default and value is not None:
             words += [f"--{one.name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,))]
     return shlex.join(words)
+
+
+def store_result(
+    study: str, config: Any, command: str, *, settings: dict[str, Any], seeds: Sequence[int], figures: dict[str, Any]
+) -> Path:
+    """Write the result file of a study into its folder.
+
+    Args:
+        study: its name.
+        config: its flags.
+        command: the command line; empty for the one that the flags stand for.
+        settings, seeds, figures: see ``write_result``.
+    """
+    return write_result(
+        config.out / RESULT_FILE,
+        benchmark=study,
+        command=command or command_of(study, config),
+        config=settings,
+        seeds=seeds,
+        figures=figures,
+    )
 
 
 def finish(path: Path) -> str:

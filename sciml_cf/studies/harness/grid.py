@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from data_gen.executors.local import Runner, WorkerLost, processes, this_process
 from sciml_cf.errors import BenchmarkError, check_count
 from sciml_cf.training.checkpoints import write_atomically
 from sciml_cf.training.malloc import keep_memory
+
+TRIAL_FOLDER = "trials"
+Work = Callable[[dict[str, Any], Path], dict[str, Any]]  # (settings, scratch) -> result
+RunTrials = Callable[["Sequence[Trial]", str], list[dict[str, Any]]]  # (trials, label) -> results, in order
 
 
 @contextmanager
@@ -43,6 +48,16 @@ class Trial:
     settings: dict[str, Any]
 
 
+def combinations(**values: Iterable[Any]) -> list[dict[str, Any]]:
+    """Every combination of these settings, the last one changing first."""
+    return [dict(zip(values, choice, strict=True)) for choice in itertools.product(*values.values())]
+
+
+def trials_over(name: str, common: Mapping[str, Any], **values: Iterable[Any]) -> list[Trial]:
+    """A trial for each combination of settings, with the common ones, under ``name.format(**settings)``."""
+    return [Trial(name.format(**one), {**common, **one}) for one in combinations(**values)]
+
+
 @dataclass(frozen=True)
 class Workers:
     """Where trials run.
@@ -58,10 +73,10 @@ class Workers:
     shard: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        check_count("bench", "workers", self.count)
+        check_count("study", "workers", self.count)
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise ValueError(
-                f"bench: `shard` must be K N with K from 1 to N; got {self.shard[0]} {self.shard[1]}. In a SLURM array "
+                f"study: `shard` must be K N with K from 1 to N; got {self.shard[0]} {self.shard[1]}. In a SLURM array "
                 "of N tasks, give each task its number."
             )
 
@@ -80,7 +95,7 @@ class Workers:
 
 @dataclass(frozen=True, kw_only=True)
 class GridFlags:
-    """Where a benchmark runs, the same for all of them.
+    """Where a study runs, the same for all of them.
 
     Args:
         workers: processes on this machine, of one thread each.
@@ -98,17 +113,12 @@ class GridFlags:
 
 
 def run_trials(
-    trials: Sequence[Trial],
-    work: Callable[[dict[str, Any], Path], dict[str, Any]],
-    folder: Path,
-    *,
-    workers: Workers,
-    label: str,
+    trials: Sequence[Trial], work: Work, folder: Path, *, workers: Workers, label: str
 ) -> list[dict[str, Any]]:
     """The result of ``work(settings, scratch)`` for every trial, in order.
 
-    Each result goes into FOLDER/NAME.json as soon as it is there, beside its settings; a trial that has one is not
-    run again. An interrupted trial gets the same scratch folder again, FOLDER/NAME, and may resume from it.
+    Each result goes into FOLDER/NAME.json as soon as it is there, with its settings; a trial that has one is not run
+    again. An interrupted trial gets the same scratch folder again, FOLDER/NAME, and may resume from it.
 
     Args:
         trials: their names become names of files.
@@ -119,33 +129,70 @@ def run_trials(
     Raises:
         BenchmarkError: a result in the folder belongs to other settings, or a worker died.
     """
-    names = [trial.name for trial in trials]
-    wrong = [name for name in names if names.count(name) > 1 or not re.fullmatch(r"[\w .=+-]+", name)]
-    if wrong:
-        raise ValueError(f"run_trials: `trials` must have unique names that can be names of files; got {wrong[0]!r}.")
+    _check_names([trial.name for trial in trials])
     folder.mkdir(parents=True, exist_ok=True)
     found = {trial.name: _read(trial, folder) for trial in trials}
     missing = [trial for trial in trials if found[trial.name] is None]
     done = len(trials) - len(missing)
     with tqdm(total=len(trials), initial=done, desc=label, unit="trial", disable=not missing) as bar:
-        if missing:
-            with workers.runner() as run:
-                lanes = ([(work, trial, folder)] for trial in missing)
-                try:
-                    for name, result in run(_run_one, lanes):
-                        found[name] = result
-                        bar.update()
-                except WorkerLost as error:
-                    raise BenchmarkError(
-                        f"bench: every worker must live until its trial is done; {error}. Finished trials are kept: "
-                        "the same command goes on, perhaps with fewer workers."
-                    ) from None
+        for name, result in _run_missing(missing, work, folder, workers):
+            found[name] = result
+            bar.update()
     return [result for trial in trials if (result := found[trial.name]) is not None]
 
 
-def _run_one(
-    work: Callable[[dict[str, Any], Path], dict[str, Any]], trial: Trial, folder: Path
-) -> tuple[str, dict[str, Any]]:
+def trial_runner(study: str, out: Path, work: Work, workers: Workers) -> RunTrials:
+    """``run_trials`` of one study, in its folder OUT/trials; trials that are the same are made once."""
+
+    def run(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
+        unique = {trial.name: trial for trial in trials}
+        same = all(unique[trial.name] == trial for trial in trials)
+        asked = list(unique.values()) if same else trials  # others of one name are refused
+        results = run_trials(asked, work, out / TRIAL_FOLDER, workers=workers, label=f"{study}: {label}")
+        found = dict(zip(unique, results, strict=True))
+        return [found[trial.name] for trial in trials]
+
+    return run
+
+
+def run_parts(
+    parts: Mapping[str, tuple[Work, Sequence[Trial]]], folder: Path, *, workers: Workers, label: str
+) -> dict[str, list[dict[str, Any]]]:
+    """For each part of a study its trials' settings and results, one dict each; none on a shard, which runs its own."""
+    if workers.shard is not None:
+        for work, trial in workers.own([(work, trial) for work, trials in parts.values() for trial in trials]):
+            run_trials([trial], work, folder, workers=Workers(1), label=label)
+        return {}
+    found = {}
+    for name, (work, trials) in parts.items():
+        results = run_trials(trials, work, folder, workers=workers, label=f"{label}: {name}")
+        found[name] = [{**trial.settings, **result} for trial, result in zip(trials, results, strict=True)]
+    return found
+
+
+def _check_names(names: Sequence[str]) -> None:
+    wrong = [name for name in names if names.count(name) > 1 or not re.fullmatch(r"[\w .=+-]+", name)]
+    if wrong:
+        raise ValueError(f"run_trials: `trials` must have unique names that can be names of files; got {wrong[0]!r}.")
+
+
+def _run_missing(
+    missing: Sequence[Trial], work: Work, folder: Path, workers: Workers
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names and results in the order in which they are done; nothing is started for no trial."""
+    if not missing:
+        return
+    with workers.runner() as run:
+        try:
+            yield from run(_run_one, ([(work, trial, folder)] for trial in missing))
+        except WorkerLost as error:
+            raise BenchmarkError(
+                f"study: every worker must live until its trial is done; {error}. Finished trials are kept: "
+                "the same command goes on, perhaps with fewer workers."
+            ) from None
+
+
+def _run_one(work: Work, trial: Trial, folder: Path) -> tuple[str, dict[str, Any]]:
     keep_memory()
     result = work(trial.settings, folder / trial.name)
     content = {"settings": trial.settings, "result": result}
@@ -162,10 +209,10 @@ def _read(trial: Trial, folder: Path) -> dict[str, Any] | None:
         stored, result = content["settings"], content["result"]
     except (ValueError, KeyError, TypeError) as error:
         raise BenchmarkError(
-            f"bench: {path} must be a whole result; it cannot be read ({error}). Delete it."
+            f"study: {path} must be a whole result; it cannot be read ({error}). Delete it."
         ) from error
     if stored != json.loads(json.dumps(trial.settings)):
         raise BenchmarkError(
-            f"bench: `out` must hold results of the same settings; {path} has others. Use another folder."
+            f"study: `out` must hold results of the same settings; {path} has others. Use another folder."
         )
     return result

@@ -15,7 +15,7 @@ from sciml_cf.classification import read_digits, read_mnist
 from sciml_cf.classification.metrics import accuracy as right
 
 # name: (parameters, lr=rate) -> optimizer
-OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
     "nag": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
@@ -77,14 +77,14 @@ def accuracy(network: nn.Module, x: Tensor, labels: Tensor) -> float:
     return right(network(x), labels).double().mean().item()
 
 
-class Watch:
+class Stopwatch:
     """Processor seconds that were spent, stopped while something is measured."""
 
     def __init__(self) -> None:
         self.spent, self._since = 0.0, time.process_time()
 
     def stop(self) -> float:
-        """Stop, and tell."""
+        """Stop; the seconds spent until now."""
         self.spent += time.process_time() - self._since
         return self.spent
 
@@ -97,11 +97,11 @@ def train_by_gradients(
     network: nn.Module, images: Images, *, optimizer: str, rate: float, batch: int, epochs: int, every: int, seed: int
 ) -> list[dict[str, float]]:
     """Cross-entropy training; rows of steps, processor seconds and test accuracy, measured every so many steps."""
-    stepper = OPTIMISERS[optimizer](network.parameters(), lr=rate)
+    stepper = OPTIMIZERS[optimizer](network.parameters(), lr=rate)
     loss = nn.CrossEntropyLoss()
     generator = torch.Generator().manual_seed(seed)
     rows = [{"steps": 0.0, "seconds": 0.0, "accuracy": accuracy(network, images.x_test, images.labels_test)}]
-    watch, steps = Watch(), 0
+    watch, steps = Stopwatch(), 0
     for _ in range(epochs):
         for some in torch.randperm(len(images.x), generator=generator).split(batch):
             stepper.zero_grad()

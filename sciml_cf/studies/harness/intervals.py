@@ -1,4 +1,4 @@
-"""Intervals over seeds: geometric for figures that are positive and spread over decades, else arithmetic."""
+"""Intervals over seeds: geometric for metrics that are positive and spread over decades, else arithmetic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.stats import t as students_t
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its confidence interval."""
+    """A mean and the bounds of its confidence interval."""
 
     mean: float
     low: float
@@ -28,7 +28,7 @@ def geometric_interval(values: Sequence[float], *, confidence: float = 0.95) -> 
 
         exp(m -+ t s / sqrt(n)),   m and s the mean and the standard deviation (n - 1) of the logarithms
 
-    With one value the ends are infinite (0 and inf): one run says nothing about the next.
+    With one value the bounds are infinite (0 and inf): one run says nothing about the next.
 
     Raises:
         ValueError: there is no value, or one is not positive and finite.
@@ -70,7 +70,7 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Inter
 
         m -+ t s / sqrt(n),   s the standard deviation (n - 1)
 
-    With one value the ends are infinite: one run says nothing about the next.
+    With one value the bounds are infinite: one run says nothing about the next.
 
     Raises:
         ValueError: there is no value, or one is not finite.
@@ -92,3 +92,13 @@ def rolling_mean(values: Sequence[float], window: int) -> np.ndarray:
     ends = np.arange(1, numbers.size + 1)
     starts = np.maximum(ends - window, 0)
     return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def smoothed_intervals(curves: Sequence[Sequence[float]], window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of curves of positive values (runs, points): at each point their geometric mean and its interval, (points,).
+
+    Each curve is smoothed by a rolling mean before.
+    """
+    smooth = np.array([rolling_mean(curve, window) for curve in curves])
+    mean, low, high = np.array([geometric_interval(column) for column in smooth.T]).T
+    return mean, low, high

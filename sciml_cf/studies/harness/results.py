@@ -57,9 +57,9 @@ def read_result(path: Path | str) -> dict[str, Any]:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise BenchmarkError(
-            f"bench: `result` must be a whole result file; {path} cannot be read ({error})."
+            f"study: `result` must be a whole result file; {path} cannot be read ({error})."
         ) from error
     missing = [key for key in _KEYS if key not in content] if isinstance(content, dict) else list(_KEYS)
     if missing:
-        raise BenchmarkError(f"bench: `result` must hold {', '.join(missing)}; {path} does not.")
+        raise BenchmarkError(f"study: `result` must hold {', '.join(missing)}; {path} does not.")
     return content

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from sciml_cf.studies.harness.grid import Trial
+from sciml_cf.studies.harness.grid import RunTrials, Trial
 
+SELECTION_SEED = 0  # of every selection; it reports nothing
+Settings = Mapping[str, Any]
 Results = Sequence[Mapping[str, Any]]
 
 
@@ -47,29 +49,86 @@ def select(
         (chosen, log): chosen is {} for a cell whose candidates all diverged. The log has for each cell one entry a
         candidate and rung: its settings, epochs, and best_validation_mse (infinite if it diverged).
     """
-    left: dict[str, Sequence[Mapping[str, Any]]] = dict(cells)
-    aside: dict[str, list[Mapping[str, Any]]] = {cell: [] for cell in cells}
-    log: dict[str, list[dict[str, Any]]] = {cell: [] for cell in cells}
+    racing = {cell: _Cell(list(candidates)) for cell, candidates in cells.items()}
     for number, rung in enumerate(rungs, 1):
-        open_cells = {cell: candidates for cell, candidates in left.items() if candidates}
+        open_cells = {cell: one for cell, one in racing.items() if one.left}
         while open_cells:
-            pairs = [(cell, candidate) for cell, candidates in open_cells.items() for candidate in candidates]
-            results = run([trial(cell, candidate, rung.epochs) for cell, candidate in pairs], f"select, round {number}")
-            scores: dict[str, list[tuple[float, Mapping[str, Any]]]] = {cell: [] for cell in open_cells}
-            for (cell, candidate), result in zip(pairs, results, strict=True):
-                value = math.inf if "diverged" in result else float(result[score])
-                scores[cell].append((value, candidate))
-                log[cell].append({"settings": dict(candidate), "epochs": rung.epochs, score: value})
-            again = {}
-            for cell, scored in scores.items():
-                sound = sorted((pair for pair in scored if math.isfinite(pair[0])), key=lambda pair: pair[0])
-                ranked = [candidate for _, candidate in sound]
-                left[cell], lower = ranked[: rung.keep], ranked[rung.keep :]
-                if not ranked and aside[cell]:
-                    again[cell], aside[cell] = aside[cell][: len(scored)], aside[cell][len(scored) :]
-                aside[cell] = lower + aside[cell]
-            open_cells = again
-    return {cell: dict(candidates[0]) if candidates else {} for cell, candidates in left.items()}, log
+            trials = [trial(cell, candidate, rung.epochs) for cell, one in open_cells.items() for candidate in one.left]
+            results = run(trials, f"select, round {number}")
+            open_cells = _ranked(open_cells, results, rung, score)
+    return {cell: one.best for cell, one in racing.items()}, {cell: one.log for cell, one in racing.items()}
+
+
+def _ranked(cells: Mapping[str, _Cell], results: Results, rung: Rung, score: str) -> dict[str, _Cell]:
+    """Rank what was run of each cell; the cells of which others are to be run, for all of these diverged."""
+    values = iter([math.inf if "diverged" in found else float(found[score]) for found in results])
+    open_cells = {}
+    for cell, one in cells.items():
+        if one.rank([next(values) for _ in one.left], rung, score):
+            open_cells[cell] = one
+    return open_cells
+
+
+@dataclass
+class _Cell:
+    """A cell in a selection: the candidates to run next, those put aside, and all that was measured."""
+
+    left: list[Settings]
+    aside: list[Settings] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def best(self) -> dict[str, Any]:
+        return dict(self.left[0]) if self.left else {}
+
+    def rank(self, values: Sequence[float], rung: Rung, score: str) -> bool:
+        """Keep the best of what was run; whether all of it diverged, and those put aside are to be run instead."""
+        pairs = list(zip(values, self.left, strict=True))
+        self.log += [{"settings": dict(one), "epochs": rung.epochs, score: value} for value, one in pairs]
+        sound = sorted((pair for pair in pairs if math.isfinite(pair[0])), key=lambda pair: pair[0])
+        ranked = [candidate for _, candidate in sound]
+        if not ranked and self.aside:
+            self.left, self.aside = self.aside[: len(pairs)], self.aside[len(pairs) :]
+            return True
+        self.left, self.aside = ranked[: rung.keep], ranked[rung.keep :] + self.aside
+        return False
+
+
+def select_and_report(
+    cells: Mapping[str, Sequence[Settings]],
+    rungs: Sequence[Rung],
+    trial: Callable[[str, Settings, int], Trial],
+    reports: Callable[[str, Settings], Sequence[tuple[dict[str, Any], Trial]]],
+    run: RunTrials,
+    *,
+    scored: Callable[[dict[str, Any]], Mapping[str, Any]] = dict,
+) -> dict[str, dict[str, Any]]:
+    """Choose the settings of each cell, then train it with them.
+
+    Args:
+        cells, rungs, trial, run: as in ``select``.
+        reports: (cell, chosen settings) -> for each training to report what names it among the runs, and its trial.
+        scored: of a result in the selection, with ``best_validation_mse`` unless it diverged.
+    Returns:
+        for each cell what was "chosen", of that "at_edge", the log of the "selection", and the "runs", none of them
+        where every candidate diverged.
+    """
+    chosen, log = select(cells, rungs, trial, lambda trials, label: [scored(one) for one in run(trials, label)])
+    sound = [cell for cell in cells if chosen[cell] in cells[cell]]
+    named = [(cell, *report) for cell in sound for report in reports(cell, chosen[cell])]
+    results = run([one for _, _, one in named], "report")
+    runs: dict[str, list[dict[str, Any]]] = {cell: [] for cell in cells}
+    for (cell, names, _), result in zip(named, results, strict=True):
+        runs[cell].append({**names, **result})
+    return {
+        cell: {
+            "chosen": chosen[cell],
+            "at_edge": at_edge(chosen[cell], cells[cell]),
+            "selection": log[cell],
+            "runs": runs[cell],
+        }
+        for cell in cells
+    }
 
 
 def at_edge(chosen: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> list[str]:

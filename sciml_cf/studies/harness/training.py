@@ -1,4 +1,4 @@
-"""One training of a benchmark, from plain settings to plain figures; the same for every method."""
+"""One training of a study, from plain settings to plain figures; the same for every method."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import fit
 
 DATA_FOLDER = "data"
-TRIAL_FOLDER = "trials"
 _POINTS_PER_BATCH = 2**15  # of a forward pass in an evaluation: a few MB a layer, which stay in the cache
 
 
 def make_data(out: Path, name: str, spec: DatasetSpec) -> None:
-    """The benchmark's dataset OUT/data/NAME.h5; one of the same settings that is there is used as it is."""
+    """The study's dataset OUT/data/NAME.h5; an existing one of the same settings is used."""
     path = out / DATA_FOLDER / f"{name}.h5"
     with one_at_a_time(path.parent):
         if path.exists():

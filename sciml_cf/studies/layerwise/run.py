@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +15,22 @@ import torch
 from torch import nn
 
 from sciml_cf.layerwise import LayerwiseReport, draw_weights, fit_least_squares
-from sciml_cf.studies.harness.grid import GridFlags, Trial, Workers, run_trials
+from sciml_cf.studies.harness.folder import make_folder, store_result
+from sciml_cf.studies.harness.grid import (
+    TRIAL_FOLDER,
+    GridFlags,
+    Trial,
+    Work,
+    Workers,
+    combinations,
+    run_parts,
+    trial_runner,
+    trials_over,
+)
 from sciml_cf.studies.harness.images import (
-    OPTIMISERS,
+    OPTIMIZERS,
     Images,
-    Watch,
+    Stopwatch,
     accuracy,
     first_at,
     load_images,
@@ -27,11 +38,10 @@ from sciml_cf.studies.harness.images import (
     thinned,
     train_by_gradients,
 )
-from sciml_cf.studies.harness.results import RESULT_FILE, write_result
 from sciml_cf.studies.harness.selection import Rung, at_edge, select
-from sciml_cf.studies.harness.training import TRIAL_FOLDER
 from sciml_cf.studies.layerwise.toys import ACTIVATIONS, toy_trial
 
+NAME = "layerwise"
 _SELECTION_SEEDS = (0, 1000, 2000)
 _REPEATS = 3  # of each timed run, the same to the bit but for its time; other programs only ever add to it
 RATES = {
@@ -41,18 +51,15 @@ RATES = {
     "adagrad": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0),
 }
 _BATCHES = (16, 32, 128, 512)
-# What each arm chooses from, as many for each.
+# The candidates of each arm, as many for each.
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "sweep": [
         {"bound": bound, "strength": strength, "top": top, "every": every}
         for bound in (0.3, 0.5, 0.7, 1.0) for strength in (1e-6, 1e-5)
         for top, every in ((False, 1), (True, 1), (True, 4))
     ],
-    "random features": [
-        {"bound": bound, "strength": strength}
-        for bound in (0.3, 0.5, 0.7, 1.0, 1.5, 2.0) for strength in (1e-6, 1e-5, 1e-4, 1e-3)
-    ],
-    **{name: [{"rate": rate, "batch": batch} for rate in rates for batch in _BATCHES] for name, rates in RATES.items()},
+    "random features": combinations(bound=(0.3, 0.5, 0.7, 1.0, 1.5, 2.0), strength=(1e-6, 1e-5, 1e-4, 1e-3)),
+    **{name: combinations(rate=rates, batch=_BATCHES) for name, rates in RATES.items()},
 }  # fmt: skip
 # Forms of a sweep on the pictures: settings of fit_least_squares, and the bound of the first weights (None: torch's).
 FORMS: dict[str, tuple[dict[str, Any], float | None]] = {
@@ -115,52 +122,33 @@ class Layerwise(GridFlags):
     images: Path | None = None
 
 
-def run(config: Layerwise, command: str) -> Path | None:
-    """Run what is missing; returns the result file, None if only a shard of the grid was run."""
+def run(config: Layerwise, command: str = "") -> Path | None:
+    """Run what is missing; the result file, or None after one part of the grid, which leaves out what is timed."""
     scale, workers, folder = PRESETS[config.preset], config.where(), config.out / TRIAL_FOLDER
+    make_folder(NAME, config.out)
     common = {"images": None if config.images is None else str(config.images)}
-    toys = [Trial(f"toy {name}", {"toy": name, "count": scale.toys}) for name in ("linear", "xor", *ACTIVATIONS)]
-    forms = [
-        Trial(f"form {form} width {width} seed {seed}", {**common, "form": form, "width": width, "seed": seed})
-        for form in FORMS for width in scale.widths for seed in scale.seeds
-    ]  # fmt: skip
-    depths = [
-        Trial(
-            f"depth {depth} {mode} from {bound:g} seed {seed}",
-            {**common, "depth": depth, "mode": mode, "bound": bound, "seed": seed, "width": 100},
-        )
-        for depth in scale.depths for mode in ("closest", "minnorm", "random features") for bound in scale.bounds
-        for seed in scale.seeds
-    ]  # fmt: skip
-    untimed = [*((toy_trial, trial) for trial in toys), *((form_trial, t) for t in forms)]
-    untimed += [(depth_trial, trial) for trial in depths]
+    found: dict[str, Any] = run_parts(_untimed(scale, common), folder, workers=workers, label=NAME)
     if config.shard is not None:
-        for work, trial in workers.own(untimed):
-            run_trials([trial], work, folder, workers=Workers(1), label="layerwise")
         return None
-    found = {
-        "toys": _results(toys, toy_trial, folder, workers),
-        "forms": _results(forms, form_trial, folder, workers),
-        "depths": _results(depths, depth_trial, folder, workers),
+    found["time"] = [_time(scale, {**common, "width": width}, config.out, workers) for width in scale.timed]
+    settings = {"preset": config.preset, **common, **asdict(scale)}
+    return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=found)
+
+
+def _untimed(scale: Scale, common: dict[str, Any]) -> dict[str, tuple[Work, list[Trial]]]:
+    """The parts of the study whose time does not count: for each its work and its trials."""
+    forms = {"form": FORMS, "width": scale.widths, "seed": scale.seeds}
+    modes = ("closest", "minnorm", "random features")
+    depths = {"depth": scale.depths, "mode": modes, "bound": scale.bounds, "seed": scale.seeds, "width": (100,)}
+    return {
+        "toys": (toy_trial, trials_over("toy {toy}", {}, toy=("linear", "xor", *ACTIVATIONS), count=(scale.toys,))),
+        "forms": (form_trial, trials_over("form {form} width {width} seed {seed}", common, **forms)),
+        "depths": (depth_trial, trials_over("depth {depth} {mode} from {bound:g} seed {seed}", common, **depths)),
     }
-    found["time"] = [_time(scale, {**common, "width": width}, folder, workers) for width in scale.timed]
-    return write_result(
-        config.out / RESULT_FILE,
-        benchmark="layerwise",
-        command=command,
-        config={"preset": config.preset, "images": common["images"], **asdict(scale)},
-        seeds=scale.seeds,
-        figures=found,
-    )
 
 
-def _results(trials: Sequence[Trial], work: Any, folder: Path, workers: Workers) -> list[dict[str, Any]]:
-    found = run_trials(trials, work, folder, workers=workers, label="layerwise")
-    return [{**trial.settings, **result} for trial, result in zip(trials, found, strict=True)]
-
-
-def _time(scale: Scale, common: dict[str, Any], folder: Path, workers: Workers) -> dict[str, Any]:
-    """Choose each arm's settings for either end, then run all arms in turn."""
+def _time(scale: Scale, common: dict[str, Any], out: Path, workers: Workers) -> dict[str, Any]:
+    """Choose each arm's settings, for the time and for the accuracy, then run all arms in turn."""
     common = {**common, "mark": scale.mark, "epochs": scale.epochs}
 
     def trial(arm: str, chosen: Mapping[str, Any], epochs: int) -> Trial:
@@ -168,9 +156,7 @@ def _time(scale: Scale, common: dict[str, Any], folder: Path, workers: Workers) 
         settings = {**common, "arm": arm, **chosen, "seeds": list(_SELECTION_SEEDS), "repeats": 1, "validate": True}
         return Trial(f"select width {common['width']} {arm} {words}", settings)
 
-    def work(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
-        return run_trials(trials, arm_trial, folder, workers=workers, label=f"layerwise: {label}")
-
+    work = trial_runner(NAME, out, arm_trial, workers)
     chosen = {
         end: select(CANDIDATES, (Rung(scale.epochs, 1),), trial, work, score=score)[0]
         for end, score in (("time", "seconds_to_mark"), ("accuracy", "lost"))
@@ -183,7 +169,8 @@ def _time(scale: Scale, common: dict[str, Any], folder: Path, workers: Workers) 
         )
         for seed in scale.seeds for end in chosen for arm in CANDIDATES
     ]  # fmt: skip
-    runs = _results(trials, arm_trial, folder, Workers(1))
+    alone = Workers(1)  # what is timed runs by itself
+    runs = run_parts({"report": (arm_trial, trials)}, out / TRIAL_FOLDER, workers=alone, label=NAME)["report"]
     edges = {end: {arm: at_edge(own, CANDIDATES[arm]) for arm, own in chosen[end].items()} for end in chosen}
     return {"width": common["width"], "chosen": chosen, "at_edge": edges, "runs": runs}
 
@@ -212,10 +199,10 @@ def arm_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
 def _rows_of_arm(settings: dict[str, Any], seed: int, images: Images) -> list[dict[str, float]]:
     arm = settings["arm"]
     network = _network(settings, images, seed, bound=settings.get("bound"))
-    if arm in OPTIMISERS:
+    if arm in OPTIMIZERS:
         options = {name: settings[name] for name in ("rate", "batch", "epochs")}
         return train_by_gradients(network, images, optimizer=arm, every=5, seed=seed, **options)
-    watch = Watch()
+    watch = Stopwatch()
     if arm == "sweep":
         options = {name: settings[name] for name in ("strength", "top", "every")}
         fit_least_squares(network, images.x, images.labels, **options)

@@ -17,14 +17,15 @@ from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import TrainingDiverged
 from sciml_cf.metrics import mse, relative_l2
 from sciml_cf.models import FNOConfig, build_from, describe
-from sciml_cf.studies.harness.grid import GridFlags, Trial, run_trials
-from sciml_cf.studies.harness.results import RESULT_FILE, write_result
-from sciml_cf.studies.harness.training import DATA_FOLDER, TRIAL_FOLDER, apply, make_data, mean_over_samples
+from sciml_cf.studies.harness.folder import make_folder, store_result
+from sciml_cf.studies.harness.grid import GridFlags, RunTrials, Trial, trial_runner
+from sciml_cf.studies.harness.selection import SELECTION_SEED
+from sciml_cf.studies.harness.training import DATA_FOLDER, apply, make_data, mean_over_samples
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import fit
 from sciml_cf.training.symmetry import Reflected, Symmetrised
 
-_SELECTION_SEED = 0
+NAME = "recipe"
 # What every training here has in common. Relative loss: samples differ thirtyfold in norm, and the measure is relative.
 RECIPE: dict[str, Any] = {
     "optimizer": "adam",
@@ -120,42 +121,23 @@ class Recipe(GridFlags):
     cases: tuple[int, ...] = ()
 
 
-def run(config: Recipe, command: str) -> Path | None:
-    """Run what is missing; returns the result file, or None for one part of it."""
-    scale = PRESETS[config.preset]
+Cell = tuple[float, str, str]  # viscosity, split, method
+
+
+def run(config: Recipe, command: str = "") -> Path | None:
+    """Run what is missing; the result file, or None after one part of it."""
+    scale, workers = PRESETS[config.preset], config.where()
     for number in config.cases:
         if not 1 <= number <= len(scale.cases):
-            raise ValueError(f"bench recipe: `cases` must be numbers from 1 to {len(scale.cases)}; got {number}.")
-    workers = config.where()
+            raise ValueError(f"{NAME}: `cases` must be numbers from 1 to {len(scale.cases)}; got {number}.")
+    make_folder(NAME, config.out)
     cases = [scale.cases[number - 1] for number in config.cases] or list(scale.cases)
-    for viscosity in {viscosity for viscosity, _ in cases}:
-        spec = DatasetSpec(
-            parameters={"viscosity": viscosity},
-            samples=scale.samples,
-            resolution=scale.stored_resolution,
-            dtype="float32",
-        )
-        make_data(config.out, _data(viscosity), spec)
-    cells = workers.own([(nu, split, method) for nu, split in cases for method in config.methods])
-
-    def run_all(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
-        return run_trials(trials, train_recipe, config.out / TRIAL_FOLDER, workers=workers, label=f"recipe: {label}")
-
-    epochs = scale.selection_epochs
-    tried = [
-        _trial(scale, nu, split, method, rate, epochs, _SELECTION_SEED)
-        for nu, split, method in cells
-        for rate in _RATES
-    ]
-    scores = iter(run_all(tried, "select"))
-    selection = [{rate: next(scores).get("best_validation_mse", math.inf) for rate in _RATES} for _ in cells]
+    _make_data(config.out, scale, {viscosity for viscosity, _ in cases})
+    cells: list[Cell] = workers.own([(nu, split, method) for nu, split in cases for method in config.methods])
+    run_all = trial_runner(NAME, config.out, train_recipe, workers)
+    selection = _select(cells, scale, run_all)
     chosen = [min(_RATES, key=lambda rate, log=log: log[rate]) for log in selection]
-    reports = [
-        _trial(scale, nu, split, method, rate, scale.epochs, seed)
-        for (nu, split, method), rate in zip(cells, chosen, strict=True)
-        for seed in scale.seeds
-    ]
-    results = iter(run_all(reports, "report"))
+    runs = _report(cells, chosen, scale, run_all)
     if config.shard is not None:
         return None
     figures = {
@@ -164,19 +146,39 @@ def run(config: Recipe, command: str) -> Path | None:
             "split": split,
             "method": method,
             "learning_rate": rate,
-            "selection": {f"{tried_rate:g}": error for tried_rate, error in log.items()},
-            "runs": [{"seed": seed, **next(results)} for seed in scale.seeds],
+            "selection": {f"{tried:g}": error for tried, error in log.items()},
+            "runs": own,
         }
-        for (viscosity, split, method), rate, log in zip(cells, chosen, selection, strict=True)
+        for (viscosity, split, method), rate, log, own in zip(cells, chosen, selection, runs, strict=True)
     }
-    return write_result(
-        config.out / RESULT_FILE,
-        benchmark="recipe",
-        command=command,
-        config={"preset": config.preset, "recipe": {**RECIPE, "reflections": True}, **asdict(scale)},
-        seeds=scale.seeds,
-        figures=figures,
-    )
+    settings = {"preset": config.preset, "recipe": {**RECIPE, "reflections": True}, **asdict(scale)}
+    return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
+
+
+def _make_data(out: Path, scale: Scale, viscosities: set[float]) -> None:
+    for viscosity in viscosities:
+        spec = DatasetSpec(
+            parameters={"viscosity": viscosity},
+            samples=scale.samples,
+            resolution=scale.stored_resolution,
+            dtype="float32",
+        )
+        make_data(out, _data(viscosity), spec)
+
+
+def _select(cells: Sequence[Cell], scale: Scale, run_all: RunTrials) -> list[dict[float, float]]:
+    """For each cell the validation error at each learning rate, infinite where the training diverged."""
+    trials = [_trial(scale, *cell, rate, scale.selection_epochs, SELECTION_SEED) for cell in cells for rate in _RATES]
+    scores = iter([found.get("best_validation_mse", math.inf) for found in run_all(trials, "select")])
+    return [{rate: next(scores) for rate in _RATES} for _ in cells]
+
+
+def _report(cells: Sequence[Cell], rates: Sequence[float], scale: Scale, run_all: RunTrials) -> list[list[Any]]:
+    """The reported trainings of each cell."""
+    chosen = zip(cells, rates, strict=True)
+    trials = [_trial(scale, *cell, rate, scale.epochs, seed) for cell, rate in chosen for seed in scale.seeds]
+    results = iter(run_all(trials, "report"))
+    return [[{"seed": seed, **next(results)} for seed in scale.seeds] for _ in cells]
 
 
 def _data(viscosity: float) -> str:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from sciml_cf.layerwise import explicit_softmax, warm_start_layers
-from sciml_cf.studies.harness.grid import GridFlags, Trial, Workers, run_trials
+from sciml_cf.studies.harness.folder import make_folder, store_result
+from sciml_cf.studies.harness.grid import TRIAL_FOLDER, GridFlags, Trial, Work, run_parts, trials_over
 from sciml_cf.studies.harness.images import accuracy, load_images
-from sciml_cf.studies.harness.results import RESULT_FILE, write_result
-from sciml_cf.studies.harness.training import TRIAL_FOLDER
 from sciml_cf.studies.softmax.text import law_trial, text_start_trial, text_trial
 
+NAME = "softmax"
 _SMOOTHING = 1e-2
+_STARTS = ("warm", "cold")
 
 
 @dataclass(frozen=True)
@@ -81,71 +81,68 @@ class Softmax(GridFlags):
     text: Path | None = None
 
 
-Work = Callable[[dict[str, Any], Path], dict[str, Any]]
+Parts = dict[str, tuple[Work, list[Trial]]]
 
 
-def run(config: Softmax, command: str) -> Path | None:
-    """Run what is missing; returns the result file, None if only a shard of the grid was run."""
-    scale, workers, folder = PRESETS[config.preset], config.where(), config.out / TRIAL_FOLDER
-    sources = {name: None if path is None else str(path) for name, path in _sources(config).items()}
-    parts = _trials(scale, sources)
+def run(config: Softmax, command: str = "") -> Path | None:
+    """Run what is missing; the result file, or None after one part of the grid."""
+    scale, workers = PRESETS[config.preset], config.where()
+    make_folder(NAME, config.out)
+    sources = {"images": _text_of(config.images), "text": _text_of(config.text)}
+    parts = {**_of_images(scale, {"images": sources["images"]}), **_of_texts(scale, {"text": sources["text"]})}
+    figures = run_parts(parts, config.out / TRIAL_FOLDER, workers=workers, label=NAME)
     if config.shard is not None:
-        flat = [(work, trial) for work, trials in parts.values() for trial in trials]
-        for work, trial in workers.own(flat):
-            run_trials([trial], work, folder, workers=Workers(1), label="softmax")
         return None
-    figures = {}
-    for name, (work, trials) in parts.items():
-        results = run_trials(trials, work, folder, workers=workers, label=f"softmax: {name}")
-        figures[name] = [{**one.settings, **result} for one, result in zip(trials, results, strict=True)]
-    return write_result(
-        config.out / RESULT_FILE,
-        benchmark="softmax",
-        command=command,
-        config={"preset": config.preset, **sources, **asdict(scale)},
-        seeds=scale.seeds,
-        figures=figures,
-    )
+    settings = {"preset": config.preset, **sources, **asdict(scale)}
+    return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
 
 
-def _sources(config: Softmax) -> dict[str, Path | None]:
-    return {"images": config.images, "text": config.text}
+def _text_of(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
-def _trials(scale: Scale, sources: dict[str, str | None]) -> dict[str, tuple[Work, list[Trial]]]:
-    """For each part of the study its work and its trials."""
-    seeds, images, text = scale.seeds, {"images": sources["images"]}, {"text": sources["text"]}
-    starts = ("warm", "cold")
-    text |= {"vocabulary": scale.vocabulary, "smoothings": list(scale.text_smoothings)}
-    models = [("sum", k) for k in scale.contexts] + [("concat", k) for k in scale.contexts if k > 1]
+def _of_images(scale: Scale, images: dict[str, Any]) -> Parts:
+    """The parts of the study on pictures: for each its work and its trials."""
+    seeds = scale.seeds
+    priming = {"norm": scale.norms, "smoothing": scale.smoothings, "seed": seeds}
+    start = {"start": _STARTS, "batch": scale.batches, "rate": scale.rates, "seed": seeds, "epochs": (scale.epochs,)}
     return {
-        "priming": (priming_trial, [
-            Trial(f"priming {k:g} {s:g} seed {seed}", {**images, "norm": k, "smoothing": s, "seed": seed})
-            for k in scale.norms for s in scale.smoothings for seed in seeds
-        ]),
-        "start": (start_trial, [
-            Trial(
-                f"start {start} {batch} {rate:g} seed {seed}",
-                {**images, "start": start, "batch": batch, "rate": rate, "seed": seed, "epochs": scale.epochs},
-            )
-            for start in starts for batch in scale.batches for rate in scale.rates for seed in seeds
-        ]),
-        "local": (local_trial, [Trial(f"local seed {seed}", {**images, "seed": seed}) for seed in seeds]),
-        "text": (text_trial, [
-            Trial(f"text {split} {kind} {k} seed {seed}",
-                  {**text, "split": split, "aggregate": kind, "context": k, "seed": seed})
-            for split in ("blocks", "documents") for kind, k in models for seed in seeds
-        ]),
-        "text start": (text_start_trial, [
-            Trial(f"text start {start} {k} {rate:g} seed {seed}",
-                  {**text, "start": start, "context": k, "rate": rate, "seed": seed, "epochs": scale.text_epochs})
-            for start in starts for k in (1, 4) for rate in scale.rates for seed in seeds
-        ]),
-        "laws": (law_trial, [
-            Trial(f"law {law} {kept:g} {k} seed {seed}", {"law": law, "kept": kept, "context": k, "seed": seed})
-            for law, kept in scale.laws for k in (1, 2, 4) for seed in seeds
-        ]),
-    }  # fmt: skip
+        "priming": (priming_trial, trials_over("priming {norm:g} {smoothing:g} seed {seed}", images, **priming)),
+        "start": (start_trial, trials_over("start {start} {batch} {rate:g} seed {seed}", images, **start)),
+        "local": (local_trial, trials_over("local seed {seed}", images, seed=seeds)),
+    }
+
+
+def _of_texts(scale: Scale, text: dict[str, Any]) -> Parts:
+    """The parts of the study on texts, and on made-up ones."""
+    seeds = scale.seeds
+    text = {**text, "vocabulary": scale.vocabulary, "smoothings": list(scale.text_smoothings)}
+    contexts = {"sum": scale.contexts, "concat": tuple(k for k in scale.contexts if k > 1)}
+    models = [
+        trial
+        for split in ("blocks", "documents")
+        for kind in contexts
+        for trial in trials_over(
+            "text {split} {aggregate} {context} seed {seed}",
+            text, split=(split,), aggregate=(kind,), context=contexts[kind], seed=seeds,
+        )
+    ]  # fmt: skip
+    start = {"start": _STARTS, "context": (1, 4), "rate": scale.rates, "seed": seeds, "epochs": (scale.text_epochs,)}
+    laws = [
+        trial
+        for law, kept in scale.laws
+        for trial in trials_over(
+            "law {law} {kept:g} {context} seed {seed}", {}, law=(law,), kept=(kept,), context=(1, 2, 4), seed=seeds
+        )
+    ]
+    return {
+        "text": (text_trial, models),
+        "text start": (
+            text_start_trial,
+            trials_over("text start {start} {context} {rate:g} seed {seed}", text, **start),
+        ),
+        "laws": (law_trial, laws),
+    }
 
 
 def priming_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from sciml_cf.errors import check_choice
 from sciml_cf.head import ClosedFormLoss, Kalman, Moments, Proximal, RandomWalk, Ridge, Rule, proximal, ridge
-from sciml_cf.studies.harness.folder import command_of, finish, make_folder
-from sciml_cf.studies.harness.results import RESULT_FILE, write_result
+from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.theory.flows import (
     assumption_rows,
     convexity,
@@ -82,19 +81,14 @@ class Theory:
     seed: int = 0
 
 
-def run(config: Theory) -> str:
-    """Measure everything, write the result file and the page; the tables and the paths of what was written."""
+def run(config: Theory, command: str = "") -> Path:
+    """Measure everything; returns the result file."""
     check_choice(NAME, "preset", config.preset, tuple(PRESETS))
     make_folder(NAME, config.out)
-    path = write_result(
-        config.out / RESULT_FILE,
-        benchmark=NAME,
-        command=command_of(NAME, config),
-        config={"preset": config.preset, "strength": STRENGTH, **asdict(PRESETS[config.preset])},
-        seeds=[config.seed],
-        figures=measure(PRESETS[config.preset], config.seed),
-    )
-    return finish(path)
+    scale = PRESETS[config.preset]
+    settings = {"preset": config.preset, "strength": STRENGTH, **asdict(scale)}
+    figures = measure(scale, config.seed)
+    return store_result(NAME, config, command, settings=settings, seeds=[config.seed], figures=figures)
 
 
 def measure(scale: Scale, seed: int) -> dict[str, Any]:

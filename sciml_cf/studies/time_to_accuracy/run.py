@@ -17,16 +17,19 @@ from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import TrainingDiverged, check_choice
 from sciml_cf.metrics import mse
 from sciml_cf.models import FNOConfig
-from sciml_cf.studies.harness.grid import Trial, Workers, run_trials
+from sciml_cf.studies.harness.folder import command_of, make_folder
+from sciml_cf.studies.harness.grid import RunTrials, Trial, Workers, trial_runner
 from sciml_cf.studies.harness.results import RESULT_FILE, write_result
-from sciml_cf.studies.harness.training import DATA_FOLDER, TRIAL_FOLDER, apply, make_data, mean_over_samples
+from sciml_cf.studies.harness.selection import SELECTION_SEED
+from sciml_cf.studies.harness.training import DATA_FOLDER, apply, make_data, mean_over_samples
 from sciml_cf.studies.time_to_accuracy.neuralop_trainer import default_fno, train_with_neuralop
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import fit
 from sciml_cf.training.symmetry import Reflected
 
+NAME = "time-to-accuracy"
+_BENCHMARK = "time"  # its name in result files
 _DATA = "burgers"
-_SELECTION_SEED = 0
 _ADAM: dict[str, Any] = {"optimizer": "adam", "schedule": "cosine", "warmup": 0}
 # name: (what it is, arguments of FitConfig and of the training; None for neuraloperator's own Trainer)
 ARMS: dict[str, tuple[str, dict[str, Any] | None]] = {
@@ -95,40 +98,51 @@ class TimeToAccuracy:
     workers: int = 2
 
 
-def run(config: TimeToAccuracy, command: str) -> Path:
+def run(config: TimeToAccuracy, command: str = "") -> Path:
     """Run what is missing; returns the result file."""
     scale = PRESETS[config.preset]
     arms = config.arms or scale.arms
     for arm in arms:
-        check_choice("bench time", "arms", arm, tuple(ARMS))
+        check_choice(NAME, "arms", arm, tuple(ARMS))
     workers = Workers(config.workers)
+    make_folder(NAME, config.out)
     spec = DatasetSpec(samples=scale.samples, resolution=scale.stored_resolution, dtype="float32")
     make_data(config.out, _DATA, spec)
-    candidates = [{"learning_rate": rate, "epochs": length} for length in scale.lengths for rate in _RATES]
-    folder = config.out / TRIAL_FOLDER
-    selecting = [_trial(scale, arm, o, _SELECTION_SEED, scale.resolution) for arm in arms for o in candidates]
-    scores = iter(run_trials(selecting, time_trial, folder, workers=workers, label="time: select"))
-    selection = {arm: [{"settings": o, **_score(next(scores), scale)} for o in candidates] for arm in arms}
+    selection = _select(arms, scale, trial_runner(_BENCHMARK, config.out, time_trial, workers))
     best = {arm: min(log, key=lambda entry: (entry["steps"], entry["lowest"])) for arm, log in selection.items()}
     chosen = {arm: entry["settings"] for arm, entry in best.items()}
-    reports = [
-        (arm, _trial(scale, arm, chosen[arm], seed, scale.stored_resolution)) for seed in scale.seeds for arm in arms
-    ]
-    results = run_trials([t for _, t in reports], time_trial, folder, workers=Workers(1), label="time: report")
-    figures: dict[str, Any] = {
-        arm: {"what": ARMS[arm][0], "chosen": chosen[arm], "selection": selection[arm], "runs": []} for arm in arms
+    runs = _report(chosen, scale, trial_runner(_BENCHMARK, config.out, time_trial, Workers(1)))
+    figures = {
+        arm: {"what": ARMS[arm][0], "chosen": chosen[arm], "selection": selection[arm], "runs": runs[arm]}
+        for arm in arms
     }
-    for (arm, trial), result in zip(reports, results, strict=True):
-        marks = {str(mark): first_below(result["rows"], mark) for mark in scale.marks}
-        figures[arm]["runs"].append({"seed": trial.settings["seed"], **result, "marks": marks})
     return write_result(
         config.out / RESULT_FILE,
-        benchmark="time",
-        command=command,
+        benchmark=_BENCHMARK,
+        command=command or command_of(NAME, config),
         config={"preset": config.preset, **asdict(scale)},
         seeds=scale.seeds,
         figures=figures,
     )
+
+
+def _select(arms: Sequence[str], scale: Scale, run_all: RunTrials) -> dict[str, list[dict[str, Any]]]:
+    """For each arm its candidates, with the steps to the middle mark and the lowest error of each."""
+    options = [{"learning_rate": rate, "epochs": length} for length in scale.lengths for rate in _RATES]
+    trials = [_trial(scale, arm, one, SELECTION_SEED, scale.resolution) for arm in arms for one in options]
+    scores = iter([_score(result, scale) for result in run_all(trials, "select")])
+    return {arm: [{"settings": one, **next(scores)} for one in options] for arm in arms}
+
+
+def _report(chosen: Mapping[str, Any], scale: Scale, run_all: RunTrials) -> dict[str, list[dict[str, Any]]]:
+    """The reported runs of each arm, seed by seed and arm by arm."""
+    order = [(seed, arm) for seed in scale.seeds for arm in chosen]
+    results = run_all([_trial(scale, arm, chosen[arm], seed, scale.stored_resolution) for seed, arm in order], "report")
+    runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in chosen}
+    for (seed, arm), result in zip(order, results, strict=True):
+        marks = {str(mark): first_below(result["rows"], mark) for mark in scale.marks}
+        runs[arm].append({"seed": seed, **result, "marks": marks})
+    return runs
 
 
 def first_below(rows: Sequence[Mapping[str, float]], mark: float) -> dict[str, float] | None:

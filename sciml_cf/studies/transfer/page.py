@@ -196,13 +196,7 @@ def _heat(cells: list[Cell]) -> Figure:
         train, test, errors = tables[model]
         norm = LogNorm(values.min(), max(values.max(), 1.01 * values.min()))
         image = axes.imshow(errors, norm=norm, cmap="viridis_r", aspect="auto", origin="lower")
-        for row, column in np.ndindex(errors.shape):
-            value = float(errors[row, column])
-            dark = np.isfinite(value) and norm(value) > 0.6
-            axes.text(
-                column, row, _short(value), ha="center", va="center", fontsize=6,
-                color="white" if dark else "black",
-            )  # fmt: skip
+        _write_values(axes, errors, norm)
         axes.set_xticks(range(len(test)), [str(n) for n in test], rotation=45, fontsize="small")
         axes.set_yticks(range(len(train)), [str(n) for n in train], fontsize="small")
         if model == list(tables)[-1]:
@@ -210,6 +204,13 @@ def _heat(cells: list[Cell]) -> Figure:
     figure.supxlabel("resolution of evaluation", fontsize="medium")
     figure.supylabel("resolution of training", fontsize="medium")
     return figure
+
+
+def _write_values(axes: Axes, errors: np.ndarray, norm: LogNorm) -> None:
+    for row, column in np.ndindex(errors.shape):
+        value = float(errors[row, column])
+        color = "white" if np.isfinite(value) and norm(value) > 0.6 else "black"
+        axes.text(column, row, _short(value), ha="center", va="center", fontsize=6, color=color)
 
 
 def _short(value: float) -> str:
@@ -273,9 +274,7 @@ def _parts(cells: list[Cell]) -> Figure:
     figure, drawn = Figure(), False
     for figure, axes, problem, model in _grid(cells, 2.9, 2.5):  # noqa: B007
         train = _middle(cells, problem)
-        runs = [
-            run for cell in cells if (cell["problem"], cell["model"]) == (problem, model) for run in _runs(cell, train)
-        ]
+        runs = _runs_of(cells, problem, model, train)
         axes.set_title(f"{problem}, {model}, at {train}", fontsize="small")
         if not runs or "part_mse" not in runs[0]["evaluation"]:
             axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
@@ -295,6 +294,11 @@ def _parts(cells: list[Cell]) -> Figure:
             drawn = True
     figure.supylabel("mean squared error on the full grid", fontsize="medium")
     return figure
+
+
+def _runs_of(cells: list[Cell], problem: str, model: str, train: int) -> list[Any]:
+    own = [cell for cell in cells if (cell["problem"], cell["model"]) == (problem, model)]
+    return [run for cell in own for run in _runs(cell, train)]
 
 
 def _bands(cells: list[Cell]) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,21 +14,22 @@ from data_gen import DatasetSpec
 from sciml_cf.errors import check_choice
 from sciml_cf.evaluate import evaluate_transfer
 from sciml_cf.models import builder_for, describe
-from sciml_cf.studies.harness.grid import GridFlags, Trial, run_trials
-from sciml_cf.studies.harness.results import RESULT_FILE, read_result, write_result
-from sciml_cf.studies.harness.selection import Rung, at_edge, select
-from sciml_cf.studies.harness.training import DATA_FOLDER, TRIAL_FOLDER, make_data, train_trial
+from sciml_cf.studies.harness.folder import make_folder, store_result
+from sciml_cf.studies.harness.grid import GridFlags, Trial, combinations, trial_runner
+from sciml_cf.studies.harness.results import read_result
+from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
+from sciml_cf.studies.harness.training import DATA_FOLDER, make_data, train_trial
 from sciml_cf.studies.transfer.page import long_table
 from sciml_cf.training.checkpoints import write_atomically
 from sciml_cf.training.run_folder import load
 
-_SELECTION_SEED = 0
+NAME = "transfer"
 _TABLE_FILE = "table.csv"
 _RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 _FIT: dict[str, Any] = {
     "method": "proximal", "algorithm": 2, "optimizer": "adam", "schedule": "cosine", "warmup": 0
 }  # fmt: skip
-# Name: what DatasetSpec is told beside samples and resolution.
+# Name: arguments of DatasetSpec, without samples and resolution.
 PROBLEMS: dict[str, dict[str, Any]] = {
     "burgers-0.1": {"equation": "burgers", "parameters": {"viscosity": 0.1}},
     "burgers-0.01": {"equation": "burgers", "parameters": {"viscosity": 0.01}},
@@ -173,11 +174,11 @@ class Transfer(GridFlags):
     resolutions: tuple[int, ...] = ()
 
 
-def run(config: Transfer, command: str) -> Path | None:
-    """Run what is missing of the grid; returns the result file, or None for one part of it."""
-    scale = PRESETS[config.preset]
+def run(config: Transfer, command: str = "") -> Path | None:
+    """Run what is missing of the grid; the result file, or None after one part of it."""
+    scale, workers = PRESETS[config.preset], config.where()
     _check(config, scale)
-    workers = config.where()
+    make_folder(NAME, config.out)
     for problem in config.problems:
         size = scale.size(problem)
         spec = DatasetSpec(**PROBLEMS[problem], samples=size.samples, resolution=size.stored, dtype="float32")
@@ -185,48 +186,26 @@ def run(config: Transfer, command: str) -> Path | None:
     pairs = workers.own([(problem, model) for problem in config.problems for model in config.models])
     cells = {f"{problem} {model}": (problem, model) for problem, model in pairs}
 
-    def run_all(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
-        return run_trials(
-            trials, transfer_trial, config.out / TRIAL_FOLDER, workers=workers, label=f"transfer: {label}"
-        )
+    def candidate(cell: str, options: Any, epochs: int) -> Trial:
+        select_at = scale.size(cells[cell][0]).select
+        return _trial(scale, *cells[cell], select_at, options, SELECTION_SEED, until=epochs)
 
-    def candidate(cell: str, options: Mapping[str, Any], epochs: int) -> Trial:
-        problem = cells[cell][0]
-        return _trial(scale, *cells[cell], scale.size(problem).select, options, _SELECTION_SEED, until=epochs)
+    def reports(cell: str, options: Any) -> list[tuple[dict[str, Any], Trial]]:
+        trained = scale.size(cells[cell][0]).train
+        return [
+            ({"resolution": train, "seed": seed}, _trial(scale, *cells[cell], train, options, seed))
+            for train in trained if not config.resolutions or train in config.resolutions
+            for seed in scale.seeds
+        ]  # fmt: skip
 
-    rates = [{"learning_rate": rate} for rate in _RATES]
-    chosen, log = select(dict.fromkeys(cells, rates), scale.rungs, candidate, run_all)
-    reports = [
-        (cell, train, _trial(scale, problem, model, train, chosen[cell], seed))
-        for cell, (problem, model) in cells.items()
-        for train in scale.size(problem).train
-        for seed in scale.seeds
-        if chosen[cell] and (not config.resolutions or train in config.resolutions)
-    ]
-    results = run_all([trial for _, _, trial in reports], "report")
+    tried = dict.fromkeys(cells, combinations(learning_rate=_RATES))
+    run_all = trial_runner(NAME, config.out, transfer_trial, workers)
+    found = select_and_report(tried, scale.rungs, candidate, reports, run_all)
     if config.shard is not None:
         return None
-    figures: dict[str, Any] = {
-        cell: {
-            "problem": problem,
-            "model": model,
-            "chosen": chosen[cell],
-            "at_edge": at_edge(chosen[cell], rates),
-            "selection": log[cell],
-            "runs": [],
-        }
-        for cell, (problem, model) in cells.items()
-    }
-    for (cell, train, trial), result in zip(reports, results, strict=True):
-        figures[cell]["runs"].append({"resolution": train, "seed": trial.settings["fit"]["seed"], **result})
-    path = write_result(
-        config.out / RESULT_FILE,
-        benchmark="transfer",
-        command=command,
-        config={"preset": config.preset, **asdict(scale)},
-        seeds=scale.seeds,
-        figures=figures,
-    )
+    figures = {cell: {"problem": problem, "model": model, **found[cell]} for cell, (problem, model) in cells.items()}
+    settings = {"preset": config.preset, **asdict(scale)}
+    path = store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
     write_atomically(config.out / _TABLE_FILE, long_table(read_result(path)).csv())
     return path
 
@@ -255,12 +234,12 @@ def as_plain(evaluation: xr.Dataset) -> dict[str, Any]:
 
 def _check(config: Transfer, scale: Scale) -> None:
     for problem in config.problems:
-        check_choice("bench transfer", "problems", problem, tuple(PROBLEMS))
+        check_choice(NAME, "problems", problem, tuple(PROBLEMS))
     for model in config.models:
-        check_choice("bench transfer", "models", model, MODELS)
+        check_choice(NAME, "models", model, MODELS)
     known = tuple(sorted({*scale.line.train, *scale.plane.train}))
     for resolution in config.resolutions:
-        check_choice("bench transfer", "resolutions", resolution, known)
+        check_choice(NAME, "resolutions", resolution, known)
 
 
 def _trial(

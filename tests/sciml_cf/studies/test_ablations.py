@@ -1,4 +1,4 @@
-"""The benchmark ablations: its trainings, its grid, its page, and what the docs say of it."""
+"""The study of ablations: its trainings, its grid, its page, and what the docs say of it."""
 
 import json
 import math
@@ -224,14 +224,14 @@ def test_a_file_is_split_into_parts_that_hold_it_and_trained_on(tmp_path):
 )
 def test_a_file_that_cannot_be_trained_on_is_told(tmp_path, more, words):
     write_digits(tmp_path / "own.npz", **more)
-    with pytest.raises(DatasetError, match=f"bench: `task` {words}"):
+    with pytest.raises(DatasetError, match=f"study: `task` {words}"):
         load_task(str(tmp_path / "own.npz"))
 
 
 def test_a_missing_file_and_an_unknown_task_are_told(tmp_path):
     with pytest.raises(DatasetError, match=r"`task` must be a file with x and y; .*none\.npz cannot be read so"):
         load_task(str(tmp_path / "none.npz"))
-    with pytest.raises(ValueError, match="bench: `task` must be one of"):
+    with pytest.raises(ValueError, match="study: `task` must be one of"):
         load_task("letters")
 
 

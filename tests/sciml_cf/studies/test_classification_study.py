@@ -12,6 +12,7 @@ from sciml_cf.cli import main
 from sciml_cf.errors import DatasetError
 from sciml_cf.head import CrossEntropy, OneHot
 from sciml_cf.studies.classification.run import RECIPES, Classification, load_parts, measure, run, settings
+from sciml_cf.studies.harness.folder import finish
 from sciml_cf.training.run_folder import load
 from tests.sciml_cf.test_class_images import batch, write
 
@@ -24,7 +25,9 @@ SHORT = Classification(epochs=2, accelerator="cpu")
 )
 def test_each_method_learns_digits_and_leaves_a_run_that_loads(tmp_path, method):
     config = replace(SHORT, method=method, out=tmp_path / "out", epochs=3)
-    text = run(config)
+    path = run(config)
+    assert path == tmp_path / "out" / "results.json"
+    text = finish(path)
     result = json.loads((tmp_path / "out" / "results.json").read_text())
     last = result["figures"]["rows"][-1]
     assert last["test_accuracy"] > (0.5 if method == "cross-entropy" else 0.8) and last["test_top5"] > 0.9
@@ -125,13 +128,13 @@ def test_pictures_in_folders_need_the_same_classes_in_both_parts(tmp_path):
 
 def test_the_command_line_tells_what_is_wrong_in_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main(["run", "classification", "--data", "cifar10", "--out", str(tmp_path / "out")])
+        main(["study", "classification", "--data", "cifar10", "--out", str(tmp_path / "out")])
     assert stopped.value.code == 2
     assert "`folder` must be given for data 'cifar10'" in capsys.readouterr().err
 
 
 def test_a_job_that_cannot_begin_leaves_nothing_behind(tmp_path, capsys, monkeypatch):
-    words = ["run", "classification", "--data", "cifar10", "--folder", str(tmp_path / "none"), "--out"]
+    words = ["study", "classification", "--data", "cifar10", "--folder", str(tmp_path / "none"), "--out"]
     for out, status, message in (("out", 1, "`folder` must hold whole python batches"), ("no/out", 1, "`out` must be")):
         with pytest.raises(SystemExit) as stopped:
             main([*words, str(tmp_path / out)])
@@ -148,7 +151,7 @@ def test_a_missing_extra_is_one_line_and_another_import_error_is_not_hidden(tmp_
 
     monkeypatch.setattr("sciml_cf.studies.classification.run.load_parts", missing)
     with pytest.raises(SystemExit) as stopped:
-        main(["run", "classification", "--out", str(tmp_path / "out")])
+        main(["study", "classification", "--out", str(tmp_path / "out")])
     told = capsys.readouterr().err
     assert (
         stopped.value.code == 1
@@ -161,7 +164,7 @@ def test_a_missing_extra_is_one_line_and_another_import_error_is_not_hidden(tmp_
 
     monkeypatch.setattr("sciml_cf.studies.classification.run.load_parts", broken)
     with pytest.raises(ImportError, match="cannot import name"):
-        main(["run", "classification", "--out", str(tmp_path / "out")])
+        main(["study", "classification", "--out", str(tmp_path / "out")])
 
 
 @pytest.mark.parametrize("value", [0, -1])

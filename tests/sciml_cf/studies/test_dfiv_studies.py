@@ -14,6 +14,7 @@ from sciml_cf.head import Kalman, Proximal, Ridge, SampledGCV
 from sciml_cf.studies.dfiv_demand import run as dfiv_demand
 from sciml_cf.studies.dfiv_dsprites import run as dfiv_dsprites
 from sciml_cf.studies.harness import dfiv as dfiv_common
+from sciml_cf.studies.harness.grid import Workers, trial_runner
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.harness.selection import Rung
 from tests.browser import CHROMIUM, look_at
@@ -50,7 +51,7 @@ def hearts(tmp_path_factory):
             )
         parts = [part.take(slice(0, 12)) for part in dsprites_test()]
         patch.setattr(dfiv_dsprites, "dsprites_test", lambda archive: parts)
-        words = ["run", "dfiv-dsprites", "--out", str(out), "--workers", "1"]
+        words = ["study", "dfiv-dsprites", "--out", str(out), "--workers", "1"]
         run([*words, "--methods", "proximal", "ridge"])
         before = {path: path.stat().st_mtime_ns for path in (out / "trials").glob("*.json")}
         run([*words, "--methods", "proximal", "ridge"])
@@ -65,7 +66,7 @@ def tickets(tmp_path_factory):
         patch.setitem(dfiv_demand.PRESETS, "small", DEMAND)
         for name, candidates in list(dfiv_demand.METHODS.items())[:-1]:
             patch.setitem(dfiv_demand.METHODS, name, some(candidates))
-        run(["run", "dfiv-demand", "--out", str(out), "--workers", "1"])
+        run(["study", "dfiv-demand", "--out", str(out), "--workers", "1"])
     return out
 
 
@@ -74,7 +75,7 @@ def test_hearts_hold_every_cell_and_both_kinds_of_heads(hearts):
     deep = {"proximal batch 16", "proximal batch 40", "ridge batch 16"}
     expected = {f"{name}, {heads} heads" for name in deep for heads in ("current", "refit")}
     assert set(result["figures"]) == expected | {"constant", "direct", "direct-truth"}
-    assert result["command"].startswith("sciml-cf run dfiv-dsprites --workers 1 --out ")
+    assert result["command"].startswith("sciml-cf study dfiv-dsprites --out ")
     cell = result["figures"]["proximal batch 40, refit heads"]
     assert [run["seed"] for run in cell["runs"]] == [1, 2] and cell["chosen"]
     assert cell["runs"][0]["curve"]["iteration"] == [2, 4]
@@ -106,7 +107,7 @@ def test_hearts_page_says_what_the_file_holds(hearts):
     assert "| proximal | 40 | current |" in text and "| constant | - | - |" in text
     assert "Proximal against ridge with current heads, by batch size: 16: " in text
     assert (hearts / "dfiv-dsprites.png").stat().st_size > 1000
-    run(["bench", "page", str(hearts / "results.json")])
+    run(["study", "page", str(hearts / "results.json")])
 
 
 def test_another_preset_in_the_same_folder_is_refused(hearts, monkeypatch):
@@ -146,12 +147,15 @@ def test_demand_chooses_between_both_kinds_of_heads_of_one_training(tickets):
     assert cell["runs"][0]["test_mse"] == cell["runs"][0][f"test_{cell['chosen']['heads']}_mse"]
 
 
-def test_what_two_candidates_share_is_trained_once(tmp_path, monkeypatch):
-    scale, calls = dfiv_demand.PRESETS["small"], []
+def test_what_two_candidates_share_is_trained_once(tmp_path):
+    scale = dfiv_demand.PRESETS["small"]
     same = [{"strength_2": 1.0, "heads": heads} for heads in ("current", "refit")]
     trials = [dfiv_demand._trial(scale, ("DFIV ridge", 1.0), options, 0) for options in same]
-    found = dfiv_demand._shared(trials, lambda some: calls.append(len(some)) or [{"mse": 2.0}] * len(some))
-    assert calls == [1] and found == [{"mse": 2.0}] * 2
+    run_all = trial_runner("study", tmp_path, lambda settings, scratch: {"mse": 2.0}, Workers(1))
+    assert run_all(trials, "select") == [{"mse": 2.0}] * 2
+    assert len(list((tmp_path / "trials").glob("*.json"))) == 1
+    with pytest.raises(ValueError, match="`trials` must have unique names"):
+        run_all([trials[0], replace(trials[1], settings={})], "select")
 
 
 def test_results_fill_the_page_of_the_docs(hearts, tickets, tmp_path):
@@ -181,7 +185,7 @@ def test_every_method_gets_as_many_candidates():
 @pytest.mark.parametrize("words", [["--methods", "lasso"], ["--batch-sizes", "5000"]])
 def test_a_wrong_flag_is_one_line(tmp_path, words, capsys):
     with pytest.raises(SystemExit) as caught:
-        main(["run", "dfiv-dsprites", "--out", str(tmp_path / "run"), *words])
+        main(["study", "dfiv-dsprites", "--out", str(tmp_path / "run"), *words])
     assert caught.value.code == 2 and len(capsys.readouterr().err.strip().splitlines()) == 1
 
 

@@ -1,4 +1,4 @@
-"""The benchmark digits: its data, its trainings, its choices, and its page."""
+"""The study of digits: its data, its trainings, its choices, and its page."""
 
 import json
 import math

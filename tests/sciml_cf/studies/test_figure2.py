@@ -1,4 +1,4 @@
-"""The whole benchmark at the smallest size, through the command line."""
+"""The whole study at the smallest size, through the command line."""
 
 import json
 import re
@@ -25,7 +25,7 @@ METHODS = ("l2-SGD", "proximal-Adam")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("bench") / "figure2"
+    out = tmp_path_factory.mktemp("study") / "figure2"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(figure2.PRESETS, "small", TINY)
         low = [{"learning_rate": 0.01 * n} for n in range(1, 10)]  # none diverges in so few steps
@@ -157,15 +157,15 @@ def test_runs_that_diverged_are_counted_and_shown_as_such(finished, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["bench", "figure9"], 2, "unknown study 'figure9'; choose one of ablations, burgers-fno"),
-        (["bench", "figure2", "--methods", "newton"], 2, "`methods` must be one of 'l2-SGD'"),
-        (["bench", "figure2", "--batch-sizes", "8", "0", "--out", "here"], 2, "`batch_sizes` must be an integer of at"),
-        (["bench", "ablations", "--task", "letters", "--out", "here"], 2, "`task` must be one of 'digits'"),
-        (["bench", "figure2", "--shard", "5", "4", "--out", "here"], 2, "`shard` must be K N with K from 1 to N"),
-        (["bench", "figure2", "--workers", "0", "--out", "here"], 2, "`workers` must be an integer of at least 1"),
-        (["bench", "figure2", "--out", "no/such/place"], 1, "`out` must be a folder, or a new one in a folder"),
-        (["bench", "page", "nothing.json"], 1, "nothing.json cannot be read"),
-        (["bench", "page"], 2, "`result` must be one result file"),
+        (["study", "figure9"], 2, "unknown study 'figure9'; choose one of ablations, burgers-fno"),
+        (["study", "figure2", "--methods", "newton"], 2, "`methods` must be one of 'l2-SGD'"),
+        (["study", "figure2", "--batch-sizes", "8", "0", "--out", "here"], 2, "`batch_sizes` must be an integer of at"),
+        (["study", "ablations", "--task", "letters", "--out", "here"], 2, "`task` must be one of 'digits'"),
+        (["study", "figure2", "--shard", "5", "4", "--out", "here"], 2, "`shard` must be K N with K from 1 to N"),
+        (["study", "figure2", "--workers", "0", "--out", "here"], 2, "`workers` must be an integer of at least 1"),
+        (["study", "figure2", "--out", "no/such/place"], 1, "`out` must be a folder, or a new one in a folder"),
+        (["study", "page", "nothing.json"], 1, "nothing.json cannot be read"),
+        (["study", "page"], 2, "`result` must be one result file"),
     ],
 )
 def test_bad_words_get_one_line(words, status, message, tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""The benchmarks layerwise and softmax at the smallest size, through the command line."""
+"""The studies layerwise and softmax at the smallest size, through the command line."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def few(patch):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("bench") / "layerwise"
+    out = tmp_path_factory.mktemp("study") / "layerwise"
     with pytest.MonkeyPatch.context() as patch:
         few(patch)
         text = study_command(["layerwise", "--out", str(out), "--workers", "1"])
@@ -90,7 +90,7 @@ def test_again_runs_nothing(finished, monkeypatch):
 
 @pytest.fixture(scope="module")
 def finished_softmax(tmp_path_factory):
-    out = tmp_path_factory.mktemp("bench") / "softmax"
+    out = tmp_path_factory.mktemp("study") / "softmax"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(softmax.PRESETS, "small", TINY_SOFTMAX)
         text = study_command(["softmax", "--out", str(out), "--workers", "1"])
@@ -176,7 +176,7 @@ def test_people_bring_their_own_files(tmp_path):
 def test_a_folder_without_files_gets_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        main(["bench", "softmax", "--images", str(tmp_path), "--workers", "1"])
+        main(["study", "softmax", "--images", str(tmp_path), "--workers", "1"])
     error = capsys.readouterr().err.splitlines()[-1]
     assert stop.value.code == 1 and "read_mnist: `folder` must hold one of train-images-idx3-ubyte" in error
 

@@ -1,4 +1,4 @@
-"""The whole benchmark at the smallest size, through the command line."""
+"""The whole study at the smallest size, through the command line."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ TINY = replace(
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("bench") / "recipe"
+    out = tmp_path_factory.mktemp("study") / "recipe"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(recipe.PRESETS, "small", TINY)
         return out, study_command(["recipe", "--out", str(out), "--workers", "1"])

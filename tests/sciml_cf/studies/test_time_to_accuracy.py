@@ -1,4 +1,4 @@
-"""The whole benchmark at the smallest size, through the command line."""
+"""The whole study at the smallest size, through the command line."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ TINY = replace(
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("bench") / "time"
+    out = tmp_path_factory.mktemp("study") / "time"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(time_to_accuracy.PRESETS, "small", TINY)
         text = study_command(["time", "--out", str(out), "--arms", "neuralop", "proximal", "best", "--workers", "1"])
@@ -43,7 +43,7 @@ def test_every_arm_has_its_own_choice_and_its_clock(finished):
         assert times == sorted(times) and times[0] > 0
         assert run["marks"]["1.0"]["epoch"] == 1 and run["marks"]["1e-09"] is None
     page = (out / "time.html").read_text()
-    assert page.count('src="data:image/png;base64,') == 2 and "sciml-cf bench time" in page
+    assert page.count('src="data:image/png;base64,') == 2 and "sciml-cf study time" in page
     assert page.count("(edge of the grid: ") == 3  # of two lengths each is one end
     assert "0 of 1" in text and "neuralop over proximal" in text
 

@@ -1,4 +1,4 @@
-"""The whole benchmark at the smallest size, through the command line."""
+"""The whole study at the smallest size, through the command line."""
 
 import csv
 import re
@@ -32,7 +32,7 @@ WORDS = ("--problems", "burgers-0.1", "navier_stokes", "--models", "fno", "conv"
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("bench") / "transfer"
+    out = tmp_path_factory.mktemp("study") / "transfer"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(transfer.PRESETS, "small", TINY)
         text = study_command(["transfer", "--out", str(out), *WORDS])
@@ -132,12 +132,13 @@ def test_runs_that_diverged_and_models_not_run_are_shown_as_such(finished):
 def test_the_selection_has_as_many_candidates_for_every_model_and_its_own_seed(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(transfer, "make_data", lambda *_: None)
-    monkeypatch.setattr(transfer, "run_trials", lambda trials, *_, **__: asked.extend(trials) or [])
-    monkeypatch.setattr(transfer, "select", lambda cells, rungs, trial, run: (
-        asked.extend(trial(cell, one, 1) for cell in cells for one in cells[cell]) or {c: {} for c in cells},
-        {c: [] for c in cells},
-    ))  # fmt: skip
-    monkeypatch.setattr(transfer, "write_result", lambda path, **_: path)
+
+    def diverge(trials, label):
+        asked.extend(trials)
+        return [{"diverged": "by step 1"} for _ in trials]
+
+    monkeypatch.setattr(transfer, "trial_runner", lambda *_: diverge)
+    monkeypatch.setattr(transfer, "store_result", lambda study, config, command, **_: config.out / "results.json")
     monkeypatch.setattr(transfer, "read_result", lambda path: {"figures": {}})
     transfer.run(transfer.Transfer(out=tmp_path, preset="full"), "")
     names = [(trial.settings["data"], trial.settings["model"]["builder"]) for trial in asked]
@@ -157,7 +158,7 @@ def test_the_selection_has_as_many_candidates_for_every_model_and_its_own_seed(m
 def test_bad_words_get_one_line(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        main(["bench", "transfer", "--out", "here", *words])
+        main(["study", "transfer", "--out", "here", *words])
     error = capsys.readouterr().err
     assert stop.value.code == 2 and error.count("\n") == 1 and message in error
 

@@ -15,11 +15,11 @@ TEXT = PAGE.read_text()
 
 def test_the_study_runs_and_writes_its_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    main(["run", "theory", "--preset", "small", "--out", "found"])
+    main(["study", "theory", "--preset", "small", "--out", "found"])
     shown = capsys.readouterr().out
     assert "Theorems 1, 2" in shown and "The Kalman view" in shown
     result = read_result(tmp_path / "found" / "results.json")
-    assert result["command"] == "sciml-cf run theory --out found --preset small"
+    assert result["command"] == "sciml-cf study theory --preset small --out found"
     assert "nan" not in json.dumps(result["figures"]).lower()
     assert set(result["figures"]) == set(read_result(RESULT)["figures"])
     assert {path.name for path in FIGURES.glob("*.png")} == {p.name for p in (tmp_path / "found").glob("*.png")}
@@ -31,7 +31,7 @@ def test_the_study_runs_and_writes_its_page(tmp_path, monkeypatch, capsys):
 
 def test_the_study_refuses_a_folder_that_cannot_be(tmp_path):
     with pytest.raises(SystemExit) as caught:
-        main(["run", "theory", "--out", str(tmp_path / "no" / "where")])
+        main(["study", "theory", "--out", str(tmp_path / "no" / "where")])
     assert caught.value.code == 1
 
 
