@@ -17,10 +17,15 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
     "Beyond operators": ("classification", "instrumental_variables", "layerwise"),
     "Understand": ("method", "theory", "results", "benchmarks"),
     "More": (),
-    "Look up": ("gallery", "reference/index", "conventions", "changelog"),
+    "Look up": ("gallery", "reference/index", "conventions", "contributing", "changelog"),
 }
 #: Files outside of docs/ that are pages of the site.
-PAGES = {"CONVENTIONS.md": "conventions.md", "CHANGELOG.md": "changelog.md", "README.md": "index.md"}
+PAGES = {
+    "CONVENTIONS.md": "conventions.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "README.md": "index.md",
+}
 _LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 _FRAGMENT = re.compile(r"<!-- site: ([\w -]+) -->")
 _FENCE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
@@ -42,7 +47,7 @@ def stage(out: Path, fragments: dict[str, str]) -> None:
             place.write_text(_page(path, out, fragments))
         elif path.is_file() and path.suffix != ".md":
             shutil.copy(path, place)
-    for name in ("CONVENTIONS.md", "CHANGELOG.md"):
+    for name in ("CONVENTIONS.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         (out / PAGES[name]).write_text(_page(ROOT / name, out, fragments))
     (out / "examples.md").write_text(examples_page())
     with (out / "index.md").open("a") as index:

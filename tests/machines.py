@@ -25,7 +25,7 @@ VARIABLES: dict[str, dict[str, str]] = {
     "aten": {"ATEN_CPU_CAPABILITY": "default"},
     "mkl": {"MKL_CBWR": "COMPATIBLE"},
     "onednn": {"ONEDNN_MAX_CPU_ISA": "SSE41"},
-    "threads": {"TEST_THREADS": "2"},
+    "threads": {"TEST_THREADS": "2", "OMP_WAIT_POLICY": "passive"},  # as the command line has it: they do not spin
     "busy": {},
     "path": {},
 }

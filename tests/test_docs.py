@@ -22,7 +22,7 @@ from sciml_cf.cli import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 PAGES_OF_DOCS = sorted((ROOT / "docs").glob("*.md"))
-TEXTS = [*PAGES_OF_DOCS, *(ROOT / name for name in ("README.md", "CONVENTIONS.md", "CHANGELOG.md"))]
+TEXTS = [*PAGES_OF_DOCS, *(ROOT / name for name in ("README.md", "CONVENTIONS.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
 START = (ROOT / "docs" / "index.md").read_text()
 
 
@@ -58,7 +58,7 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
     assert broken(tmp_path / "a.md") == ["b.md", "#two"]
 
 
-@pytest.mark.parametrize("path", [*PAGES_OF_DOCS, ROOT / "CONVENTIONS.md", ROOT / "CHANGELOG.md"], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", [path for path in TEXTS if path.name != "README.md"], ids=lambda p: p.name)
 def test_links_have_a_place_on_the_site(path: Path) -> None:
     assert all(staging.site_link(link, path) for link in links(path))
 
