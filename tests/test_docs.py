@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import textwrap
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from docsite.check import faults
 from docsite.docstrings import to_rst
 from docsite.figures import ALLOWED, measured_by_hand
 from docsite.reference import PAGES, public_names, public_objects
+from sciml_cf import FitConfig, FNOConfig, fit
 from sciml_cf.classification import estimators
 from sciml_cf.cli import COMMANDS, main
 
@@ -24,6 +27,7 @@ ROOT = Path(__file__).parent.parent
 PAGES_OF_DOCS = sorted((ROOT / "docs").glob("*.md"))
 TEXTS = [*PAGES_OF_DOCS, *(ROOT / name for name in ("README.md", "CONVENTIONS.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
 START = (ROOT / "docs" / "index.md").read_text()
+NOT_PERIODIC = (ROOT / "docs" / "not_periodic.md").read_text()
 
 
 def links(path: Path) -> list[str]:
@@ -134,9 +138,15 @@ def test_commands_on_the_pages_exist(path: Path) -> None:
     assert set(re.findall(r"^ {4}sciml-cf ([a-z]+)", path.read_text(), re.MULTILINE)) <= set(COMMANDS)
 
 
-def commands(name: str) -> list[str]:
-    (block,) = re.findall(rf"<!-- commands: {name} -->\n((?: {{4}}.*\n)+)", START)
+def commands(name: str, page: str = START) -> list[str]:
+    (block,) = re.findall(rf"<!-- commands: {name} -->\n((?: {{4}}.*\n)+)", page)
     return [line.strip() for line in block.splitlines()]
+
+
+def script(name: str, page: str) -> str:
+    """The code of a file that a page has the reader write."""
+    (code,) = re.findall(rf"<!-- file: {name} -->\n```python\n(.*?)```", page, re.DOTALL)
+    return code
 
 
 def test_start_page_leads_from_two_arrays_to_a_transfer_table(
@@ -147,8 +157,7 @@ def test_start_page_leads_from_two_arrays_to_a_transfer_table(
     makefile = (ROOT / "Makefile").read_text()
     assert install == ["make install", "source .venv/bin/activate"] and re.search(r"^install:", makefile, re.MULTILINE)
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"<!-- file: make_pair.py -->\n```python\n(.*?)```", START, re.DOTALL)
-    exec(code, {})
+    exec(script("make_pair.py", START), {})
     for line in own:
         few = "--epochs 1 --width 8 --modes 4 --layers 2"  # the page's own settings take longer than a test may
         words = shlex.split(line.replace("--epochs 40", few))
@@ -165,14 +174,52 @@ def test_start_page_leads_from_two_arrays_to_a_transfer_table(
     assert Path("run/report/index.html").exists() and Path("mine.png").exists()
 
 
+@pytest.mark.parametrize(("name", "file"), [("walls", None), ("open", "make_oscillator.py")])
+def test_examples_that_are_not_periodic_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, file: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if file:
+        exec(script(file, NOT_PERIODIC), {})
+    small = {"samples": 12, "resolution": 16, "epochs": 1, "width": 4, "modes": 4}
+    lines = commands(name, NOT_PERIODIC)
+    assert 3 <= len(lines) <= 5
+    for line in lines:
+        words = shlex.split(re.sub(rf"--({'|'.join(small)}) \d+", lambda flag: f"--{flag[1]} {small[flag[1]]}", line))
+        try:
+            main(words[1:])
+        except SystemExit as stop:
+            assert not stop.code, line
+        shown = capsys.readouterr().out
+        assert words[1] != "evaluate" or "Relative L2 error" in shown
+    settings = json.loads(Path(lines[2].split()[2], "run.json").read_text())
+    assert settings["model"]["arguments"]["coordinates"] == "linear" and settings["normalization"]["target_std"]
+    if file:
+        assert np.load("predicted.npy").shape == (300, 256)
+
+
 def test_loop_without_a_grid_learns() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "not_periodic.md").read_text(), re.DOTALL)
     found: dict = {}
-    exec(code, found)
+    exec(script("scattered.py", NOT_PERIODIC), found)
     torch, model = found["torch"], found["model"].eval()
     points = torch.rand(4000, 3)
-    values = torch.sin(4 * points[:, :1]) * points[:, 1:2] ** points[:, 2:]
+    values = 300 + 20 * torch.sin(4 * points[:, :1]) * points[:, 1:2] ** points[:, 2:]
     assert (model(points) - values).square().mean() < 0.05 * values.var()
+
+
+def test_weights_of_a_run_need_the_stated_formula_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"^(    import json, pathlib, torch\n(?:    .*\n)+)", NOT_PERIODIC, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    torch = pytest.importorskip("torch")
+    items = [{"x": 5 + torch.randn(2, 16), "y": 300 + 20 * torch.randn(1, 16)} for _ in range(8)]
+    model = FNOConfig(in_channels=2, width=4, modes=4, layers=1).build()
+    fit(model, items, items, config=FitConfig(epochs=1, batch_size=4), out="run", progress=False)
+    x = torch.stack([item["x"] for item in items])
+    expected = model(x)
+    plain = FNOConfig(in_channels=2, width=4, modes=4, layers=1).build(seed=7)
+    found = {"model": plain, "x": x}
+    exec(textwrap.dedent(code), found)
+    torch.testing.assert_close(found["y"].float(), expected.float(), rtol=1e-4, atol=1e-2)
 
 
 def test_docstring_becomes_fields() -> None:

@@ -85,7 +85,7 @@ def _resolution_of(data: Path, facts: Facts | None) -> int:
         shape = source.header.shape
     resolution = default_resolution(shape)
     points = " x ".join(map(str, shape))
-    coarser = f"every {shape[-1] // resolution}th of" if resolution < shape[-1] else "all of"
+    coarser = f"one in {shape[-1] // resolution} along each axis of" if resolution < shape[-1] else "all of"
     _LOG.info(
         "training at resolution %d: %s the file's %s points (--resolution changes it)", resolution, coarser, points
     )
