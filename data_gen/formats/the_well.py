@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from data_gen.formats.hdf5 import dataset, is_hdf5, numbers_in, open_hdf5, text_
 from data_gen.formats.merged_header import make_header
 from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import ForeignSource, Readable, Source, blocks, series, trajectory_of
+from data_gen.formats.well_statistics import Statistics, statistics_yaml
 from data_gen.header import Boundary, Header
 
 FORMAT = Format("the_well", ("",), "The Well: a file, or a folder with data/{train,valid,test}", order=20)
@@ -278,7 +278,7 @@ def write(source: Readable, path: Path) -> None:
         )
     (path / "data" / "train").mkdir(parents=True)
     names = (*header.channels, *(header.inputs if header.steady else ()))
-    statistics = {name: _Statistics() for name in names}
+    statistics = {name: Statistics() for name in names}
     with h5py.File(path / "data" / "train" / f"{path.name.removesuffix('.part')}.hdf5", "w") as file:
         _write_description(file, header)
         fields = file.create_group("t0_fields")
@@ -298,7 +298,7 @@ def write(source: Readable, path: Path) -> None:
             for i, name in enumerate(names[len(header.channels) :]):
                 dataset(file, f"t0_fields/{name}")[rows] = given[:, i]
                 statistics[name].add(given[:, None, i])
-    (path / "stats.yaml").write_text(_yaml(statistics), encoding="ascii")
+    (path / "stats.yaml").write_text(statistics_yaml(statistics), encoding="ascii")
 
 
 def _write_description(file: h5py.File, header: Header) -> None:
@@ -321,33 +321,3 @@ def _write_description(file: h5py.File, header: Header) -> None:
         wall["mask"] = mask
     for name in ("scalars", "t1_fields", "t2_fields"):
         file.create_group(name).attrs["field_names"] = words(())
-
-
-class _Statistics:
-    """Mean, standard deviation and root mean square of a field and of its steps in time, summed over blocks."""
-
-    def __init__(self) -> None:
-        self.sums = {"": np.zeros(3), "_delta": np.zeros(3)}  # count, sum, sum of squares
-
-    def add(self, field: np.ndarray) -> None:
-        """Include (rows, times, *points)."""
-        values = field.astype(np.float64)
-        for suffix, part in (("", values), ("_delta", np.diff(values, axis=1))):
-            self.sums[suffix] += (part.size, part.sum(), np.square(part).sum())
-
-    def values(self) -> dict[str, float]:
-        """Each statistic by its name in stats.yaml."""
-        found = {}
-        for suffix, (count, total, squares) in self.sums.items():
-            mean, square = total / max(count, 1), squares / max(count, 1)
-            found[f"mean{suffix}"], found[f"rms{suffix}"] = mean, math.sqrt(square)
-            found[f"std{suffix}"] = math.sqrt(max(square - mean**2, 0.0))
-        return {key: float(value) for key, value in found.items()}
-
-
-def _yaml(statistics: dict[str, _Statistics]) -> str:
-    tables: dict[str, Any] = {name: s.values() for name, s in statistics.items()}
-    lines = []
-    for key in ("mean", "std", "rms", "mean_delta", "std_delta", "rms_delta"):
-        lines += [f"{key}:", *(f"  {name}: {values[key]:.16e}" for name, values in tables.items())]
-    return "\n".join(lines) + "\n"
