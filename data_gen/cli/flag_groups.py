@@ -37,17 +37,9 @@ def grouped(config_type: type[Any], groups: Groups, rest: str) -> type[Any]:
     kinds = {name: _helped(kind, texts.get(name)) for name, kind in hints.items()}
     known = {one.name: one for one in fields(config_type)}
     words = [name for name in known if is_positional(kinds[name])]
-    required = [name for name, one in known.items() if name not in words and _is_required(one)]
-    placed = [name for names in groups.values() for name in names]
-    if len(placed) != len(set(placed)) or not set(placed) <= set(known):
-        raise ValueError(f"grouped: `groups` must name fields of {config_type.__name__}, each once; got {placed}.")
-    others = [name for name in known if name not in {*words, *required, *placed}]
-    members = {"required": required, rest: others}
-    members |= {group: [name for name in names if name not in required] for group, names in groups.items()}
     made = [
         (group.replace(" ", "_"), OmitArgPrefixes[_part(group, [known[name] for name in names], kinds)])
-        for group, names in members.items()
-        if names
+        for group, names in _members(config_type, words, groups, rest).items()
     ]
     outer = make_dataclass(
         config_type.__name__,
@@ -57,6 +49,19 @@ def grouped(config_type: type[Any], groups: Groups, rest: str) -> type[Any]:
     )
     outer.__doc__ = ""
     return outer
+
+
+def _members(config_type: type[Any], words: Sequence[str], groups: Groups, rest: str) -> dict[str, list[str]]:
+    """Names of fields by group, the required ones first; groups without a field are left out."""
+    known = {one.name: one for one in fields(config_type)}
+    required = [name for name, one in known.items() if name not in words and _is_required(one)]
+    placed = [name for names in groups.values() for name in names]
+    if len(placed) != len(set(placed)) or not set(placed) <= set(known):
+        raise ValueError(f"grouped: `groups` must name fields of {config_type.__name__}, each once; got {placed}.")
+    others = [name for name in known if name not in {*words, *required, *placed}]
+    members = {"required": required, rest: others}
+    members |= {group: [name for name in names if name not in required] for group, names in groups.items()}
+    return {group: names for group, names in members.items() if names}
 
 
 def flattened(config_type: type[Config], value: Any) -> Config:
