@@ -155,6 +155,7 @@ def test_an_evaluation_is_read_and_measured_again(name, tmp_path):
     assert old.evaluation_hash(old.RUNS / name) == EXPECTED["evaluations"][name]
     before, now = read_evaluation(old.RUNS / name), old.evaluation(name, tmp_path)
     assert set(before.variables) <= set(now.variables)
+    now = now.sel(baseline=before["baseline"])  # later versions have more of them
     for key in before.variables:
         if before[key].dtype.kind == "f":
             alike(now[key].values, before[key].values, 1e-4)

@@ -156,7 +156,7 @@ def test_piecewise_constant_follows_its_law() -> None:
         ("truncated_fourier", {"amplitude": -1.0}, "`amplitude` must be a finite number above 0"),
         ("truncated_fourier", {"decay": np.nan}, "`decay` must be a finite number"),
         ("truncated_fourier", {"offset": "high"}, "`offset` must be a finite number"),
-        ("truncated_fourier", {"max_mode": 128}, "`grid` must have more than 256 points to hold mode 128; got 256"),
+        ("truncated_fourier", {"max_mode": 128}, "`grid` must have more than 256 points to resolve mode 128; got 256"),
         ("sines", {"max_mode": 200}, "`grid` must have more than 400 points"),
         ("sines", {"waves": 0}, "sines: `waves` must be an integer of at least 1"),
         ("sines", {"amplitude": 0.0}, "sines: `amplitude` must be"),
@@ -177,7 +177,7 @@ def test_initial_condition_the_grid_cannot_hold_leaves_no_file(tmp_path: Path, n
     spec = DatasetSpec(
         equation="heat", samples=3, resolution=16, initial_condition=name, initial_parameters={"max_mode": 8}
     )
-    with pytest.raises(UnresolvedError, match="must have more than 16 points to hold mode 8; got 16"):
+    with pytest.raises(UnresolvedError, match="must have more than 16 points to resolve mode 8; got 16"):
         generate(spec, tmp_path / "data.h5", progress=False)
     assert not list(tmp_path.iterdir())
 

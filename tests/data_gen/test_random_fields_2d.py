@@ -293,7 +293,11 @@ def test_laws_refuse_bad_parameters(name: str, changes: dict, message: str) -> N
 
 
 def test_laws_say_when_the_grid_is_too_coarse() -> None:
-    with pytest.raises(UnresolvedError, match=r"must have at least 125 points to hold spots of width 0\.032; got 124"):
+    with pytest.raises(
+        UnresolvedError, match=r"must have at least 125 points to resolve spots of width 0\.032; got 124"
+    ):
         spots(PeriodicGrid(124, 1.0, 2), [0], seed=0)
-    with pytest.raises(UnresolvedError, match="truncated_fourier: `grid` must have more than 16 points to hold mode 8"):
+    with pytest.raises(
+        UnresolvedError, match="truncated_fourier: `grid` must have more than 16 points to resolve mode 8"
+    ):
         truncated_fourier(PeriodicGrid(16, 1.0, 2), [0], seed=0, max_mode=8)

@@ -89,7 +89,7 @@ def test_a_registered_rule_trains_and_is_stored_by_its_name(part_way, tmp_path):
 def test_a_registered_rule_is_a_method_of_the_command_line(part_way, tmp_path, burgers_file, capsys):
     words = f"train --data {burgers_file} --out {tmp_path}/run --resolution 64 --width 8 --modes 8 --layers 2"
     main([*words.split(), "--epochs", "1", "--method", "part-way", "--strength", "0.05"])
-    assert "validation mse" in capsys.readouterr().out
+    assert "relative L2 error" in capsys.readouterr().out
     assert (stored(tmp_path / "run")["method"], stored(tmp_path / "run")["strength"]) == ("part-way", 0.05)
     with pytest.raises(SystemExit) as refused:
         main([*words.split(), "--overwrite", "--method", "part-way", "--forgetting", "0.5"])
