@@ -164,20 +164,20 @@ def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
 
 
 def small_image_transforms(mean: list[float], std: list[float], *, augment: bool) -> Transform:
-    """Of images (C, H, W) from 0 to 1: normalise; with ``augment`` a random crop of the image padded by 4, and flips.
+    """Of images (C, H, W) from 0 to 1: normalize; with ``augment`` a random crop of the image padded by 4, and flips.
 
     Raises:
         ImportError: torchvision is not installed.
     Source: He et al. (arXiv:1512.03385), section 4.2.
     """
     v2 = torchvision("transforms.v2")
-    normalise = v2.Normalize(mean, std)
+    normalize = v2.Normalize(mean, std)
     if not augment:
-        return normalise
+        return normalize
     crop, flip = v2.RandomCrop, v2.RandomHorizontalFlip()
 
     def transform(image: Tensor) -> Tensor:
-        return normalise(flip(crop(tuple(image.shape[-2:]), padding=4)(image)))
+        return normalize(flip(crop(tuple(image.shape[-2:]), padding=4)(image)))
 
     return transform
 

@@ -39,7 +39,7 @@ class ClosedFormHead(BoundLayer):
     A forward hook on the layer remembers its input (the features) and output of the last forward passes in training
     mode; ``update(targets)`` turns them into moments, asks the rule for a new head, and writes it into the layer.
     The layer's parameters stop requiring gradients and stay in the model's ``state_dict``; the rule's state is held
-    in buffers of this module, so save its ``state_dict`` beside the model's to resume exactly.
+    in buffers of this module, so save its ``state_dict`` with the model's to resume exactly.
 
     Algorithm 1 of the paper in a loop of one's own::
 
@@ -64,7 +64,7 @@ class ClosedFormHead(BoundLayer):
         rule: how the head follows from the moments, for instance Proximal(strength=1e-2).
         initial: "zeros" (the paper's default) or "keep" (start from the layer's present weights).
         penalise_bias: True pulls the bias like the other weights. False leaves it free: it is eliminated exactly by
-            centring, ``b = mean(y) - W^T mean(phi)``, for rules that use the moments of one batch.
+            centering, ``b = mean(y) - W^T mean(phi)``, for rules that use the moments of one batch.
         name: what error messages call the layer, for instance "decoder.readout".
         objective: what the head is solved for: SquaredError() by default, or OneHot(), CrossEntropy() or Hybrid() for
             class labels as targets.
@@ -141,7 +141,7 @@ class ClosedFormHead(BoundLayer):
         return moments
 
     def accumulate(self, targets: Tensor, *, prediction: Tensor | None = None, weights: Tensor | None = None) -> None:
-        """Add a forward pass to the moments that the next ``update()`` solves on; the head stays as it is.
+        """Add a forward pass to the moments that the next ``update()`` solves on; the head does not change.
 
         Raises:
             ValueError: as ``update``; or the objective needs the rows of the whole batch at once.
@@ -160,7 +160,7 @@ class ClosedFormHead(BoundLayer):
             self._pending = self._pending + moments
 
     def solve_rows(self, rows: Rows) -> Moments:
-        """Update the head on what ``take`` returned, linearised anew as often as the objective wants.
+        """Update the head on what ``take`` returned, linearized again as often as the objective asks.
 
         Returns, Raises: as ``update``.
         """
@@ -198,13 +198,13 @@ class ClosedFormHead(BoundLayer):
             ValueError: the moments have weight zero.
             NotPositiveDefinite: the system could not be solved; the layer keeps its weights.
         Warns:
-            HeadWarning: the last solves show a fault, see docs/diagnostics.md; each is told once.
+            HeadWarning: the last solves show a fault, see docs/diagnostics.md; each is given once.
         """
         self._check_free()
         with exactly((moments[0] if isinstance(moments, tuple) else moments).device):
             self._solve(moments, weighted, self._present() if start is None else start)
 
-    # What the layer saw.
+    # Rows of a forward pass.
 
     def take(
         self,
@@ -214,7 +214,7 @@ class ClosedFormHead(BoundLayer):
         weights: Tensor | None = None,
         expanded: bool = False,
     ) -> Rows:
-        """The captured features, still in their graph, beside their targets and weights; clears the captures.
+        """The captured features, still in their graph, with their targets and weights; clears the captures.
 
         ``expanded`` says that the targets are shaped like the prediction already, as the objective wants them.
         """
@@ -244,17 +244,17 @@ class ClosedFormHead(BoundLayer):
         super().clear()
         self._pending = None
 
-    # What the solves looked like.
+    # Reports of the solves.
 
     @property
     def solved(self) -> bool:
-        """Whether there was a solve, so that ``diagnostics`` can tell of it."""
+        """Whether there was a solve, so that ``diagnostics`` has one to report."""
         return self._monitor.last is not None
 
     def diagnostics(self) -> Diagnostics:
-        """Figures of the last solve, such as its conditioning. Costs the eigenvalues of an (F, F) matrix.
+        """Metrics of the last solve, such as its conditioning. Costs the eigenvalues of an (F, F) matrix.
 
-        A free bias (``penalise_bias=False``) is eliminated before: the figures are those of the centred features.
+        A free bias (``penalise_bias=False``) is eliminated before: the metrics are those of the centered features.
 
         Raises:
             RuntimeError: nothing was solved yet.
@@ -267,11 +267,11 @@ class ClosedFormHead(BoundLayer):
         return found
 
     def recent(self) -> Steps:
-        """Means of cheap figures over the solves since the last call; those inside ``recording()`` do not count."""
+        """Means of cheap metrics over the solves since the last call; those inside ``recording()`` do not count."""
         return self._monitor.take()
 
     def figures(self) -> dict[str, float]:
-        """What ``fit`` writes of the head at each epoch: ``recent()``, and conditioning of the last solve, by name."""
+        """Columns of ``history.csv``: ``recent()``, and the conditioning of the last solve, by name."""
         return self._monitor.figures()
 
     # State.
@@ -327,7 +327,7 @@ class ClosedFormHead(BoundLayer):
         return {**state, "head": torch.where(same, state["head"], present)}
 
     def _solve(self, moments: Moments | tuple[Moments, ...], weighted: bool, state: State) -> None:
-        """What ``solve`` does, where arithmetic is exact already."""
+        """``solve`` where arithmetic is exact already."""
         one = moments[0] if isinstance(moments, tuple) else moments
         if weighted and float(one.weight) == 0.0:
             raise ValueError("ClosedFormHead: `weights` must not be zero everywhere; got no row to solve on.")
@@ -342,7 +342,7 @@ class ClosedFormHead(BoundLayer):
                 f"got numbers up to {state['head'].abs().max():.1e}. {self._blame(one)}"
             )
         self.restore(state)
-        if self.objective.quadratic:  # the figures are those of the loss
+        if self.objective.quadratic:  # the metrics are those of the loss
             self._monitor.judge()
 
     def _next(self, state: State, moments: Moments | tuple[Moments, ...], weighted: bool) -> State:
@@ -365,7 +365,7 @@ class ClosedFormHead(BoundLayer):
         return after
 
     def _blame(self, moments: Moments) -> str:
-        """What the moments say about the cause of a failed solve."""
+        """The cause of a failed solve, as far as the moments show it."""
         if not bool(torch.isfinite(moments.gram).all()):
             return f"The features that enter layer {self._who()} are not finite, or overflow when squared."
         if not bool(torch.isfinite(moments.cross).all()):

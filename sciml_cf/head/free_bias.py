@@ -11,7 +11,7 @@ from sciml_cf.head.moments import Moments
 
 
 class Centered(NamedTuple):
-    """Moments whose last feature was the constant, without it, around the means that it stands for.
+    """Moments whose last feature was the constant, without it, centered around their means.
 
     Attributes:
         moments: F features, centered, and C targets, centered.
@@ -33,7 +33,7 @@ def center(moments: Moments) -> Centered:
 
     G - c m m^T and C - c m n^T, with c the constant's own entry and m, n the means of features and targets.
     """
-    constant = moments.gram[-1, -1]  # 1, or the mean curvature of what stands for a loss
+    constant = moments.gram[-1, -1]  # 1, or the mean curvature of a quadratic in place of a loss
     mean, target_mean = moments.gram[:-1, -1] / constant, moments.cross[-1] / constant
     rest = Moments(
         gram=moments.gram[:-1, :-1] - torch.outer(constant * mean, mean),

@@ -63,7 +63,7 @@ class Steps:
 
 
 class Monitor:
-    """Remembers the last solve of a head and sums up cheap figures of each, on the device, without waiting for it.
+    """Remembers the last solve of a head and sums up cheap metrics of each, on the device, without waiting for it.
 
     Every ``WINDOW`` solves it looks for a fault, and warns of one that ``IN_A_ROW`` windows showed, once. On CUDA the
     verdict travels to the host until the next window ends.
@@ -104,7 +104,7 @@ class Monitor:
         return self._window.solves + len(self._waiting)
 
     def _sum_up(self) -> None:
-        """Add the figures of the solves that wait; of small heads many at once, for a call costs as much as a solve."""
+        """Add the metrics of the solves that wait; of small heads many at once, for a call costs as much as a solve."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
@@ -190,7 +190,7 @@ class Monitor:
         }
         for kind, (shown, text) in faults.items():
             count = self._in_a_row.get(kind, 0)
-            if count >= IN_A_ROW:  # told already
+            if count >= IN_A_ROW:  # warned already
                 continue
             self._in_a_row[kind] = count + 1 if shown else 0
             if count + 1 == IN_A_ROW and shown:

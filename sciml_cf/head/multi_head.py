@@ -27,7 +27,7 @@ class ClosedFormLosses(nn.Module):
     call may leave heads out: those keep their weights. One layer with many outputs needs none of this: its outputs
     share one Gram matrix, and ``ClosedFormLoss`` solves them together.
 
-    ``state_dict`` holds the rules' states under the heads' names; save it beside the model's. Under several processes
+    ``state_dict`` holds the rules' states under the heads' names; save it with the model's. Under several processes
     the moments of each head are summed over those whose batch has it, so each process must make the same number of
     calls, whichever heads it names in them.
 
@@ -166,7 +166,7 @@ class ClosedFormLosses(nn.Module):
 
 
 def _is_held(head: ClosedFormHead) -> bool:
-    """Whether a loss leaves the head as it is."""
+    """Whether a loss does not solve the head."""
     return head.frozen or head.status == "detached"
 
 

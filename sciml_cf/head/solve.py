@@ -27,7 +27,7 @@ _NOT_FINITE = (
 
 
 class Residuals(NamedTuple):
-    """What a small solve knows of its losses on the way, as numpy arrays: see ``losses_of``.
+    """Parts of its losses that a small solve has at hand, as numpy arrays: see ``losses_of``.
 
     Attributes:
         cross: C, (F, C).
@@ -71,7 +71,7 @@ def solve_head(moments: Moments, *, penalty: float | Tensor, previous: Tensor | 
         moments: gram (F, F) and cross (F, C), float64 means.
         penalty: P, a number (a multiple of the identity), (F,) a diagonal, or (F, F). On a device a diagonal must be
             above zero for moments of fewer rows than features.
-        previous: W_0 (F, C); None stands for zero.
+        previous: W_0 (F, C); None means zero.
     Returns:
         Solution with head (F, C) float64 and the jitter used.
     Raises:
@@ -96,7 +96,7 @@ def solve_head_later(
     """The same solve, with no wait for a device: whether it succeeded stays there, as the jitter of the solution.
 
     Every rung of the ladder is factored at once and the first that holds is taken, on the device. A failed solve
-    returns ``keep`` and a jitter that is not finite, never such a head; ``check_jitter`` tells of it later.
+    returns ``keep`` and a jitter that is not finite, never such a head; ``check_jitter`` reports it later.
 
     Args:
         moments, penalty, previous: as in solve_head.

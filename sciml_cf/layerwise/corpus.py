@@ -65,7 +65,7 @@ def words(lines: Iterable[str]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that have an id of their own; id 0 stands for all others."""
+    """The words that have an id of their own; id 0 means all others."""
 
     words: tuple[str, ...]
 

@@ -203,7 +203,7 @@ def check_norm(function: str, norm: object, mean: float) -> float:
 
 
 def check_features(features: Tensor, labels: Tensor, num_classes: int) -> None:
-    """Raise ValueError unless the rows are non-negative and finite, and the labels fit beside them."""
+    """Raise ValueError unless the rows are non-negative and finite, and the labels fit to them."""
     shape = tuple(features.shape)
     if features.ndim != 2 or not features.is_floating_point() or not len(features):
         raise ValueError(f"{_NAME}: `features` must be floating (rows, F), at least one row; got {shape}.")
@@ -259,7 +259,7 @@ def _layer(model: nn.Module, head: nn.Module | str | None) -> Layer:
 
 @contextmanager
 def _captured(model: nn.Module, layer: nn.Module) -> Iterator[list[Tensor]]:
-    """What enters the layer at each forward pass, in evaluation mode; the model is as it was afterwards."""
+    """The layer's input at each forward pass, in evaluation mode; the modes are restored afterwards."""
     seen: list[Tensor] = []
     modes = {module: module.training for module in model.modules()}
     handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))

@@ -17,7 +17,7 @@ _FLOOR = 1e-30  # a power of zero cannot be drawn on a log axis
 
 
 def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Training loss and validation error over the epochs, one colour a run."""
+    """Training loss and validation error over the epochs, one color a run."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     for index, (name, rows) in enumerate(histories.items()):
@@ -33,7 +33,7 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> F
 
 
 def head_panel(rows: Sequence[Mapping[str, float]]) -> Figure | None:
-    """What the solves of the head looked like over the epochs; None for a history without these figures."""
+    """Metrics of the head's solves over the epochs; None for a history without them."""
     panels = [
         ("condition", "condition number of the system", True),
         ("degrees_of_freedom", "degrees of freedom", False),
@@ -125,13 +125,13 @@ def _example_maps(evaluation: xr.Dataset) -> Figure:
             target, prediction = (field.isel(z=field.sizes["z"] // 2) for field in (target, prediction))
         low, high, error = float(target.min()), float(target.max()), prediction - target
         reach = float(np.abs(error).max()) or 1.0
-        for row, field, bounds, colours in (
+        for row, field, bounds, colors in (
             (0, target, (low, high), "viridis"),
             (1, prediction, (low, high), "viridis"),
             (2, error, (-reach, reach), "RdBu_r"),
         ):
             axes = rows[row][column]
-            limits = {"vmin": bounds[0], "vmax": bounds[1], "cmap": colours, "shading": "nearest"}
+            limits = {"vmin": bounds[0], "vmax": bounds[1], "cmap": colors, "shading": "nearest"}
             figure.colorbar(axes.pcolormesh(field["x"], field["y"], field, **limits), ax=axes, shrink=0.8)
             axes.set_aspect("equal")
         rows[0][column].set_title(f"sample {int(example['example'])}, rel. L2 {relative:.1e}", fontsize="medium")

@@ -102,11 +102,7 @@ class Arrangements:
         recorded = prediction.requires_grad and output.requires_grad
         if known is not None and not (recorded and constant) and known.agrees(prediction, output):
             return known
-        if recorded:
-            places = find_places(prediction, [output])
-            found = None if places is None or places[0] is None else _arranged(prediction.shape, places[0])
-        else:
-            found = _by_values(prediction, output)
+        found = _by_graph(prediction, output) if recorded else _by_values(prediction, output)
         return found if constant else self._remember(key, found)
 
     def of_shape(self, shape: torch.Size) -> Arrangement | None:
@@ -131,11 +127,11 @@ def move_channels(values: Tensor, move: Move) -> Tensor:
 
 
 def find_places(prediction: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | None] | None:
-    """Where each number of several outputs stands in a prediction that only puts them into other places.
+    """Where each number of several outputs is in a prediction that only puts them into other places.
 
     Stacked, joined, cut into patches or shuffled: such a prediction is ``P o`` with a permutation ``P``, and pulling
     a probe back through the graph gives ``P^T probe``. A probe of ones proves that every number is used once and
-    unchanged, probes of the digits of 0, 1, 2, ... say where each one stands, and the values agree.
+    unchanged, probes of the digits of 0, 1, 2, ... say where each one is, and the values agree.
 
     Args:
         prediction: the model's output, any shape, with its graph.
@@ -163,13 +159,9 @@ def find_places(prediction: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | 
 
 
 def _counted(pull_back: Callable[[Tensor], tuple[Tensor | None, ...]], counter: Tensor) -> list[Tensor | None] | None:
-    """The number 0, 1, 2, ... that each entry of the outputs stands for in the prediction; None if one is not used
-    once and unchanged.
-    """
+    """The place in the prediction of each number of the outputs; None if one is not used once and unchanged."""
     used = pull_back(torch.ones_like(counter))
-    if sum(part.numel() for part in used if part is not None) != len(counter):
-        return None
-    if not all(part is None or bool((part == 1).all()) for part in used):
+    if not _each_once(used, len(counter)):
         return None
     places = [None if part is None else torch.zeros(part.shape, dtype=torch.int64, device=part.device) for part in used]
     scale = 1
@@ -179,6 +171,12 @@ def _counted(pull_back: Callable[[Tensor], tuple[Tensor | None, ...]], counter: 
                 place += scale * digit.round().long()
         scale *= _BASE
     return places
+
+
+def _each_once(ones: Sequence[Tensor | None], size: int) -> bool:
+    """Whether the pull-back of ones is one for each number of the used outputs, as many as the prediction has."""
+    used = [part for part in ones if part is not None]
+    return sum(part.numel() for part in used) == size and all(bool((part == 1).all()) for part in used)
 
 
 def _is_permutation(places: Sequence[Tensor | None], size: int) -> bool:
@@ -211,6 +209,12 @@ def _addresses(values: Tensor) -> Tensor:
     for size, stride in zip(values.shape, values.stride(), strict=True):
         addresses = addresses.unsqueeze(-1) + stride * torch.arange(size, device=values.device)
     return addresses.flatten()
+
+
+def _by_graph(prediction: Tensor, output: Tensor) -> Arrangement | None:
+    """The arrangement that pulling back through the graph shows."""
+    places = find_places(prediction, [output])
+    return None if places is None or places[0] is None else _arranged(prediction.shape, places[0])
 
 
 def _by_values(prediction: Tensor, output: Tensor) -> Arrangement | None:

@@ -1,4 +1,4 @@
-"""What a linear layer saw and said in its last forward passes, remembered by a hook that no copy drags along."""
+"""Input and output of a linear layer in its last forward passes, kept by a hook that no copy takes along."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Capture:
 
 
 class Hook:
-    """A forward hook that tells its owner what the layer saw, for as long as the owner lives.
+    """A forward hook that reports each pass of the layer to its owner, for as long as the owner lives.
 
     The layer does not keep the owner alive. A copy or pickle of the layer gets a hook without an owner, so that the
     copy of a model (an average of weights, a target network) never reports to the head of the original.
@@ -75,7 +75,7 @@ class Captures:
         self.arrangements = Arrangements()
 
     def add(self, new: Capture) -> None:
-        """Remember a pass beside all that belong to a graph; of those that do not, only the last is kept."""
+        """Remember a pass with all that belong to a graph; of those that do not, only the last is kept."""
         kept = self.passes if new.recorded else [old for old in self.passes if old.recorded]
         self.passes = [*kept, new][-LIMIT:]
 
@@ -131,11 +131,9 @@ class Captures:
             found = self.arrangements.find(prediction, one.output) if one.intact else None
             if found is not None:
                 return [one], [found.to_output(values)]
-        recorded = [one for one in self.passes if one.recorded and one.intact]
-        all_places = find_places(prediction, [one.output for one in recorded])
-        if all_places is not None:
-            used = [one for one, place in zip(recorded, all_places, strict=True) if place is not None]
-            return used, [values.flatten()[place] for place in all_places if place is not None]
+        joined = self._joined(values, prediction)
+        if joined is not None:
+            return joined
         last = self.passes[-1]
         passes = f"the last of {len(self.passes)} passes" if len(self.passes) > 1 else "the last pass"
         raise ValueError(
@@ -145,6 +143,15 @@ class Captures:
             f"the targets), or the model ran again since (call the loss at once; {LIMIT} passes with a graph, or one "
             "without, are remembered)."
         )
+
+    def _joined(self, values: Tensor, prediction: Tensor) -> tuple[list[Capture], list[Tensor]] | None:
+        """The same for a prediction that was made from several recorded passes."""
+        recorded = [one for one in self.passes if one.recorded and one.intact]
+        all_places = find_places(prediction, [one.output for one in recorded])
+        if all_places is None:
+            return None
+        used = [one for one, place in zip(recorded, all_places, strict=True) if place is not None]
+        return used, [values.flatten()[place] for place in all_places if place is not None]
 
     def knows(self, prediction: Tensor) -> bool:
         """Whether it was proven how a prediction of this shape is arranged."""

@@ -1,4 +1,4 @@
-"""Figures of the benchmark ablations, in the manner of the paper's: a column a batch size, a colour a setting."""
+"""Figures of the benchmark ablations, in the manner of the paper's: a column a batch size, a color a setting."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def curve_figure(lines: Lines, classes: int) -> Figure:
             for name, cell in cells.items():
                 steps, accuracies = accuracy_curves(cell, classes)
                 if len(steps):
-                    axes, colour = panels[row][columns.index(size)], f"C{names.index(name)}"
-                    mean = _draw(axes, steps, accuracies, colour, name)
+                    axes, color = panels[row][columns.index(size)], f"C{names.index(name)}"
+                    mean = _draw(axes, steps, accuracies, color, name)
                     lowest = min(lowest, float(mean[steps >= min(10, steps[-1])].min()))
     for axes in panels.flat:
         axes.set(xscale="log", ylim=(max(lowest - 0.05, 0.0), 1.005))
@@ -88,9 +88,9 @@ def dependence_figure(
     for axes, (rule, cells) in zip(panels, strengths.items(), strict=False):
         sizes = sorted({cell["batch_size"] for cell in cells})
         for cell in cells:
-            style, colour = _STYLES[cell["algorithm"]], f"C{sizes.index(cell['batch_size'])}"
+            style, color = _STYLES[cell["algorithm"]], f"C{sizes.index(cell['batch_size'])}"
             name = f"{cell['batch_size']}, Alg. {cell['algorithm']}"
-            _draw(axes, np.array(cell["values"]), finals(cell, classes).T, colour, name, f"o{style}")
+            _draw(axes, np.array(cell["values"]), finals(cell, classes).T, color, name, f"o{style}")
         axes.set(xscale="log", ylim=(0.0, 1.02), xlabel=f"strength of {rule}", ylabel="test accuracy")
         axes.legend(fontsize="small", frameon=False, title="batch size", title_fontsize="small")
         axes.grid(alpha=0.3)
@@ -131,12 +131,12 @@ def _panels(lines: Lines, columns: Sequence[int]) -> tuple[Figure, Any]:
     return figure, panels
 
 
-def _draw(axes: Axes, x: np.ndarray, runs: np.ndarray, colour: str, name: str, style: str = "-") -> np.ndarray:
+def _draw(axes: Axes, x: np.ndarray, runs: np.ndarray, color: str, name: str, style: str = "-") -> np.ndarray:
     """A mean over runs (runs, points) and its band; returns the mean."""
     mean, low, high = np.array([mean_interval(column) for column in runs.T]).T
-    axes.plot(x, mean, style, color=colour, lw=1.3, ms=3.5, label=name)
+    axes.plot(x, mean, style, color=color, lw=1.3, ms=3.5, label=name)
     if len(runs) > 1:
-        axes.fill_between(x, np.clip(low, 0, 1), np.clip(high, 0, 1), color=colour, alpha=0.13, lw=0)
+        axes.fill_between(x, np.clip(low, 0, 1), np.clip(high, 0, 1), color=color, alpha=0.13, lw=0)
     return mean
 
 

@@ -114,7 +114,7 @@ class Ablations(GridFlags):
         preset: how large.
         task: digits; or FILE.npz with numbers x (samples, ...) and labels y (samples,) from 0 on; or the name of a
             synthetic task: "100 classes 64 features", "100 classes 256 features", "1000 classes 128 features".
-        parts: design (bias, initial head, Adam against SGD), methods (Algorithms 1 and 2 of each rule, beside gradient
+        parts: design (bias, initial head, Adam against SGD), methods (Algorithms 1 and 2 of each rule, and gradient
             descent), strength (lambda and beta, at the rate chosen), rate (learning rates, at the strength chosen). A
             part that is left out of a later call keeps what the result file has.
     """
@@ -165,12 +165,12 @@ def _measure(
 
 
 def _label(task: str) -> str:
-    """What names of trials begin with."""
+    """The beginning of the names of trials."""
     return re.sub(r"[^\w .=+-]", "_", Path(task).stem) if task.endswith(FILE_SUFFIX) else task
 
 
 def _data(task: str) -> dict[str, Any]:
-    """What decides the data of each training; a file that has changed is not gone on with."""
+    """Settings that decide the data of each training; a file that has changed is refused."""
     load_task(task)
     return {"task": task} | ({"crc": zlib.crc32(Path(task).read_bytes())} if task.endswith(FILE_SUFFIX) else {})
 
@@ -190,7 +190,7 @@ def _cells(part: Part, scale: Scale) -> Cells:
 
 
 def _trained(cell: dict[str, Any]) -> dict[str, Any]:
-    """What of a cell decides its training."""
+    """The settings of a cell that decide its training."""
     return {key: value for key, value in cell.items() if key != "arm"}
 
 

@@ -23,7 +23,7 @@ NAME = "burgers-fno"
 
 @dataclass(frozen=True, kw_only=True)
 class BurgersFNO:
-    """Burgers data, an FNO with a closed-form head and its gradient-trained twin, errors on the full grid.
+    """Burgers data, an FNO with a closed-form head and one trained by gradients, errors on the full grid.
 
     The setting of the closed-form last-layer paper (arXiv:2510.04606, section 6): 2048 samples on 8192 points,
     split 1448/200/400, trained on every 32nd point, mean squared error on all points of the test samples.
@@ -40,7 +40,7 @@ class BurgersFNO:
         learning_rate: one rate for all methods; by default each has its own (see `sciml-cf train --help`).
         schedule: learning rate over the steps.
         warmup: steps over which the rate first rises linearly; by default 90 for sgd, none for adam.
-        strength: pull of the proximal head to its previous value, beside a mean squared error.
+        strength: pull of the proximal head to its previous value, added to a mean squared error.
         batch_size: samples a step.
         epochs: passes over the training samples.
         resolution: grid points to train at.
@@ -118,7 +118,7 @@ def _fit_config(config: BurgersFNO, method: str) -> FitConfig:
 
 
 def _generate(config: BurgersFNO) -> Path:
-    """The data file of this study; one that is already there and of the same settings is used as it is."""
+    """The data file of this study; an existing one of the same settings is used."""
     spec = DatasetSpec(
         equation="burgers",
         parameters={"viscosity": config.viscosity},

@@ -159,7 +159,7 @@ def _chosen(cell: Cell) -> str:
 
 
 def _methods(cells: list[Cell]) -> dict[str, str]:
-    """A colour for every method with batches."""
+    """A color for every method with batches."""
     names = dict.fromkeys(cell["method"] for cell in cells if cell["batch_size"])
     return {name: f"C{index}" for index, name in enumerate(names)}
 
@@ -180,7 +180,7 @@ def _plain_decades(axes: Axes) -> None:
 
 
 def _curves(cells: list[Cell], window: int) -> Figure:
-    sizes, colours = sorted({cell["batch_size"] for cell in cells if cell["batch_size"]}), _methods(cells)
+    sizes, colors = sorted({cell["batch_size"] for cell in cells if cell["batch_size"]}), _methods(cells)
     figure = Figure(figsize=(5.6, 3.6 * len(sizes)), layout="constrained")
     panels = dict(zip(sizes, figure.subplots(len(sizes), 1, squeeze=False).ravel(), strict=True))
     for cell in cells:
@@ -188,7 +188,7 @@ def _curves(cells: list[Cell], window: int) -> Figure:
         if not runs:
             continue
         mean, low, high = smoothed_intervals([run[f"test_{cell['heads']}"] for run in runs], window)
-        axes, style = panels[cell["batch_size"]], {"color": colours[cell["method"]], "ls": _STYLES[cell["heads"]]}
+        axes, style = panels[cell["batch_size"]], {"color": colors[cell["method"]], "ls": _STYLES[cell["heads"]]}
         axes.semilogy(runs[0]["iteration"], mean, lw=1.6, label=f"{cell['method']}, {cell['heads']}", **style)
         if len(runs) > 1:
             axes.fill_between(runs[0]["iteration"], low, high, color=style["color"], alpha=0.08, lw=0)
@@ -210,21 +210,21 @@ def _fit_to_lines(axes: Axes) -> None:
 
 
 def _final(cells: list[Cell]) -> Figure:
-    figure, colours = Figure(figsize=(5.6, 4.2), layout="constrained"), _methods(cells)
+    figure, colors = Figure(figsize=(5.6, 4.2), layout="constrained"), _methods(cells)
     axes = figure.subplots()
-    for index, (method, colour) in enumerate(colours.items()):
+    for index, (method, color) in enumerate(colors.items()):
         for heads, style in _STYLES.items():
             points = []
             for cell in cells:
                 errors = end_errors(cell) if (cell["method"], cell["heads"]) == (method, heads) else []
                 if errors:
-                    place = cell["batch_size"] * 1.06 ** (index - len(colours) / 2)
+                    place = cell["batch_size"] * 1.06 ** (index - len(colors) / 2)
                     points.append((place, geometric_interval(errors).mean))
-                    axes.plot([place] * len(errors), errors, ".", color=colour, ms=3, alpha=0.5)
+                    axes.plot([place] * len(errors), errors, ".", color=color, ms=3, alpha=0.5)
             if points:
                 places, means = zip(*sorted(points), strict=True)
-                face = "white" if heads == "current" else colour
-                axes.plot(places, means, f"o{style}", color=colour, mfc=face, ms=5, label=f"{method}, {heads}")
+                face = "white" if heads == "current" else color
+                axes.plot(places, means, f"o{style}", color=color, mfc=face, ms=5, label=f"{method}, {heads}")
     _baseline_lines(axes, cells)
     sizes = sorted({cell["batch_size"] for cell in cells if cell["batch_size"]})
     axes.set_xscale("log", base=2)

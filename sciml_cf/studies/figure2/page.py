@@ -1,4 +1,4 @@
-"""The page of the benchmark figure2: test error against iteration, method beside method, for every batch size."""
+"""The page of the benchmark figure2: test error against iteration, every method, for every batch size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sciml_cf.studies.harness.intervals import Interval, compare_runs_by_seed, g
 
 Cell = dict[str, Any]
 _WINDOW = 5
-# Which method is set beside which: closed form beside its gradient twin, and ridge beside what holds the head.
+# Pairs of methods to compare: closed form with the same training by gradients, and ridge with a rule that pulls.
 _PAIRS = (
     *((method, "l2-SGD") for method in ("ridge", "proximal-1", "proximal-2", "proximal-Adam", "kalman-Adam")),
     *((method, "l2-Adam") for method in ("proximal-Adam", "kalman-Adam")),
@@ -124,7 +124,7 @@ def _at(run: dict[str, Any], resolution: int) -> float:
 
 
 def _panels(cells: list[Cell]) -> tuple[Figure, dict[int, Axes], dict[str, str]]:
-    """A figure with one panel a batch size, below each other as on a phone, and a colour for every method."""
+    """A figure with one panel a batch size, below each other as on a phone, and a color for every method."""
     sizes = sorted({cell["batch_size"] for cell in cells})
     methods = list(dict.fromkeys(cell["method"] for cell in cells))
     figure = Figure(figsize=(5.6, 3.6 * len(sizes)), layout="constrained")
@@ -133,15 +133,15 @@ def _panels(cells: list[Cell]) -> tuple[Figure, dict[int, Axes], dict[str, str]]
 
 
 def _curves(cells: list[Cell], window: int, full: int) -> Figure:
-    figure, panels, colours = _panels(cells)
+    figure, panels, colors = _panels(cells)
     for cell in cells:
         axes, runs = panels[cell["batch_size"]], [run["curve"] for run in cell["runs"] if "diverged" not in run]
         if not runs:
             continue
         mean, low, high = smoothed_intervals([run["test_mse"] for run in runs], window)
-        axes.loglog(runs[0]["steps"], mean, color=colours[cell["method"]], lw=1.6, label=cell["method"])
+        axes.loglog(runs[0]["steps"], mean, color=colors[cell["method"]], lw=1.6, label=cell["method"])
         if len(runs) > 1:
-            axes.fill_between(runs[0]["steps"], low, high, color=colours[cell["method"]], alpha=0.15, lw=0)
+            axes.fill_between(runs[0]["steps"], low, high, color=colors[cell["method"]], alpha=0.15, lw=0)
     for size, axes in panels.items():
         axes.set(title=f"batch size {size}", xlabel="iteration", ylabel=f"test mse at {full} points")
         axes.grid(alpha=0.3)
@@ -150,7 +150,7 @@ def _curves(cells: list[Cell], window: int, full: int) -> Figure:
         axes.xaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
         _limit(axes, cells, size)
     lines = {line.get_label(): line for axes in panels.values() for line in axes.get_lines()}
-    named = [lines[name] for name in colours if name in lines]
+    named = [lines[name] for name in colors if name in lines]
     figure.legend(handles=named, loc="outside upper center", ncols=3, fontsize="small", frameon=False)
     return figure
 

@@ -69,7 +69,7 @@ def synthetic(classes: int, *, samples: int, hidden: tuple[int, ...], noise: flo
 
         x = A tanh(B (u_c + noise e)) + 0.05 e',      u_c, e, e' standard normal
 
-    The classes are balanced; no linear map of x tells them apart.
+    The classes are balanced; no linear map of x separates them.
     """
     generator = torch.Generator().manual_seed(_SPLIT_SEED)
 

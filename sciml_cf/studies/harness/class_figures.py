@@ -1,4 +1,4 @@
-"""Figures of a classifier from its figures alone: reliability, and the confusion of classes."""
+"""Figures of a classifier from its metrics alone: reliability, and the confusion of classes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def reliability_figure(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> F
 
 
 def confusion_figure(matrix: Sequence[Sequence[int]], classes: Sequence[Any]) -> Figure:
-    """Counts by true class (row) and predicted class (column), coloured by the share of the row."""
+    """Counts by true class (row) and predicted class (column), colored by the share of the row."""
     counts = np.asarray(matrix, dtype=float)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = Figure(figsize=(1.6 + 0.42 * len(counts), 1.2 + 0.42 * len(counts)), layout="constrained")
@@ -40,8 +40,8 @@ def confusion_figure(matrix: Sequence[Sequence[int]], classes: Sequence[Any]) ->
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if len(counts) <= 20:
         for row, column in np.argwhere(counts > 0):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=colour, fontsize=7)
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=color, fontsize=7)
         axes.set_xticks(range(len(counts)), classes)
         axes.set_yticks(range(len(counts)), classes)
     axes.set(xlabel="predicted class", ylabel="class")

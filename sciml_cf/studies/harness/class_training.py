@@ -53,7 +53,7 @@ class _Batches:
 def make_optimizer(model: nn.Module, name: str, rate: float) -> list[torch.optim.Optimizer]:
     """Optimizers of the parameters that want gradients: "sgd" with Nesterov momentum 0.9 (or "sgd 0.5" and so on).
 
-    Muon moves matrices; what is none is moved by AdamW beside it, at the same rate.
+    Muon moves matrices; other parameters are moved by AdamW, at the same rate.
     """
     own = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if name.startswith("sgd"):
@@ -88,7 +88,7 @@ def class_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
         task, method, algorithm, optimizer, batch_size, iterations, seed.
         bias: whether the head has one; by default it does.
         initial: of the head, as in ClosedFormHead, by default "zeros"; or "first batch": ridge on it at the strength.
-        learning_rate, and what the method's rule and objective have: strength, forgetting, scale, iterations_a_step.
+        learning_rate, and settings of the method's rule and objective: strength, forgetting, scale, iterations_a_step.
         part: "validation" to choose by, or "test".
         every: iterations between measurements; the marks are measured at in any case.
         movement: whether the head's relative change at each step is reported.
@@ -182,7 +182,7 @@ def _train(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _options(settings: dict[str, Any]) -> dict[str, Any]:
-    """What the rule and the objective of a method are given."""
+    """Arguments of a method's rule and objective."""
     options = {key: settings.get(key) for key in ("strength", "forgetting")}
     if settings.get("steps_a_batch"):
         options["iterations"] = settings["steps_a_batch"]

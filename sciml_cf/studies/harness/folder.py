@@ -64,5 +64,5 @@ def finish(path: Path) -> str:
 
 
 def part_done(out: Path) -> str:
-    """What a study says after one part of its grid."""
+    """The message after one part of a grid."""
     return f"{out}: this part of the grid is done. Run the same command without --shard to collect all parts."

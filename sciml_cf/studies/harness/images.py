@@ -44,8 +44,8 @@ def load_images(folder: Path | None, seed: int, *, validate: bool = False) -> Im
     Args:
         folder: of idx files; None for the digits, of which a random fifth is the test.
         seed: of that choice.
-        validate: split what there is to learn from once more, a tenth of it in the place of the test: so few
-            rows are missed that what is tuned without them suits the whole.
+        validate: split the training part once more, a tenth of it in the place of the test: so few rows
+            are missing that settings tuned without them suit the whole.
     """
     order = torch.Generator().manual_seed(seed)
     if folder is None:

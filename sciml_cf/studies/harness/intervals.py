@@ -19,7 +19,7 @@ class Interval(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What an interval of error ratios says of the numerator: below 1 is better."""
+        """The verdict of an interval of error ratios on the numerator: below 1 is better."""
         return "better" if self.high < 1 else "worse" if self.low > 1 else "not told apart"
 
 

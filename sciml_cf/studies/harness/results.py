@@ -1,4 +1,4 @@
-"""The one schema of a result file: what was run, with what, where and when, and the figures that came out."""
+"""The one schema of a result file: command, settings, versions, machine, date, and the figures."""
 
 from __future__ import annotations
 

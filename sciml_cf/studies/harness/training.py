@@ -36,13 +36,13 @@ def make_data(out: Path, name: str, spec: DatasetSpec) -> None:
 
 
 def train_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
-    """Train as ``settings`` say, in the folder of the trials; its figures, or why it diverged.
+    """Train as ``settings`` say, in the folder of the trials; its metrics, or why it diverged.
 
     Settings:
         data, resolution, sampling: the dataset's name, grid points to train at.
         model: {"builder", "arguments"} as a run folder stores it.
         fit: arguments of FitConfig.
-        run: name of the run folder beside the scratch folder; later rungs of a selection go on in the same one.
+        run: name of the run folder, next to the scratch folder; later rungs of a selection go on in the same one.
         until: epochs of this rung, or None.
         curve: epochs at which the test error is measured, and "curve_samples" test samples for it.
         test: resolutions of the last measurement, over all test samples; none for a trial that only selects.

@@ -1,4 +1,4 @@
-"""Whole networks by least squares: what one sweep reaches, what it costs, and how soon it is there.
+"""Whole networks by least squares: accuracy and cost of one sweep, and the time until it is reached.
 
 `sciml-cf study layerwise`
 """
@@ -104,7 +104,7 @@ PRESETS = {"full": Scale(), "small": replace(Scale(), seeds=(1, 2, 3), epochs=10
 
 @dataclass(frozen=True, kw_only=True)
 class Layerwise(GridFlags):
-    """Layer-wise least squares beside tuned gradient methods and random features, on digits and on known answers.
+    """Layer-wise least squares against tuned gradient methods and random features, on digits and on known answers.
 
     Every gradient method chooses among as many learning rates and batch sizes, once for the time to the mark and once
     for the accuracy at the end, on a validation part of its own. Timed runs come one at a time, seed by seed and arm by

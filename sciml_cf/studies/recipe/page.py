@@ -86,8 +86,8 @@ def _figure(cells: Cells, full: int) -> Figure:
     names = list(cells)
     for row, name in enumerate(names):
         errors = [_at(run, full, "relative_l2") for run in cells[name]["runs"] if "diverged" not in run]
-        colour = "C0" if cells[name]["method"] == "l2" else "C1"
-        axes.semilogx(errors, [row] * len(errors), "o", color=colour, ms=5)
+        color = "C0" if cells[name]["method"] == "l2" else "C1"
+        axes.semilogx(errors, [row] * len(errors), "o", color=color, ms=5)
     for index, (_, low, high) in enumerate(PUBLISHED):
         for value in {low, high}:
             axes.axvline(value, color=f"C{index + 2}", lw=1, ls="--")

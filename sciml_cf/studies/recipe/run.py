@@ -1,4 +1,4 @@
-"""The most accurate Burgers surrogate that we know how to train at 256 points, beside its gradient-trained twin."""
+"""The most accurate Burgers surrogate that we know how to train at 256 points, and the same trained by gradients."""
 
 from __future__ import annotations
 
@@ -104,14 +104,14 @@ class Recipe(GridFlags):
     """The most accurate Burgers surrogate that we know how to train on 256 points, measured on 8192.
 
     A Fourier neural operator with a proximal head: Adam with a cosine schedule, batches of 8, the relative loss,
-    random reflections (an exact symmetry), a moving average of the weights. Its twin is the same with every layer
+    random reflections (an exact symmetry), a moving average of the weights. The baseline is the same with every layer
     trained by gradients; both choose their learning rate alike, with a seed of its own. The small preset takes minutes,
     the full one about four hours of one core.
 
     Args:
         out: folder for the data, the trials, the result file and the page.
         preset: how large; see above.
-        methods: proximal, and l2 for the twin.
+        methods: proximal, and l2 for the baseline.
         cases: which of the preset's cases to run, by number from 1; by default all.
     """
 

@@ -28,7 +28,7 @@ class Scale:
     """How large the benchmark is.
 
     Args:
-        norms: K to try on the pictures; 0 stands for the mean norm.
+        norms: K to try on the pictures; 0 means the mean norm.
         smoothings: on the pictures, in units of the mean co-occurrence.
         batches, rates: of Adam, from a warm and from a cold start.
         epochs: of those trainings.
@@ -201,7 +201,7 @@ def distances(weights: Tensor, explicit: Tensor) -> dict[str, float]:
 
 
 def local_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
-    """Two layers, each solved for the labels by itself, beside one."""
+    """Two layers, each solved for the labels by itself, and one."""
     torch.set_num_threads(1)
     images = load_images(_folder(settings), settings["seed"])
     classes = images.classes

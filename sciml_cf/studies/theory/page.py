@@ -211,11 +211,11 @@ def landscape_figure(landscapes: Rows) -> Figure:
         curve = np.array(one["curve"])
         axes.plot(*curve.T, "--", color="C0", lw=1.8, label="W*(theta)")
         for index, path in enumerate(one["paths"]):
-            for kind, colour, words in (("joint", "C1", "both descend"), ("solved", "C3", "head solved")):
+            for kind, color, words in (("joint", "C1", "both descend"), ("solved", "C3", "head solved")):
                 points = np.array(path[kind])
-                axes.plot(*points.T, "-", color=colour, lw=1.6, label=None if index else words)
-                axes.plot(*points[0], "o", color=colour, ms=4)
-                axes.plot(*points[-1], "*", color=colour, ms=8)
+                axes.plot(*points.T, "-", color=color, lw=1.6, label=None if index else words)
+                axes.plot(*points[0], "o", color=color, ms=4)
+                axes.plot(*points[-1], "*", color=color, ms=8)
         axes.set(xlabel="theta", title=f"W {one['activation']}(theta x)", xlim=(-3, 3), ylim=(-3, 3))
     figure.axes[0].set_ylabel("W")
     figure.axes[0].legend(fontsize="small", loc="lower left")

@@ -1,4 +1,4 @@
-"""Seconds and steps until the validation error on the full grid first passes a mark, method beside method."""
+"""Seconds and steps until the validation error on the full grid first passes a threshold, for every method."""
 
 from __future__ import annotations
 

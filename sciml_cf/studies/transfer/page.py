@@ -38,7 +38,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
             "transfer-heat",
             _heat(cells),
             "Relative L2 error at the resolution of evaluation (native): rows are the resolutions of training. "
-            "A model that transfers has rows of one colour.",
+            "A model that transfers has rows of one color.",
         ),
         Picture(
             "transfer-curves",
@@ -183,7 +183,7 @@ def _grid(cells: list[Cell], width: float, height: float) -> Iterator[tuple[Figu
 
 
 def _heat(cells: list[Cell]) -> Figure:
-    """Training resolution against evaluation resolution, one map a problem and model, one colour scale a problem."""
+    """Training resolution against evaluation resolution, one map a problem and model, one color scale a problem."""
     figure = Figure()
     for figure, axes, problem, model in _grid(cells, 3.1, 2.3):
         tables = {cell["model"]: _table(cell) for cell in cells if cell["problem"] == problem and _trained(cell)}

@@ -225,7 +225,7 @@ def transfer_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
 
 
 def as_plain(evaluation: xr.Dataset) -> dict[str, Any]:
-    """The figures of an evaluation as lists, beside the coordinates that they lie on; no field of any sample."""
+    """The metrics of an evaluation as lists, with their coordinates; no field of any sample."""
     names = [name for name in _KEPT if name in evaluation]
     coordinates = dict.fromkeys(str(dim) for name in names for dim in evaluation[name].dims)
     plain = {name: evaluation[name].values.tolist() for name in (*coordinates, *names)}
