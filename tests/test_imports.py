@@ -119,6 +119,7 @@ ARROWS = {
         "sciml_cf.metrics",
         "sciml_cf.training",
     },
+    "sciml_cf.export": {"sciml_cf.head", "sciml_cf.normalization"},
     "sciml_cf.head": {"sciml_cf.normalization", "sciml_cf.errors"},
     "sciml_cf.layerwise": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.models": {"data_gen.grids", "sciml_cf.errors"},
