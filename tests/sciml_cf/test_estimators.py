@@ -318,7 +318,7 @@ def test_squares_out_of_range_do_no_harm(blobs, factor):
 
 @pytest.mark.parametrize(("mean", "rows", "tolerance"), [(100.0, 400_000, 1e-4), (1e4, 100_000, 1e-3)])
 def test_inputs_far_from_zero_are_scaled_to_deviation_one(mean, rows, tolerance):
-    """Sums of float32 numbers lose the deviation of many rows far from zero: it came out as 7.5 where the mean is 1e4."""
+    """Float32 sums of many rows far from zero lose the deviation: it came out as 7.5 where the mean is 1e4."""
     x = np.random.default_rng(0).normal(mean, 1.0, (rows, 2)).astype(np.float32)
     model = ClosedFormRegressor("l2", hidden=(), epochs=1, batch_size=rows).fit(x, x[:, 0])
     scaled = model._inputs(x).double()
