@@ -60,7 +60,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
             last one.
         split_seed: seed of the permutation that splits the samples.
         facts: what a file of another format does not say about itself.
-        format: its format, by default recognised from its content.
+        format: its format, by default recognized from its content.
     Raises:
         DatasetError: the file is missing, unreadable, lacks something that ``facts`` must give, or holds values that
             are not finite.
