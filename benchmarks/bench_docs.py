@@ -68,12 +68,11 @@ def normalization(result: dict[str, Any]) -> str:
         for kind in ("auto", "none")
     }
     return (
-        "Fields of order one need no normalization, and it scales the gradients that a learning rate is chosen for. "
+        "Fields of order one need no normalization, and can end with larger errors with it. "
         f"On periodic Burgers with {config['samples']} samples, {config['epochs']} epochs and the default method, the "
         f"test mse with `auto` is {mean:.2g} times that with `none` (mean of {len(ratios)} seeds, {min(ratios):.2g} to "
         f"{max(ratios):.2g}); mean relative L2 errors are {100 * errors['auto']:.2g} % and "
-        f"{100 * errors['none']:.2g} % (`{result['command']}`). Where fields are of order one already, try `none`, or "
-        f"other rates."
+        f"{100 * errors['none']:.2g} % (`{result['command']}`). Where fields are of order one already, try `none`."
     )
 
 
