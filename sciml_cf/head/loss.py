@@ -10,8 +10,9 @@ from sciml_cf.head.batch_rows import Rows
 from sciml_cf.head.binding.capture import without_autocast
 from sciml_cf.head.binding.layer import Layer, linear, num_outputs, to_rows
 from sciml_cf.head.choices import Initial
-from sciml_cf.head.moments import Moments, mean_of_processes, num_processes
+from sciml_cf.head.moments import Moments
 from sciml_cf.head.objectives import Objective, SquaredError
+from sciml_cf.head.processes import mean_of_processes, num_processes
 from sciml_cf.head.rules import Rule
 
 

@@ -14,7 +14,8 @@ from sciml_cf.head.batch_rows import Rows
 from sciml_cf.head.binding.layer import Layer, num_inputs, num_outputs
 from sciml_cf.head.diagnostics import Diagnostics
 from sciml_cf.head.loss import ClosedFormLoss, share_of
-from sciml_cf.head.moments import Moments, mean_of_processes, num_processes
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.processes import mean_of_processes, num_processes
 from sciml_cf.head.rules import Rule
 
 
