@@ -131,7 +131,7 @@ class ClosedFormHead(BoundLayer):
             NotPositiveDefinite: the system could not be solved; the layer keeps its weights.
         """
         if targets is not None and self._pending is None:
-            return self.solve_rows(self.take(targets, prediction=prediction, weights=weights))
+            return self._solve_rows(self._take(targets, prediction=prediction, weights=weights))
         if targets is not None:
             self.accumulate(targets, prediction=prediction, weights=weights)
         if self._pending is None:
@@ -153,16 +153,16 @@ class ClosedFormHead(BoundLayer):
                 "ClosedFormHead.accumulate: `objective` must need one solve on moments; got "
                 f"{self.objective}. Use iterations=1 and curvature='bound', or one update a batch."
             )
-        rows = self.take(targets, prediction=prediction, weights=weights)
-        moments = cast(Moments, self.moments(rows))
+        rows = self._take(targets, prediction=prediction, weights=weights)
+        moments = cast(Moments, self._moments(rows))
         self._weighted = self._weighted or rows.weights is not None
         if self._pending is None or (self._weighted and float(self._pending.weight) == 0.0):
             self._pending = moments
         elif not self._weighted or float(moments.weight) > 0.0:
             self._pending = self._pending + moments
 
-    def solve_rows(self, rows: Rows) -> Moments:
-        """Update the head on what ``take`` returned, linearized again as often as the objective asks.
+    def _solve_rows(self, rows: Rows) -> Moments:
+        """Update the head on what ``_take`` returned, linearized again as often as the objective asks.
 
         Returns, Raises: as ``update``.
         """
@@ -208,7 +208,7 @@ class ClosedFormHead(BoundLayer):
 
     # Rows of a forward pass.
 
-    def take(
+    def _take(
         self,
         targets: Tensor,
         *,
@@ -227,12 +227,12 @@ class ClosedFormHead(BoundLayer):
             targets = self.objective.expand(targets, shaped_like, self.layer)
         return self.objective.weigh(self._rows(targets, prediction, weights))
 
-    def moments(self, rows: Rows) -> Moments | tuple[Moments, ...]:
-        """Moments of what ``take`` returned, the constant feature of a bias included; of weight 0 without rows."""
+    def _moments(self, rows: Rows) -> Moments | tuple[Moments, ...]:
+        """Moments of what ``_take`` returned, the constant feature of a bias included; of weight 0 without rows."""
         with exactly(rows.features.device):
             return self.objective.moments(rows, self._present()["head"], constant=self.layer.bias is not None)
 
-    def passes_over(self) -> bool:
+    def _passes_over(self) -> bool:
         """Whether the rule looks past this step: then its state moves on, and the head stays without any moments."""
         if type(self.rule).passes_over is Rule.passes_over:  # most never do
             return False

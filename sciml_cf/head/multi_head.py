@@ -155,13 +155,13 @@ class ClosedFormLosses(nn.Module):
         layer = head.layer
         if num_processes() == 1 or not (layer.training and torch.is_grad_enabled()):
             return
-        if _is_held(head) or head.passes_over():
+        if _is_held(head) or head._passes_over():
             if weighed:
                 share_of(layer.weight.new_zeros(0))
             return
         none = layer.weight.new_zeros(0, num_inputs(layer) + num_outputs(layer))
         features, targets = none.split([num_inputs(layer), num_outputs(layer)], dim=1)
-        moments = cast(Moments, head.moments(Rows(features, targets, none.new_zeros(0)))).all_reduce()
+        moments = cast(Moments, head._moments(Rows(features, targets, none.new_zeros(0)))).all_reduce()
         if float(moments.weight) > 0:
             head.solve(moments)
 

@@ -247,7 +247,7 @@ class Training:
             return self._descend(self._value(prediction, y, weights))
         if self.config.algorithm == 2:
             return self._descend(self.loss(prediction, y, weights))
-        self.loss.head.prove(prediction)
+        self.loss.head._prove(prediction)
         value = self._descend(self._value(prediction, y, weights))
         with torch.no_grad():
             self.loss.head.update(y, prediction=self.model(x), weights=weights)
