@@ -52,7 +52,7 @@ class HeadView:
         self.device = parameter.device
         self.dtype = dtype_of(model)
         self.normalization = normalization_of(model)
-        self._arrangements = Arrangements()
+        self._arrangements = Arrangements(fixed=True)
         self._layout: RowLayout | None = None  # of the last prediction
         self._seen: list[Capture] = []
         self._probing = False

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sciml_cf.head.batch_rows import Rows
-from sciml_cf.head.binding.capture import Capture, Captures, Hook, hooks_of, in_backward
+from sciml_cf.head.binding.calls import call_around
+from sciml_cf.head.binding.capture import Captures, Hook, hooks_of, in_backward
 from sciml_cf.head.binding.layer import (
     Layer,
     check_layer,
@@ -43,6 +44,7 @@ class BoundLayer(nn.Module):
         self.layer: Layer
         self.name = name
         self.frozen = False
+        self.solve_in_eval = False
         self._captures = Captures()
         self._recording = False
 
@@ -132,8 +134,9 @@ class BoundLayer(nn.Module):
         self._hook = self.layer.register_forward_hook(Hook(self._capture), with_kwargs=True)
 
     def _capture(self, module: nn.Module, features: Tensor, output: Tensor) -> None:
-        if (module.training or self._recording) and not self.frozen and not in_backward():
-            self._captures.add(Capture(features, output))
+        wanted = module.training or self._recording or (self.solve_in_eval and torch.is_grad_enabled())
+        if wanted and not self.frozen and not in_backward():
+            self._captures.add(features, output, call_around(module))
 
     def _parameters_of_layer(self) -> list[Tensor]:
         return [self.layer.weight, *([] if self.layer.bias is None else [self.layer.bias])]
