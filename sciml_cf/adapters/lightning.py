@@ -93,7 +93,7 @@ class ClosedFormCallback(Callback):
         if stage == "fit":
             where = self.where(pl_module) if callable(self.where) else self.where
             layer = layer_of("ClosedFormCallback", pl_module, where)
-            self.head = ClosedFormHead(layer, self.rule, initial=self.initial)
+            self.head = ClosedFormHead(layer, self.rule, initial=self.initial, model=pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._bound().to(pl_module.device)

@@ -57,7 +57,7 @@ class NeuralopLoss(nn.Module):
         initial: Literal["zeros", "keep"] = "zeros",
     ) -> None:
         super().__init__()
-        self.closed_form = ClosedFormLoss(layer_of("NeuralopLoss", model, head), rule, initial=initial)
+        self.closed_form = ClosedFormLoss(layer_of("NeuralopLoss", model, head), rule, initial=initial, model=model)
 
     def forward(self, prediction: Tensor, y: Tensor, **sample: Any) -> Tensor:
         """Scalar loss; see the class.

@@ -6,6 +6,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,7 @@ from sciml_cf.head.binding.arrangement import Arrangement, Arrangements, move_ch
 from sciml_cf.head.binding.calls import Call
 from sciml_cf.head.binding.graph import Trace, mark, mark_of, reaches
 
+Layout = Callable[[Tensor], Tensor]  # from values shaped like a prediction to those shaped like an output
 _DYNAMO = "torch._dynamo"
 _UNDISTURBED: list[Callable[..., None]] = []  # made once it is needed, for it loads the compiler
 
@@ -130,26 +132,26 @@ class Captures:
 
     def take(
         self, targets: Tensor, prediction: Tensor | None, who: Callable[[], str]
-    ) -> tuple[list[Capture], list[Tensor]]:
-        """The passes behind a prediction (or the last one), and the targets in the layout of each of their outputs.
+    ) -> tuple[list[Capture], list[Layout]]:
+        """The passes behind a prediction (or the last one), and how values shaped like it become like their outputs.
 
         Those and all before them are forgotten, and passes without a graph. Later ones may belong to the next
         prediction: two passes, then two losses in the same order. After an error all are forgotten.
         """
         passes = self.passes
         try:
-            used, aligned = self._find(passes, targets, prediction, who)
+            used, layouts = self._find(passes, targets, prediction, who)
             _check_once(used, passes, who)
         except ValueError:
             self.passes = []
             raise
         last = max(index for index, one in enumerate(passes) if any(one is other for other in used))
         self.passes = [one for one in passes[last + 1 :] if one.recorded]
-        return used, aligned
+        return used, layouts
 
     def _find(
         self, passes: list[Capture], targets: Tensor, prediction: Tensor | None, who: Callable[[], str]
-    ) -> tuple[list[Capture], list[Tensor]]:
+    ) -> tuple[list[Capture], list[Layout]]:
         if targets.numel() == 0:
             raise ValueError(
                 f"ClosedFormHead: `targets` must hold at least one row; got {tuple(targets.shape)}. Empty batch?"
@@ -160,17 +162,18 @@ class Captures:
                     f"ClosedFormHead: `targets` must be shaped like the prediction {tuple(prediction.shape)}; "
                     f"got {tuple(targets.shape)}."
                 )
-            return self.match(targets, prediction, who)
+            return self.match(prediction, who)
         last = passes[-1]
         if not last.intact:
             raise ValueError(
                 f"ClosedFormHead: the input and output of layer {who()} must stay as they are until the solve; "
                 "got one changed in place. Use the out-of-place operation after the head."
             )
-        return [last], [like_output(targets, last.output)]
+        like_output(targets, last.output)
+        return [last], [partial(like_output, output=last.output)]
 
-    def match(self, values: Tensor, prediction: Tensor, who: Callable[[], str]) -> tuple[list[Capture], list[Tensor]]:
-        """The passes that a prediction was made from, and values shaped like it in the layout of each of their outputs.
+    def match(self, prediction: Tensor, who: Callable[[], str]) -> tuple[list[Capture], list[Layout]]:
+        """The passes that a prediction was made from, and how values shaped like it become like each of their outputs.
 
         Raises:
             ValueError: the prediction is not made of the outputs alone.
@@ -183,7 +186,7 @@ class Captures:
         if found is not None:
             used, arrangements = zip(*found, strict=True)
             return list(used), [
-                one.to_output(values) if isinstance(one, Arrangement) else values.flatten()[one] for one in arrangements
+                one.to_output if isinstance(one, Arrangement) else partial(_placed, one) for one in arrangements
             ]
         last = passes[-1]
         which = f"the last of {len(passes)} passes" if len(passes) > 1 else "the last pass"
@@ -242,6 +245,10 @@ class Captures:
 
 
 _Found = list[tuple[Capture, Arrangement | Tensor]]  # passes, and how a prediction is arranged from each
+
+
+def _placed(places: Tensor, values: Tensor) -> Tensor:
+    return values.flatten()[places]
 
 
 def _always(one: Capture) -> Callable[[], Capture]:
