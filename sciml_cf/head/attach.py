@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sciml_cf.errors import NotPositiveDefinite, check_choice
 from sciml_cf.head.batch_rows import Rows
+from sciml_cf.head.binding.arrangement import agree
 from sciml_cf.head.binding.bound import BoundLayer
 from sciml_cf.head.binding.capture import exactly
 from sciml_cf.head.binding.layer import (
@@ -28,7 +29,7 @@ from sciml_cf.head.initial import initial_head
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.monitor import Monitor, Steps
 from sciml_cf.head.objectives import Objective, SquaredError, check_per_output, no_worse
-from sciml_cf.head.per_output import PerOutput, merged, reduced, settled
+from sciml_cf.head.per_output import PerOutput, added, reduced, settled
 from sciml_cf.head.rules import Rule, State
 from sciml_cf.head.rules.common.rule import check_bias
 
@@ -144,9 +145,7 @@ class ClosedFormHead(BoundLayer):
         pending, self._pending = self._pending, None
         moments = reduced(pending)
         weighted, self._weighted = self._weighted, False
-        self._check_free()
-        with exactly(moments[0].device if isinstance(moments, tuple) else moments.device):
-            self._solve_any(moments, weighted, self._present())
+        self.solve(moments, weighted=weighted)
         return moments[0] if isinstance(moments, tuple) else moments
 
     def accumulate(self, targets: Tensor, *, prediction: Tensor | None = None, weights: Tensor | None = None) -> None:
@@ -161,14 +160,8 @@ class ClosedFormHead(BoundLayer):
                 f"{self.objective}. Use iterations=1 and curvature='bound', or one update a batch."
             )
         rows = self.take(targets, prediction=prediction, weights=weights)
-        moments = self.moments(rows)
         self._weighted = self._weighted or rows.weights is not None
-        if self._pending is None:
-            self._pending = moments
-        elif self._weighted:
-            self._pending = merged(self._pending, moments)
-        else:
-            self._pending = cast(Moments, self._pending) + cast(Moments, moments)
+        self._pending = added(self._pending, self.moments(rows), weighted=self._weighted)
 
     def solve_rows(self, rows: Rows) -> Moments:
         """Update the head on what ``take`` returned, linearized again as often as the objective asks.
@@ -212,8 +205,9 @@ class ClosedFormHead(BoundLayer):
             HeadWarning: the last solves show a fault, see docs/diagnostics.md; each is given once.
         """
         self._check_free()
+        self._check_layer()
         with exactly((moments[0] if isinstance(moments, tuple) else moments).device):
-            self._solve(moments, weighted, self._present() if start is None else start)
+            self._solve_any(moments, weighted, self._present() if start is None else start)
 
     # Rows of a forward pass.
 
@@ -229,10 +223,11 @@ class ClosedFormHead(BoundLayer):
 
         ``expanded`` says that the targets are shaped like the prediction already, as the objective wants them.
         """
-        check_real("ClosedFormHead.update", targets=targets, prediction=prediction, weights=weights)
         self._check_free()
+        self._check_layer()
         self._check_seen()
         if not expanded:
+            check_real("ClosedFormHead.update", targets=targets, prediction=prediction, weights=weights)
             shaped_like = self._captures.passes[-1].output if prediction is None else prediction
             targets = self.objective.expand(targets, shaped_like, self.layer)
         rows = self._rows(targets, prediction, weights)
@@ -338,6 +333,8 @@ class ClosedFormHead(BoundLayer):
         if head.device.type == "cpu" and (self._written.holds(self.layer, head) or holds_head(self.layer, head)):
             return state
         present = read_head(self.layer)
+        if head.device.type == "cpu" and agree(present, head):  # the layer was cast, and the head has more digits
+            return state
         self._tell_moved(head, present)
         same = state["head"].to(self.layer.weight.dtype).to(torch.float64) == present  # these keep float64 digits
         return {**state, "head": torch.where(same, state["head"], present)}

@@ -55,7 +55,7 @@ class BoundLayer(nn.Module):
         self._ties, self._kind = Ties(), Kind(layer)
         if model is not None:
             check_untied(layer, model, self._who())
-        self._ties.check(layer, self._who())
+        self._ties.check(layer, self._who)
         self._told_moved = False
         self._told = False  # that a backward pass reached a loss without a solve
         self.frozen = False
@@ -229,21 +229,24 @@ class BoundLayer(nn.Module):
     def _check_free(self) -> None:
         if self.frozen:
             raise RuntimeError(f"ClosedFormHead: layer {self._who()} must not be frozen; got head.frozen = True.")
-        if not self._kind.is_of(self.layer):
-            raise ValueError(
-                f"ClosedFormHead: layer {describe_type(self.layer, self.name)} must stay as it was bound; got other "
-                "parameters: pruning, weight_norm, spectral_norm, LoRA or another shape was put on it. Remove that "
-                "from this layer, or make a new loss for what it has become."
-            )
-        self._ties.check(self.layer, self._who())
         if self.status == "replaced":
             raise RuntimeError(
                 f"ClosedFormHead: layer {self._who()} must have one head; got another one that was made after this. "
                 "Use one ClosedFormLoss for each layer."
             )
 
+    def _check_layer(self) -> None:
+        """Raise ValueError if the layer is no longer what was bound, or not alone with its parameters."""
+        if not self._kind.is_of(self.layer):
+            raise ValueError(
+                f"ClosedFormHead: layer {describe_type(self.layer, self.name)} must stay as it was bound; got other "
+                "parameters: pruning, weight_norm, spectral_norm, LoRA or another shape was put on it. Remove that "
+                "from this layer, or make a new loss for what it has become."
+            )
+        self._ties.check(self.layer, self._who)
+
     def _check_seen(self) -> None:
-        if not self._captures.passes:
+        if self._captures.empty:
             raise RuntimeError(
                 f"ClosedFormHead: layer {self._who()} must have seen a forward pass in training mode since the last "
                 "update; got none. Call model.train() and run the model on this batch first, and call the loss once on "

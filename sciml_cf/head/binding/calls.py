@@ -14,6 +14,8 @@ _MOST_FRAMES = 40  # between a layer and the module that calls it
 class Call:
     """One call of a module, as far as its arguments tell: the same tensors, which are still alive."""
 
+    __slots__ = ("_all",)
+
     def __init__(self, module: nn.Module, arguments: list[Tensor]) -> None:
         self._all = [weakref.ref(one) for one in (module, *arguments)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,7 +16,8 @@ from sciml_cf.head.binding.calls import Call
 from sciml_cf.head.binding.graph import Trace, mark, mark_of, reaches
 
 Layout = Callable[[Tensor], Tensor]  # from values shaped like a prediction to those shaped like an output
-_DYNAMO = "torch._dynamo"
+# What compiles the frames that run now, or None.
+_compiler: Callable[[], Any] = cast(Any, torch._C)._dynamo.eval_frame.get_eval_frame_callback
 _UNDISTURBED: list[Callable[..., None]] = []  # made once it is needed, for it loads the compiler
 
 
@@ -34,11 +34,16 @@ class Capture:
 
     def __init__(self, features: Tensor, output: Tensor, *, recorded: bool = False, call: Call | None = None) -> None:
         self.features = features
-        self.output = output
+        self.output = output.detach() if recorded else output
         self.recorded = recorded
         self.call = call
         self.repeated = False
         self._versions = _version(features), _version(output)
+        self._given = weakref.ref(output)
+
+    def gave(self, prediction: Tensor | None) -> bool:
+        """Whether a prediction is the very output of the layer."""
+        return prediction is not None and self._given() is prediction
 
     @property
     def intact(self) -> bool:
@@ -65,7 +70,7 @@ class Hook:
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
         method = None if self._method is None else self._method()
         if method is not None:
-            report = _report if _DYNAMO not in sys.modules else _undisturbed()
+            report = _undisturbed() if torch.compiler.is_dynamo_compiling() or _compiler() is not None else _report
             report(method, module, inputs[0] if inputs else named["input"], output)
 
     __call__._torchdynamo_disable = True  # pyright: ignore[reportFunctionMemberAccess]
@@ -114,14 +119,20 @@ class Captures:
     @passes.setter
     def passes(self, passes: list[Capture]) -> None:
         if not passes:
-            self._last = None
+            self._last, self._kept = None, []
+            return
         self._kept = [weakref.ref(one) if one.recorded else _always(one) for one in passes]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there are none; the last one is there until it is taken."""
+        return not self._kept
 
     def add(self, features: Tensor, output: Tensor, call: Call | None = None) -> None:
         """Remember a pass with all that belong to a graph; of those that do not, only the last is kept."""
         recorded = output.requires_grad and output.grad_fn is not None
-        new = Capture(features, output.detach(), recorded=recorded, call=call)
-        old = [one for one in self.passes if one is not self._last]
+        new = Capture(features, output, recorded=recorded, call=call)
+        old = [one for one in self.passes if one is not self._last] if self._kept else []
         if recorded:
             mark(output, new)
             self._last = Capture(features.detach(), new.output, call=call)
@@ -145,6 +156,9 @@ class Captures:
         except ValueError:
             self.passes = []
             raise
+        if used[-1] is passes[-1]:
+            self.passes = []
+            return used, layouts
         last = max(index for index, one in enumerate(passes) if any(one is other for other in used))
         self.passes = [one for one in passes[last + 1 :] if one.recorded]
         return used, layouts
@@ -162,7 +176,7 @@ class Captures:
                     f"ClosedFormHead: `targets` must be shaped like the prediction {tuple(prediction.shape)}; "
                     f"got {tuple(targets.shape)}."
                 )
-            return self.match(prediction, who)
+            return self.match(prediction, who, passes)
         last = passes[-1]
         if not last.intact:
             raise ValueError(
@@ -172,13 +186,17 @@ class Captures:
         like_output(targets, last.output)
         return [last], [partial(like_output, output=last.output)]
 
-    def match(self, prediction: Tensor, who: Callable[[], str]) -> tuple[list[Capture], list[Layout]]:
+    def match(
+        self, prediction: Tensor, who: Callable[[], str], passes: list[Capture] | None = None
+    ) -> tuple[list[Capture], list[Layout]]:
         """The passes that a prediction was made from, and how values shaped like it become like each of their outputs.
 
         Raises:
             ValueError: the prediction is not made of the outputs alone.
         """
-        passes = self.passes
+        passes = self.passes if passes is None else passes
+        if passes[-1].gave(prediction) and passes[-1].intact:
+            return [passes[-1]], [_unchanged]
         found = self._in_memory(passes, prediction)
         if found is None:
             search = self._in_graph if prediction.requires_grad else self._by_values
@@ -247,6 +265,10 @@ class Captures:
 _Found = list[tuple[Capture, Arrangement | Tensor]]  # passes, and how a prediction is arranged from each
 
 
+def _unchanged(values: Tensor) -> Tensor:
+    return values
+
+
 def _placed(places: Tensor, values: Tensor) -> Tensor:
     return values.flatten()[places]
 
@@ -261,6 +283,8 @@ def _same_call(one: Capture, other: Capture) -> bool:
 
 def _check_once(used: list[Capture], passes: list[Capture], who: Callable[[], str]) -> None:
     """Raise ValueError if the features of a pass follow from another output of the layer in the same forward pass."""
+    if len(passes) == len(used) == 1 and not used[0].repeated:
+        return
     others = [one for one in passes if one.recorded and not any(one is other for other in used)]
     for one in used:
         before = [other for other in others if _same_call(one, other)]

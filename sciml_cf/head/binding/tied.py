@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -38,19 +38,17 @@ class Ties:
         self._most: dict[str, int] = {}
         self._scans = 0
 
-    def check(self, layer: nn.Module, name: str) -> None:
+    def check(self, layer: nn.Module, who: Callable[[], str]) -> None:
         """Raise ValueError if a module holds a parameter of the layer. Costs next to nothing while nobody does."""
-        for key in ("weight", "bias"):
-            own = layer._parameters.get(key)
-            if own is None:
+        for key, own in layer._parameters.items():
+            if own is None or (count := sys.getrefcount(own)) <= self._most.get(key, _OWN_REFERENCES):
                 continue
-            count = sys.getrefcount(own)
-            if count <= self._most.get(key, _OWN_REFERENCES) or self._scans >= _MOST_SCANS:
-                continue
+            if self._scans >= _MOST_SCANS:
+                return
             self._most[key], self._scans = count, self._scans + 1
             for other in _holders(own):
                 if other is not layer:
-                    raise _tied(name, f"another {type(other).__name__}")
+                    raise _tied(who(), f"another {type(other).__name__}")
 
 
 class Kind:
@@ -59,13 +57,18 @@ class Kind:
     def __init__(self, layer: nn.Module) -> None:
         self._type, self._children = type(layer), len(layer._modules)
         self._names = frozenset(layer._parameters)
-        self._shapes = [one.shape for one in _parameters(layer)]
+        self._shapes = _shapes(layer)
 
     def is_of(self, layer: nn.Module) -> bool:
         """Whether the layer has its own parameters still, and no others."""
         own = layer._parameters
-        same = type(layer) is self._type and own.keys() == self._names and len(layer._modules) == self._children
-        return same and [one.shape for one in own.values() if one is not None] == self._shapes
+        if type(layer) is not self._type or own.keys() != self._names or len(layer._modules) != self._children:
+            return False
+        return _shapes(layer) == self._shapes
+
+
+def _shapes(layer: nn.Module) -> dict[str, Any]:
+    return {name: None if one is None else one.shape for name, one in layer._parameters.items()}
 
 
 def _parameters(module: nn.Module) -> list[Tensor]:
@@ -103,8 +106,11 @@ def _holders(own: Tensor) -> Iterator[nn.Module]:
 def _references_of_one() -> int:
     """What ``check`` counts for a parameter that only its module holds."""
     held: dict[str, Any] = {"weight": object()}
-    own = held.get("weight")
-    return sys.getrefcount(own)
+    for _, own in held.items():  # written as there, for what a loop holds counts, too
+        if own is None or (count := sys.getrefcount(own)) < 0:
+            continue
+        return count
+    return 0
 
 
 _OWN_REFERENCES = _references_of_one()
