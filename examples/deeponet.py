@@ -47,4 +47,6 @@ def train(closed_form):
         return ((model(f, y) - u).square().mean() / u.square().mean()).item()
 
 
-print(f"relative mean squared error: {train(False):.2e} with every layer trained, {train(True):.2e} with the last solved")
+print(
+    f"relative mean squared error: {train(False):.2e} with every layer trained, {train(True):.2e} with the last solved"
+)

@@ -365,7 +365,7 @@ def test_weights_of_samples_and_points_are_those_of_the_dense_solution(rule, for
         (torch.ones(5), r"must be \(B, \*N\) = \(7, 6\), \(B,\) or \(\*N,\), without the channels; got \(5,\)"),
         (-torch.ones(7), "finite and not negative"),
         (torch.full((7,), np.nan), "finite and not negative"),
-        (torch.ones(7, 2, 6), "without the channels"),
+        (torch.ones(7, 3, 6), "without the channels"),
     ],
 )
 def test_wrong_weights_are_refused(weights, message):

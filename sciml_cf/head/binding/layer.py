@@ -150,8 +150,8 @@ def row_weights(weights: Tensor, rows: torch.Size, layer: Layer) -> Tensor:
     if not points and not _broadcasts(weights.shape, rows):
         wanted = f"(B, *N) = {tuple(rows)}, (B,) or (*N,)"
         raise ValueError(
-            f"ClosedFormLoss: `weights` must be {wanted}, without the channels, or shaped like the prediction; got "
-            f"{given}."
+            f"ClosedFormLoss: `weights` must be {wanted}, without the channels; got {given}. Weights of "
+            "single outputs are shaped like the prediction."
         )
     return _checked(weights).expand(rows).reshape(-1)
 
