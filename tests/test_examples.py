@@ -62,6 +62,8 @@ def test_every_example_is_short_and_run_here():
 CHECKS = {
     "adapt": lambda text: numbers(text)[1] < 0.8 * numbers(text)[0],
     "plain_loop": lambda text: numbers(text)[1] < 0.5 * numbers(text)[0],
+    "physics_informed": lambda text: numbers(text)[1] < 0.2 * numbers(text)[0],
+    "deeponet": lambda text: numbers(text)[1] < 0.5 * numbers(text)[0],
     "classification": lambda text: shares(text)[1][0] > 0.85 and shares(text)[1][1] < shares(text)[0][1],
     "instrumental_variables": lambda text: numbers(text)[2] < 0.6 * min(numbers(text)[:2]),
     "neuralop_trainer": lambda text: numbers(text)[0] < 5e-3,

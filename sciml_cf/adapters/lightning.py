@@ -95,7 +95,7 @@ class ClosedFormCallback(Callback):
         if stage == "fit":
             where = self.where(pl_module) if callable(self.where) else self.where
             layer = layer_of("ClosedFormCallback", pl_module, where)
-            self.head = ClosedFormHead(layer, self.rule, **self._options)
+            self.head = ClosedFormHead(layer, self.rule, model=pl_module, **self._options)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._bound().to(pl_module.device)

@@ -59,7 +59,7 @@ class NeuralopLoss(nn.Module):
     ) -> None:
         super().__init__()
         layer = layer_of("NeuralopLoss", model, head)
-        self.closed_form = ClosedFormLoss(layer, rule, initial=initial, penalise_bias=penalise_bias)
+        self.closed_form = ClosedFormLoss(layer, rule, initial=initial, penalise_bias=penalise_bias, model=model)
 
     def forward(self, prediction: Tensor, y: Tensor, **sample: Any) -> Tensor:
         """Scalar loss; see the class.
