@@ -88,7 +88,7 @@ ARROWS = {
         "data_gen.self_convergence",
         "data_gen.storage",
     },
-    "sciml_cf.adapters": {"sciml_cf.errors", "sciml_cf.head"},
+    "sciml_cf.adapters": {"sciml_cf.errors", "sciml_cf.head", "sciml_cf.model_outputs"},
     "sciml_cf.causal": {"data_gen.formats", "sciml_cf.errors", "sciml_cf.head", "sciml_cf.training"},
     "sciml_cf.classification": {"sciml_cf.normalization", "sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.cli": {
@@ -105,7 +105,13 @@ ARROWS = {
         "sciml_cf.studies",
         "sciml_cf.training",
     },
-    "sciml_cf.datasets": {"data_gen.equation", "data_gen.formats", "data_gen.grids", "sciml_cf.errors"},
+    "sciml_cf.datasets": {
+        "data_gen.equation",
+        "data_gen.formats",
+        "data_gen.grids",
+        "sciml_cf.arrays",
+        "sciml_cf.errors",
+    },
     "sciml_cf.errors": {"data_gen.errors"},
     "sciml_cf.evaluate": {
         "sciml_cf.models",
@@ -117,10 +123,17 @@ ARROWS = {
         "sciml_cf.errors",
         "sciml_cf.head",
         "sciml_cf.metrics",
+        "sciml_cf.model_outputs",
         "sciml_cf.training",
     },
-    "sciml_cf.head": {"sciml_cf.normalization", "sciml_cf.errors"},
-    "sciml_cf.layerwise": {"sciml_cf.errors", "sciml_cf.head"},
+    "sciml_cf.head": {
+        "sciml_cf.arrays",
+        "sciml_cf.datasets",
+        "sciml_cf.errors",
+        "sciml_cf.model_outputs",
+        "sciml_cf.normalization",
+    },
+    "sciml_cf.layerwise": {"sciml_cf.arrays", "sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.models": {"data_gen.grids", "sciml_cf.errors"},
     "sciml_cf.report": {"sciml_cf.errors", "sciml_cf.training"},
     "sciml_cf.studies": {
@@ -149,10 +162,13 @@ ARROWS = {
         "sciml_cf.errors",
         "sciml_cf.head",
         "sciml_cf.metrics",
+        "sciml_cf.model_outputs",
         "sciml_cf.models",
     },
     "sciml_cf.metrics": set(),
-    "sciml_cf.normalization": set(),
+    "sciml_cf.arrays": set(),
+    "sciml_cf.model_outputs": set(),
+    "sciml_cf.normalization": {"sciml_cf.datasets", "sciml_cf.model_outputs"},
     "data_gen.errors": set(),
 }
 # A library that only these files may import.

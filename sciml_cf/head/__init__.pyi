@@ -1,5 +1,5 @@
 from .attach import ClosedFormHead as ClosedFormHead
-from .binding.layer import find_head as find_head
+from .binding.find import find_head as find_head
 from .choices import Initial as Initial
 from .diagnostics import Diagnostics as Diagnostics
 from .diagnostics import diagnose as diagnose

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sciml_cf.errors import NotPositiveDefinite, check_choice
-from sciml_cf.head.batch_rows import Rows
+from sciml_cf.head.batch_rows import Rows, targets_of
 from sciml_cf.head.binding.bound import BoundLayer
 from sciml_cf.head.binding.capture import exactly
 from sciml_cf.head.binding.layer import (
@@ -29,6 +29,7 @@ from sciml_cf.head.monitor import Monitor, Steps
 from sciml_cf.head.objectives import Objective, SquaredError, no_worse
 from sciml_cf.head.rules import Rule, State
 from sciml_cf.head.rules.common.rule import check_bias
+from sciml_cf.model_outputs import which_entry
 
 _STATE_PREFIX = "rule_"
 
@@ -220,6 +221,11 @@ class ClosedFormHead(BoundLayer):
         """
         self._check_free()
         self._check_seen()
+        if prediction is not None and not isinstance(prediction, Tensor):
+            raise which_entry("ClosedFormHead", "prediction", prediction)
+        device = self.layer.weight.device
+        targets = targets_of("ClosedFormHead", targets, device)
+        weights = None if weights is None else targets_of("ClosedFormHead", weights, device, argument="weights")
         if not expanded:
             shaped_like = self._captures.passes[-1].output if prediction is None else prediction
             targets = self.objective.expand(targets, shaped_like, self.layer)

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from sciml_cf.head.attach import ClosedFormHead
-from sciml_cf.head.batch_rows import Rows
+from sciml_cf.head.batch_rows import Rows, targets_of
 from sciml_cf.head.binding.capture import without_autocast
 from sciml_cf.head.binding.layer import Layer, linear, num_outputs, to_rows
 from sciml_cf.head.choices import Initial
 from sciml_cf.head.moments import Moments, mean_of_processes, num_processes
 from sciml_cf.head.objectives import Objective, SquaredError
 from sciml_cf.head.rules import Rule
+from sciml_cf.model_outputs import which_entry
 
 
 class ClosedFormLoss(nn.Module):
@@ -46,6 +47,9 @@ class ClosedFormLoss(nn.Module):
             (loss_of(model(x), y) / len(micro_batches)).backward()
         loss_of.head.frozen = False
 
+    With a frozen backbone the head is all that is learned: the loss then is a leaf that requires a gradient, so that
+    ``backward`` does nothing, and no optimizer is needed.
+
     Several forward passes may come before their losses, taken in the same order; a prediction may also join or stack
     the outputs of several passes. Under activation checkpointing the head belongs outside of the checkpointed block
     if the prediction enters another loss as well: a recomputed head is already the new one.
@@ -74,6 +78,7 @@ class ClosedFormLoss(nn.Module):
         self.head = ClosedFormHead(
             layer, rule, initial=initial, penalise_bias=penalise_bias, name=name, objective=objective
         )
+        self._last = 0  # id of the prediction that was solved on last, for a message
 
     def forward(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Scalar loss; see the class.
@@ -83,19 +88,29 @@ class ClosedFormLoss(nn.Module):
         Args:
             prediction: the model's output, (B, C, *N) or (B, *N, C): the layer's own output, at most with its
                 numbers in other places (axes moved, patches joined, several passes stacked or concatenated).
-            targets: shaped like the prediction; for an objective of classes integer labels (B, *N), or probabilities
-                shaped like the prediction.
+            targets: shaped like the prediction, a tensor or an array; for an objective of classes integer labels
+                (B, *N), or probabilities shaped like the prediction.
             weights: of samples (B,), of grid points (*N,), or of both (B, *N) up to axes of length one; a boolean
                 mask counts as 0 and 1. A row of weight zero touches neither the solve nor the loss, even if its
                 targets are NaN. None counts all rows once.
         Returns:
-            () in the layer's precision, or float32 at least.
+            () in the layer's precision, or float32 at least. It requires a gradient in training mode, even if nothing
+            but the head is trained.
         Raises:
+            TypeError: the prediction is no tensor, or the targets are no numbers.
             RuntimeError: the layer saw no forward pass in training mode since the last loss, or its features carry
                 no graph though the prediction does.
             ValueError: shapes disagree, all weights are zero, or the prediction is changed after the layer.
             NotPositiveDefinite: the head could not be solved; the layer keeps its weights.
         """
+        prediction, targets, weights = _tensors(prediction, targets, weights)
+        value = self._value(prediction, targets, weights)
+        if torch.is_grad_enabled() and self.head.layer.training and not value.requires_grad:
+            return value.detach().requires_grad_()  # nothing but the head is trained: backward has nothing to do
+        return value
+
+    def _value(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """The loss; solves the head where ``forward`` does."""
         head = self.head
         layer, objective = head.layer, head.objective
         targets = objective.expand(targets, prediction, layer)
@@ -106,7 +121,13 @@ class ClosedFormLoss(nn.Module):
             )
         if not (layer.training and torch.is_grad_enabled()) or head.frozen or head.status == "detached":
             return self._plain(prediction, targets, weights)
+        if id(prediction) == self._last and not head.has_passes:
+            raise RuntimeError(
+                "ClosedFormLoss: the loss must be called once on a prediction; got one that the head was solved on. "
+                "Keep the value, or run the model again."
+            )
         rows = head.take(targets, prediction=prediction, weights=weights, expanded=True)
+        self.__dict__["_last"] = id(prediction)
         if prediction.requires_grad and not rows.features.requires_grad:
             raise RuntimeError(
                 "ClosedFormLoss: the features must carry a graph like the prediction; got none. Leave the head out of "
@@ -131,6 +152,7 @@ class ClosedFormLoss(nn.Module):
 
         Args, Raises: as ``forward``; weights of zero everywhere give sums of zero.
         """
+        prediction, targets, weights = _tensors(prediction, targets, weights)
         objective = self.head.objective
         rows = self._plain_rows(prediction, objective.expand(targets, prediction, self.head.layer), weights)
         errors = objective.errors(rows.features, rows.targets).flatten().to(torch.float64)
@@ -161,6 +183,16 @@ class ClosedFormLoss(nn.Module):
             )
         rows = Rows(to_rows(output, layer), to_rows(self.head.in_layout(targets), layer), None)
         return objective.weigh(rows if weights is None else self.head.weigh(rows, weights, output))
+
+
+def _tensors(prediction: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The arguments of a loss as tensors on one device."""
+    if not isinstance(prediction, Tensor):
+        raise which_entry("ClosedFormLoss", "prediction", prediction)
+    targets = targets_of("ClosedFormLoss", targets, prediction.device)
+    if weights is not None:
+        weights = targets_of("ClosedFormLoss", weights, prediction.device, argument="weights")
+    return prediction, targets, weights
 
 
 def share_of(weights: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def choose_normalization(
     if carried is not None:
         _LOG.info("fit: the model's own normalization is kept (%s)", carried.summary())
         return carried
-    measured = measure_normalization(data)
+    measured = measure_normalization(data, function="fit", argument="train")
     _LOG.info("fit: normalized by the training samples (%s)", measured.summary())
     return measured
 

@@ -95,6 +95,11 @@ class BoundLayer(nn.Module):
         finally:
             self._recording = False
 
+    @property
+    def has_passes(self) -> bool:
+        """Whether a forward pass waits for its solve."""
+        return bool(self._captures.passes)
+
     def clear(self) -> None:
         """Forget captured features."""
         self._captures.passes = []
