@@ -14,6 +14,8 @@ from .evaluate.adaptation import adapted_posterior as adapted_posterior
 from .evaluate.prediction import predict as predict
 from .evaluate.rollout import evaluate_rollout as evaluate_rollout
 from .evaluate.rollout import one_step_pairs as one_step_pairs
+from .head import Algorithm1 as Algorithm1
+from .head import Algorithm2 as Algorithm2
 from .head import Automatic as Automatic
 from .head import ClosedFormHead as ClosedFormHead
 from .head import ClosedFormLoss as ClosedFormLoss

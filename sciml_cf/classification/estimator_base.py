@@ -16,12 +16,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from sciml_cf.classification.methods import check_method, is_closed_form, solve_on, train_step
+from sciml_cf.classification.methods import check_method, is_closed_form
 from sciml_cf.errors import TrainingDiverged, check_choice, check_count, check_positive
 from sciml_cf.head import ClosedFormLoss, Rule
+from sciml_cf.head.algorithms import Algorithm, make_algorithm
 
 _ROWS = 4096  # of a forward pass in a prediction
 _RATES = {"adam": 3e-3, "sgd": 0.1}
+_Batch = tuple[Tensor, Tensor, Tensor | None]
 
 
 class Estimator(ABC, BaseEstimator):
@@ -135,18 +137,20 @@ class Estimator(ABC, BaseEstimator):
             inputs = self._inputs(X)
             optimizer = self._make_optimizer()
             order = torch.Generator().manual_seed(seed + 1)
+            algorithm = make_algorithm(self.algorithm, self.model_, self._loss)  # pyright: ignore
             for _ in range(self.epochs):
-                self._epoch(inputs, targets, given, optimizer, order)
+                self._epoch(algorithm, optimizer, _batches(inputs, targets, given, self.batch_size, order))
             self.model_.eval()
             if is_closed_form(self.method):
-                solve_on(self.model_, self._loss, _batches(inputs, targets, given, self.batch_size))
+                algorithm.solve(_batches(inputs, targets, given, self.batch_size))
 
-    def _epoch(self, inputs: Tensor, targets: Tensor, weights: Tensor | None, optimizer: Any, order: Any) -> None:
+    def _epoch(self, algorithm: Algorithm, optimizer: torch.optim.Optimizer, batches: Iterator[_Batch]) -> None:
         self.model_.train()
-        total = 0.0
-        for x, y, w in _batches(inputs, targets, weights, self.batch_size, order):
-            loss = train_step(self.model_, self._loss, optimizer, x, y, w, algorithm=self.algorithm)  # pyright: ignore
-            total += float(loss) * len(x) / len(inputs)
+        total, samples = 0.0, 0
+        for x, y, w in batches:
+            total += float(algorithm.step(x, y, w, descend=optimizer)) * len(x)
+            samples += len(x)
+        total /= samples
         if not np.isfinite(total):
             raise TrainingDiverged(
                 f"{type(self).__name__}: `learning_rate` must keep the training stable; the loss is {total} in epoch "
@@ -270,7 +274,7 @@ def _perceptron(inputs: int, hidden: tuple[int, ...]) -> nn.Module:
 
 def _batches(
     inputs: Tensor, targets: Tensor, weights: Tensor | None, size: int, order: torch.Generator | None = None
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+) -> Iterator[_Batch]:
     """All samples in batches of equal size or one less, shuffled if an order is given."""
     count = len(inputs)
     places = torch.arange(count) if order is None else torch.randperm(count, generator=order)

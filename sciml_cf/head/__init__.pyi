@@ -1,3 +1,6 @@
+from .algorithms import Algorithm as Algorithm
+from .algorithms import Algorithm1 as Algorithm1
+from .algorithms import Algorithm2 as Algorithm2
 from .attach import ClosedFormHead as ClosedFormHead
 from .binding.find import find_head as find_head
 from .choices import Initial as Initial

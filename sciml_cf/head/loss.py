@@ -145,6 +145,13 @@ class ClosedFormLoss(nn.Module):
             share = share_of(rows.weights) if solved is None else _share_of_merged(solved)
             return _weighted_mean(objective.errors(output, targets), rows.weights, share)
 
+    def at_present_head(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The loss at the head as it is: nothing is solved, in any mode.
+
+        Args, Returns, Raises: as ``forward``.
+        """
+        return self._plain(prediction, self.head.objective.expand(targets, prediction, self.head.layer), weights)
+
     def sums(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sums over rows of weight * loss at the head as it is, and of the weights: () float64 each.
 
