@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Entry", "carry_entry", "entry_of", "predicted", "replaced", "which_entry"]
+__all__ = [
+    "Entry",
+    "Predict",
+    "carry_entry",
+    "carrying",
+    "check_entry",
+    "entry_of",
+    "predicted",
+    "replaced",
+    "stored_entry",
+    "which_entry",
+]
 
 Entry = str | int | Callable[[Any], Tensor]
 _ATTRIBUTE = "_sciml_cf_prediction"
@@ -39,6 +51,38 @@ def predicted(function: str, returned: Any, entry: Entry | None) -> Tensor:
             f"{_described(returned)}."
         )
     return found
+
+
+class Predict:
+    """The prediction of a model from its inputs: what it returns, or an entry of that.
+
+    Args:
+        function: who asks, for messages.
+        model: any module.
+        entry: see ``predicted``; by default the one that the model carries.
+        replaceable: refuse an entry that normalization could not replace in the return value.
+    """
+
+    def __init__(
+        self, function: str, model: nn.Module, entry: Entry | None = None, *, replaceable: bool = False
+    ) -> None:
+        self.function, self.model = function, model
+        self.entry = entry_of(model) if entry is None else entry
+        self._replaceable = replaceable and callable(self.entry)
+
+    def __call__(self, x: Any) -> Tensor:
+        returned = self.model(x)
+        prediction = predicted(self.function, returned, self.entry)
+        if self._replaceable and prediction is not returned:
+            replaced(returned, prediction, prediction.detach())
+        return prediction
+
+
+def stored_entry(entry: Entry) -> dict[str, Any]:
+    """An entry as run.json stores it; of a function only its name, for people."""
+    if callable(entry):
+        return {"entry": None, "function": _shown(entry)}
+    return {"entry": entry}
 
 
 def replaced(returned: Any, old: Tensor, new: Tensor) -> Any:
@@ -75,6 +119,18 @@ def carry_entry(model: nn.Module, entry: Entry | None) -> None:
         object.__setattr__(model, _ATTRIBUTE, entry)
     elif _ATTRIBUTE in vars(model):
         object.__delattr__(model, _ATTRIBUTE)
+
+
+@contextmanager
+def carrying(model: nn.Module, entry: Entry | None) -> Iterator[None]:
+    """Inside this block and after it the model carries the entry; an error leaves it with the one before."""
+    before = entry_of(model)
+    carry_entry(model, before if entry is None else entry)
+    try:
+        yield
+    except BaseException:
+        carry_entry(model, before)
+        raise
 
 
 def check_entry(function: str, entry: object) -> None:

@@ -104,10 +104,12 @@ class ClosedFormLoss(nn.Module):
             NotPositiveDefinite: the head could not be solved; the layer keeps its weights.
         """
         prediction, targets, weights = _tensors(prediction, targets, weights)
-        value = self._value(prediction, targets, weights)
-        if torch.is_grad_enabled() and self.head.layer.training and not value.requires_grad:
-            return value.detach().requires_grad_()  # nothing but the head is trained: backward has nothing to do
-        return value
+        return self._with_gradient(self._value(prediction, targets, weights))
+
+    def _with_gradient(self, value: Tensor) -> Tensor:
+        """The loss of a step; a leaf where nothing but the head is trained, so that backward has nothing to do."""
+        stepping = self.head.layer.training and torch.is_grad_enabled()
+        return value.detach().requires_grad_() if stepping and not value.requires_grad else value
 
     def _value(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """The loss; solves the head where ``forward`` does."""
@@ -150,7 +152,9 @@ class ClosedFormLoss(nn.Module):
 
         Args, Returns, Raises: as ``forward``.
         """
-        return self._plain(prediction, self.head.objective.expand(targets, prediction, self.head.layer), weights)
+        prediction, targets, weights = _tensors(prediction, targets, weights)
+        targets = self.head.objective.expand(targets, prediction, self.head.layer)
+        return self._with_gradient(self._plain(prediction, targets, weights))
 
     def sums(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sums over rows of weight * loss at the head as it is, and of the weights: () float64 each.

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from sciml_cf.errors import CheckpointError, check_choice
 from sciml_cf.head.posterior import Posterior
+from sciml_cf.model_outputs import carry_entry
 from sciml_cf.models import build_from
 from sciml_cf.normalization import Normalization, attach_normalization
 from sciml_cf.training.checkpoints import (
@@ -210,6 +211,7 @@ def load(run: Path | str, *, model: nn.Module | None = None, which: Which = "bes
     normalization = read_normalization(settings)
     if normalization is not None:
         attach_normalization(model, normalization)
+    carry_entry(model, (settings.get("prediction") or {}).get("entry"))
     return model.eval()
 
 

@@ -21,6 +21,7 @@ from sciml_cf.head.binding.layer import (
     split_channel,
     to_rows,
 )
+from sciml_cf.model_outputs import which_entry
 
 
 class BoundLayer(nn.Module):
@@ -75,6 +76,8 @@ class BoundLayer(nn.Module):
         Raises:
             ValueError: the prediction is changed after the layer.
         """
+        if not isinstance(prediction, Tensor):
+            raise which_entry("ClosedFormHead", "prediction", prediction)
         if self._captures.passes and not self._captures.knows(prediction):
             self._captures.match(prediction, prediction, self._who)
 
