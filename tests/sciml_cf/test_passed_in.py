@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from sciml_cf import ClosedFormHead, ClosedFormLoss, Proximal, adapt, posterior, predict
+from sciml_cf.adapters.neuralop import NeuralopLoss
 from sciml_cf.arrays import tensor_of
 from sciml_cf.datasets.items import as_items, check_finite
 from sciml_cf.head import CrossEntropy, find_head
@@ -132,6 +133,10 @@ def test_a_loss_given_the_whole_return_value_says_what_to_pass(kind, message):
     head = ClosedFormHead(model.head, Proximal())
     with pytest.raises(TypeError, match=f"ClosedFormHead: `prediction` must be a tensor; got a {kind}"):
         head.update(y, prediction=model(x))
+    with pytest.raises(TypeError, match=f"ClosedFormHead: `prediction` must be a tensor; got a {kind}"):
+        head.prove(model(x))
+    with pytest.raises(TypeError, match=f"NeuralopLoss: `prediction` must be a tensor; got a {kind}"):
+        NeuralopLoss(model, Proximal())(model(x), y=y)
 
 
 @pytest.mark.parametrize(("kind", "entry"), ENTRIES)
