@@ -17,6 +17,7 @@ from data_gen.equations import equation_named, equation_names, equation_paramete
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
+from data_gen.grids.positions import Placement, placement_of
 
 Boundary = Literal["periodic", "wall", "open"]
 #: Most samples of a block, and most bytes of the fields of one, by the number of dimensions.
@@ -36,7 +37,8 @@ class Header:
         name: the equation's name; any other word for data of unknown origin.
         num_samples: number of samples.
         shape: points along each axis, (n,), (ny, nx) or (nz, ny, nx); the last axis is x.
-        extents: length of the domain along each axis.
+        extents: spacing times points along each axis: the length of the domain, but n / (n - 1) of it where the
+            points are nodes from end to end.
         offsets: first coordinate along each axis; 0 on a periodic grid, half a spacing on cells. Zeros if None.
         times: the stored times, increasing.
         channels: names of the components of the target.
@@ -131,6 +133,12 @@ class Header:
         """Points along each axis, equally spaced."""
         parts = zip(self.shape, self.extents, self.offsets or (), strict=True)
         return tuple(start + np.arange(points) * extent / points for points, extent, start in parts)
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """Of each axis whether its points are periodic, cells, or nodes from end to end."""
+        parts = zip(self.shape, self.extents, self.offsets or (), strict=True)
+        return tuple(placement_of(*axis, self.boundary) for axis in parts)
 
     @property
     def grid(self) -> PeriodicGrid | CellGrid:

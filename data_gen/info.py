@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from data_gen.grids.periodic import spectral_tail
+from data_gen.grids.positions import length_of
 from data_gen.sample_fields import known_solution
 from data_gen.solvers.schemes import SCHEMES
 from data_gen.spec import DatasetSpec
@@ -31,7 +32,8 @@ def dataset_facts(path: str | Path) -> dict[str, Any]:
     """
     with open_dataset(path) as data:
         header, spec, attributes = data.header, data.spec, data.attributes
-        parts = zip(header.axes, header.shape, header.extents, header.offsets or (), strict=True)
+        lengths = map(length_of, header.shape, header.extents, header.placements)
+        parts = zip(header.axes, header.shape, lengths, header.offsets or (), header.coordinates, strict=True)
         return {
             "file": str(data.path),
             "bytes": data.num_bytes,
@@ -39,7 +41,10 @@ def dataset_facts(path: str | Path) -> dict[str, Any]:
             "equation": {"name": header.name, "formula": header.formula, "parameters": dict(header.parameters)},
             "samples": header.num_samples,
             "kind": dataset_kind(data),
-            "axes": [{"name": n, "points": p, "extent": length, "first": first} for n, p, length, first in parts],
+            "axes": [
+                {"name": name, "points": points, "extent": length, "first": first, "last": float(x[-1])}
+                for name, points, length, first, x in parts
+            ],
             "boundary": header.boundary,
             "fields": [_field_facts(data, name) for name in (header.input_name, header.target_name)],
             "times": list(header.times),
@@ -204,6 +209,5 @@ def _assignments(values: dict[str, Any]) -> str:
 
 
 def _interval(axis: dict[str, Any]) -> str:
-    step = axis["extent"] / axis["points"]
-    last = axis["first"] + axis["extent"] - step
-    return f"{axis['name']} from {axis['first']:.6g} to {last:.6g} in steps of {step:.4g}"
+    step = (axis["last"] - axis["first"]) / (axis["points"] - 1)
+    return f"{axis['name']} from {axis['first']:.6g} to {axis['last']:.6g} in steps of {step:.4g}"

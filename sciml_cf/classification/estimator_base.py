@@ -20,9 +20,11 @@ from sciml_cf.classification.methods import check_method, is_closed_form
 from sciml_cf.errors import TrainingDiverged, check_choice, check_count, check_positive
 from sciml_cf.head import ClosedFormLoss, Rule
 from sciml_cf.head.algorithms import Algorithm, make_algorithm
+from sciml_cf.normalization import ChannelStatistics
 
 _ROWS = 4096  # of a forward pass in a prediction
 _RATES = {"adam": 3e-3, "sgd": 0.1}
+_PRECISIONS = (np.float64, np.float32)
 _Batch = tuple[Tensor, Tensor, Tensor | None]
 
 
@@ -109,9 +111,7 @@ class Estimator(ABC, BaseEstimator):
         """Samples of positive weight, and their weights or None."""
         features: int | None = getattr(self, "n_features_in_", None) if self._goes_on else None
         with numbers_alone(type(self).__name__):
-            X, y = validate_data(
-                self, X, y, dtype=(np.float64, np.float32), allow_nd=self.backbone is not None, **options
-            )
+            X, y = validate_data(self, X, y, dtype=_PRECISIONS, allow_nd=self.backbone is not None, **options)
         if features is not None and X.shape[1] != features:
             raise ValueError(
                 f"{type(self).__name__}: `X` must have the {features} features of the fit before with warm_start; got "
@@ -164,16 +164,11 @@ class Estimator(ABC, BaseEstimator):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _scale(self, X: np.ndarray, weights: np.ndarray | None) -> None:
-        axes = (0, *range(2, X.ndim))  # one mean a channel
-        shape = (X.shape[1], *[1] * (X.ndim - 2))
-        self._mean, self._std = np.zeros(shape, X.dtype), np.ones(shape, X.dtype)
+        shape = (X.shape[1], *[1] * (X.ndim - 2))  # one mean a channel
+        self._mean, self._std = np.zeros(shape), np.ones(shape)
         if self.scale_inputs:
-            spread = weights is None
-            rows = None if spread else np.broadcast_to(weights.reshape(-1, *[1] * (X.ndim - 1)), X.shape)
-            mean = np.average(X, axis=axes, weights=rows, keepdims=True)
-            std = np.sqrt(np.average((X - mean) ** 2, axis=axes, weights=rows))
-            self._mean = mean[0].astype(X.dtype)
-            self._std = np.where(std > 1e-12 * np.abs(mean).reshape(std.shape), std, 1).reshape(shape).astype(X.dtype)
+            mean, std = mean_and_deviation(X, weights)
+            self._mean, self._std = mean.reshape(shape), std.reshape(shape)
 
     def _build(self, X: np.ndarray, outputs: int) -> None:
         dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype
@@ -205,17 +200,21 @@ class Estimator(ABC, BaseEstimator):
             return torch.optim.Adam(parameters, rate)
         return torch.optim.SGD(parameters, rate, momentum=0.9, nesterov=True)
 
-    def _inputs(self, X: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray((X - self._mean) / self._std))
+    def _inputs(self, X: np.ndarray, dtype: Any = None) -> Tensor:
+        """What the model sees, by default in the precision of X; the mean is subtracted in float64."""
+        inputs = np.empty(X.shape, dtype or X.dtype)
+        for start in range(0, len(X), _ROWS):
+            inputs[start : start + _ROWS] = (X[start : start + _ROWS].astype(np.float64) - self._mean) / self._std
+        return torch.from_numpy(inputs)
 
     def _outputs(self, X: Any) -> np.ndarray:
         """(samples, outputs) of the model."""
         check_is_fitted(self)
-        dtype = self._mean.dtype
-        X = validate_data(self, X, dtype=dtype, allow_nd=self.backbone is not None, reset=False)
+        dtype = next(self.model_[-1].parameters()).detach().numpy().dtype
+        X = validate_data(self, X, dtype=_PRECISIONS, allow_nd=self.backbone is not None, reset=False)
         self.model_.eval()
         with torch.no_grad():
-            parts = [self.model_(x) for x in self._inputs(X).split(_ROWS)]
+            parts = [self.model_(x) for x in self._inputs(X, dtype).split(_ROWS)]
         return torch.cat(parts).numpy()
 
 
@@ -264,6 +263,17 @@ def _widths(function: str, hidden: object) -> tuple[Any, ...]:
     if isinstance(hidden, (tuple, list, np.ndarray)):
         return tuple(hidden)
     raise TypeError(f"{function}: `hidden` must be the widths of the layers, such as (128, 64); got {hidden!r}.")
+
+
+def mean_and_deviation(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column or channel of (n, C, ...), (C,) float64; 1 where it is constant."""
+    statistics = ChannelStatistics()
+    for start in range(0, len(values), _ROWS):
+        part = slice(start, start + _ROWS)
+        own = None if weights is None else torch.from_numpy(weights[part])
+        statistics.update(torch.from_numpy(values[part].astype(np.float64)), own)
+    std = statistics.std.numpy()
+    return statistics.mean.numpy(), np.where(std > 0, std, 1.0)
 
 
 def _perceptron(inputs: int, hidden: tuple[int, ...]) -> nn.Module:

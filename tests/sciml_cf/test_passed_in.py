@@ -16,9 +16,10 @@ from sciml_cf import ClosedFormHead, ClosedFormLoss, Proximal, adapt, posterior,
 from sciml_cf.adapters.neuralop import NeuralopLoss
 from sciml_cf.arrays import tensor_of
 from sciml_cf.datasets.items import as_items, check_finite
+from sciml_cf.export import plain_model
 from sciml_cf.head import CrossEntropy, find_head
 from sciml_cf.model_outputs import carry_entry, predicted, replaced
-from sciml_cf.normalization import Normalization, attach_normalization, measure_normalization
+from sciml_cf.normalization import Normalization, attach_normalization, detach_normalization, measure_normalization
 from tests.problems import Shifted
 
 
@@ -154,6 +155,18 @@ def test_a_carried_normalization_replaces_the_entry_alone(kind, entry):
     carry_entry(other, None)
     with pytest.raises(TypeError, match="Net: `prediction` must say which entry"):
         other(x)
+
+
+@pytest.mark.parametrize(("kind", "entry"), ENTRIES)
+def test_a_plain_copy_returns_the_prediction_alone_in_physical_units(kind, entry):
+    x, _ = batch()
+    model = Net(kind)
+    carry_entry(model, entry)
+    attach_normalization(model, Normalization((1.0,), (2.0,), (5.0,), (3.0,)))
+    with torch.no_grad():
+        torch.testing.assert_close(plain_model(model)(x), predicted("test", model(x), entry))
+    detach_normalization(model)
+    assert type(plain_model(model)(x)) is type(model(x)) and "_sciml_cf_prediction" not in vars(plain_model(model))
 
 
 def test_a_computed_prediction_cannot_be_replaced():

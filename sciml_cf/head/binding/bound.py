@@ -165,3 +165,19 @@ class BoundLayer(nn.Module):
 
     def _who(self) -> str:
         return describe(self.layer, self.name)
+
+
+def release(module: nn.Module) -> None:
+    """Take the traces of a head off one module: its hook, and parameters that no longer asked for gradients.
+
+    The head, if it is still alive, is detached; a copy of a layer has a hook without a head.
+    """
+    for key, hook in list(module._forward_hooks.items()):
+        if not isinstance(hook, Hook):
+            continue
+        if isinstance(hook.owner, BoundLayer):
+            hook.owner.detach()
+        module._forward_hooks.pop(key, None)
+        module._forward_hooks_with_kwargs.pop(key, None)
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(True)

@@ -115,7 +115,8 @@ def row_weights(weights: Tensor, rows: torch.Size, layer: Layer) -> Tensor:
 
     Args:
         weights: (B,), (*N,), or anything that broadcasts to (B, *N); an axis of length one in the place of the
-            channels is allowed too. True and False count as 1 and 0.
+            channels is allowed too. (B, 1, ..., 1) are weights of samples, however many axes the rows have: a layer
+            may see a plane as one axis of points. True and False count as 1 and 0.
         rows: (B, *N), from row_shape.
         layer: whose output has the channels last (nn.Linear) or second.
     Returns:
@@ -134,7 +135,8 @@ def row_weights(weights: Tensor, rows: torch.Size, layer: Layer) -> Tensor:
             f"ClosedFormLoss: `weights` must say whether they belong to samples or points; got {given} for "
             f"(B, *N) = {tuple(rows)}. Give weights[:, None] for samples or weights[None, :] for points."
         )
-    if samples:
+    fits = points or _broadcasts(weights.shape, rows)
+    if samples or (not fits and len(rows) > 0 and weights.shape == (rows[0], *[1] * (weights.ndim - 1))):
         weights = weights.reshape(-1, *[1] * (len(rows) - 1))
     if not points and not _broadcasts(weights.shape, rows):
         wanted = f"(B, *N) = {tuple(rows)}, (B,) or (*N,)"
