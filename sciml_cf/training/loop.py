@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from sciml_cf.errors import NotPositiveDefinite
+from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged
 from sciml_cf.head import ClosedFormLoss, Objective, check_solved
 from sciml_cf.head.algorithms import make_algorithm, solve_on
 from sciml_cf.model_outputs import Entry, Predict, stored_entry
@@ -192,7 +192,8 @@ class Training:
         self._check(losses, last)
         self._check_solved(last)
         metrics = {} if self.loss is None else self.loss.head.figures()  # before another solve, for evaluation
-        own = self._take_evaluated_weights()
+        with self._solving(last):
+            own = self._take_evaluated_weights()
         self._check_solved(last)
         error, relative = self._validate()
         if not math.isfinite(error):
@@ -228,17 +229,11 @@ class Training:
         for index, batch in enumerate(self._batches(self.epoch)):
             step = self.epoch * self.steps_per_epoch + index
             self._set_learning_rate(step)
-            try:
+            with self._solving(step):
                 losses.append(self._step(batch))
-                self.stepped = True
-                if self.average is not None:
-                    self.average.update()
-            except NotPositiveDefinite as error:
-                if (bad := bad_sample(self.data, self.validation_data)) is not None:
-                    raise bad from error
-                if index == self.epoch == 0 or "dependent" in str(error):  # the data or the strength, not the rate
-                    raise
-                raise self._diverged(step, str(error)) from error
+            self.stepped = True
+            if self.average is not None:
+                self.average.update()
             if len(losses) % _CHECK_EVERY == 0:
                 self._check(losses[-_CHECK_EVERY:], step)
             bar.step()
@@ -320,12 +315,21 @@ class Training:
 
     def _check_solved(self, step: int) -> None:
         """Raise for a solve whose success was still being computed on the device."""
-        if self.loss is None:
-            return
+        if self.loss is not None:
+            with self._solving(step):
+                check_solved(self.loss.head.state())
+
+    @contextmanager
+    def _solving(self, step: int) -> Iterator[None]:
+        """Inside this block a solve that fails is blamed on a sample, on the data or the strength, or on the rate."""
         try:
-            check_solved(self.loss.head.state())
+            yield
         except NotPositiveDefinite as error:
-            raise self._diverged(step, str(error)) from error
+            found = self._diverged(step, str(error))
+            not_the_rate = "dependent" in str(error) or not (self.stepped or self.epoch)
+            if not_the_rate and isinstance(found, TrainingDiverged):
+                raise
+            raise found from error
 
     def _done(self) -> bool:
         return self.epoch >= self.last_epoch or self._complete()

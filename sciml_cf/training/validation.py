@@ -34,8 +34,9 @@ def validation_sums(
             prediction = predict(units.inputs(batch["x"]))
             if judge is None:
                 physical = units.physical(prediction)
-                error += mse(physical, batch["y"]).double().sum().item()
-                relative += relative_l2(physical, batch["y"]).double().sum().item()
+                target = batch["y"] if batch["y"].is_floating_point() else batch["y"].to(physical.dtype)
+                error += mse(physical, target).double().sum().item()
+                relative += relative_l2(physical, target).double().sum().item()
                 count += len(batch["x"])
             else:
                 part, share = judge.sums(prediction, batch["y"])

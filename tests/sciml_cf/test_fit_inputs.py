@@ -14,7 +14,7 @@ from sciml_cf.errors import TrainingDiverged
 from sciml_cf.model_outputs import carry_entry, entry_of
 from sciml_cf.normalization import normalization_of
 from sciml_cf.training.run_folder import read_history
-from tests.problems import Shifted
+from tests.problems import Points, Shifted, mlp
 from tests.sciml_cf.test_passed_in import ENTRIES, Net, Registered
 
 TRAIN, VALIDATION = Shifted(16, points=8), Shifted(4, points=8, seed=1)
@@ -115,6 +115,21 @@ def test_a_sample_that_is_not_finite_is_named(settings, which, name, tmp_path):
     with pytest.raises(ValueError, match=message) as caught:
         run(tmp_path / "run", Net(), **data, **settings)
     assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
+def test_an_infinite_input_that_only_the_gradients_show_is_named(tmp_path):
+    data = Points(16)  # tanh hides it in the forward pass
+    data.x[5, 1] = torch.inf
+    with pytest.raises(ValueError, match="fit: `train` must hold finite numbers; got NaN or Inf in x of sample 5"):
+        run(tmp_path / "run", mlp(), train=data, validation=Points(4), normalize="none", batch_size=16, epochs=1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("settings", [{}, {"method": "l2"}])
+def test_integers_are_numbers(settings, tmp_path):
+    data = [((9 * item["x"]).round().int(), (9 * item["y"]).round().short()) for item in TRAIN]
+    history = run(tmp_path / "run", Net(), train=data, validation=data, **settings)
+    assert np.isfinite(history.best["validation_mse"])
 
 
 def test_finite_samples_still_blame_the_learning_rate(tmp_path):
