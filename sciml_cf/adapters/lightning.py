@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sciml_cf.adapters.common import layer_of, with_flat_points
 from sciml_cf.errors import check_choice
-from sciml_cf.head import ClosedFormHead, Initial, Objective, Rule
+from sciml_cf.head import ClosedFormHead, Initial, Objective, Rule, check_solved
 from sciml_cf.head.algorithms import solve_on
 from sciml_cf.model_outputs import Entry, check_entry, predicted
 
@@ -133,6 +133,7 @@ class ClosedFormCallback(Callback):
         self._solve_ahead(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        check_solved(self._bound().state())
         if self._logs:
             pl_module.log_dict({f"head/{name}": value for name, value in self._bound().figures().items()})
         self._solve_ahead(trainer, pl_module)

@@ -22,6 +22,7 @@ from .rules.automatic import Automatic as Automatic
 from .rules.common.rule import Rule as Rule
 from .rules.common.solving import check_solved as check_solved
 from .rules.common.solving import solved_state as solved_state
+from .rules.common.update import Update as Update
 from .rules.kalman import Kalman as Kalman
 from .rules.moving_average import MovingAverage as MovingAverage
 from .rules.per_feature import PerFeature as PerFeature

@@ -95,7 +95,7 @@ class Algorithm1(Algorithm):
 
     def step(self, x: Any, targets: Tensor, weights: Tensor | None = None, *, descend: Descend) -> Tensor:
         prediction = self.forward(x)
-        self.loss_of.head.prove(prediction)
+        self.loss_of.head._prove(prediction)
         loss = self.loss_of.at_present_head(prediction, targets, weights)
         move(loss, descend)
         with torch.no_grad():

@@ -25,10 +25,11 @@ from sciml_cf.head.diagnostics import Diagnostics
 from sciml_cf.head.free_bias import center
 from sciml_cf.head.initial import initial_head
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.monitor import Monitor, Steps
+from sciml_cf.head.monitor import Monitor, Solve, Steps
 from sciml_cf.head.objectives import Objective, SquaredError, no_worse
 from sciml_cf.head.rules import Rule, State
-from sciml_cf.head.rules.common.rule import check_bias
+from sciml_cf.head.rules.common.rule import check_bias, updated
+from sciml_cf.head.rules.common.state import JitterReport, Known, TrackedState, known_of, report_of, with_report
 from sciml_cf.model_outputs import which_entry
 
 _STATE_PREFIX = "rule_"
@@ -103,6 +104,7 @@ class ClosedFormHead(BoundLayer):
         self._written: Written
         self._keep(write_head(layer, state["head"]))
         self._monitor = Monitor()
+        self._known = Known()  # what the host knows of the buffers
         self._pending: Moments | None = None
         self._weighted = False  # whether weights were given since the last update
         self._bind()
@@ -130,7 +132,7 @@ class ClosedFormHead(BoundLayer):
             NotPositiveDefinite: the system could not be solved; the layer keeps its weights.
         """
         if targets is not None and self._pending is None:
-            return self.solve_rows(self.take(targets, prediction=prediction, weights=weights))
+            return self._solve_rows(self._take(targets, prediction=prediction, weights=weights))
         if targets is not None:
             self.accumulate(targets, prediction=prediction, weights=weights)
         if self._pending is None:
@@ -152,16 +154,16 @@ class ClosedFormHead(BoundLayer):
                 "ClosedFormHead.accumulate: `objective` must need one solve on moments; got "
                 f"{self.objective}. Use iterations=1 and curvature='bound', or one update a batch."
             )
-        rows = self.take(targets, prediction=prediction, weights=weights)
-        moments = cast(Moments, self.moments(rows))
+        rows = self._take(targets, prediction=prediction, weights=weights)
+        moments = cast(Moments, self._moments(rows))
         self._weighted = self._weighted or rows.weights is not None
         if self._pending is None or (self._weighted and float(self._pending.weight) == 0.0):
             self._pending = moments
         elif not self._weighted or float(moments.weight) > 0.0:
             self._pending = self._pending + moments
 
-    def solve_rows(self, rows: Rows) -> Moments:
-        """Update the head on what ``take`` returned, linearized again as often as the objective asks.
+    def _solve_rows(self, rows: Rows) -> Moments:
+        """Update the head on what ``_take`` returned, linearized again as often as the objective asks.
 
         Returns, Raises: as ``update``.
         """
@@ -180,7 +182,7 @@ class ClosedFormHead(BoundLayer):
                     heads = start["head"], before, state["head"]
                     strength = cast(Any, self.rule).strength
                     head = no_worse(objective, rows, heads, strength=strength, free_bias=self._free_bias)
-                    state = {**state, "head": head}
+                    state = state | {"head": head}
                     self.restore(state)
         return found[0] if isinstance(found, tuple) else found
 
@@ -207,7 +209,7 @@ class ClosedFormHead(BoundLayer):
 
     # Rows of a forward pass.
 
-    def take(
+    def _take(
         self,
         targets: Tensor,
         *,
@@ -231,18 +233,18 @@ class ClosedFormHead(BoundLayer):
             targets = self.objective.expand(targets, shaped_like, self.layer)
         return self.objective.weigh(self._rows(targets, prediction, weights))
 
-    def moments(self, rows: Rows) -> Moments | tuple[Moments, ...]:
-        """Moments of what ``take`` returned, the constant feature of a bias included; of weight 0 without rows."""
+    def _moments(self, rows: Rows) -> Moments | tuple[Moments, ...]:
+        """Moments of what ``_take`` returned, the constant feature of a bias included; of weight 0 without rows."""
         with exactly(rows.features.device):
             return self.objective.moments(rows, self._present()["head"], constant=self.layer.bias is not None)
 
-    def passes_over(self) -> bool:
+    def _passes_over(self) -> bool:
         """Whether the rule looks past this step: then its state moves on, and the head stays without any moments."""
         if type(self.rule).passes_over is Rule.passes_over:  # most never do
             return False
         state = self.rule.passes_over(self.state())
-        for name, value in (state or {}).items():
-            setattr(self, _STATE_PREFIX + name, value)
+        if state is not None:
+            self._hold(state)
         return state is not None
 
     def clear(self) -> None:
@@ -282,15 +284,15 @@ class ClosedFormHead(BoundLayer):
 
     # State.
 
-    def state(self) -> State:
+    def state(self) -> TrackedState:
         """The rule's state: named float64 tensors, among them ``head`` (F, C)."""
         own, length = self._buffers, len(_STATE_PREFIX)
-        return {name[length:]: cast(Tensor, own[name]) for name in own if name.startswith(_STATE_PREFIX)}
+        entries = {name[length:]: cast(Tensor, own[name]) for name in own if name.startswith(_STATE_PREFIX)}
+        return TrackedState(entries, self._known)
 
     def restore(self, state: State) -> None:
         """Go back to a state taken earlier with ``state()``, and put its head into the layer."""
-        for name, value in self.rule.completed(state).items():
-            self._buffers[_STATE_PREFIX + name] = value
+        self._hold(self.rule.completed(state))
         self._keep(write_head(self.layer, state["head"]))
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
@@ -306,6 +308,7 @@ class ClosedFormHead(BoundLayer):
         if given:
             for name in self.state():
                 self._buffers[_STATE_PREFIX + name] = cast(Tensor, self._buffers[_STATE_PREFIX + name]).clone()
+            self._track({})
             more = self.rule.completed(given)
             state_dict = {**state_dict, **{start + name: value for name, value in more.items()}}
         super()._load_from_state_dict(state_dict, prefix, *others)
@@ -314,7 +317,7 @@ class ClosedFormHead(BoundLayer):
         return f"layer={self._who()}, rule={self.rule}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_monitor": Monitor()}
+        return {**super().__getstate__(), "_monitor": Monitor(), "_known": Known()}
 
     # Inside.
 
@@ -322,7 +325,16 @@ class ClosedFormHead(BoundLayer):
         """Remember what was written, past a module's own way of setting attributes, which costs as much as writing."""
         self.__dict__["_written"] = written
 
-    def _present(self) -> State:
+    def _hold(self, state: State) -> None:
+        """Put a state into the buffers, and keep what the host knows of it beside them."""
+        for name, value in state.items():
+            self._buffers[_STATE_PREFIX + name] = value
+        self._track(state)
+
+    def _track(self, state: State) -> None:
+        self.__dict__["_known"] = known_of(state)
+
+    def _present(self) -> TrackedState:
         """The rule's state. Weights that someone loaded into the layer win over the remembered head."""
         state = self.state()
         head = state["head"]
@@ -330,7 +342,7 @@ class ClosedFormHead(BoundLayer):
             return state
         present = read_head(self.layer)
         same = state["head"].to(self.layer.weight.dtype).to(torch.float64) == present  # these keep float64 digits
-        return {**state, "head": torch.where(same, state["head"], present)}
+        return state | {"head": torch.where(same, state["head"], present)}
 
     def _solve(self, moments: Moments | tuple[Moments, ...], weighted: bool, state: State) -> None:
         """``solve`` where arithmetic is exact already."""
@@ -338,6 +350,8 @@ class ClosedFormHead(BoundLayer):
         if weighted and float(one.weight) == 0.0:
             raise ValueError("ClosedFormHead: `weights` must not be zero everywhere; got no row to solve on.")
         try:
+            if (report := self._known.report) is not None:
+                report.check()
             state = self._next(state, moments, weighted)
         except NotPositiveDefinite as error:
             raise NotPositiveDefinite(f"{error} {self._blame(one)}") from error
@@ -354,21 +368,24 @@ class ClosedFormHead(BoundLayer):
     def _next(self, state: State, moments: Moments | tuple[Moments, ...], weighted: bool) -> State:
         """The rule's next state; a free bias is eliminated before and put back after."""
         if isinstance(moments, tuple):
-            columns = [{**state, "head": column} for column in state["head"].split(1, dim=1)]
+            columns = [state | {"head": column} for column in state["head"].split(1, dim=1)]
             after = [self._next(column, one, weighted) for column, one in zip(columns, moments, strict=True)]
             whole = torch.cat([one["head"] for one in after], dim=1)
-            return {**state, "head": whole, "jitter": torch.stack([one["jitter"] for one in after]).max()}
+            jitter = torch.stack([one["jitter"] for one in after]).max()
+            if any(report_of(one) is not None for one in after):
+                return with_report(state, JitterReport(jitter), head=whole)
+            return state | {"head": whole, "jitter": jitter}
         if not self._free_bias:
             return self._ask_rule(state, moments, weighted)
         centered = center(moments)
-        state = self._ask_rule({**state, "head": state["head"][:-1]}, centered.moments, weighted)
-        return {**state, "head": centered.with_bias(state["head"])}
+        state = self._ask_rule(state | {"head": state["head"][:-1]}, centered.moments, weighted)
+        return state | {"head": centered.with_bias(state["head"])}
 
     def _ask_rule(self, state: State, moments: Moments, weighted: bool) -> State:
-        after = self.rule.update(state, moments)[1]
-        sum_up, free_bias = not self._recording, self._free_bias
-        self._monitor.record(state, moments, after, weighted=weighted, free_bias=free_bias, sum_up=sum_up)
-        return after
+        update = updated(self.rule, state, moments)
+        bias = "none" if self.layer.bias is None else "penalised" if self.penalise_bias else "free"
+        self._monitor.record(Solve(state, moments, update, weighted, bias), sum_up=not self._recording)
+        return update.state
 
     def _blame(self, moments: Moments) -> str:
         """The cause of a failed solve, as far as the moments show it."""

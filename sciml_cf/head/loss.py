@@ -10,8 +10,9 @@ from sciml_cf.head.batch_rows import Rows, targets_of
 from sciml_cf.head.binding.capture import without_autocast
 from sciml_cf.head.binding.layer import Layer, linear, num_outputs, to_rows
 from sciml_cf.head.choices import Initial
-from sciml_cf.head.moments import Moments, mean_of_processes, num_processes
+from sciml_cf.head.moments import Moments
 from sciml_cf.head.objectives import Objective, SquaredError
+from sciml_cf.head.processes import mean_of_processes, num_processes
 from sciml_cf.head.rules import Rule
 from sciml_cf.model_outputs import which_entry
 
@@ -128,14 +129,14 @@ class ClosedFormLoss(nn.Module):
                 "ClosedFormLoss: the loss must be called once on a prediction; got one that the head was solved on. "
                 "Keep the value, or run the model again."
             )
-        rows = head.take(targets, prediction=prediction, weights=weights, expanded=True)
+        rows = head._take(targets, prediction=prediction, weights=weights, expanded=True)
         self.__dict__["_last"] = id(prediction)
         if prediction.requires_grad and not rows.features.requires_grad:
             raise RuntimeError(
                 "ClosedFormLoss: the features must carry a graph like the prediction; got none. Leave the head out of "
                 "the checkpointed block, or use torch.utils.checkpoint(..., use_reentrant=False)."
             )
-        solved = None if head.passes_over() else head.solve_rows(rows)
+        solved = None if head._passes_over() else head._solve_rows(rows)
         with without_autocast(rows.features.device):
             output = linear(rows.features, layer)
             targets = rows.targets
@@ -186,14 +187,14 @@ class ClosedFormLoss(nn.Module):
 
     def _plain_rows(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Rows:
         """Rows of a prediction in the place of features, with their targets and weights."""
-        output, layer, objective = self.head.in_layout(prediction), self.head.layer, self.head.objective
+        output, layer, objective = self.head._in_layout(prediction), self.head.layer, self.head.objective
         if output.shape[-1 if isinstance(layer, nn.Linear) else 1] != num_outputs(layer):
             raise ValueError(
                 f"ClosedFormLoss: the prediction must have its {num_outputs(layer)} outputs where the layer has them, "
                 f"or where a step in training mode has shown them; got {tuple(prediction.shape)}. Move its axes."
             )
-        rows = Rows(to_rows(output, layer), to_rows(self.head.in_layout(targets), layer), None)
-        return objective.weigh(rows if weights is None else self.head.weigh(rows, weights, output))
+        rows = Rows(to_rows(output, layer), to_rows(self.head._in_layout(targets), layer), None)
+        return objective.weigh(rows if weights is None else self.head._weigh(rows, weights, output))
 
 
 def _tensors(prediction: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:

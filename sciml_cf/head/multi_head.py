@@ -14,7 +14,8 @@ from sciml_cf.head.batch_rows import Rows
 from sciml_cf.head.binding.layer import Layer, num_inputs, num_outputs
 from sciml_cf.head.diagnostics import Diagnostics
 from sciml_cf.head.loss import ClosedFormLoss, share_of
-from sciml_cf.head.moments import Moments, mean_of_processes, num_processes
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.processes import mean_of_processes, num_processes
 from sciml_cf.head.rules import Rule
 
 
@@ -154,13 +155,13 @@ class ClosedFormLosses(nn.Module):
         layer = head.layer
         if num_processes() == 1 or not (layer.training and torch.is_grad_enabled()):
             return
-        if _is_held(head) or head.passes_over():
+        if _is_held(head) or head._passes_over():
             if weighed:
                 share_of(layer.weight.new_zeros(0))
             return
         none = layer.weight.new_zeros(0, num_inputs(layer) + num_outputs(layer))
         features, targets = none.split([num_inputs(layer), num_outputs(layer)], dim=1)
-        moments = cast(Moments, head.moments(Rows(features, targets, none.new_zeros(0)))).all_reduce()
+        moments = cast(Moments, head._moments(Rows(features, targets, none.new_zeros(0)))).all_reduce()
         if float(moments.weight) > 0:
             head.solve(moments)
 

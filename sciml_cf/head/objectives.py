@@ -13,7 +13,8 @@ from sciml_cf.errors import check_choice, check_count, check_positive
 from sciml_cf.head.batch_rows import Rows
 from sciml_cf.head.binding.layer import Layer, num_outputs
 from sciml_cf.head.labels import check_class_weights, check_smoothing, smoothed, spread_labels
-from sciml_cf.head.moments import Moments, mean_of_processes
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.processes import mean_of_processes
 from sciml_cf.head.rules import Proximal, Rule
 
 BOUND = 0.5  # the largest curvature of cross-entropy by the outputs, in any direction

@@ -535,3 +535,9 @@ def test_a_first_batch_of_one_point_does_not_settle_where_the_channels_are():
             torch.testing.assert_close(found, nn.functional.mse_loss(model(x), y), rtol=1e-4, atol=1e-6)
         losses.append(found.item())
     assert max(losses) < 0.05
+
+
+def test_a_head_offers_loops_what_they_need_and_no_more():
+    methods = {"accumulate", "clear", "detach", "diagnostics", "figures", "recent", "recording", "restore", "solve"}
+    offered = {name for name in dir(ClosedFormHead) if not name.startswith("_")} - set(dir(nn.Module))
+    assert offered == methods | {"solved", "state", "update"}

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from sciml_cf import ClosedFormHead, ClosedFormLoss, Proximal, adapt, posterior, predict
+from sciml_cf import Algorithm1, ClosedFormHead, ClosedFormLoss, Proximal, adapt, posterior, predict
 from sciml_cf.adapters.neuralop import NeuralopLoss
 from sciml_cf.arrays import tensor_of
 from sciml_cf.datasets.items import as_items, check_finite
@@ -135,7 +135,7 @@ def test_a_loss_given_the_whole_return_value_says_what_to_pass(kind, message):
     with pytest.raises(TypeError, match=f"ClosedFormHead: `prediction` must be a tensor; got a {kind}"):
         head.update(y, prediction=model(x))
     with pytest.raises(TypeError, match=f"ClosedFormHead: `prediction` must be a tensor; got a {kind}"):
-        head.prove(model(x))
+        Algorithm1(model, ClosedFormLoss(model.head, Proximal())).step(x, y, descend=lambda loss: None)
     with pytest.raises(TypeError, match=f"NeuralopLoss: `prediction` must be a tensor; got a {kind}"):
         NeuralopLoss(model, Proximal())(model(x), y=y)
 

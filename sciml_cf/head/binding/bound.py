@@ -61,7 +61,7 @@ class BoundLayer(nn.Module):
         if len(used) == 1:  # views: copying the features of a convolution would cost as much as the rest of the loss
             views = [features_last(values, self.layer) for values in (used[0].features, aligned[0])]
             rows = Rows(views[0], views[1], None)
-            return rows if weights is None else self.weigh(rows, weights, used[0].output)
+            return rows if weights is None else self._weigh(rows, weights, used[0].output)
         if weights is not None:
             raise ValueError(
                 "ClosedFormLoss: `weights` must belong to one pass through the layer; got a prediction made of "
@@ -70,7 +70,7 @@ class BoundLayer(nn.Module):
         features = torch.cat([to_rows(capture.features, self.layer) for capture in used])
         return Rows(features, torch.cat([to_rows(part, self.layer) for part in aligned]), None)
 
-    def prove(self, prediction: Tensor) -> None:
+    def _prove(self, prediction: Tensor) -> None:
         """Check, once, that the prediction is the layer's output and nothing comes after it; keeps the captures.
 
         Raises:
@@ -81,11 +81,11 @@ class BoundLayer(nn.Module):
         if self._captures.passes and not self._captures.knows(prediction):
             self._captures.match(prediction, prediction, self._who)
 
-    def in_layout(self, values: Tensor) -> Tensor:
+    def _in_layout(self, values: Tensor) -> Tensor:
         """Values shaped like a prediction, in the layout of the layer's output, as far as the training showed it."""
         return split_channel(self._captures.in_layout(values), self.layer)
 
-    def weigh(self, rows: Rows, weights: Tensor, output: Tensor) -> Rows:
+    def _weigh(self, rows: Rows, weights: Tensor, output: Tensor) -> Rows:
         """The rows of positive weight; a masked row is gone, whatever it holds."""
         return rows.weighted(row_weights(weights.to(output.device), row_shape(output, self.layer), self.layer))
 

@@ -246,11 +246,10 @@ def kalman_rows(seed: int) -> list[dict[str, Any]]:
 
     def by_rule(rule: Rule) -> np.ndarray:
         state = rule.init(features, outputs)
-        head = state["head"]
         for part in parts:
             moments = Moments.from_batch(torch.from_numpy(phi[part]), torch.from_numpy(y[part]))
-            head, state = rule.update(state, moments)
-        return head.numpy()
+            state = rule.update(state, moments).state
+        return state["head"].numpy()
 
     def by_filter(collapse: bool) -> np.ndarray:
         mean, covariance = zero, 0 * eye
