@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sciml_cf.head.binding.bound import release
+from sciml_cf.model_outputs import Entry, carry_entry, entry_of, predicted
 from sciml_cf.normalization import Normalization, detach_normalization, dtype_of
 
 __all__ = ["PhysicalModel", "detach_heads", "plain_model"]
@@ -61,11 +62,28 @@ class PhysicalModel(nn.Module):
         return y if self.double_outputs else y.to(w.dtype)
 
 
+class PredictionAlone(nn.Module):
+    """A model that returns its prediction, and nothing of the rest.
+
+    Args:
+        model: any module.
+        entry: which entry of its return value that is; see ``sciml_cf.fit``.
+    """
+
+    def __init__(self, model: nn.Module, entry: Entry) -> None:
+        super().__init__()
+        self.model, self.entry = model, entry
+
+    def forward(self, x: Tensor) -> Tensor:
+        return predicted("plain_model", self.model(x), self.entry)
+
+
 def plain_model(model: nn.Module) -> nn.Module:
     """A copy of a trained model that is nothing but torch modules, in evaluation mode.
 
     It has no hooks of a head. A normalization that the model carries becomes a part of it, so it maps physical fields
-    to physical fields as before. ``torch.export``, ``torch.jit.script``, quantization and ONNX take it as they take the
+    to physical fields as before; of a model that returns more than its prediction it returns the prediction alone.
+    ``torch.export``, ``torch.jit.script``, quantization and ONNX take it as they take the
     model that you built; the model itself stays as it is.
 
     Args:
@@ -74,8 +92,11 @@ def plain_model(model: nn.Module) -> nn.Module:
         A deep copy without gradients' history; a ``PhysicalModel`` where there is a normalization.
     """
     own = detach_heads(copy.deepcopy(model)).eval()
-    normalization = detach_normalization(own)
-    return own if normalization is None else PhysicalModel(own, normalization).eval()
+    normalization, entry = detach_normalization(own), entry_of(own)
+    carry_entry(own, None)
+    if normalization is None:
+        return own
+    return PhysicalModel(own if entry is None else PredictionAlone(own, entry), normalization).eval()
 
 
 def _by_channel(values: Tensor, dims: int) -> Tensor:

@@ -20,6 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from sciml_cf.datasets.items import as_items, check_batch
+from sciml_cf.model_outputs import entry_of, predicted, replaced
+
 __all__ = [
     "ChannelStatistics",
     "Normalization",
@@ -198,30 +201,31 @@ class Normalization:
         )
 
 
-def measure_normalization(data: Dataset[Any]) -> Normalization:
-    """The normalization of a dataset with items {"x": (C, *N), "y": (C', *N)}, in one pass over it.
+def measure_normalization(
+    data: Dataset[Any], *, function: str = "measure_normalization", argument: str = "data"
+) -> Normalization:
+    """The normalization of a dataset, in one pass over it.
 
     A constant channel keeps a deviation of 1, and one line of the log says so.
 
+    Args:
+        data: items {"x": (C, *N), "y": (C', *N)} or (x, y).
+        function, argument: who asks, and what it calls the data, for messages.
     Raises:
-        ValueError: the dataset is empty, or holds values that are not finite.
+        ValueError: the dataset is empty, or holds values that are complex or not finite; the sample is named.
+        TypeError: it has other items.
     """
-    x, y = ChannelStatistics(), ChannelStatistics()
+    statistics = {"x": ChannelStatistics(), "y": ChannelStatistics()}
     with torch.random.fork_rng(devices=[]):  # a dataset may draw its items
-        for batch_x, batch_y in _blocks(data):
-            if batch_x.is_complex() or batch_y.is_complex():
-                raise ValueError(
-                    "fit: `train` must hold real fields; got complex ones. Pass real and imaginary parts as channels "
-                    "(torch.view_as_real)."
-                )
-            x.update(batch_x)
-            y.update(batch_y)
+        for start, block in _blocks(as_items(function, argument, data), function, argument):
+            for name, one in statistics.items():
+                _check_real(function, argument, block[name])
+                check_batch(function, argument, block[name], name, start)
+                one.update(block[name])
+    x, y = statistics.values()
     if not x.count:
-        raise ValueError("measure_normalization: `data` must hold at least one sample; got an empty dataset.")
+        raise ValueError(f"{function}: `{argument}` must hold at least one sample; got an empty dataset.")
     stds = {name: _without_zeros(name, one) for name, one in (("input", x), ("target", y))}
-    for name, one in (("x", x), ("y", y)):
-        if not torch.isfinite(torch.stack([one.mean, one.low, one.high])).all():
-            raise ValueError(f"fit: `train` must hold finite numbers; got NaN or Inf in its {name}. Leave them out.")
     return Normalization(
         tuple(x.mean.tolist()), stds["input"], tuple(y.mean.tolist()), stds["target"],
         tuple(x.low.tolist()), tuple(x.high.tolist()),
@@ -238,12 +242,35 @@ def _without_zeros(name: str, statistics: ChannelStatistics) -> tuple[float, ...
     return tuple(std if std > 0 else 1.0 for std in stds)
 
 
-def _blocks(data: Dataset[Any]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and targets, some samples at a time."""
+def _blocks(data: Dataset[Any], function: str, argument: str) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """Inputs and targets, some samples at a time, and the number of the first of them."""
     count = len(cast(Sized, data))
     for start in range(0, count, _BLOCK):
         items = [data[index] for index in range(start, min(start + _BLOCK, count))]
-        yield torch.stack([item["x"] for item in items]), torch.stack([item["y"] for item in items])
+        for name in ("x", "y"):
+            shapes: dict[tuple[int, ...], int] = {}
+            for index, item in enumerate(items):
+                shapes.setdefault(tuple(item[name].shape), start + index)
+            if len(shapes) > 1:
+                raise ValueError(
+                    f"{function}: `{argument}` must have samples of one shape; got {name} "
+                    + " and ".join(f"{shape} in sample {index}" for shape, index in [*shapes.items()][:2])
+                    + ". Bring them to one grid."
+                )
+            if () in shapes:
+                raise ValueError(
+                    f"{function}: `{argument}` must have samples with an axis of channels; got a single number "
+                    f"as {name} of sample {start}. Use {name}[:, None]."
+                )
+        yield start, {name: torch.stack([item[name] for item in items]) for name in ("x", "y")}
+
+
+def _check_real(function: str, argument: str, values: Tensor) -> None:
+    if values.is_complex():
+        raise ValueError(
+            f"{function}: `{argument}` must hold real fields; got complex ones. Pass real and imaginary parts as "
+            "channels (torch.view_as_real)."
+        )
 
 
 class _IntoCore:
@@ -266,8 +293,10 @@ class _OutOfCore:
     def __init__(self, normalization: Normalization) -> None:
         self.normalization = normalization
 
-    def __call__(self, module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-        return self.normalization.outputs(output)
+    def __call__(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
+        prediction = predicted(type(module).__name__, output, entry_of(module))
+        physical = self.normalization.outputs(prediction)
+        return physical if prediction is output else replaced(output, prediction, physical)
 
 
 def attach_normalization(model: nn.Module, normalization: Normalization) -> None:

@@ -8,17 +8,20 @@ from torch import Tensor, nn
 
 from sciml_cf.errors import check_choice
 from sciml_cf.head import find_head
+from sciml_cf.head.binding.find import head_on
 from sciml_cf.head.binding.layer import is_head_layer
 
 
-def layer_of(function: str, model: nn.Module, head: Any) -> Any:
+def layer_of(function: str, model: nn.Module, head: Any, *, example: Any = None) -> Any:
     """The layer that ``head`` says: a layer, the dotted name of one, or None for the model's last linear layer.
+
+    The last is the one that runs last on an example, where there is one.
 
     Raises:
         ValueError: there is no such layer, or it cannot be a head.
     """
     if head is None:
-        return find_head(model)
+        return head_on(model, example) if isinstance(example, Tensor) else find_head(model)
     if isinstance(head, str):
         names = tuple(name for name, module in model.named_modules() if name and is_head_layer(module))
         check_choice(function, "head", head, names)

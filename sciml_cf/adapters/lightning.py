@@ -11,6 +11,7 @@ from sciml_cf.adapters.common import layer_of, with_flat_points
 from sciml_cf.errors import check_choice
 from sciml_cf.head import ClosedFormHead, Initial, Objective, Rule, check_solved
 from sciml_cf.head.algorithms import solve_on
+from sciml_cf.model_outputs import Entry, check_entry, predicted
 
 try:
     from lightning.pytorch import (  # pyright: ignore[reportMissingImports]  # an extra
@@ -55,13 +56,16 @@ class ClosedFormCallback(Callback):
     Args:
         rule: Proximal(...), Ridge(...), or another rule.
         head: the layer to solve: its dotted name in the module, or a function from the module to it; by default the
-            module's last linear layer.
+            module's last linear layer; with ``example_input_array``, a tensor, in the module, the last that runs on it.
         algorithm: 2 solves the head before each training step (arXiv:2510.04606, Eq. 17), 1 after it on re-computed
             features (Algorithm 1).
         initial, penalise_bias, objective: see ClosedFormHead.
         log: log the head's figures at the end of each epoch as ``head/condition`` and so on (docs/diagnostics.md).
         pair: (x, y) of a batch, y shaped like ``module(x)``; by default of {"x": x, "y": y} or (x, y).
+        prediction: which entry of what ``module(x)`` returns is the prediction, where that is no tensor: a key, an
+            index or a function.
     Raises:
+        TypeError: the module returns no tensor, and no entry of it is named.
         ValueError: a setting is unknown; when training starts, also if the module has no such layer.
 
     Example::
@@ -80,9 +84,12 @@ class ClosedFormCallback(Callback):
         objective: Objective | None = None,
         log: bool = False,
         pair: Callable[[Any], Pair] = pair_of,
+        prediction: Entry | None = None,
     ) -> None:
+        check_entry("ClosedFormCallback", prediction)
         check_choice("ClosedFormCallback", "algorithm", algorithm, (1, 2))
         self.rule, self.where, self.algorithm, self.pair = rule, head, algorithm, pair
+        self.prediction = prediction
         self._logs = log  # not `log`: Lightning puts a method there
         self._options: dict[str, Any] = {"initial": initial, "penalise_bias": penalise_bias, "objective": objective}
         self.head: ClosedFormHead | None = None
@@ -94,7 +101,7 @@ class ClosedFormCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
             where = self.where(pl_module) if callable(self.where) else self.where
-            layer = layer_of("ClosedFormCallback", pl_module, where)
+            layer = layer_of("ClosedFormCallback", pl_module, where, example=pl_module.example_input_array)
             self.head = ClosedFormHead(layer, self.rule, model=pl_module, **self._options)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -164,7 +171,7 @@ class ClosedFormCallback(Callback):
         head = self._bound()
 
         def forward(x: Any) -> Tensor:
-            return with_flat_points(module(x), head.layer)
+            return with_flat_points(predicted("ClosedFormCallback", module(x), self.prediction), head.layer)
 
         batches = [(x, with_flat_points(y, head.layer)) for x, y in pairs]
         with trainer.precision_plugin.forward_context():

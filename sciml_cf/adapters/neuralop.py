@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sciml_cf.adapters.common import layer_of, with_flat_points
 from sciml_cf.head import ClosedFormLoss, Initial, Rule
+from sciml_cf.model_outputs import which_entry
 
 
 class NeuralopLoss(nn.Module):
@@ -69,6 +70,8 @@ class NeuralopLoss(nn.Module):
             y: targets, shaped like the prediction.
             sample: the batch's other entries; not used.
         """
+        if not isinstance(prediction, Tensor):
+            raise which_entry("NeuralopLoss", "prediction", prediction)
         layer = self.closed_form.head.layer
         if next(self.buffers()).device != layer.weight.device:  # the Trainer moves the model, not its losses
             self.to(layer.weight.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
@@ -36,7 +36,7 @@ class Estimator(ABC, BaseEstimator):
         method: str | Rule = "proximal",
         *,
         backbone: nn.Module | Callable[[int], nn.Module] | None = None,
-        hidden: tuple[int, ...] = (128, 64),
+        hidden: int | Sequence[int] = (128, 64),
         strength: float | None = None,
         algorithm: int = 2,
         optimizer: str = "adam",
@@ -81,8 +81,13 @@ class Estimator(ABC, BaseEstimator):
         check_count(name, "epochs", self.epochs)
         if self.learning_rate is not None:
             check_positive(name, "learning_rate", self.learning_rate)
-        for width in self.hidden:
+        for width in _widths(name, self.hidden):
             check_count(name, "hidden", width)
+        if not (self.backbone is None or callable(self.backbone)):
+            raise TypeError(
+                f"{name}: `backbone` must be a torch module, or a function from the number of columns to one; got "
+                f"{self.backbone!r}."
+            )
 
     @property
     def _goes_on(self) -> bool:
@@ -105,7 +110,8 @@ class Estimator(ABC, BaseEstimator):
     def _validated(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> tuple[np.ndarray, np.ndarray, Any]:
         """Samples of positive weight, and their weights or None."""
         features: int | None = getattr(self, "n_features_in_", None) if self._goes_on else None
-        X, y = validate_data(self, X, y, dtype=_PRECISIONS, allow_nd=self.backbone is not None, **options)
+        with numbers_alone(type(self).__name__):
+            X, y = validate_data(self, X, y, dtype=_PRECISIONS, allow_nd=self.backbone is not None, **options)
         if features is not None and X.shape[1] != features:
             raise ValueError(
                 f"{type(self).__name__}: `X` must have the {features} features of the fit before with warm_start; got "
@@ -166,24 +172,25 @@ class Estimator(ABC, BaseEstimator):
 
     def _build(self, X: np.ndarray, outputs: int) -> None:
         dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype
-        if self.backbone is None:
-            backbone: nn.Module = _perceptron(X.shape[1], self.hidden)
-        elif isinstance(self.backbone, nn.Module):
-            backbone = copy.deepcopy(self.backbone)
-        else:
-            backbone = self.backbone(X.shape[1])
-        backbone = backbone.to(dtype)
-        with torch.no_grad():
-            features = backbone.eval()(self._inputs(X[:2]))
-        if features.ndim != 2:
-            raise ValueError(
-                f"{type(self).__name__}: `backbone` must return features (samples, features); got "
-                f"{tuple(features.shape)}. End it with nn.Flatten() or a pooling."
-            )
+        backbone = self._new_backbone(X.shape[1]).to(dtype)
+        features = features_of(type(self).__name__, backbone, self._inputs(X[:2]))
         layer = nn.Linear(features.shape[1], outputs).to(dtype)
         self.model_ = nn.Sequential(backbone, layer)
         self._loss = self._make_loss(layer)
         self.loss_curve_: list[float] = []
+
+    def _new_backbone(self, columns: int) -> nn.Module:
+        if self.backbone is None:
+            return _perceptron(columns, _widths(type(self).__name__, self.hidden))
+        if isinstance(self.backbone, nn.Module):
+            return copy.deepcopy(self.backbone)
+        made = self.backbone(columns)
+        if not isinstance(made, nn.Module):
+            raise TypeError(
+                f"{type(self).__name__}: `backbone` must make a torch module; got a function that returns "
+                f"{type(made).__name__}."
+            )
+        return made
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         parameters = [parameter for parameter in self.model_.parameters() if parameter.requires_grad]
@@ -209,6 +216,53 @@ class Estimator(ABC, BaseEstimator):
         with torch.no_grad():
             parts = [self.model_(x) for x in self._inputs(X, dtype).split(_ROWS)]
         return torch.cat(parts).numpy()
+
+
+@contextmanager
+def numbers_alone(function: str) -> Iterator[None]:
+    """Inside this block columns become numbers; text among them is refused in one line."""
+    try:
+        yield
+    except ValueError as error:
+        if "could not convert string" not in str(error):
+            raise
+        raise ValueError(
+            f"{function}: `X`, and `y` of a regressor, must hold numbers; got text ({error}). Encode it first, for "
+            "instance with sklearn.preprocessing.OrdinalEncoder."
+        ) from error
+
+
+def features_of(function: str, backbone: nn.Module, inputs: Tensor) -> Tensor:
+    """Features (samples, F) of a few inputs, without gradients; the backbone is left in evaluation mode.
+
+    Raises:
+        ValueError: the backbone fails on the inputs, or does not give one row of features a sample.
+    """
+    try:
+        with torch.no_grad():
+            features = backbone.eval()(inputs)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"{function}: `backbone` must take samples (n, {', '.join(map(str, inputs.shape[1:]))}), those of `X`; got "
+            f"an error ({' '.join(str(error).split())[:150]}). A function from the number of columns to a module fits "
+            "any."
+        ) from error
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(inputs):
+        got = tuple(features.shape) if isinstance(features, Tensor) else f"a {type(features).__name__}"
+        raise ValueError(
+            f"{function}: `backbone` must return features (samples, features); got {got} for {len(inputs)} samples. "
+            "End it with nn.Flatten() or a pooling."
+        )
+    return features
+
+
+def _widths(function: str, hidden: object) -> tuple[Any, ...]:
+    """Widths of the perceptron's layers: a sequence of them, or one."""
+    if isinstance(hidden, Integral) and not isinstance(hidden, bool):
+        return (hidden,)
+    if isinstance(hidden, (tuple, list, np.ndarray)):
+        return tuple(hidden)
+    raise TypeError(f"{function}: `hidden` must be the widths of the layers, such as (128, 64); got {hidden!r}.")
 
 
 def mean_and_deviation(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

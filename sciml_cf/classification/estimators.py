@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ except ImportError as error:
         f"{error}. Run: pip install 'sciml-cf[sklearn]'."
     ) from error
 
-from sciml_cf.classification.estimator_base import Estimator, mean_and_deviation
+from sciml_cf.classification.estimator_base import Estimator, mean_and_deviation, numbers_alone
 from sciml_cf.classification.methods import METHODS, classification_loss, gradient_loss, has_probabilities
 from sciml_cf.head import ClosedFormLoss, Rule
 from sciml_cf.head.registry import rule_names, rule_of
@@ -52,7 +52,7 @@ class ClosedFormClassifier(ClassifierMixin, Estimator):
             every layer by gradients. Or a rule with settings of its own, such as ``SampledGCV(dependent=4.0)``.
         backbone: module that maps a batch (samples, ...) to features (samples, F), copied before it is trained, or a
             function that makes one from the number of columns (channels). By default a perceptron.
-        hidden: widths of that perceptron's layers, the last one F.
+        hidden: widths of that perceptron's layers, the last one F; a number is the width of a single layer.
         strength: of a rule by name, on a mean loss; by default the rule's own.
         algorithm: 1 or 2, see ``sciml_cf.classification.methods.train_step``.
         optimizer: of the backbone, "adam" or "sgd" (Nesterov momentum 0.9).
@@ -79,7 +79,7 @@ class ClosedFormClassifier(ClassifierMixin, Estimator):
         method: str | Rule = "proximal",
         *,
         backbone: nn.Module | Callable[[int], nn.Module] | None = None,
-        hidden: tuple[int, ...] = (128, 64),
+        hidden: int | Sequence[int] = (128, 64),
         strength: float | None = None,
         algorithm: int = 2,
         optimizer: str = "adam",
@@ -200,7 +200,8 @@ class ClosedFormRegressor(RegressorMixin, Estimator):
         with self._whole():
             X, y, weights = self._validated(X, y, sample_weight, multi_output=True, y_numeric=True)
             again = self._goes_on
-            targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+            with numbers_alone("ClosedFormRegressor"):
+                targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
             if again and (targets.shape[1] != len(self._target_mean) or (y.ndim == 1) != self._one_target):
                 raise ValueError(
                     f"ClosedFormRegressor: `y` must have the shape of the fit before with warm_start; got {y.shape}."

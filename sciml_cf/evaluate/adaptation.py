@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from sciml_cf.datasets.items import as_items, check_batch, first_inputs
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.evaluate.choices import Choice
 from sciml_cf.head.binding.layer import describe, write_head
@@ -30,6 +31,7 @@ from sciml_cf.head.strength import (
     pull_metric,
     strength_grid,
 )
+from sciml_cf.model_outputs import Entry
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Adaptation:
 
 def adapt(
     model: nn.Module,
-    data: Dataset[dict[str, Tensor]],
+    data: Dataset[Any],
     *,
     prior: Posterior | None = None,
     strength: float | None = None,
@@ -118,6 +120,7 @@ def adapt(
     folds: int = 8,
     head: nn.Module | str | None = None,
     batch_size: int = 32,
+    prediction: Entry | None = None,
 ) -> Adaptation:
     """Solve the model's head for new data, in one pass of forward passes, and write it into the model.
 
@@ -129,15 +132,17 @@ def adapt(
 
     Args:
         model: a trained model whose last layer is linear; in training mode or not, it runs in evaluation mode here.
-        data: items {"x": (C, *N), "y": (C', *N)}, at any resolution that the model takes.
+        data: items {"x": (C, *N), "y": (C', *N)} or (x, y), at any resolution that the model takes.
         prior: the model's ``posterior``. With it, P is the square root of the training features' Gram matrix, of mean
             diagonal one, which adapts better to few samples; without it P is the identity.
         strength: s on the MEAN squared error, instead of a choice; infinite only measures.
         choose: "cross-validation" over samples, or "gcv", generalised cross-validation, which takes the points of one
             sample for independent, and so moves the head too far where they are not.
         folds: K; with fewer samples each is a fold of its own.
-        head: the last linear layer, or its name; by default the last one of the model.
+        head: the last linear layer, or its name; by default the last one that runs on the first sample.
         batch_size: samples a forward pass; no more features than those are held.
+        prediction: which entry of the model's return value is the prediction, see ``fit``; by default the one that it
+            was trained with.
     Returns:
         Adaptation, with the scores of all candidates.
     Raises:
@@ -146,7 +151,8 @@ def adapt(
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (13), for P = I.
     """
     _check_settings(strength, choose, folds, batch_size)
-    view = HeadView("adapt", model, head)
+    data = as_items("adapt", "data", data)
+    view = HeadView("adapt", model, head, example=first_inputs(data), prediction=prediction)
     check_untied(view.layer, model, describe(view.layer, None))
     previous = view.weights
     metric = None if prior is None else _metric(prior, previous)
@@ -172,12 +178,13 @@ def adapt(
 
 def adapted_posterior(
     model: nn.Module,
-    data: Dataset[dict[str, Tensor]],
+    data: Dataset[Any],
     adaptation: Adaptation,
     *,
     prior: Posterior | None = None,
     head: nn.Module | str | None = None,
     batch_size: int = 32,
+    prediction: Entry | None = None,
 ) -> Posterior:
     """Error bars for a model that ``adapt`` has just adapted, calibrated on held-out folds of the same data.
 
@@ -185,7 +192,7 @@ def adapted_posterior(
     each fold meets under the head and the Gram matrix of all others, one more forward pass over the data.
 
     Args:
-        model, data, prior, head: as they were given to ``adapt``; at least two samples.
+        model, data, prior, head, prediction: as they were given to ``adapt``; at least two samples.
         adaptation: what it returned.
         batch_size: samples a forward pass.
     Raises:
@@ -194,7 +201,8 @@ def adapted_posterior(
     folds = adaptation.folds
     if len(folds) < 2:
         raise ValueError("adapted_posterior: `data` must hold at least 2 samples to calibrate on; got 1.")
-    view = HeadView("adapted_posterior", model, head)
+    data = as_items("adapted_posterior", "data", data)
+    view = HeadView("adapted_posterior", model, head, example=first_inputs(data), prediction=prediction)
     rests = [reduce(add, [part for part in folds if part is not fold]) for fold in folds]
     heads = [adaptation.previous + _change(rest, adaptation.strength, adaptation.metric) for rest in rests]
     factors = [precision_factor(_merged_gram(prior, rest)[0]) for rest in rests]
@@ -224,7 +232,7 @@ def _check_settings(strength: float | None, choose: Choice, folds: int, batch_si
 def _finite(moments: Moments) -> Moments:
     """The same moments, checked."""
     if not all(bool(torch.isfinite(part).all()) for part in (moments.gram, moments.cross, moments.target_square)):
-        raise ValueError("adapt: `data` must be finite; got NaN or Inf in features or targets. Check its fields.")
+        raise ValueError("adapt: `model` must have finite features on `data`; got NaN or Inf. Check its weights.")
     return moments
 
 
@@ -238,8 +246,7 @@ def _gather(
     parts: list[Moments | None] = [None] * count
 
     def work(first: int, features: Tensor, prediction: Tensor, targets: Tensor) -> None:
-        if not bool(torch.isfinite(targets).all()):
-            raise ValueError(f"adapt: `data` must be finite; got targets with NaN or Inf in samples {first} or later.")
+        check_batch("adapt", "data", targets, "y", first)
         residual = torch.stack([_residual(*pair, previous) for pair in zip(features, targets, strict=True)])
         for start in range(min(count, len(features))):
             fold = (first + start) % count

@@ -15,6 +15,7 @@ from sciml_cf.errors import check_count
 from sciml_cf.evaluate.problem import Problem, check_problem
 from sciml_cf.head.features import accepted
 from sciml_cf.head.posterior import Posterior, apply_with_std
+from sciml_cf.model_outputs import Entry, entry_of, predicted
 from sciml_cf.normalization import dtype_of, normalization_of, warn_far_outside
 from sciml_cf.training.run_folder import Which, load, read_posterior, read_settings
 
@@ -32,6 +33,7 @@ def predict(
     boundary: Boundary | None = None,
     which: Which = "best",
     std: Literal[False] = False,
+    prediction: Entry | None = None,
 ) -> np.ndarray: ...
 @overload
 def predict(
@@ -44,6 +46,7 @@ def predict(
     boundary: Boundary | None = None,
     which: Which = "best",
     std: Literal[True] | Posterior,
+    prediction: Entry | None = None,
 ) -> tuple[np.ndarray, np.ndarray]: ...
 def predict(
     run: Path | str | nn.Module,
@@ -55,6 +58,7 @@ def predict(
     boundary: Boundary | None = None,
     which: Which = "best",
     std: bool | Posterior = False,
+    prediction: Entry | None = None,
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Apply a trained model to input fields on a grid.
 
@@ -69,10 +73,13 @@ def predict(
         boundary: what the ends of ``fields`` are. None takes that of the run's data; "periodic" for a model in hand.
         which: weights of a run folder with the lowest validation error, or those of the last epoch.
         std: return the predictive standard deviation too: True for that of a run folder, or a model's ``posterior``.
+        prediction: which entry of the model's return value is the prediction, see ``fit``; by default the one that it
+            was trained with.
     Returns:
         (B, *N') or (B, C', *N') like the input, in the data's own units; float32, or float64 where float32 would round
         the fluctuations away; with ``std`` a pair of them.
     Raises:
+        TypeError: the model returns no tensor, and no entry of what it returns is named.
         ValueError: wrong shape, other dimensions or channels than the run's, values that are not finite, or ends that
             Fourier interpolation would mistake for periodic ones.
         CheckpointError: ``std`` is asked of a run that has no posterior.
@@ -89,7 +96,7 @@ def predict(
     if resolution is not None and inputs.shape[2:] != (resolution,) * dims:
         ends = str(boundary or (settings.get("data") or {}).get("boundary", "periodic"))
         inputs = _resampled(inputs, resolution, ends)
-    pair = _outputs(model, inputs, known, batch_size)
+    pair = _outputs(model, inputs, known, batch_size, prediction)
     alike = fields.ndim == dims + 1 and pair[0].shape[1] == 1
     results = tuple(outputs.numpy()[:, 0] if alike else outputs.numpy() for outputs in pair)
     return results if len(results) == 2 else results[0]
@@ -111,16 +118,18 @@ def _posterior_of(run: Path | str | nn.Module, std: bool | Posterior, which: Whi
     return read_posterior(run) if std and not isinstance(run, nn.Module) else None
 
 
-def _outputs(model: nn.Module, inputs: np.ndarray, known: Posterior | None, batch_size: int) -> tuple[Tensor, ...]:
+def _outputs(
+    model: nn.Module, inputs: np.ndarray, known: Posterior | None, batch_size: int, entry: Entry | None
+) -> tuple[Tensor, ...]:
     """Outputs for inputs (B, C, *N), and with a posterior their standard deviations."""
     given = torch.as_tensor(np.ascontiguousarray(inputs))
     normalization = normalization_of(model)
     if normalization is not None and given.shape[1] == len(normalization.input_mean):
         warn_far_outside("predict", normalization, given)
     if known is not None:
-        return apply_with_std(model, given, known, batch_size=batch_size)
+        return apply_with_std(model, given, known, batch_size=batch_size, prediction=entry)
     with accepted("predict", "fields", given):
-        return (apply_in_batches(model, given, batch_size=batch_size),)
+        return (apply_in_batches(model, given, batch_size=batch_size, prediction=entry),)
 
 
 def _checked(fields: np.ndarray, num_dims: int, *, wide: bool = False) -> np.ndarray:
@@ -165,14 +174,24 @@ def _resampled(inputs: np.ndarray, resolution: int, boundary: str) -> np.ndarray
     return resample(inputs, resolution, len(shape))
 
 
-def apply_in_batches(model: nn.Module, inputs: Tensor, *, batch_size: int) -> Tensor:
-    """Outputs of ``model`` in evaluation mode for inputs (B, C, *N), computed ``batch_size`` samples at a time."""
+def apply_in_batches(model: nn.Module, inputs: Tensor, *, batch_size: int, prediction: Entry | None = None) -> Tensor:
+    """Outputs of ``model`` in evaluation mode for inputs (B, C, *N), computed ``batch_size`` samples at a time.
+
+    They are in the model's precision, float32 at least; ``prediction`` as in ``predict``.
+    """
+    entry = entry_of(model) if prediction is None else prediction
     parameter = next(iter(model.parameters()))
     # a normalization casts after it has subtracted the mean
     dtype = dtype_of(model) if normalization_of(model) is None else inputs.dtype
     was_training = model.training
     model.eval()
-    with torch.no_grad():
-        parts = [model(part.to(parameter.device, dtype)).cpu() for part in inputs.split(batch_size)]
-    model.train(was_training)
-    return torch.cat(parts)
+    try:
+        with torch.no_grad():
+            parts = [
+                predicted("predict", model(part.to(parameter.device, dtype)), entry).cpu()
+                for part in inputs.split(batch_size)
+            ]
+    finally:
+        model.train(was_training)
+    outputs = torch.cat(parts)
+    return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs

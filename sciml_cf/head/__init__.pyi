@@ -2,7 +2,7 @@ from .algorithms import Algorithm as Algorithm
 from .algorithms import Algorithm1 as Algorithm1
 from .algorithms import Algorithm2 as Algorithm2
 from .attach import ClosedFormHead as ClosedFormHead
-from .binding.layer import find_head as find_head
+from .binding.find import find_head as find_head
 from .choices import Initial as Initial
 from .diagnostics import Diagnostics as Diagnostics
 from .diagnostics import diagnose as diagnose

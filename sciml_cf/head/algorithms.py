@@ -98,6 +98,7 @@ class Algorithm1(Algorithm):
         self.loss_of.head._prove(prediction)
         loss = self.loss_of.value(prediction, targets, weights)
         move(loss, descend)
+        self.loss_of.head.clear()  # the first pass was for the backbone
         with torch.no_grad():
             self.loss_of.head.update(targets, prediction=self.forward(x), weights=weights)
         return loss.detach()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sciml_cf.errors import NotPositiveDefinite, check_choice
-from sciml_cf.head.batch_rows import Rows
+from sciml_cf.head.batch_rows import Rows, targets_of
 from sciml_cf.head.binding.capture import exactly
 from sciml_cf.head.binding.layer import (
     Layer,
@@ -28,6 +28,7 @@ from sciml_cf.head.rules import Rule, State
 from sciml_cf.head.rules.common.rule import check_bias, updated
 from sciml_cf.head.rules.common.state import JitterReport, report_of, with_report
 from sciml_cf.head.solved_layer import SolvedLayer
+from sciml_cf.model_outputs import which_entry
 
 
 class ClosedFormHead(SolvedLayer):
@@ -216,6 +217,11 @@ class ClosedFormHead(SolvedLayer):
         self._check_free()
         self._check_layer()
         self._check_seen()
+        if prediction is not None and not isinstance(prediction, Tensor):
+            raise which_entry("ClosedFormHead", "prediction", prediction)
+        device = self.layer.weight.device
+        targets = targets_of("ClosedFormHead", targets, device)
+        weights = None if weights is None else targets_of("ClosedFormHead", weights, device, argument="weights")
         if not expanded:
             check_real("ClosedFormHead.update", targets=targets, prediction=prediction, weights=weights)
             shaped_like = self._captures.passes[-1].output if prediction is None else prediction

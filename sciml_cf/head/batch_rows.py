@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from sciml_cf.arrays import tensor_of
 from sciml_cf.head.moments import Moments
+
+
+def targets_of(function: str, values: Any, device: torch.device, *, argument: str = "targets") -> Tensor:
+    """Targets or weights as a tensor: a tensor stays as it is, an array or a list goes to the device."""
+    return values if isinstance(values, Tensor) else tensor_of(function, argument, values).to(device)
 
 
 class Rows(NamedTuple):

@@ -10,19 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from sciml_cf.datasets.items import check_batch
 from sciml_cf.errors import check_choice
 from sciml_cf.head.binding.arrangement import Arrangement, Arrangements
 from sciml_cf.head.binding.capture import Capture
+from sciml_cf.head.binding.find import find_head, head_on
 from sciml_cf.head.binding.layer import (
     Layer,
     check_layer,
     check_real,
     features_last,
-    find_head,
     num_inputs,
     num_outputs,
     read_head,
 )
+from sciml_cf.model_outputs import Entry, entry_of, predicted
 from sciml_cf.normalization import core_units, dtype_of, normalization_of
 
 _AS_TRAINED = "have the channels and dimensions that the model was trained with"
@@ -40,15 +42,25 @@ class HeadView:
         model: any module whose prediction, samples first, is the output of its last linear layer, at most with its
             numbers in other places (axes moved, joined or split, patches put together).
         head: that layer, or its name; by default the last one that is linear at each grid point.
+        example: (B, C, *N), inputs that show which layer runs last where ``head`` is left out.
+        prediction: which entry of the model's return value is the prediction; by default the one that it carries.
     Raises:
         ValueError, TypeError: there is no such layer.
     """
 
     def __init__(
-        self, function: str, model: nn.Module, head: nn.Module | str | None = None, *, argument: str = "data"
+        self,
+        function: str,
+        model: nn.Module,
+        head: nn.Module | str | None = None,
+        *,
+        argument: str = "data",
+        example: Tensor | None = None,
+        prediction: Entry | None = None,
     ) -> None:
         self.function, self.model, self.argument = function, model, argument
-        self.layer = _layer(function, model, head)
+        self.entry = entry_of(model) if prediction is None else prediction
+        self.layer = _layer(function, model, head, example)
         parameter = next(iter(model.parameters()))
         self.device = parameter.device
         self.dtype = dtype_of(model)
@@ -135,6 +147,7 @@ class HeadView:
         return count
 
     def _work_on(self, batch: dict[str, Tensor], first: int, work: Callable[..., None]) -> None:
+        check_batch(self.function, self.argument, batch["x"], "x", first)
         features, prediction = self.features(batch["x"])
         targets = batch["y"]
         check_real(self.function, targets=targets, prediction=prediction)
@@ -166,7 +179,8 @@ class HeadView:
     def _run(self, x: Tensor) -> tuple[Tensor, Capture]:
         """The prediction, its graph beginning at the layer's output, and what the layer saw."""
         with accepted(self.function, self.argument, x), torch.no_grad():  # the hook turns gradients on behind the layer
-            prediction = self.model(x)
+            returned = self.model(x)
+        prediction = predicted(self.function, returned, self.entry)
         seen = list(self._seen)
         self._seen.clear()
         if len(seen) != 1:
@@ -285,9 +299,9 @@ def accepted(function: str, argument: str, x: Tensor, must: str = _AS_TRAINED) -
         ) from error
 
 
-def _layer(function: str, model: nn.Module, head: nn.Module | str | None) -> Layer:
+def _layer(function: str, model: nn.Module, head: nn.Module | str | None, example: Tensor | None) -> Layer:
     if head is None:
-        return find_head(model)
+        return find_head(model) if example is None else head_on(model, example)
     if isinstance(head, str):
         names = tuple(name for name, _ in model.named_modules() if name)
         check_choice(function, "head", head, names)

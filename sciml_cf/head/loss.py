@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import cast
+import weakref
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from sciml_cf.head.attach import ClosedFormHead
-from sciml_cf.head.batch_rows import Rows
+from sciml_cf.head.batch_rows import Rows, targets_of
 from sciml_cf.head.binding.capture import without_autocast
 from sciml_cf.head.binding.layer import Layer, check_real, linear, num_outputs, to_rows
 from sciml_cf.head.choices import Initial
@@ -16,6 +18,7 @@ from sciml_cf.head.moments import Moments
 from sciml_cf.head.objectives import Objective, SquaredError, check_separable
 from sciml_cf.head.processes import mean_of_processes, num_processes
 from sciml_cf.head.rules import Rule
+from sciml_cf.model_outputs import which_entry
 
 
 class ClosedFormLoss(nn.Module):
@@ -59,6 +62,8 @@ class ClosedFormLoss(nn.Module):
             loss_of.solve(model(x), y)
         u = model(x)
         (loss_of.value(u, y) + physics(u, x)).backward()
+    With a frozen backbone the head is all that is learned: the loss then is a leaf that requires a gradient, so that
+    ``backward`` does nothing, and no optimizer is needed.
 
     Several forward passes may come before their losses, taken in the same order; a prediction may also join or stack
     the outputs of several passes. Under activation checkpointing the head belongs outside of the checkpointed block
@@ -91,6 +96,7 @@ class ClosedFormLoss(nn.Module):
             layer, rule, initial=initial, penalise_bias=penalise_bias, name=name, objective=objective, model=model
         )
         self.head.solve_in_eval = solve_in_eval
+        self._last: Callable[[], Tensor | None] | None = None  # the prediction that was solved on last, for a message
 
     def forward(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Scalar loss; see the class.
@@ -100,16 +106,18 @@ class ClosedFormLoss(nn.Module):
         Args:
             prediction: the model's output, (B, C, *N) or (B, *N, C): the layer's own output, at most with its
                 numbers in other places (axes moved, patches joined, several passes stacked or concatenated).
-            targets: shaped like the prediction; for an objective of classes integer labels (B, *N), or probabilities
-                shaped like the prediction.
+            targets: shaped like the prediction, a tensor or an array; for an objective of classes integer labels
+                (B, *N), or probabilities shaped like the prediction.
             weights: of samples (B,), of grid points (*N,), or of both (B, *N) up to axes of length one; a boolean
                 mask counts as 0 and 1. A row of weight zero touches neither the solve nor the loss, even if its
                 targets are NaN. None counts all rows once. Weights shaped like the prediction, (B, C, *N), are of each
                 output: the loss is then sum w e^2 / sum w over all numbers, and each output is solved on rows of its
                 own (squared error with Proximal or Ridge; of an output without rows Proximal keeps the head).
         Returns:
-            () in the layer's precision, or float32 at least.
+            () in the layer's precision, or float32 at least. It requires a gradient in training mode, even if nothing
+            but the head is trained.
         Raises:
+            TypeError: the prediction is no tensor, or the targets are no numbers.
             RuntimeError: the layer saw no forward pass in training mode since the last loss, or its features carry
                 no graph though the prediction does.
             ValueError: shapes disagree, all weights are zero, or the prediction is changed after the layer.
@@ -118,6 +126,19 @@ class ClosedFormLoss(nn.Module):
         Warns:
             UnsolvedHeadWarning: a backward pass reaches the loss of a step in which nothing was solved.
         """
+        prediction, targets, weights = _tensors(prediction, targets, weights)
+        return self._with_gradient(self._value(prediction, targets, weights))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_last": None}
+
+    def _with_gradient(self, value: Tensor) -> Tensor:
+        """The loss of a step; a leaf where nothing but the head is trained, so that backward has nothing to do."""
+        stepping = self.head.layer.training and torch.is_grad_enabled()
+        return value.detach().requires_grad_() if stepping and not value.requires_grad else value
+
+    def _value(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """The loss; solves the head where ``forward`` does."""
         head = self.head
         layer, objective = head.layer, head.objective
         targets = self._expanded(prediction, targets, weights)
@@ -125,7 +146,13 @@ class ClosedFormLoss(nn.Module):
             return self._plain(prediction, targets, weights)
         if not head._solving:
             return head._watched(self._plain(prediction, targets, weights))
+        if self._last is not None and self._last() is prediction and not head._has_passes:
+            raise RuntimeError(
+                "ClosedFormLoss: the loss must be called once on a prediction; got one that the head was solved on. "
+                "Keep the value, or run the model again."
+            )
         rows = head._take(targets, prediction=prediction, weights=weights, expanded=True)
+        self.__dict__["_last"] = weakref.ref(prediction)
         if prediction.requires_grad and not rows.features.requires_grad:
             raise RuntimeError(
                 "ClosedFormLoss: the features must carry a graph like the prediction; got none. Leave the head out of "
@@ -152,6 +179,7 @@ class ClosedFormLoss(nn.Module):
 
         Args, Raises: as ``forward``; RuntimeError also if the head is frozen.
         """
+        prediction, targets, weights = _tensors(prediction, targets, weights)
         targets = self._expanded(prediction, targets, weights)
         rows = self.head._take(targets, prediction=prediction, weights=weights, expanded=True)
         if not self.head._passes_over():
@@ -162,7 +190,8 @@ class ClosedFormLoss(nn.Module):
 
         Args, Returns, Raises: as ``forward``.
         """
-        return self._plain(prediction, self._expanded(prediction, targets, weights), weights)
+        prediction, targets, weights = _tensors(prediction, targets, weights)
+        return self._with_gradient(self._plain(prediction, self._expanded(prediction, targets, weights), weights))
 
     def sums(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sums over rows of weight * loss at the head as it is, and of the weights: () float64 each.
@@ -171,6 +200,7 @@ class ClosedFormLoss(nn.Module):
 
         Args, Raises: as ``forward``; weights of zero everywhere give sums of zero.
         """
+        prediction, targets, weights = _tensors(prediction, targets, weights)
         check_real("ClosedFormLoss.sums", prediction=prediction, targets=targets, weights=weights)
         objective = self.head.objective
         rows = self._plain_rows(prediction, objective.expand(targets, prediction, self.head.layer), weights)
@@ -223,6 +253,16 @@ class ClosedFormLoss(nn.Module):
         if rows.weights is not None and rows.weights.ndim == 2:
             check_separable(objective)
         return objective.weigh(rows)
+
+
+def _tensors(prediction: Tensor, targets: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The arguments of a loss as tensors on one device."""
+    if not isinstance(prediction, Tensor):
+        raise which_entry("ClosedFormLoss", "prediction", prediction)
+    targets = targets_of("ClosedFormLoss", targets, prediction.device)
+    if weights is not None:
+        weights = targets_of("ClosedFormLoss", weights, prediction.device, argument="weights")
+    return prediction, targets, weights
 
 
 def share_of(weights: Tensor) -> Tensor:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from sciml_cf.datasets.items import as_items, first_inputs
 from sciml_cf.errors import NotPositiveDefinite
 from sciml_cf.head.features import HeadView
 from sciml_cf.head.moments import Moments
+from sciml_cf.model_outputs import Entry
 
 LEVEL = 0.9  # the interval that calibration makes right
 LEVEL_IN_STD = 1.6448536269514722  # its half-width in standard deviations of a normal distribution
@@ -83,11 +85,12 @@ class Posterior:
 
 def posterior(
     model: nn.Module,
-    train: Dataset[dict[str, Tensor]],
-    validation: Dataset[dict[str, Tensor]],
+    train: Dataset[Any],
+    validation: Dataset[Any],
     *,
     head: nn.Module | str | None = None,
     batch_size: int = 32,
+    prediction: Entry | None = None,
 ) -> Posterior:
     """Error bars for a trained model: one forward pass over the training and one over the validation samples.
 
@@ -95,10 +98,12 @@ def posterior(
 
     Args:
         model: see ``sciml_cf.fit``; it is left as it is.
-        train: the samples that it was trained on; their targets are not used.
+        train: the samples that it was trained on, items {"x": ..., "y": ...} or (x, y); their targets are not used.
         validation: samples that it was not trained on, to set the scale.
-        head: the last linear layer, or its name; by default the last one of the model.
+        head: the last linear layer, or its name; by default the last one that runs on the first sample.
         batch_size: samples a forward pass.
+        prediction: which entry of the model's return value is the prediction, see ``fit``; by default the one that it
+            was trained with.
     Returns:
         Posterior, on the CPU.
     Raises:
@@ -106,7 +111,8 @@ def posterior(
         NotPositiveDefinite: the features are not finite.
     Source: Bishop, Pattern Recognition and Machine Learning (2006), Eq. (3.58) and (3.59), for independent rows.
     """
-    view = HeadView("posterior", model, head)
+    train, validation = (as_items("posterior", *one) for one in (("train", train), ("validation", validation)))
+    view = HeadView("posterior", model, head, example=first_inputs(train), prediction=prediction)
     parts: list[Moments] = []
 
     def gather(first: int, features: Tensor, prediction: Tensor, targets: Tensor) -> None:
@@ -184,7 +190,13 @@ def relative_leverage(factor: Tensor, features: Tensor) -> Tensor:
 
 
 def apply_with_std(
-    model: nn.Module, inputs: Tensor, known: Posterior, *, head: nn.Module | str | None = None, batch_size: int = 32
+    model: nn.Module,
+    inputs: Tensor,
+    known: Posterior,
+    *,
+    head: nn.Module | str | None = None,
+    batch_size: int = 32,
+    prediction: Entry | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Predictions of ``model`` for inputs (B, C, *N) and their standard deviations, alike in shape, on the CPU.
 
@@ -193,7 +205,7 @@ def apply_with_std(
     Raises:
         ValueError: the posterior belongs to other weights; the inputs do not fit the model.
     """
-    view = HeadView("predict", model, head, argument="fields")
+    view = HeadView("predict", model, head, argument="fields", example=inputs[:1], prediction=prediction)
     if known.head.shape != view.weights.shape or not torch.equal(known.head, view.weights.cpu()):
         raise ValueError(
             "predict: `std` must come from a posterior of this model's own head; got one of other weights. "

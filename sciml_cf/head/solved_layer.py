@@ -81,6 +81,16 @@ class SolvedLayer(BoundLayer):
     def _track(self, state: State) -> None:
         self.__dict__["_known"] = known_of(state)
 
+    def _accept(self) -> None:
+        """Take the layer's weights as the head: they were put there on purpose, as an average of weights is."""
+        told, self._told_moved = self._told_moved, True
+        try:
+            state = self._present()
+        finally:
+            self._told_moved = told
+        self._hold(state)
+        self._keep(write_head(self.layer, state["head"]))
+
     def _present(self) -> TrackedState:
         """The rule's state. Weights that someone loaded into the layer win over the remembered head."""
         state = self.state()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
+from sciml_cf.arrays import tensor_of
 from sciml_cf.layerwise.structure import Layer, flattens
 
 BATCH_ROWS = 4096  # rows of tensors that are passed through a network at a time
@@ -29,7 +30,8 @@ class Rows:
     """All rows, batch by batch; each pass over them reads them anew, and holds one batch.
 
     Args:
-        data: (x, y) as tensors, or a loader of batches (x, y) or {"x": x, "y": y} that can be iterated over again.
+        data: (x, y) as tensors, or a loader of batches (x, y) or {"x": x, "y": y}, of tensors or arrays, that can be
+            iterated over again.
         network, layers: what the rows are for; they are brought to its device and precision (float32 at least), and
             flattened if it begins so.
     """
@@ -71,6 +73,8 @@ class Rows:
     def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         if isinstance(self._data, tuple) and all(isinstance(part, Tensor) for part in self._data):
             x, y = self._data
+            if x.ndim == 0 or y.ndim == 0:
+                raise ValueError("fit_least_squares: `x` and `y` must have an axis of rows; got a single number.")
             if len(x) != len(y):
                 raise ValueError(f"fit_least_squares: `y` must have a row for each of {len(x)} of `x`; got {len(y)}.")
             for start in range(0, len(x), BATCH_ROWS):
@@ -78,11 +82,14 @@ class Rows:
             return
         for item in self._data:
             x, y = pair(item)
-            if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+            if x is None or y is None:
                 raise TypeError(
-                    "fit_least_squares: `x` must be a loader of batches (x, y) or {'x': x, 'y': y} of tensors, or a "
-                    f"tensor beside `y`; got a batch that is a {type(item).__name__}."
+                    "fit_least_squares: `x` must be a loader of batches (x, y) or {'x': x, 'y': y}, or rows beside "
+                    f"`y`; got a batch that is a {type(item).__name__}."
                 )
+            x, y = (tensor_of("fit_least_squares", name, value) for name, value in (("x", x), ("y", y)))
+            if not len(x):
+                raise ValueError("fit_least_squares: `x` must have a row in each batch; got one without.")
             yield x, y
 
     def _batch(self, x: Tensor, y: Tensor) -> Batch:
@@ -113,12 +120,13 @@ class Rows:
 
     def _checked_labels(self, y: Tensor, rows: int) -> Tensor:
         classes = self._outputs
+        y = y.long()
         if y.shape != (rows,) or y.min() < 0 or y.max() >= classes:
             raise ValueError(
                 f"fit_least_squares: `y` must be ({rows},) labels from 0 to {classes - 1}, the outputs of the last "
                 f"layer; got {tuple(y.shape)} of {y.min()} to {y.max()}."
             )
-        return y.long()
+        return y
 
 
 def _finite_ends(name: str, values: Tensor) -> tuple[float, float]:

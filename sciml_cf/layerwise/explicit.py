@@ -7,15 +7,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
+from sciml_cf.arrays import describe_type, tensor_of
 from sciml_cf.errors import check_choice, check_positive
-from sciml_cf.head.binding.layer import Layer, check_layer, features_last, find_head, num_outputs, write_head
+from sciml_cf.head.binding.find import find_head
+from sciml_cf.head.binding.layer import Layer, check_layer, features_last, num_outputs, write_head
 from sciml_cf.layerwise.batch_rows import pair
 
 Norm = Literal["mean"] | float
 SMOOTHING = 1e-2
+_TABLE = 2**27  # entries of a table that labels with gaps may ask for: 1 GB
 _NAME = "explicit_softmax"
 
 
@@ -38,12 +44,16 @@ class Cooccurrences:
     rows: int
 
     @classmethod
-    def from_batch(cls, features: Tensor, labels: Tensor, *, num_classes: int) -> Cooccurrences:
+    def from_batch(cls, features: Any, labels: Any, *, num_classes: int) -> Cooccurrences:
         """Of one batch: features (rows, F), dense or sparse (COO or CSR), and integer labels (rows,).
 
+        Either may be an array or nested lists, the features a sparse matrix of scipy too.
+
         Raises:
+            TypeError: they hold no real numbers.
             ValueError: shapes disagree, a feature is negative or not finite, a label is not below ``num_classes``.
         """
+        features, labels = features_of(features), labels_of(labels)
         check_features(features, labels, num_classes)
         # Summed by class: (C, rows) sparse times (rows, F), in float64.
         rows = len(labels)
@@ -96,8 +106,8 @@ def explicit_head(found: Cooccurrences, *, norm: Norm = "mean", smoothing: float
 
 
 def explicit_softmax(
-    features: Tensor | Iterable[Any],
-    labels: Tensor | None = None,
+    features: Any,
+    labels: Any = None,
     *,
     num_classes: int | None = None,
     norm: Norm = "mean",
@@ -106,8 +116,9 @@ def explicit_softmax(
     """Weights of a softmax layer on non-negative features, in one pass over the data: see ``explicit_head``.
 
     Args:
-        features: (rows, F) non-negative, dense or sparse, with ``labels``; or a loader of batches (features, labels).
-        labels: (rows,) integers from 0.
+        features: (rows, F) non-negative real numbers with ``labels``: a tensor, dense or sparse, an array, nested lists
+            or a sparse matrix of scipy; or a loader of batches (features, labels).
+        labels: (rows,) integers from 0, a tensor, an array or a list.
         num_classes: C; by default the largest label and one. A loader needs it.
         norm, smoothing: see explicit_head.
     Returns:
@@ -116,13 +127,14 @@ def explicit_softmax(
         ValueError, TypeError: features are negative, shapes disagree, or a setting is out of its range.
     Source: arXiv:2311.07498.
     """
-    if isinstance(features, Tensor):
-        if not isinstance(labels, Tensor):
-            raise TypeError(f"explicit_softmax: `labels` must be a tensor (rows,); got {type(labels).__name__}.")
+    if labels is not None and not isinstance(features, (DataLoader, Dataset, Iterator)):
+        features, labels = features_of(features), labels_of(labels)
         if num_classes is None:
-            num_classes = int(labels.max()) + 1 if labels.numel() else 1
+            num_classes = _classes_of(features, labels)
         found = Cooccurrences.from_batch(features, labels, num_classes=num_classes)
     else:
+        if isinstance(features, (Tensor, np.ndarray)) or not isinstance(features, Iterable):
+            raise TypeError(f"explicit_softmax: `labels` must be (rows,) beside {describe_type(features)}; got None.")
         if num_classes is None or labels is not None:
             raise ValueError(
                 "explicit_softmax: `num_classes` must be given, and `labels` left out, beside a loader; "
@@ -202,6 +214,40 @@ def check_norm(function: str, norm: object, mean: float) -> float:
     return float(norm)  # type: ignore[arg-type]
 
 
+def features_of(values: Any) -> Tensor:
+    """Features as a tensor of floating numbers, dense or sparse."""
+    if sparse.issparse(values):
+        rows = values.tocoo()
+        values = torch.sparse_coo_tensor(
+            torch.from_numpy(np.stack([rows.row, rows.col]).astype(np.int64)),
+            tensor_of(_NAME, "features", rows.data),
+            rows.shape,
+            check_invariants=False,
+        )
+    values = tensor_of(_NAME, "features", values)
+    return values if values.is_floating_point() else values.to(torch.float64)
+
+
+def labels_of(values: Any) -> Tensor:
+    """Labels as a tensor, of integers if they can be."""
+    labels = tensor_of(_NAME, "labels", values)
+    return labels.long() if labels.dtype == torch.bool else labels
+
+
+def _classes_of(features: Tensor, labels: Tensor) -> int:
+    """The largest label and one, where the table of co-occurrences has a size that labels without gaps may ask for."""
+    if labels.is_floating_point() or not labels.numel():
+        return 1  # refused with the features
+    classes, width = int(labels.max()) + 1, features.shape[-1] if features.ndim else 1
+    if classes > len(labels.unique()) and classes * width > _TABLE:
+        raise ValueError(
+            f"{_NAME}: `labels` must number the classes from 0; got labels up to {classes - 1}, {len(labels.unique())} "
+            f"of them different, which ask for a table of {8e-9 * classes * width:.0f} GB. Number them with "
+            "numpy.unique(labels, return_inverse=True), or give `num_classes`."
+        )
+    return max(classes, 1)
+
+
 def check_features(features: Tensor, labels: Tensor, num_classes: int) -> None:
     """Raise ValueError unless the rows are non-negative and finite, and the labels fit to them."""
     shape = tuple(features.shape)
@@ -234,12 +280,12 @@ def pairs(function: str, loader: Iterable[Any], argument: str = "features") -> I
     for item in loader:
         none = False
         x, y = pair(item)
-        if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+        if x is None or y is None:
             raise TypeError(
-                f"{function}: `{argument}` must give batches (x, labels) or {{'x': x, 'y': labels}} of tensors; "
+                f"{function}: `{argument}` must give batches (x, labels) or {{'x': x, 'y': labels}}; "
                 f"got a {type(item).__name__}."
             )
-        yield x, y
+        yield tensor_of(function, argument, x), tensor_of(function, argument, y)
     if none:
         raise ValueError(f"{function}: `{argument}` must hold at least one batch; got none.")
 

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
+from sciml_cf.arrays import describe_type, tensor_of
 from sciml_cf.errors import check_choice, check_count, check_positive
 from sciml_cf.head.solve import check_strength
 from sciml_cf.layerwise.batch_rows import Batch, Rows
@@ -44,8 +47,8 @@ class LayerwiseReport:
 @torch.no_grad()
 def fit_least_squares(
     network: nn.Sequential,
-    x: Tensor | Iterable[Any],
-    y: Tensor | None = None,
+    x: Any,
+    y: Any = None,
     *,
     targets: Targets = "closest",
     top: bool = True,
@@ -66,7 +69,8 @@ def fit_least_squares(
 
     Args:
         network: nn.Linear and activations with an inverse (``INVERSES``) in turn; a Flatten may lead.
-        x: (rows, F) with ``y``; or a loader of batches (x, y) or {"x": x, "y": y} that can be read several times.
+        x: (rows, F) with ``y``, a tensor, an array or nested lists of real numbers; or a loader of batches (x, y) or
+            {"x": x, "y": y} that can be read several times.
         y: (rows, C) numbers, or (rows,) integer labels, which stand for rows of zeros with a one (of tanh, -1 and 1).
         targets: what a layer below should give: "closest" to what it gives now among all that the layer above maps to
             its own targets, or "minnorm", the shortest (the paper's reading).
@@ -181,14 +185,17 @@ def _labelled(rows: Rows) -> bool:
     return next(iter(rows)).labels is not None
 
 
-def _data(x: Tensor | Iterable[Any], y: Tensor | None) -> tuple[Tensor, Tensor] | Iterable[Any]:
-    if isinstance(x, Tensor):
-        if not isinstance(y, Tensor):
-            raise TypeError(f"fit_least_squares: `y` must be a tensor beside a tensor `x`; got {type(y).__name__}.")
-        return x, y
-    if y is not None:
-        raise TypeError("fit_least_squares: `y` must be left out beside a loader, whose batches hold it; got one.")
-    return x
+def _data(x: Any, y: Any) -> tuple[Tensor, Tensor] | Iterable[Any]:
+    where = "fit_least_squares"
+    if y is None and isinstance(x, (Tensor, np.ndarray)):
+        raise TypeError(f"{where}: `y` must be given beside {describe_type(x)} as `x`; got None.")
+    if y is None and not isinstance(x, Iterable):
+        raise TypeError(f"{where}: `x` must be rows beside `y`, or a loader of batches; got {describe_type(x)}.")
+    if y is None:
+        return x
+    if isinstance(x, (DataLoader, Dataset, Iterator)):
+        raise TypeError(f"{where}: `y` must be left out beside a {type(x).__name__}, whose batches hold it; got one.")
+    return tensor_of(where, "x", x), tensor_of(where, "y", y)
 
 
 def _check_settings(

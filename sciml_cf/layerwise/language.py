@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from torch import Tensor
 
 from sciml_cf.errors import check_choice, check_count, check_positive
 
@@ -68,7 +69,7 @@ class LanguageModel:
             (features, 1)
         )
 
-    def log_probabilities(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
+    def log_probabilities(self, tokens: Any) -> NDArray[np.float64]:
         """log p(token | the K before it) for each token but the first K, (n - K,).
 
         No more than the pairs that were seen are visited; the rest of the vocabulary is one sum of constants.
@@ -81,11 +82,11 @@ class LanguageModel:
         starts = range(self.context, len(tokens), _ROWS)
         return np.concatenate([self._part(tokens[start - self.context : start + _ROWS]) for start in starts])
 
-    def perplexity(self, tokens: NDArray[np.integer], *, skip: int | None = None) -> float:
+    def perplexity(self, tokens: Any, *, skip: int | None = None) -> float:
         """exp of minus the mean log probability; ``skip`` leaves out so many first tokens (at least K, the default)."""
         skip = self.context if skip is None else skip
         check_count("LanguageModel.perplexity", "skip", skip, minimum=self.context)
-        return math.exp(-self.log_probabilities(np.asarray(tokens)[skip - self.context :]).mean())
+        return math.exp(-self.log_probabilities(tokens[skip - self.context :]).mean())
 
     def _part(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
         rows = len(tokens) - self.context
@@ -108,7 +109,7 @@ class LanguageModel:
 
 
 def count_tokens(
-    chunks: NDArray[np.integer] | Iterable[NDArray[np.integer]],
+    chunks: Any,
     *,
     vocabulary: int,
     context: int = 1,
@@ -117,7 +118,7 @@ def count_tokens(
     """Co-occurrences of tokens with the ones to come, over a text in chunks: as if it had come in one piece.
 
     Args:
-        chunks: integer ids from 0, one array or several in order; each is read once.
+        chunks: integer ids from 0, as one array, tensor or list, or as several in order; each is read once.
         vocabulary: V, ids are below it.
         context: K, how many tokens before count.
         aggregate: "sum" adds the context's tokens up; "concat" counts each place by itself.
@@ -144,7 +145,7 @@ def count_tokens(
 
 
 def language_model(
-    chunks: NDArray[np.integer] | Iterable[NDArray[np.integer]],
+    chunks: Any,
     *,
     vocabulary: int,
     context: int = 1,
@@ -175,24 +176,37 @@ def language_model(
     return LanguageModel(logs, -(context - 1) * np.log(column), shift, context, aggregate)
 
 
-def unigram_perplexity(train: NDArray[np.integer], tokens: NDArray[np.integer], *, vocabulary: int) -> float:
+def unigram_perplexity(train: Any, tokens: Any, *, vocabulary: int) -> float:
     """Perplexity of the training frequencies alone (each id counted once more than it was seen), the plain peer."""
     counts = np.bincount(_ids("unigram_perplexity", train, vocabulary), minlength=vocabulary) + 1.0
     return math.exp(-np.log(counts / counts.sum())[_ids("unigram_perplexity", tokens, vocabulary)].mean())
 
 
-def _parts(
-    chunks: NDArray[np.integer] | Iterable[NDArray[np.integer]], vocabulary: int, context: int
-) -> Iterator[NDArray[np.int64]]:
+def _parts(chunks: Any, vocabulary: int, context: int) -> Iterator[NDArray[np.int64]]:
     """Pieces that overlap by the context, so that each token with a whole context is the target of one piece."""
     before = np.empty(0, dtype=np.int64)
-    for chunk in [chunks] if isinstance(chunks, np.ndarray) else chunks:
+    for chunk in _chunks(chunks):
         ids = _ids("count_tokens", chunk, vocabulary)
         for start in range(0, len(ids), _TOKENS):
             part = np.concatenate([before, ids[start : start + _TOKENS]])
             if len(part) > context:
                 yield part
             before = part[-context:]
+
+
+def _chunks(chunks: Any) -> Iterable[Any]:
+    """The pieces of a text: one that holds ids itself, or several."""
+    if isinstance(chunks, (str, bytes)) or not isinstance(chunks, Iterable):
+        raise TypeError(
+            f"count_tokens: `chunks` must be integer ids; got a {type(chunks).__name__}. Encode the text with a "
+            "Vocabulary."
+        )
+    whole = hasattr(chunks, "ndim") or (isinstance(chunks, (list, tuple, range)) and len(chunks) and _is_id(chunks[0]))
+    return [chunks] if whole else chunks
+
+
+def _is_id(value: Any) -> bool:
+    return np.ndim(value) == 0 and not isinstance(value, (str, bytes))
 
 
 def _features(tokens: NDArray[np.int64], context: int, vocabulary: int, aggregate: Aggregate) -> NDArray[np.int64]:
@@ -213,7 +227,7 @@ def _by_row(
 
 
 def _ids(function: str, tokens: object, vocabulary: int) -> NDArray[np.int64]:
-    ids = np.asarray(tokens)
+    ids = np.asarray(tokens.detach().cpu() if isinstance(tokens, Tensor) else tokens)
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
         raise ValueError(f"{function}: `tokens` must be (n,) integer ids; got {ids.shape} {ids.dtype}.")
     if len(ids) and (ids.min() < 0 or ids.max() >= vocabulary):

@@ -6,16 +6,17 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Dataset
 
 from sciml_cf.errors import check_count
 from sciml_cf.head import Objective
+from sciml_cf.model_outputs import Entry, carrying, check_entry, entry_of
 from sciml_cf.models.coordinates import positions
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.history import History
 from sciml_cf.training.loop import Measure, Training
-from sciml_cf.training.run_start import only_writer
+from sciml_cf.training.run_start import only_writer, undone_if_refused
 from sciml_cf.training.tensorboard import check_tensorboard
 
 __all__ = ["History", "fit"]
@@ -23,8 +24,8 @@ __all__ = ["History", "fit"]
 
 def fit(
     model: nn.Module,
-    train: Dataset[dict[str, Tensor]],
-    validation: Dataset[dict[str, Tensor]],
+    train: Dataset[Any],
+    validation: Dataset[Any],
     *,
     config: FitConfig,
     out: Path | str,
@@ -37,6 +38,7 @@ def fit(
     until: int | None = None,
     measure: Measure | None = None,
     objective: Objective | None = None,
+    prediction: Entry | None = None,
 ) -> History:
     """Train ``model`` to map x to y under the mean squared error; leaves it with the weights of the last epoch.
 
@@ -54,11 +56,12 @@ def fit(
     moments merged, so that k processes do what one does with the same ``batch_size``. All must see the run folder.
 
     Args:
-        model: maps x to y; its last linear layer is the head.
-        train, validation: items {"x": (C, *N), "y": (C', *N)}.
+        model: maps x to y; its last linear layer is the head. Where no other parameter requires a gradient (a frozen
+            backbone), the head alone is solved.
+        train, validation: items {"x": (C, *N), "y": (C', *N)} or (x, y), such as a TensorDataset has.
         config: see FitConfig.
         out: run folder to write (see sciml_cf.training.run_folder).
-        head: the layer to solve, or its dotted name; by default the last linear layer of the model.
+        head: the layer to solve, or its dotted name; by default the last linear layer that runs on the first sample.
         resume: go on from the folder's checkpoint; ends in the same weights, bit for bit, as without interruption.
         overwrite: replace a run that is already there.
         describe: {"model": ..., "data": ...} stored in run.json, so that ``load`` can build the model again.
@@ -69,9 +72,14 @@ def fit(
             mode; the figures it returns, the same names every time, join the epoch's row. Its time is not counted.
         objective: what the prediction is judged by, such as ``sciml_cf.head.CrossEntropy()``; by default the squared
             error of ``config.loss``. There are no error bars then, and ``describe`` should name it.
+        prediction: which entry of the model's return value is the prediction, where that is no tensor: a key, an index,
+            or a function from the return value to the tensor. The model carries it from then on, for ``predict``,
+            ``adapt`` and the rest; ``load`` restores a key or an index.
     Returns:
         History.
     Raises:
+        ValueError, TypeError: a setting, the model or the data cannot be used; a sample that is not finite is named.
+            Where the folder was not there before, there is none after that.
         TrainingDiverged: the loss left the finite range; the folder keeps the last good checkpoint.
         CheckpointError, FileExistsError, FileNotFoundError: the run folder cannot be used.
         ImportError: ``tensorboard`` was asked for and is not installed.
@@ -80,9 +88,18 @@ def fit(
         check_tensorboard()
     if until is not None:
         check_count("fit", "until", until)
-    training = Training(model, train, validation, config.resolved(), Path(out), head, progress, objective)
+    check_entry("fit", prediction)
+    entry = entry_of(model) if prediction is None else prediction
+    training = Training(model, train, validation, config.resolved(), Path(out), head, progress, objective, entry)
     training.last_epoch, training.measure = min(config.epochs, until or config.epochs), measure
     writer = only_writer(Path(out)) if training.fabric.is_global_zero else nullcontext()
-    with writer, training.core_units(), positions(model, getattr(train, "positions", None)):
+    refused = undone_if_refused(Path(out), training.has_learned) if training.fabric.is_global_zero else nullcontext()
+    with (
+        writer,
+        refused,
+        carrying(model, entry),
+        training.core_units(),
+        positions(model, getattr(train, "positions", None)),
+    ):
         training.start(resume=resume, overwrite=overwrite, describe=describe or {})
         return training.run(tensorboard=tensorboard)

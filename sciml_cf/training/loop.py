@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged
 from sciml_cf.head import ClosedFormLoss, Objective, check_solved
 from sciml_cf.head.algorithms import make_algorithm, solve_on
+from sciml_cf.model_outputs import Entry, Predict, stored_entry
 from sciml_cf.normalization import attach_normalization, detach_normalization, physical_units
 from sciml_cf.training.averaging import WeightAverage
 from sciml_cf.training.batches import epoch_batches, mix_seed, sequential_batches
@@ -27,10 +28,10 @@ from sciml_cf.training.clipping import clip_by_unit
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.distributed import make_fabric, mean, share_buffers, total
 from sciml_cf.training.error_bars import save_error_bars
-from sciml_cf.training.head import make_loss, make_plain_loss
+from sciml_cf.training.head import head_layer, make_loss, make_plain_loss
 from sciml_cf.training.history import History, validation_error
 from sciml_cf.training.losses import weighted_mse
-from sciml_cf.training.optimizers import make_optimizer
+from sciml_cf.training.optimizers import set_up
 from sciml_cf.training.progress import Progress
 from sciml_cf.training.run_folder import (
     RUN_FILE,
@@ -43,6 +44,7 @@ from sciml_cf.training.run_folder import (
     write_history,
 )
 from sciml_cf.training.run_start import ADDED_SINCE, diverged, finish_run, start_run
+from sciml_cf.training.samples import bad_sample, samples_a_step, samples_of
 from sciml_cf.training.schedules import learning_rate, should_stop
 from sciml_cf.training.tensorboard import ScalarWriter
 from sciml_cf.training.units import Batch, Units, choose_normalization
@@ -64,45 +66,46 @@ class Training:
     def __init__(
         self,
         model: nn.Module,
-        train: Dataset[dict[str, Tensor]],
-        validation: Dataset[dict[str, Tensor]],
+        train: Dataset[Any],
+        validation: Dataset[Any],
         config: FitConfig,
         out: Path,
         head: nn.Module | str | None,
         progress: bool,
         objective: Objective | None = None,
+        prediction: Entry | None = None,
     ) -> None:
         self.raw_model, self.config, self.out, self.progress = model, config, out, progress
-        self.data, self.num_samples = train, len(cast(Sized, train))
-        self.validation_data, self.head, self.objective = validation, head, objective
+        self.data, self.validation_data = samples_of(train, validation)
+        self.num_samples = len(cast(Sized, self.data))
+        self.head, self.objective, self.entry = head, objective, prediction
         if objective is not None and config.loss != "mse":
             raise ValueError(f"fit: `loss` must be left out beside an objective; got {config.loss!r}.")
         self.judged = "validation_mse" if objective is None else "validation_loss"
-        if min(self.num_samples, len(cast(Sized, validation))) == 0:
-            raise ValueError("fit: `train` and `validation` must each hold at least one sample; got an empty dataset.")
         self.fabric = make_fabric(config.accelerator)
-        self.batch_size = min(config.batch_size, self.num_samples)
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        self.batch_size = samples_a_step(config.batch_size, self.num_samples, world)
         self.steps_per_epoch = self.num_samples // self.batch_size
-        self.loss = make_loss(model, head, config, objective)
-        self.plain = make_plain_loss(model, head, objective) if self.loss is None else self.loss
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.model, self.optimizer = self.fabric.setup(model, make_optimizer(parameters, config))
+        chosen = choose_normalization(
+            model, self.data, config, has_objective=objective is not None, validation=self.validation_data
+        )
+        self.units = Units.of(model, chosen, config.loss)
+        layer = None if config.method == "l2" and objective is None else head_layer(model, head, self.data)
+        self.loss = make_loss(model, layer, config, objective)
+        self.plain = make_plain_loss(layer, objective) if self.loss is None else self.loss
+        self.model, self.optimizer, self.has_gradients = set_up(self.fabric, model, config)
         if self.loss is not None:
             self.loss.to(self.fabric.device)
-        self.algorithm = None if self.plain is None else make_algorithm(config.algorithm, self.model, self.plain)
+        self._predict = Predict("fit", self.model, prediction)
+        self._evaluate = Predict("fit", model, prediction, replaceable=chosen is not None)
+        self.algorithm = None
+        if self.plain is not None:
+            self.algorithm = make_algorithm(config.algorithm, self.model, self.plain, forward=self._predict)
         self.average = None if config.average is None else WeightAverage(model, config.average)
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        batches = sequential_batches(
-            len(cast(Sized, validation)), max(self.batch_size // world, 32), rank=rank, world=world
-        )
-        self.validation = self._loader(validation, batches)
-        if self.batch_size % world:
-            raise ValueError(
-                f"fit: `batch_size` must be a multiple of the number of processes, {world}; got {self.batch_size} "
-                f"(of {self.num_samples} samples)."
-            )
-        chosen = choose_normalization(model, train, config, has_objective=objective is not None)
-        self.units = Units.of(model, chosen, config.loss)
+        count = len(cast(Sized, self.validation_data))
+        batches = sequential_batches(count, max(self.batch_size // world, 32), rank=rank, world=world)
+        self.validation = self._loader(self.validation_data, batches)
+        self.stepped = False
         self.epoch, self.best, self.first_loss, self.rows = 0, math.inf, math.nan, []
         self.last_epoch = config.epochs
         self.measure: Measure | None = None
@@ -129,6 +132,8 @@ class Training:
             "data": describe.get("data"),
             "normalization": None if normalization is None else normalization.to_dict(),
         }
+        if self.entry is not None:
+            settings["prediction"] = stored_entry(self.entry)
         checkpoint = None
         if self.fabric.is_global_zero:
             if start_run(self.out, settings, resume=resume, overwrite=overwrite):
@@ -175,7 +180,7 @@ class Training:
             self.loss.head.detach()
         if first and self._complete():
             if self.objective is None:
-                save_error_bars(self.raw_model, self.data, self.validation_data, self.units, self.head, self.out)
+                save_error_bars(self._evaluate, self.data, self.validation_data, self.units, self.head, self.out)
             finish_run(self.out)
         self.fabric.barrier()
         return History(tuple(self.rows), len(cast(Sized, self.validation_data)))
@@ -187,7 +192,8 @@ class Training:
         self._check(losses, last)
         self._check_solved(last)
         metrics = {} if self.loss is None else self.loss.head.figures()  # before another solve, for evaluation
-        own = self._take_evaluated_weights()
+        with self._solving(last):
+            own = self._take_evaluated_weights()
         self._check_solved(last)
         error, relative = self._validate()
         if not math.isfinite(error):
@@ -209,6 +215,13 @@ class Training:
         if not self._done():
             self._go_back(own)
 
+    def has_learned(self, error: Exception) -> bool:
+        """Whether the folder holds more than the weights before the first step, after an error.
+
+        A sample that cannot be trained on is found in the course of the first epoch at the latest.
+        """
+        return self.epoch > 0 or (self.stepped and not isinstance(error, (ValueError, TypeError)))
+
     def _steps(self, bar: Progress) -> list[Tensor]:
         """The steps of one epoch; their losses."""
         self.model.train()
@@ -216,14 +229,11 @@ class Training:
         for index, batch in enumerate(self._batches(self.epoch)):
             step = self.epoch * self.steps_per_epoch + index
             self._set_learning_rate(step)
-            try:
+            with self._solving(step):
                 losses.append(self._step(batch))
-                if self.average is not None:
-                    self.average.update()
-            except NotPositiveDefinite as error:
-                if index == self.epoch == 0 or "dependent" in str(error):  # the data or the strength, not the rate
-                    raise
-                raise self._diverged(step, str(error)) from error
+            self.stepped = True
+            if self.average is not None:
+                self.average.update()
             if len(losses) % _CHECK_EVERY == 0:
                 self._check(losses[-_CHECK_EVERY:], step)
             bar.step()
@@ -245,13 +255,13 @@ class Training:
         x, y, weights = batch
         if self.algorithm is not None:
             return self.algorithm.step(x, y, weights, descend=self._descend)
-        loss = weighted_mse(self.model(x), y, weights)
+        loss = weighted_mse(self._predict(x), y, weights)
         self._descend(loss)
         return loss.detach()
 
     def _descend(self, loss: Tensor) -> None:
         self.optimizer.zero_grad()
-        if loss.requires_grad:
+        if loss.requires_grad and self.has_gradients:
             self.fabric.backward(loss)
             if self.config.adaptive_clip is not None:
                 clip_by_unit(self.raw_model, self.config.adaptive_clip)
@@ -268,7 +278,11 @@ class Training:
         if self.average is not None:
             own["weights"] = self.average.swap_in()
         if self.loss is not None and (self.average is not None or self.config.algorithm == 2):
-            self._solve_ahead(self.loss, 1 if self.average is None else _AVERAGE_BATCHES)
+            self.loss.head._accept()  # an average has its own
+            self.raw_model.eval()
+            count = 1 if self.average is None else _AVERAGE_BATCHES
+            ahead = islice(self._batches(self.epoch + 1), count)  # for evaluation, on the batches that come next
+            solve_on(self.raw_model, self.loss, ahead, forward=self._evaluate)
         return own
 
     def _go_back(self, own: dict[str, Any]) -> None:
@@ -277,17 +291,13 @@ class Training:
         if own["head"] is not None:
             cast(ClosedFormLoss, self.loss).head.restore(own["head"])
 
-    def _solve_ahead(self, loss: ClosedFormLoss, count: int) -> None:
-        """Solve the head on the batches that come next, for evaluation."""
-        self.raw_model.eval()
-        solve_on(self.raw_model, loss, islice(self._batches(self.epoch + 1), count))
-
     def _validate(self) -> tuple[float, float]:
         """The mean over all validation samples, or over an objective's rows, whatever their order and processes, and
         the mean relative L2 error.
         """
         judge = None if self.objective is None else cast(ClosedFormLoss, self.plain)
-        sums = validation_sums(self.raw_model, self.validation, self.units, judge)
+        self.raw_model.eval()
+        sums = validation_sums(self._evaluate, self.validation, self.units, judge)
         error, count, relative = total(torch.tensor(sums, dtype=torch.float64, device=self.fabric.device)).tolist()
         if count == 0:
             raise ValueError("fit: `validation` must hold a sample whose class has a weight above 0; got none.")
@@ -304,12 +314,21 @@ class Training:
 
     def _check_solved(self, step: int) -> None:
         """Raise for a solve whose success was still being computed on the device."""
-        if self.loss is None:
-            return
+        if self.loss is not None:
+            with self._solving(step):
+                check_solved(self.loss.head.state())
+
+    @contextmanager
+    def _solving(self, step: int) -> Iterator[None]:
+        """Inside this block a solve that fails is blamed on a sample, on the data or the strength, or on the rate."""
         try:
-            check_solved(self.loss.head.state())
+            yield
         except NotPositiveDefinite as error:
-            raise self._diverged(step, str(error)) from error
+            found = self._diverged(step, str(error))
+            not_the_rate = "dependent" in str(error) or not (self.stepped or self.epoch)
+            if not_the_rate and isinstance(found, TrainingDiverged):
+                raise
+            raise found from error
 
     def _done(self) -> bool:
         return self.epoch >= self.last_epoch or self._complete()
@@ -320,8 +339,11 @@ class Training:
     def _errors(self) -> list[float]:
         return [validation_error(row) for row in self.rows]
 
-    def _diverged(self, step: int, what: str) -> TrainingDiverged:
-        return diverged(self.out, float(self.config.learning_rate or 0), step, self.epoch, what)
+    def _diverged(self, step: int, what: str) -> Exception:
+        """The error of a loss that is not finite or too large: that of the sample to blame, or of the rate."""
+        return bad_sample(self.data, self.validation_data) or diverged(
+            self.out, float(self.config.learning_rate or 0), step, self.epoch, what
+        )
 
     def _set_learning_rate(self, step: int) -> None:
         rate = learning_rate(self.config, step, self.steps_per_epoch, self._errors())

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from sciml_cf.errors import CheckpointError, check_choice
 from sciml_cf.head.posterior import Posterior
+from sciml_cf.model_outputs import carry_entry
 from sciml_cf.models import build_from
 from sciml_cf.normalization import Normalization, attach_normalization
 from sciml_cf.training.checkpoints import (
@@ -179,7 +180,7 @@ def load(run: Path | str, *, model: nn.Module | None = None, which: Which = "bes
     """The trained model of a run folder, in evaluation mode, on the CPU: physical fields to physical fields.
 
     A run trained on normalized fields has its normalization attached (see sciml_cf.normalization); the state_dict is
-    that of the model alone.
+    that of the model alone. The entry of its return value that ``fit`` was told is carried too, unless by a function.
 
     Args:
         run: the folder that training wrote.
@@ -210,6 +211,7 @@ def load(run: Path | str, *, model: nn.Module | None = None, which: Which = "bes
     normalization = read_normalization(settings)
     if normalization is not None:
         attach_normalization(model, normalization)
+    carry_entry(model, (settings.get("prediction") or {}).get("entry"))
     return model.eval()
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from sciml_cf.errors import CheckpointError, TrainingDiverged
+from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged
 from sciml_cf.training.checkpoints import CHECKPOINT_FILE, PREVIOUS_FILE, write_atomically
 from sciml_cf.training.run_folder import OWN_FILES, REPORT_FOLDER, RUN_FILE, TENSORBOARD_FOLDER, read_settings, versions
 
@@ -118,6 +118,41 @@ def _lock(out: Path) -> BaseFileLock | None:
     except (OSError, NotImplementedError):
         return None
     return lock
+
+
+@contextmanager
+def undone_if_refused(out: Path, has_learned: Callable[[Exception], bool]) -> Iterator[None]:
+    """Leave the place of a run as it was before, if the training in this block is refused before it has learned.
+
+    A folder that was made is deleted, and a run that was to be replaced is put back.
+
+    Args:
+        out: the run folder.
+        has_learned: of the error, whether the folder is worth keeping.
+    """
+    existed, before = out.is_dir(), _identity(out)
+    empty = not existed or not any(out.iterdir())
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError, NotPositiveDefinite) as error:
+        if not has_learned(error):
+            old = replaced_run(out)
+            aside = before is not None and before == _identity(old)
+            if empty or aside:
+                drop_run(out)
+            if aside and not out.exists():
+                old.rename(out)
+            elif existed:
+                out.mkdir(exist_ok=True)
+        raise
+
+
+def _identity(run: Path) -> tuple[int, int] | None:
+    """Device and number of a run's settings file, which a renamed folder keeps; None if there is none."""
+    with suppress(OSError):
+        found = (run / RUN_FILE).stat()
+        return found.st_dev, found.st_ino
+    return None
 
 
 def finish_run(out: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sized
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+
+from sciml_cf.datasets.items import as_items
 
 
 def reflect(fields: Tensor) -> Tensor:
@@ -28,12 +30,14 @@ class Reflected(Dataset[dict[str, Tensor]]):
     The coin is torch's global generator, so that a training which seeds it resumes to the same bits.
 
     Args:
-        data: items {"x": (C, N), "y": (C', N)} of an equation with the symmetry of ``reflect``, in one dimension.
+        data: items {"x": (C, N), "y": (C', N)} or (x, y) of an equation with the symmetry of ``reflect``, in one
+            dimension.
     Raises:
         ValueError: the items have no grid of one dimension.
     """
 
-    def __init__(self, data: Dataset[dict[str, Tensor]]) -> None:
+    def __init__(self, data: Dataset[Any]) -> None:
+        data = as_items("Reflected", "data", data)
         shape = tuple(data[0]["x"].shape)
         if len(shape) != 2:
             raise ValueError(f"Reflected: `data` must have items (channels, points); got {shape}. Use it in 1-D only.")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from sciml_cf.datasets.items import check_finite
 from sciml_cf.normalization import Normalization, dtype_of, measure_normalization, normalization_of
 from sciml_cf.training.choices import Loss
 from sciml_cf.training.config import FitConfig
@@ -27,11 +28,14 @@ class Batch(NamedTuple):
 
 
 def choose_normalization(
-    model: nn.Module, data: Dataset[Any], config: FitConfig, *, has_objective: bool
+    model: nn.Module, data: Dataset[Any], config: FitConfig, *, has_objective: bool, validation: Dataset[Any]
 ) -> Normalization | None:
     """The normalization of a training: the one that the model carries, else that of the data; None without one.
 
     Labels have no units: with an objective nothing is normalized.
+
+    Raises:
+        ValueError: it was measured, and a sample of either dataset is not finite.
     """
     if config.normalize == "none" or has_objective:
         return None
@@ -39,7 +43,8 @@ def choose_normalization(
     if carried is not None:
         _LOG.info("fit: the model's own normalization is kept (%s)", carried.summary())
         return carried
-    measured = measure_normalization(data)
+    measured = measure_normalization(data, function="fit", argument="train")
+    check_finite("fit", "validation", validation)
     _LOG.info("fit: normalized by the training samples (%s)", measured.summary())
     return measured
 

@@ -6,20 +6,21 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sciml_cf.head import ClosedFormLoss
 from sciml_cf.metrics import mse, relative_l2
+from sciml_cf.model_outputs import Predict
 from sciml_cf.training.units import Units
 
 
 def validation_sums(
-    model: nn.Module, batches: Iterable[dict[str, Tensor]], units: Units, judge: ClosedFormLoss | None
+    predict: Predict, batches: Iterable[dict[str, Tensor]], units: Units, judge: ClosedFormLoss | None
 ) -> tuple[float, float, float]:
     """Sums that a mean over all batches is made of, over this process's batches.
 
     Args:
-        model: in the units it trains in; left in evaluation mode.
+        predict: the prediction of the model, which is in evaluation mode, in the units that it trains in.
         batches: items in the data's own units.
         units: of the training.
         judge: the loss of an objective, which the rows are judged by; None for the mean squared error of samples.
@@ -27,15 +28,15 @@ def validation_sums(
         (error, count, relative): summed mean squared errors of samples in the data's units, their number, and their
         summed relative L2 errors (NaN where a target is zero); or those of the objective, and NaN.
     """
-    model.eval()
     error, count, relative = 0.0, 0.0, 0.0 if judge is None else math.nan
     with torch.no_grad():
         for batch in batches:
-            prediction = model(units.inputs(batch["x"]))
+            prediction = predict(units.inputs(batch["x"]))
             if judge is None:
                 physical = units.physical(prediction)
-                error += mse(physical, batch["y"]).double().sum().item()
-                relative += relative_l2(physical, batch["y"]).double().sum().item()
+                target = batch["y"] if batch["y"].is_floating_point() else batch["y"].to(physical.dtype)
+                error += mse(physical, target).double().sum().item()
+                relative += relative_l2(physical, target).double().sum().item()
                 count += len(batch["x"])
             else:
                 part, share = judge.sums(prediction, batch["y"])

@@ -132,7 +132,7 @@ def watch(source: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]
     asked: list[tuple[int, int]] = []
     load = source._load
 
-    def _watched(name: str, start: int, stop: int, at: slice) -> np.ndarray:
+    def watched(name: str, start: int, stop: int, at: slice) -> np.ndarray:
         asked.append((start, stop))
         return load(name, start, stop, at)
 

@@ -189,5 +189,5 @@ def test_bad_input_is_refused(run_folder, tmp_path):
     with pytest.raises(NotPositiveDefinite, match="finite errors"):
         x, y = fields()
         posterior(convolutions(), Items(x, y), Items(x, y * torch.nan))
-    with pytest.raises(NotPositiveDefinite, match="finite features"):
+    with pytest.raises(ValueError, match="finite numbers; got NaN or Inf in x of sample 0"):
         posterior(convolutions(), Items(x * torch.nan, y), Items(x, y))

@@ -29,6 +29,7 @@ from sciml_cf.head.binding.layer import (
     to_rows,
 )
 from sciml_cf.head.binding.tied import Kind, Ties, check_untied
+from sciml_cf.model_outputs import which_entry
 
 
 class BoundLayer(nn.Module):
@@ -96,6 +97,8 @@ class BoundLayer(nn.Module):
         Raises:
             ValueError: the prediction is changed after the layer.
         """
+        if not isinstance(prediction, Tensor):
+            raise which_entry("ClosedFormHead", "prediction", prediction)
         if self._captures.passes and not self._captures.knows(prediction):
             self._captures.match(prediction, self._who)
 
@@ -170,6 +173,11 @@ class BoundLayer(nn.Module):
             yield
         finally:
             self._recording = False
+
+    @property
+    def _has_passes(self) -> bool:
+        """Whether a forward pass waits for its solve."""
+        return bool(self._captures.passes)
 
     def clear(self) -> None:
         """Forget captured features."""

@@ -20,10 +20,7 @@ def check_layer(layer: object) -> None:
     spectral_norm, any parametrization), for a weight written there would be overwritten at the next forward pass.
     """
     if not isinstance(layer, (nn.Linear, *_CONVOLUTIONS)):
-        raise TypeError(
-            f"ClosedFormHead: `layer` must be nn.Linear or a 1x1 nn.Conv1d/2d/3d; got {type(layer).__name__}. "
-            "Pass the model's own last linear layer, for instance model.projection.fcs[-1]."
-        )
+        raise TypeError(f"ClosedFormHead: `layer` must be nn.Linear or a 1x1 nn.Conv1d/2d/3d; got {_foreign(layer)}")
     own = dict(layer.named_parameters(recurse=False))
     if "weight" not in own or (layer.bias is not None and "bias" not in own):
         raise ValueError(
@@ -54,6 +51,19 @@ def check_layer(layer: object) -> None:
         )
 
 
+def _foreign(layer: object) -> str:
+    """What a layer of another type is, and what to do about it."""
+    kind = type(layer)
+    if isinstance(getattr(layer, "base_layer", None), nn.Module):  # an adapter, such as PEFT's LoRA
+        return (
+            f"{kind.__module__}.{kind.__qualname__}, an adapter around a {type(layer.base_layer).__name__}. "  # type: ignore[attr-defined]
+            "Merge it into the layer first (PEFT: merge_and_unload()), or leave this layer out of the adapters."
+        )
+    known = {one.__name__ for one in (nn.Linear, *_CONVOLUTIONS)}
+    name = f"{kind.__module__}.{kind.__qualname__}" if kind.__name__ in known else kind.__name__
+    return f"{name}. Pass the model's own last linear layer, for instance model.projection.fcs[-1]."
+
+
 def is_head_layer(module: nn.Module) -> bool:
     """Whether ``module`` could be a closed-form head."""
     try:
@@ -61,20 +71,6 @@ def is_head_layer(module: nn.Module) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def find_head(model: nn.Module) -> Layer:
-    """The last layer of ``model`` (in order of registration) that can be solved in closed form.
-
-    Raises:
-        ValueError: the model has no nn.Linear and no 1x1 convolution.
-    """
-    layers = [module for module in model.modules() if is_head_layer(module)]
-    if not layers:
-        raise ValueError(
-            f"find_head: `model` must contain an nn.Linear or a 1x1 convolution; got {type(model).__name__} with none."
-        )
-    return layers[-1]  # type: ignore[return-value]
 
 
 def num_inputs(layer: Layer) -> int:

@@ -41,7 +41,7 @@ def linear_problem(count=400, outcomes=2):
     return {"treatment": x, "instrument": z, "outcome": x @ slopes + 5 + 2 * u[:, None]}, slopes
 
 
-@pytest.mark.parametrize(("rule", "current"), [("proximal", 0.4), ("kalman", 1.0)])
+@pytest.mark.parametrize(("rule", "current"), [("proximal", 0.4), ("kalman", 2.0)])
 def test_the_sine_is_found_where_direct_regression_is_misled(rule, current):
     data = sine(4000, seed=1)
     direct = np.polynomial.Polynomial.fit(data["treatment"], data["outcome"], 9)
