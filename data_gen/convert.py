@@ -14,6 +14,7 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.formats import FORMATS, Overrides, Source, format_of_name, format_of_output, open_source
 from data_gen.formats.overrides import given_overrides
+from data_gen.formats.paths import output_parts, parts_of
 from data_gen.formats.source import Readable
 from data_gen.header import Header
 
@@ -59,7 +60,7 @@ def convert(
     """
     given = given_overrides("convert", overrides, facts)
     write = _writer(to, out, mat_version)
-    targets = [Path(part) for part in str(out).split(",")]
+    targets = output_parts(out)
     _check_targets(path, targets, overwrite)
     temporary = [target.with_name(target.name + ASIDE) for target in targets]
     with open_source(path, format=source_format, overrides=given) as source:
@@ -93,7 +94,7 @@ class _Checked:
     """A source whose values are checked while they are read."""
 
     def __init__(self, source: Source, allow_nan: bool, progress: Callable[[int], object] | None) -> None:
-        self.header, self.path = source.header, source.path
+        self.header, self.path, self.table = source.header, source.path, source.table
         self._source, self._allow, self._progress = source, allow_nan, progress
 
     def read_stored(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
@@ -111,7 +112,7 @@ class _Checked:
 
 
 def _check_targets(path: str | Path, targets: list[Path], overwrite: bool) -> None:
-    sources = {Path(part).resolve() for part in str(path).split(",")}
+    sources = {part.resolve() for part in parts_of(path)}
     for target in targets:
         if target.resolve() in sources:
             raise ValueError(f"convert: `out` must be another file than the one that is read; got {target}.")

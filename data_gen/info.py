@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from data_gen.grids.periodic import spectral_tail
+from data_gen.header import Header
 from data_gen.sample_fields import known_solution
 from data_gen.solvers.schemes import SCHEMES
 from data_gen.spec import DatasetSpec
@@ -24,8 +25,9 @@ def dataset_facts(path: str | Path) -> dict[str, Any]:
     """Content and origin of a file as plain values fit for JSON; reads its header and a few samples.
 
     Returns:
-        A dictionary with the keys file, bytes, equation, samples, kind, axes, boundary, fields, times, initial,
-        method, truth, tail, seed, blocks, versions, config_hash, checksum and source; None where a fact is unknown.
+        A dictionary with the keys file, bytes, equation, samples, kind, axes, uneven, boundary, table, fields, times,
+        initial, method, truth, tail, seed, blocks, versions, config_hash, checksum and source; None where a fact is
+        unknown.
     Raises:
         DatasetError: the file is missing, unreadable, unfinished, or of another layout.
     """
@@ -40,7 +42,9 @@ def dataset_facts(path: str | Path) -> dict[str, Any]:
             "samples": header.num_samples,
             "kind": dataset_kind(data),
             "axes": [{"name": n, "points": p, "extent": length, "first": first} for n, p, length, first in parts],
-            "boundary": header.boundary,
+            "uneven": _uneven(header),
+            "boundary": header.boundary if header.boundaries is None else ", ".join(header.boundaries),
+            "table": {name: _summary_of(values) for name, values in data.table.items()},
             "fields": [_field_facts(data, name) for name in (header.input_name, header.target_name)],
             "times": list(header.times),
             "initial": None
@@ -68,9 +72,10 @@ def facts_text(facts: dict[str, Any]) -> str:
         "file": f"{facts['file']} ({facts['bytes'] / 1e6:.1f} MB)",
         "equation": ": ".join(word for word in (law["name"], law["formula"]) if word),
         "parameters": _assignments(law["parameters"]) or "none",
+        **{f"by sample{i or ''}": text for i, text in enumerate(_table_text(facts["table"]))},
         "samples": f"{facts['samples']}, {facts['kind']}",
         "grid": _grid_text(facts),
-        "axes": ", ".join(_interval(axis) for axis in facts["axes"]),
+        "axes": ", ".join(facts["uneven"].get(axis["name"]) or _interval(axis) for axis in facts["axes"]),
         "times": listed_times(facts["times"]),
         **{entry["role"]: _field_text(entry) for entry in facts["fields"]},
         "initial": _initial_text(facts["initial"]),
@@ -85,6 +90,31 @@ def facts_text(facts: dict[str, Any]) -> str:
         "checksum": facts["checksum"],
     }
     return "\n".join(f"{key:<11} {value}" for key, value in rows.items() if value is not None)
+
+
+def _uneven(header: Header) -> dict[str, str]:
+    """The axes that are not equally spaced or that fall, in words."""
+    axes = zip(header.axes, header.points or (), strict=False)
+    return {n: f"{n} from {p[0]:.6g} to {p[-1]:.6g}, with coordinates of its own" for n, p in axes if p is not None}
+
+
+def _summary_of(values: np.ndarray) -> dict[str, float | int | None]:
+    """Smallest and largest value of a parameter, how many values it has, and of how many samples it is missing."""
+    known = values[np.isfinite(values)]
+    least, most = (float(known.min()), float(known.max())) if known.size else (None, None)
+    return {"min": least, "max": most, "values": len(np.unique(known)), "missing": len(values) - len(known)}
+
+
+def _table_text(table: dict[str, dict[str, Any]]) -> list[str]:
+    """One line for each parameter that differs from sample to sample."""
+    lines = []
+    for name, one in table.items():
+        if one["min"] is None:
+            lines.append(f"{name} is missing")
+            continue
+        missing = f", missing in {one['missing']} samples" if one["missing"] else ""
+        lines.append(f"{name} from {one['min']:g} to {one['max']:g}, {one['values']} values{missing}")
+    return lines
 
 
 def _grid_text(facts: dict[str, Any]) -> str:

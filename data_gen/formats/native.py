@@ -37,7 +37,7 @@ def open_file(path: Path, overrides: Overrides) -> Source:
 
 def write(source: Readable, path: Path) -> None:
     """A dataset file with the fields of a source."""
-    file_map = create_empty(path, source.header, {"source": f"converted from {source.path.name}"})
+    file_map = create_empty(path, source.header, {"source": f"converted from {source.path.name}"}, source.table)
     checksums = {}
     for block, (_, fields) in enumerate(blocks(source)):
         checksums[block] = journal.write_block(path, file_map, block, tuple(fields.values()))
