@@ -15,6 +15,7 @@ from data_gen.sample_fields import known_solution
 from data_gen.solvers.schemes import SCHEMES
 from data_gen.spec import DatasetSpec
 from data_gen.storage.dataset import Dataset, open_dataset
+from data_gen.storage.fields import SPLIT
 
 Truth = Literal["exact", "known", "self-convergence"]
 #: Samples whose spectra are computed, spread over the file.
@@ -25,7 +26,7 @@ def dataset_facts(path: str | Path) -> dict[str, Any]:
     """Content and origin of a file as plain values fit for JSON; reads its header and a few samples.
 
     Returns:
-        A dictionary with the keys file, bytes, equation, samples, kind, axes, uneven, boundary, table, fields, times,
+        A dictionary with the keys file, bytes, equation, samples, kind, axes, uneven, boundary, table, split, fields,
         initial, method, truth, tail, seed, blocks, versions, config_hash, checksum and source; None where a fact is
         unknown.
     Raises:
@@ -44,7 +45,8 @@ def dataset_facts(path: str | Path) -> dict[str, Any]:
             "axes": [{"name": n, "points": p, "extent": length, "first": first} for n, p, length, first in parts],
             "uneven": _uneven(header),
             "boundary": header.boundary if header.boundaries is None else ", ".join(header.boundaries),
-            "table": {name: _summary_of(values) for name, values in data.table.items()},
+            "table": {name: _summary_of(values) for name, values in data.table.items() if name != SPLIT},
+            "split": {name: len(rows) for name, rows in data.splits.items()},
             "fields": [_field_facts(data, name) for name in (header.input_name, header.target_name)],
             "times": list(header.times),
             "initial": None
@@ -72,7 +74,8 @@ def facts_text(facts: dict[str, Any]) -> str:
         "file": f"{facts['file']} ({facts['bytes'] / 1e6:.1f} MB)",
         "equation": ": ".join(word for word in (law["name"], law["formula"]) if word),
         "parameters": _assignments(law["parameters"]) or "none",
-        **{f"by sample{i or ''}": text for i, text in enumerate(_table_text(facts["table"]))},
+        **{" " * i if i else "by sample": text for i, text in enumerate(_table_text(facts["table"]))},
+        "split": ", ".join(f"{name} {count}" for name, count in facts["split"].items()) or None,
         "samples": f"{facts['samples']}, {facts['kind']}",
         "grid": _grid_text(facts),
         "axes": ", ".join(facts["uneven"].get(axis["name"]) or _interval(axis) for axis in facts["axes"]),

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_gen.errors import DatasetError
+from data_gen.formats import folder
 from data_gen.formats.format import Format, Formats
 from data_gen.formats.hdf5 import is_hdf5, variable_names
 from data_gen.formats.overrides import Facts, Overrides, given_overrides
@@ -123,7 +124,7 @@ def recognize(path: str | Path) -> Format:
     """
     path = Path(path)
     for part in parts_of(path):
-        if not _exists(part):
+        if not _exists(part) and not folder.files_of(part):
             unfinished = part.with_name(part.name + ".partial").exists()
             hint = "An unfinished one is there: resume it (--resume)." if unfinished else "Check the path."
             raise DatasetError(f"open_source: {part} does not exist. {hint}")

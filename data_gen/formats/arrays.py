@@ -151,12 +151,12 @@ def _clues(overrides: Overrides, about: About, timed: bool | None) -> Clues:
 
 
 def _say(path: Path, axes: tuple[Axes | None, Axes]) -> None:
-    """Log the axes that were inferred, but those of tables of fields."""
+    """Log the axes that were inferred, but those of samples, times and points in this order."""
     usual = ("sample", "time", "channel", "z", "y", "x")
     known = [one for one in axes if one is not None]
-    if any(one != tuple(axis for axis in usual if axis in one) for one in known):
+    if any("channel" in one or one != tuple(axis for axis in usual if axis in one) for one in known):
         listed = " and ".join(",".join(one) for one in known)
-        _LOG.info("%s: the axes are read as %s, the only reading that fits; --axes says otherwise.", path, listed)
+        _LOG.info("%s: the axes are read as %s, the reading that fits; --axes says otherwise.", path, listed)
 
 
 def pair_of(header: Header, fields: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -132,11 +132,27 @@ def infer_axes(
         readings = _plausible([*_readings(given, target, free)], given, target, free)
     if not readings:
         raise DatasetError(f"open_source: {path} {_misfit(given, target, names, clues)}")
+    readings = _different(readings, given, target)
     if len(readings) > 1:
         flags = " or ".join(_flags(reading) for reading in readings[:4])
         shown = f"{names[0]} {given} and {names[1]} {target}" if given is not None else f"{names[1]} {target}"
         raise DatasetError(f"open_source: {path} has {shown}, which can be read in several ways: give {flags}.")
     return readings[0]
+
+
+def _different(
+    readings: list[tuple[Axes | None, Axes]], given: tuple[int, ...] | None, target: tuple[int, ...]
+) -> list[tuple[Axes | None, Axes]]:
+    """The readings without those that differ in axes of length one alone."""
+    kept = {}
+    for a, b in readings:
+        key = tuple(_longer(axes, shape) for axes, shape in ((a, given), (b, target)))
+        kept.setdefault(key, (a, b))
+    return list(kept.values())
+
+
+def _longer(axes: Axes | None, shape: tuple[int, ...] | None) -> tuple[str, ...]:
+    return tuple(axis for axis, length in zip(axes or (), shape or (), strict=True) if length > 1)
 
 
 def _flags(reading: tuple[Axes | None, Axes]) -> str:
@@ -233,7 +249,7 @@ def _times_fit(first: Mapping[str, int], last: Mapping[str, int], extra: bool, c
     if clues.times is None or not wanted:
         return "time" not in first
     if "time" in first:
-        return first["time"] + last["time"] == clues.times
+        return first["time"] > 1 and first["time"] + last["time"] == clues.times
     return last["time"] in (clues.times, clues.times - 1)
 
 

@@ -94,6 +94,8 @@ def _own_law(ndim: int) -> tuple[Axes | None, Axes]:
 def _chosen(path: Path, variables: Mapping[str, Any], overrides: Overrides) -> tuple[str | None, str]:
     """Names of input and target; of a file with one field alone that of trajectories."""
     single = [name for name, value in variables.items() if _is_field(value)]
+    if len(single) == 1 and "t" in variables and not overrides.input_name:
+        return None, overrides.target_name or single[0]
     several = any(set(pair) <= set(variables) for pair in _PAIRS) or overrides.input_name or len(single) != 1
     return chosen_pair(path, list(variables) if several else single, overrides, _PAIRS, "variable")
 
@@ -112,6 +114,8 @@ def _is_field(value: Any) -> bool:
 
 
 def _class_of(value: Any) -> str:
+    if value.dtype.names and set(value.dtype.names) == {"real", "imag"}:
+        return "complex"
     return "cell or struct" if value.dtype.kind in "OV" else "char" if value.dtype.kind == "U" else str(value.dtype)
 
 

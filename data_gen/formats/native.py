@@ -20,7 +20,7 @@ def recognizes(path: Path) -> bool:
     """Whether it has the attribute of the layout; ``open_file`` explains the fault of a damaged one."""
     if not is_hdf5(path):
         return False
-    with open_hdf5(path) as file:
+    with open_hdf5(path, check=False) as file:
         return file.attrs.get("layout") == LAYOUT
 
 

@@ -66,6 +66,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # the unpickler raises a different kind for every way a file can be damaged
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = "it has objects that are no tensors" if "weights only" in reason.lower() else reason
         raise DatasetError(f"open_source: {path} cannot be read as tensors ({reason}). Is it damaged?") from None
     if torch.is_tensor(content):
         return {"": content}

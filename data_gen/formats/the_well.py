@@ -123,11 +123,11 @@ class _Opened:
 
 def _open(path: Path, opened: _Opened, overrides: Overrides) -> Source:
     first = opened.files[0]
-    grid = _grid_of(path, first)
+    grid = _grid_of(path, first, overrides.times)
     counts = [int(numbers_in(file.attrs)["n_trajectories"]) for file in opened.files]
     parts = _parts(first, grid.axes)
     for file in opened.files[1:]:
-        if not _is_alike(path, file, grid, parts):
+        if not _is_alike(path, file, grid, parts, overrides.times):
             raise DatasetError(f"open_source: {path} has files of different grids, times or fields: {file.filename}.")
     given, varying = _chosen(path, parts, overrides, len(grid.times))
     parameters, table = _parameters(opened.files, counts)
@@ -154,7 +154,7 @@ def _field(reader: _Reader, parts: list[_Part]) -> Field:
     return Field("_".join(part.channel for part in parts[:2]), tuple(variables), tuple(part.channel for part in parts))
 
 
-def _grid_of(path: Path, file: h5py.File) -> _Grid:
+def _grid_of(path: Path, file: h5py.File, times: tuple[float, ...]) -> _Grid:
     kind = text_in(file.attrs, "grid_type", "cartesian")
     axes = tuple(words_in(file["dimensions"].attrs, "spatial_dims"))
     if kind != "cartesian" or not set(axes) <= {"x", "y", "z"}:
@@ -163,15 +163,15 @@ def _grid_of(path: Path, file: h5py.File) -> _Grid:
         )
     order = tuple(axes.index(name) for name in "zyx" if name in axes)
     coordinates = tuple(dataset(file, f"dimensions/{axes[i]}")[()] for i in order)
-    return _Grid(axes, order, coordinates, _times_of(path, file))
+    return _Grid(axes, order, coordinates, _times_of(path, file, times))
 
 
-def _is_alike(path: Path, file: h5py.File, grid: _Grid, parts: list[_Part]) -> bool:
+def _is_alike(path: Path, file: h5py.File, grid: _Grid, parts: list[_Part], times: tuple[float, ...]) -> bool:
     """Whether a further file has the grid, the times and the fields of the first."""
     places = [f"dimensions/{grid.axes[i]}" for i in grid.order]
     points = zip(places, grid.coordinates, strict=True)
     same = all(np.array_equal(dataset(file, place), known) for place, known in points)
-    return same and _times_of(path, file) == grid.times and _parts(file, grid.axes) == parts
+    return same and _times_of(path, file, times) == grid.times and _parts(file, grid.axes) == parts
 
 
 @dataclass(frozen=True)
@@ -297,10 +297,15 @@ def _named(path: Path, parts: list[_Part], text: str | None) -> list[_Part]:
     return found
 
 
-def _times_of(path: Path, file: h5py.File) -> tuple[float, ...]:
+def _times_of(path: Path, file: h5py.File, given: tuple[float, ...] = ()) -> tuple[float, ...]:
+    """The times that are given, else those of the file, which must be the same for all samples."""
     times = dataset(file, "dimensions/time")[()]
+    if given and np.ndim(times) and len(given) == np.shape(times)[-1]:
+        return given
     if times.ndim > 1 and not (times == times[:1]).all():
-        raise DatasetError(f"open_source: {path} has times that differ from sample to sample; they must be the same.")
+        raise DatasetError(
+            f"open_source: {path} has times that differ from sample to sample; they must be the same. Give --times."
+        )
     row = times[0] if times.ndim > 1 else times
     return tuple(float(str(t)) if row.dtype == np.float32 else float(t) for t in row)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from data_gen.formats.overrides import Overrides, said_axes, split_names
 from data_gen.formats.pairs import About, source_of_fields
 from data_gen.formats.source import Source
 
+_LOG = logging.getLogger(__name__)
 _ROLES = {
     "sample": ("sample", "samples", "batch", "trajectory", "ensemble", "member", "realization", "number"),
     "time": ("time", "t", "step", "sim_time"),
@@ -114,6 +116,7 @@ def _open(opened: _Opened, overrides: Overrides) -> Source:
     places = {role: dim for dim, role in zip(first.dims, target.parts[0].axes, strict=True)}
     root = opened.group("")
     attributes = {**root.attrs, **data.attrs}
+    _say_left_out(opened, root, {*inputs, *targets} if inputs else set())
     about = About(
         coordinates={axis: _coordinate(data, root, str(places[axis]), axis) for axis in "xyz" if axis in places},
         times=_times(data, root, attributes, places),
@@ -123,6 +126,16 @@ def _open(opened: _Opened, overrides: Overrides) -> Source:
         boundary=boundary_in(attributes, "periodic"),
     )
     return source_of_fields(opened.path, given, target, overrides, about, opened.close)
+
+
+def _say_left_out(opened: _Opened, data: Any, taken: set[str]) -> None:
+    """Log the fields without times that trajectories leave out, where no input is chosen."""
+    left_out = [name for name in fields_in(data) if not any(_role(str(dim), data) == "time" for dim in data[name].dims)]
+    if not taken and left_out:
+        _LOG.warning(
+            "%s: %s left out; trajectories start from their own. --input-name takes one as the input.", opened.path,
+            f"{', '.join(left_out)} {'is' if len(left_out) == 1 else 'are'}",
+        )  # fmt: skip
 
 
 def _field(opened: _Opened, names: Sequence[str], overrides: Overrides, usual: str) -> Field:

@@ -14,7 +14,6 @@ from torch.utils.data import Dataset
 from data_gen.equation import Equation
 from data_gen.formats import Facts, Source, open_source
 from data_gen.grids.periodic import PeriodicGrid, resample
-from data_gen.grids.positions import relative_positions
 from sciml_cf.datasets.choices import Sampling, Split
 from sciml_cf.errors import DatasetError, check_choice, check_count
 
@@ -106,8 +105,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
                     f"FieldDataset: `resolution` must make all axes of {shape} points coarser by one factor; got "
                     f"{resolution}."
                 )
-            parts = {"all": np.arange(data.num_samples)}
-            self.indices = parts[split] if split in parts else split_indices(data.num_samples, seed=split_seed)[split]
+            self.indices = _rows_of(data, split, split_seed)
             default = data.input_name if input_time is None else data.target_name  # the input's name has one time
             self.x = self._read(data, tuple(inputs or (default,)), sampling, input_time)
             self.y = self._read(data, tuple(targets or (data.target_name,)), sampling, target_time)
@@ -143,9 +141,10 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
 
     @property
     def periodic(self) -> bool:
-        """Whether the grid is periodic, with axes that are alike."""
+        """Whether the grid is periodic, with axes that are alike and equally spaced."""
         header = self._header
-        return header.boundary == "periodic" and len(set(zip(header.shape, header.extents, strict=True))) == 1
+        alike = len(set(zip(header.shape, header.extents, strict=True))) == 1
+        return header.boundary == "periodic" and header.evenly_spaced and alike
 
     @property
     def wraps(self) -> bool:
@@ -165,11 +164,9 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
     @property
     def positions(self) -> tuple[np.ndarray, ...]:
         """Position of the items' points along each axis as a fraction of the domain's length: j / n, on cells
-        (j + 1/2) / n, and every k-th of these on a coarser grid.
+        (j + 1/2) / n, from the coordinates where they are unequal, and every k-th of these on a coarser grid.
         """
-        return tuple(
-            axis[:: self._stride] for axis in relative_positions(self._header.shape, cells=self.boundary == "wall")
-        )
+        return tuple(axis[:: self._stride] for axis in self._header.positions)
 
     @property
     def ends(self) -> dict[str, str]:
@@ -237,6 +234,29 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
             "%.4g). `fit` normalizes it before it trains.", name, self.path, block.mean(), block.std(),
         )  # fmt: skip
         return np.float64
+
+
+def _rows_of(data: Source, split: str, seed: int) -> np.ndarray:
+    """Row numbers of a split: those of the file's own, if it has one, else of a seeded permutation.
+
+    A split without validation samples has them from its training samples, in the usual proportion.
+    """
+    if split == "all":
+        return np.arange(data.num_samples)
+    own = data.splits
+    if not own:
+        return split_indices(data.num_samples, seed=seed)[split]
+    train = own.get("train", np.empty(0, dtype=np.int64))
+    if "validation" not in own and len(train) > 1:
+        count = min(len(train) - 1, max(1, round(len(train) * _VALIDATION / (_TRAIN + _VALIDATION))))
+        order = np.random.default_rng(seed).permutation(train)
+        own = {**own, "train": np.sort(order[count:]), "validation": np.sort(order[:count])}
+    if split not in own:
+        raise DatasetError(
+            f"FieldDataset: {data.path} has a split of its own without samples for `split` {split!r}; it has "
+            f"{', '.join(own)}. Add them, or give the folder of one part."
+        )
+    return own[split]
 
 
 def float32_holds(fields: np.ndarray) -> bool:

@@ -408,7 +408,7 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, name: str, mess
 def test_arguments_are_checked(tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", x=fields(5, 16), y=fields(5, 16))
     with pytest.raises(ValueError, match="`format` must be one of sciml_cf, mat"):
-        open_source(tmp_path / "f.npz", format="zarr")
+        open_source(tmp_path / "f.npz", format="parquet")
     with pytest.raises(DatasetError, match="cannot be opened as HDF5"):
         open_source(tmp_path / "f.npz", format="pdebench")
     with pytest.raises(ValueError, match="`extent` must be a finite number above 0; got -1"):
