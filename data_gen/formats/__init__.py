@@ -71,6 +71,21 @@ def open_source(
         raise
 
 
+def _is_of(known: Format, path: Path) -> bool:
+    """Whether a file is of a format.
+
+    Raises:
+        DatasetError: it is so damaged that this cannot be told.
+    """
+    try:
+        return known.load().recognizes(path)
+    except (DatasetError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can fail in as many ways as its libraries have
+        reason = " ".join(str(error).split())[:160]
+        raise DatasetError(f"open_source: {path} cannot be read ({reason}). Is it damaged?") from None
+
+
 def _exists(path: Path) -> bool:
     """Whether there is such a file or folder.
 
@@ -129,7 +144,7 @@ def recognize(path: str | Path) -> Format:
             hint = "An unfinished one is there: resume it (--resume)." if unfinished else "Check the path."
             raise DatasetError(f"open_source: {part} does not exist. {hint}")
     for known in FORMATS.values():
-        if known.load().recognizes(path):
+        if _is_of(known, path):
             return known
     if path.is_dir():
         raise DatasetError(f"open_source: {path} is a folder. Give the dataset file itself.")

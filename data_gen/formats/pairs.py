@@ -146,7 +146,7 @@ def _found(given: Field | None, target: Field, overrides: Overrides, about: Abou
         shape=target.shape,
         num_times=times.count,
         dtypes=[*(given.dtypes if given is not None and times.kind != "series" else []), *target.dtypes],
-        channels=_channels(target, inputs),
+        channels=_channels(target, inputs, about),
         inputs=inputs,
         coordinates=[about.coordinates.get(axis) for axis in axes],
         times=times.times,
@@ -160,10 +160,11 @@ def _found(given: Field | None, target: Field, overrides: Overrides, about: Abou
     )
 
 
-def _channels(target: Field, inputs: tuple[str, ...] | None) -> tuple[str, ...]:
+def _channels(target: Field, inputs: tuple[str, ...] | None, about: About) -> tuple[str, ...]:
     """Names of the target's channels: where the input is another quantity, its own name before the usual one."""
     single = len(target.channels) == 1 and target.channels == (target.usual,)
-    return (target.name,) if single and inputs is not None and target.name not in inputs else target.channels
+    name = about.target_name or target.name
+    return (name,) if single and inputs is not None and name not in inputs else target.channels
 
 
 def _labels(given: Field, target: Field) -> tuple[str, ...]:

@@ -81,6 +81,10 @@ def _guarded(name: str, words: list[str]) -> None:
     except FileExistsError as error:
         _fail(2, str(error))
     except (ValueError, TypeError) as error:
+        if "null byte" in str(error) or "null character" in str(error):
+            _fail(2, f"sciml-cf {name}: a path must have no NUL; one of the flags has. Check the paths.")
+        if _is_memory(error):
+            _fail(2, f"sciml-cf {name}: a number of points, channels or samples is too large. Give a smaller one.")
         if "`" not in str(error) and not isinstance(error, UsageError):
             raise
         _fail(2, str(error))
@@ -90,8 +94,29 @@ def _guarded(name: str, words: list[str]) -> None:
         _fail(1, str(error))  # an extra that this job needs
     except MemoryError as error:
         _fail(1, f"sciml-cf {name}: not enough memory ({error}). Ask for fewer points, samples or channels.")
+    except OverflowError as error:
+        _fail(
+            2, f"sciml-cf {name}: a number is too large ({error}). Give smaller numbers of points, channels or samples."
+        )
+    except RuntimeError as error:
+        if isinstance(error, RecursionError):
+            _fail(1, f"sciml-cf {name}: a file is nested too deeply to be read. Is it damaged?")
+        if isinstance(error, JOB_ERRORS):
+            _fail(1, str(error))
+        if not _is_memory(error):
+            raise
+        line = " ".join(str(error).split())[:160]
+        _fail(1, f"sciml-cf {name}: not enough memory ({line}). Ask for fewer points, samples or channels.")
     except (OSError, *JOB_ERRORS) as error:
         _fail(1, str(error))
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether torch or SuperLU found too little memory, or asked for an impossible amount of it."""
+    text = str(error).lower()
+    words = ("can't allocate memory", "not enough memory", "out of memory", "storage size calculation overflowed")
+    words += ("overflow when unpacking",)
+    return any(word in text for word in (*words, "invalid shape dimension", "numel: integer multiplication overflow"))
 
 
 def _fail(status: int, message: str) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import shlex
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from data_gen.cli.flags import UsageError, parse
 from sciml_cf.studies import Study, page_of, study_named, study_names, summary_of
 
+# Flags of studies that count something.
+_COUNTS = ("batch_size", "epochs", "workers", "samples", "width", "resolution")
 _LOG = logging.getLogger(__name__)
 
 
@@ -24,6 +27,7 @@ def study_command(argv: list[str]) -> str:
     except ValueError as error:
         raise UsageError(f"sciml-cf study: unknown study {argv[0]!r}; choose one of {_choices()}.") from error
     flags = parse(study.config, argv[1:], prog=f"sciml-cf study {argv[0]}")
+    _check(study.name, flags)
     from sciml_cf.studies.harness.folder import finish, part_done
 
     result = _run(study, flags, shlex.join(["sciml-cf", "study", *argv]))
@@ -50,6 +54,24 @@ def _run(study: Study, flags: Any, command: str) -> Path | str | None:
         if made and not any(flags.out.iterdir()):
             flags.out.rmdir()
         raise
+
+
+def _check(name: str, flags: Any) -> None:
+    """Refuse, before anything is written, empty lists, seeds that no generator takes, and images that are not there.
+
+    A list whose default is empty stands for all, or for those of the scale.
+    """
+    for one in fields(flags):
+        value, flag = getattr(flags, one.name), "--" + one.name.replace("_", "-")
+        if isinstance(value, tuple) and not value and one.default not in ((), MISSING):
+            raise UsageError(f"{name}: `{flag}` must have one value at least; got none. Leave it out for all.")
+        for seed in value if isinstance(value, tuple) else (value,):
+            if "seed" in one.name and isinstance(seed, int) and not 0 <= seed < 2**63:
+                raise UsageError(f"{name}: `{flag}` must be from 0 to below 2^63; got {seed}.")
+        if one.name == "images" and isinstance(value, Path) and not value.exists():
+            raise UsageError(f"{name}: `{flag}` must be a folder or file of images; got {value}, which does not exist.")
+        if one.name in _COUNTS and isinstance(value, int) and value < 1:
+            raise UsageError(f"{name}: `{flag}` must be at least 1; got {value}.")
 
 
 def _overview() -> str:
