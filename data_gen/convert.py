@@ -66,7 +66,7 @@ def convert(
     with open_source(path, format=source_format, overrides=given) as source:
         try:
             _remove(*temporary)
-            write(_Checked(source, allow_nan, progress), Path(",".join(map(str, temporary))))
+            write(_Checked(source, allow_nan or given.mask is not None, progress), Path(",".join(map(str, temporary))))
             _put_in_place(temporary, targets)
         finally:
             _remove(*temporary)
@@ -103,12 +103,19 @@ class _Checked:
         bad = np.flatnonzero(~np.isfinite(fields.reshape(len(fields), -1)).all(axis=1))
         if bad.size and not self._allow:
             raise DatasetError(
-                f"convert: {self._source.path} has NaN or infinity in {name} of sample {start + int(bad[0])}. Repair "
-                f"the data, or keep such values with --allow-nan."
+                f"convert: {self._source.path} has NaN or infinity in {name} of sample {start + int(bad[0])}: "
+                f"{self._missing(name)} missing values in all. Take them as missing with --mask fill (or NAME, a "
+                f"variable that is 0 there), keep them with --allow-nan, or repair the data."
             )
         if self._progress is not None and name == next(reversed(self.header.stored_shapes)):
             self._progress(stop)
         return fields
+
+    def _missing(self, name: str) -> int:
+        """How many values of a field are not finite."""
+        size, samples = self.header.block_samples, self.header.num_samples
+        blocks = (self._source.read_stored(name, slice(i, min(i + size, samples))) for i in range(0, samples, size))
+        return sum(int((~np.isfinite(block)).sum()) for block in blocks)
 
 
 def _check_targets(path: str | Path, targets: list[Path], overwrite: bool) -> None:

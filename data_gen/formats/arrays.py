@@ -21,6 +21,7 @@ from data_gen.errors import DatasetError
 from data_gen.formats.axes import Axes, Clues, given_axes, infer_axes
 from data_gen.formats.fields import Field, Variable
 from data_gen.formats.format import Format
+from data_gen.formats.masks import Find
 from data_gen.formats.overrides import Overrides, said_axes
 from data_gen.formats.pairs import About, source_of_fields
 from data_gen.formats.paths import output_parts, parts_of
@@ -81,6 +82,7 @@ def source_of_arrays(
     close: Callable[[], Any] = lambda: None,
     timed: bool | None = None,
     law: tuple[Axes | None, Axes] | None = None,
+    find: Find | None = None,
 ) -> Source:
     """An input, or None, and a target that are arrays, as a source.
 
@@ -93,10 +95,11 @@ def source_of_arrays(
         close: closes the file.
         timed: whether the target has an axis of times, where the file says that.
         law: the axes by the law of the format, where it has one.
+        find: a variable of the file by its name, for a mask.
     Raises:
         DatasetError: their axes are not clear, or do not fit together.
     """
-    about = about or About(input_name="a", target_name="u")
+    about = about or About(input_name="a", target_name="u", find=find)
     for name, array in zip(names, (given, target), strict=True):
         if array is not None and not 1 <= len(array.shape) <= 6:
             raise DatasetError(

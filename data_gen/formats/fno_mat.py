@@ -24,7 +24,7 @@ from data_gen.formats.arrays import source_of_arrays
 from data_gen.formats.axes import SPACE, Axes
 from data_gen.formats.format import Format
 from data_gen.formats.hdf5 import dataset, is_hdf5, open_hdf5
-from data_gen.formats.npz import chosen_pair
+from data_gen.formats.npz import chosen_pair, finder
 from data_gen.formats.overrides import Overrides
 from data_gen.formats.pairs import About
 from data_gen.formats.source import Readable, Source, blocks
@@ -76,6 +76,7 @@ def _open(path: Path, variables: Mapping[str, Any], overrides: Overrides, close:
         table=_table(variables, names, target if given is None else given),
         boundary="wall" if steady else "periodic",
         right_end="included" if steady else "excluded",
+        find=finder(path, variables),
     )
     longer = given is not None and given.ndim < target.ndim
     law = _own_law(given.ndim) if longer and given is not None and "equation" in variables else None

@@ -142,6 +142,7 @@ def _about(file: h5py.File, group: h5py.Group, target: h5py.Dataset, taken: set[
         table=_table(group, target, taken),
         name=text_in(attributes, "equation_name"),
         boundary=boundary_in(attributes, "periodic"),
+        find=lambda name: (dataset(file, name), None),
     )
 
 

@@ -6,7 +6,7 @@ Shapes and axes are as in ``arrays``.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.formats.arrays import source_of_arrays
 from data_gen.formats.format import Format
+from data_gen.formats.masks import Find
 from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import Source
 from data_gen.storage.memory import check_memory
@@ -49,12 +50,24 @@ def open_file(path: Path, overrides: Overrides) -> Source:
         check_memory("open_source", path, [sizes[name] for name in names if name is not None])
         with np.load(path, allow_pickle=False) as npz:
             given, target = (None if name is None else npz[name] for name in names)
+            masks = {name: npz[name] for name in npz.files if name == overrides.mask}
     except (DatasetError, MemoryError):
         raise
     except Exception as error:  # zip, zlib, headers and texts of numpy: each way of damage has its own kind
         reason = " ".join(str(error).split())[:160]
         raise DatasetError(f"open_source: {path} cannot be read ({reason}). Is it damaged?") from None
-    return source_of_arrays(path, given, target, overrides, names=(names[0] or "", names[1]))
+    return source_of_arrays(path, given, target, overrides, names=(names[0] or "", names[1]), find=finder(path, masks))
+
+
+def finder(path: Path, known: Mapping[str, Any]) -> Find:
+    """How a mask is found among arrays by name."""
+
+    def find(name: str) -> tuple[Any, None]:
+        if name not in known:
+            raise DatasetError(f"open_source: {path} has no mask {name}. Give --mask fill, or another name.")
+        return known[name], None
+
+    return find
 
 
 def chosen_pair(

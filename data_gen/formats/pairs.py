@@ -19,6 +19,7 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.formats.fields import Field, alike
 from data_gen.formats.found import Found
+from data_gen.formats.masks import Find, masked
 from data_gen.formats.merged_header import make_header
 from data_gen.formats.overrides import Overrides, RightEnd
 from data_gen.formats.source import ForeignSource, Source
@@ -40,6 +41,7 @@ class About:
         boundary: kind of boundary, or of each axis.
         right_end: whether files of this format include it, where there are no coordinates.
         input_name, target_name: names of the two fields, where they are others than the variables'.
+        find: a variable by its name, for a mask; None where the format has none.
     """
 
     coordinates: Mapping[str, np.ndarray | None] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class About:
     right_end: RightEnd = "excluded"
     input_name: str = ""
     target_name: str = ""
+    find: Find | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ def source_of_fields(
     Raises:
         DatasetError: they do not fit together, or something is missing.
     """
+    first, last = masked(path, overrides.mask, (given, target), about.find)
+    given, target = first, last or target
     if given is not None and not alike([given, target]):
         raise DatasetError(
             f"open_source: {path} has {given.name} and {target.name} of different samples or points: "
@@ -130,8 +135,9 @@ def _is_start(given: Field, target: Field) -> bool:
     """Whether the input has the values of the target at its first time, to rounding."""
     rows = slice(0, min(_PROBED, target.num_samples))
     first, start = given.read(rows)[:, 0], target.read(rows, slice(0, 1))[:, 0]
-    size = np.abs(start).max(initial=0.0)
-    return bool(np.array_equal(first, start) or np.allclose(first, start, rtol=1e-5, atol=1e-6 * float(size)))
+    size = np.abs(start).max(initial=0.0, where=np.isfinite(start))
+    close = {"rtol": 1e-5, "atol": 1e-6 * float(size), "equal_nan": True}
+    return bool(np.array_equal(first, start) or np.allclose(first, start, **close))
 
 
 def _found(given: Field | None, target: Field, overrides: Overrides, about: About, times: _Times) -> Found:

@@ -107,6 +107,7 @@ def _open(path: Path, file: h5py.File, overrides: Overrides) -> Source:
         boundary=boundary_in(file.attrs, usual),
         input_name=given.name if given is not None and len(inputs) == 1 else "a",
         target_name="u",
+        find=lambda name: (dataset(file, name), None),
     )
     return source_of_fields(path, given, target, overrides, about, file.close)
 

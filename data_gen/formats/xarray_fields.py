@@ -124,6 +124,7 @@ def _open(opened: _Opened, overrides: Overrides) -> Source:
         parameters=_parameters(data, attributes),
         table=_table(data, root, places, {*inputs, *targets}),
         boundary=boundary_in(attributes, "periodic"),
+        find=lambda name: _mask(opened, name, overrides),
     )
     return source_of_fields(opened.path, given, target, overrides, about, opened.close)
 
@@ -223,6 +224,12 @@ def _recorded(data: Any, role: str, fields: list[str], others: list[str]) -> lis
     """The variable that the attribute ``input`` or ``target`` names."""
     name = text_in(data.attrs, role)
     return [name] if name in fields and name not in others else []
+
+
+def _mask(opened: _Opened, name: str, overrides: Overrides) -> tuple[_Lazy, Axes]:
+    """A mask and its axes, by the names of its dimensions."""
+    found, data = opened.variable(name)
+    return _Lazy(found), _axes_of(opened.path, found, data, overrides)
 
 
 def _has_times(found: Any, data: Any, overrides: Overrides) -> bool:

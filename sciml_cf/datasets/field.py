@@ -15,6 +15,7 @@ from data_gen.equation import Equation
 from data_gen.formats import Facts, Source, open_source
 from data_gen.grids.periodic import PeriodicGrid, resample
 from sciml_cf.datasets.choices import Sampling, Split
+from sciml_cf.datasets.missing import known_targets, with_mask
 from sciml_cf.errors import DatasetError, check_choice, check_count
 
 _LOG = logging.getLogger(__name__)
@@ -48,6 +49,9 @@ def split_indices(num_samples: int, *, seed: int = _SPLIT_SEED) -> dict[str, np.
 class FieldDataset(Dataset[dict[str, Tensor]]):
     """Items {"x": (C, *N), "y": (C', *N)} of one split, held in memory at the resolution asked for.
 
+    With ``facts.mask``, missing inputs are zeros, a last channel of the inputs is 1 where they are known, and the items
+    have "weights" (*N), which are 1 where the target is known and else 0.
+
     Args:
         path: a dataset file written by ``data_gen.generate``, or any that ``data_gen.formats.open_source`` opens.
         split: "train", "validation", "test" or "all".
@@ -69,6 +73,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         x, y: (S, C, *N) and (S, C', *N), all items, in the default dtype; in float64 where float32 would round away
             the differences between grid points (a mean far above the deviation) or overflow, which one line of the log
             says.
+        known: (S, *N), true where the target is known; None without ``facts.mask``.
         indices: (S,) the samples' row numbers in the file.
         stored_resolution: points along the last axis of the file's own grid.
         coordinates: points along each axis of the items' grid.
@@ -107,8 +112,14 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
                 )
             self.indices = _rows_of(data, split, split_seed)
             default = data.input_name if input_time is None else data.target_name  # the input's name has one time
-            self.x = self._read(data, tuple(inputs or (default,)), sampling, input_time)
-            self.y = self._read(data, tuple(targets or (data.target_name,)), sampling, target_time)
+            x = self._read(data, tuple(inputs or (default,)), sampling, input_time)
+            y = self._read(data, tuple(targets or (data.target_name,)), sampling, target_time)
+            self.known: Tensor | None = None
+            if self._masked:
+                x, (y, known) = with_mask(x), known_targets(y)
+                self.known = torch.from_numpy(known)
+                self._check_known()
+            self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
             self.coordinates = tuple(points[:: self._stride] for points in data.header.coordinates)
             last = data.times[-1] if target_time is None else target_time
             self._duration = last - (data.times[0] if input_time is None else input_time)
@@ -117,7 +128,21 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         return len(self.indices)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"x": self.x[index], "y": self.y[index]}
+        item = {"x": self.x[index], "y": self.y[index]}
+        return item if self.known is None else {**item, "weights": self.known[index].to(self.y.dtype)}
+
+    @property
+    def _masked(self) -> bool:
+        return self.facts is not None and self.facts.mask is not None
+
+    def _check_known(self) -> None:
+        """Refuse targets without any value."""
+        empty = ~self.known.flatten(1).any(1) if self.known is not None else torch.zeros(1, dtype=torch.bool)
+        if bool(empty.any()):
+            row = int(self.indices[int(empty.nonzero()[0])])
+            raise DatasetError(
+                f"FieldDataset: {self.path} has sample {row} without any value of its target. Leave it out of the file."
+            )
 
     @property
     def grid(self) -> PeriodicGrid:
@@ -144,7 +169,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         """Whether the grid is periodic, with axes that are alike and equally spaced."""
         header = self._header
         alike = len(set(zip(header.shape, header.extents, strict=True))) == 1
-        return header.boundary == "periodic" and header.evenly_spaced and alike
+        return header.boundary == "periodic" and header.evenly_spaced and alike and not self._masked
 
     @property
     def wraps(self) -> bool:
@@ -198,7 +223,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         blocks = [grid.to_points(factor * grid.to_modes(block.double().numpy())) for block in self.x.split(_BLOCK_ROWS)]
         return torch.from_numpy(np.concatenate(blocks)).to(self.y.dtype)
 
-    def _read(self, data: Source, names: tuple[str, ...], sampling: Sampling, time: float | None) -> Tensor:
+    def _read(self, data: Source, names: tuple[str, ...], sampling: Sampling, time: float | None) -> np.ndarray:
         if sampling == "fourier" and not self.periodic:
             raise ValueError(
                 f"FieldDataset: `sampling` must be 'strided' for {data.header.boundary} ends and "
@@ -214,16 +239,18 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
                     block = data.read(name, rows=rows, stride=self._stride, time=time)
                 else:
                     block = _resampled(data.read(name, rows=rows, time=time), self.resolution, data.header.num_dims)
-                if not np.isfinite(block).all():
+                if not self._masked and not np.isfinite(block).all():
                     bad = rows[np.argwhere(~np.isfinite(block))[0][0]]
+                    missing = _count_missing(data, name, self.indices, time)
                     raise DatasetError(
-                        f"FieldDataset: `{name}` must be finite; sample {bad} of {self.path} holds NaN or Inf. "
-                        "Run `sciml-cf validate` on a file of ours and generate it again, or mend the data."
+                        f"FieldDataset: `{name}` must be finite; sample {bad} of {self.path} holds NaN or Inf, and "
+                        f"{missing} values of this split are missing. Take them as missing with --mask fill (or NAME, "
+                        f"a variable that is 0 there), or repair the data."
                     )
-                dtype = dtype or self._precision(name, block)
+                dtype = dtype or self._precision(name, np.nan_to_num(block) if self._masked else block)
                 blocks.append(np.asarray(block, dtype=dtype))
             fields.append(np.concatenate(blocks))
-        return torch.from_numpy(np.concatenate(fields, axis=1))
+        return np.concatenate(fields, axis=1)
 
     def _precision(self, name: str, block: np.ndarray) -> type:
         """The default dtype, or float64 where that would lose the fluctuations of a field; judged by its first rows."""
@@ -234,6 +261,13 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
             "%.4g). `fit` normalizes it before it trains.", name, self.path, block.mean(), block.std(),
         )  # fmt: skip
         return np.float64
+
+
+def _count_missing(data: Source, name: str, indices: np.ndarray, time: float | None) -> int:
+    """How many values of a field are not finite."""
+    starts = range(0, len(indices), _BLOCK_ROWS)
+    blocks = (data.read(name, rows=indices[start : start + _BLOCK_ROWS], time=time) for start in starts)
+    return sum(int((~np.isfinite(block)).sum()) for block in blocks)
 
 
 def _rows_of(data: Source, split: str, seed: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sciml_cf.head import ClosedFormLoss
-from sciml_cf.metrics import mse, relative_l2
+from sciml_cf.metrics import mse, over_known, relative_l2
 from sciml_cf.training.units import Units
 
 
@@ -34,8 +34,9 @@ def validation_sums(
             prediction = model(units.inputs(batch["x"]))
             if judge is None:
                 physical = units.physical(prediction)
-                error += mse(physical, batch["y"]).double().sum().item()
-                relative += relative_l2(physical, batch["y"]).double().sum().item()
+                known = batch["weights"] > 0 if "weights" in batch else None
+                error += over_known(mse, physical, batch["y"], known).double().sum().item()
+                relative += over_known(relative_l2, physical, batch["y"], known).double().sum().item()
                 count += len(batch["x"])
             else:
                 part, share = judge.sums(prediction, batch["y"])
