@@ -184,24 +184,25 @@ def _readings(
     given: tuple[int, ...] | None, target: tuple[int, ...], clues: Clues
 ) -> Iterator[tuple[Axes | None, Axes]]:
     """All pairs of axes that the lengths allow; samples come last only where they cannot come first."""
-    if given is None:
-        found = [
-            (None, axes) for axes in _arrangements(len(target), True, "first") if _series_fits(axes, target, clues)
-        ]
-        found = found or [
-            (None, axes) for axes in _arrangements(len(target), True, "none") if _series_fits(axes, target, clues)
-        ]
-        yield from found
-        return
-    places = ("first", "last") if len(given) > 1 and clues.points else ("first",) if len(given) > 1 else ("none",)
-    for place in places:
-        found_here = False
-        for a, b in itertools.product(_arrangements(len(given), None, place), _arrangements(len(target), None, place)):
-            if _pair_fits(a, b, given, target, clues):
-                found_here = True
-                yield a, b
-        if found_here:
+    places = ("first", "none") if given is None else ("none",) if len(given) == 1 else ("first", "last")
+    for place in places if clues.points or given is None else places[:1]:
+        found = list(_series(target, place, clues) if given is None else _pairs(given, target, place, clues))
+        if found:
+            yield from found
             return
+
+
+def _series(target: tuple[int, ...], place: str, clues: Clues) -> Iterator[tuple[None, Axes]]:
+    """The axes that trajectories without an input can have."""
+    yield from ((None, axes) for axes in _arrangements(len(target), True, place) if _series_fits(axes, target, clues))
+
+
+def _pairs(
+    given: tuple[int, ...], target: tuple[int, ...], place: str, clues: Clues
+) -> Iterator[tuple[Axes | None, Axes]]:
+    """The axes that an input and a target can have together."""
+    both = itertools.product(_arrangements(len(given), None, place), _arrangements(len(target), None, place))
+    yield from ((a, b) for a, b in both if _pair_fits(a, b, given, target, clues))
 
 
 def _arrangements(count: int, timed: bool | None, samples: str) -> Iterator[Axes]:

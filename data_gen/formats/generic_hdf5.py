@@ -113,15 +113,17 @@ def _last(found: h5py.Dataset) -> str:
 
 def _scaled_axes(found: h5py.Dataset) -> Axes | None:
     """Roles of the axes by the labels and scales that are attached to them; None unless all are clear."""
-    names = []
-    for axis in found.dims:
-        labels = [axis.label, *(text_in(scale.attrs, "NAME") for scale in axis.values())]
-        roles = [role_of(str(label).rpartition("/")[2]) for label in labels if label]
-        names.append(next((role for role in roles if role is not None), None))
-    axes = tuple(name for name in names if name is not None)
+    axes = tuple(role for role in map(_role_of_dimension, found.dims) if role is not None)
     space = {axis for axis in axes if axis in "xyz"}
     clear = len(axes) == found.ndim and len(set(axes)) == len(axes)
     return axes if clear and space in ({"x"}, {"x", "y"}, {"x", "y", "z"}) else None
+
+
+def _role_of_dimension(dimension: Any) -> str | None:
+    """The role of the label of an axis, or of the first of its scales that has one."""
+    labels = [dimension.label, *(text_in(scale.attrs, "NAME") for scale in dimension.values())]
+    roles = (role_of(str(label).rpartition("/")[2]) for label in labels if label)
+    return next((role for role in roles if role is not None), None)
 
 
 def _about(file: h5py.File, group: h5py.Group, target: h5py.Dataset, taken: set[str]) -> About:

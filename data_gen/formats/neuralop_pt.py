@@ -68,6 +68,13 @@ def _read(path: Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         reason = "it has objects that are no tensors" if "weights only" in reason.lower() else reason
         raise DatasetError(f"open_source: {path} cannot be read as tensors ({reason}). Is it damaged?") from None
+    return _named(content)
+
+
+def _named(content: Any) -> dict[str, Any]:
+    """The tensors of what a file has, by name."""
+    import torch
+
     if torch.is_tensor(content):
         return {"": content}
     if isinstance(content, list | tuple) and len(content) == 2 and all(map(torch.is_tensor, content)):

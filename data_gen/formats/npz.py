@@ -82,11 +82,11 @@ def chosen_pair(
     alone = _alone(found, overrides) if usual is None else None
     usual = usual or pairs[0]
     names = (None, alone) if alone else (overrides.input_name or usual[0], overrides.target_name or usual[1])
-    missing = [name for name in names if name is not None and name not in found]
-    if missing:
+    missing = next((name for name in names if name is not None and name not in found), None)
+    if missing is not None:
+        known = ", ".join(map(str, found[:20])) or "none by name"
         raise DatasetError(
-            f"open_source: {path} has no {word} {missing[0]}; it has "
-            f"{', '.join(map(str, found[:20])) or 'none by name'}. Give --input-name and --target-name."
+            f"open_source: {path} has no {word} {missing}; it has {known}. Give --input-name and --target-name."
         )
     return names
 

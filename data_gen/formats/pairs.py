@@ -125,7 +125,7 @@ def _times_of(given: Field | None, target: Field, overrides: Overrides, about: A
         return _Times("joined", times, together)
     if len(times) != count:
         return _Times("joined" if same else "series", times, together if same else count)
-    if same and given.num_times < 2 and _is_start(given, target):
+    if same and count > 1 and given.num_times < 2 and _is_start(given, target):
         return _Times("series", times, count)
     ends = (times[0], times[-1]) if count > 1 else times
     return _Times("apart", ends, len(ends), times)
@@ -141,11 +141,7 @@ def _is_start(given: Field, target: Field) -> bool:
 
 
 def _found(given: Field | None, target: Field, overrides: Overrides, about: About, times: _Times) -> Found:
-    steady = len(overrides.times or times.times) == 1
-    inputs = None
-    if given is not None and times.kind == "apart":
-        different = bool(times.every) or len(given.channels) != len(target.channels)
-        inputs = _labels(given, target) if different or steady else None
+    inputs = _inputs(given, target, times, steady=len(overrides.times or times.times) == 1)
     axes = target.axes[-len(target.shape) :]
     return Found(
         num_samples=target.num_samples,
@@ -164,6 +160,14 @@ def _found(given: Field | None, target: Field, overrides: Overrides, about: Abou
         right_end=about.right_end,
         probes=lambda: _probes(given, target),
     )
+
+
+def _inputs(given: Field | None, target: Field, times: _Times, *, steady: bool) -> tuple[str, ...] | None:
+    """Names of the input's channels, where it is another quantity than the target."""
+    if given is None or times.kind != "apart":
+        return None
+    different = bool(times.every) or len(given.channels) != len(target.channels)
+    return _labels(given, target) if different or steady else None
 
 
 def _channels(target: Field, inputs: tuple[str, ...] | None, about: About) -> tuple[str, ...]:

@@ -117,9 +117,7 @@ def _names(path: Path, file: h5py.File, overrides: Overrides) -> tuple[list[str]
     known = [name for name in _FLUID if name in file] or [name for name in _INCOMPRESSIBLE if name in file]
     targets = list(split_names(overrides.target_name)) or (["tensor"] if "tensor" in file or not known else known)
     inputs = list(split_names(overrides.input_name))
-    if not inputs and overrides.target_name is None and "nu" in file and targets == ["tensor"]:
-        inputs = ["nu"]
-    if not inputs and "nu" in file and overrides.target_name in ("tensor", "nu"):
+    if not inputs and "nu" in file and overrides.target_name in (None, "tensor") and targets == ["tensor"]:
         inputs = ["nu"]
     return targets, inputs
 
@@ -157,15 +155,20 @@ def _field(
         parts.append(Variable(name, stored, axes))
     if len({(part.size("time"), part.size("sample")) for part in parts}) > 1:
         raise DatasetError(f"open_source: {path} has {', '.join(names)} of different samples or times.")
-    labels: list[str] = []
-    for part in parts:
-        count = max(1, part.size("channel"))
-        vector = count == dims and "channel" in part.axes and count > 1
-        labels += [f"{part.name}_{axis}" for axis in "xyz"[:count]] if vector else (
-            [part.name] if count == 1 else [f"{part.name}{i}" for i in range(count)]
-        )  # fmt: skip
-    single = len(labels) == 1 and usual
-    return Field("_".join(names) if len(names) < 3 else names[0], tuple(parts), (usual,) if single else tuple(labels))
+    labels = tuple(label for part in parts for label in _labels(part, dims))
+    return Field("_".join(names[:2]), tuple(parts), (usual,) if len(labels) == 1 and usual else labels)
+
+
+def _labels(part: Variable, dims: int) -> list[str]:
+    """Names of the components of a variable: of a vector those of the axes."""
+    count = max(1, part.size("channel"))
+    if count == 1:
+        return [part.name]
+    return (
+        [f"{part.name}_{axis}" for axis in "xyz"[:count]]
+        if count == dims
+        else [f"{part.name}{i}" for i in range(count)]
+    )
 
 
 def _axes_of(path: Path, file: h5py.File, stored: h5py.Dataset, dims: int, grid: dict[str, Any]) -> Axes:

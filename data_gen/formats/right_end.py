@@ -31,15 +31,20 @@ class Repeats:
 
 def compare_ends(probes: Callable[[], Sequence[np.ndarray]] | None, axis: int) -> Repeats:
     """The ends of an axis, counted from the last, in the first samples (rows, ..., *points) of both fields."""
-    fields = [np.asarray(field, dtype=np.float64) for field in probes()] if probes is not None else []
-    fields = [field for field in fields if field.size and np.isfinite(field).all()]
-    if not fields or any(field.shape[axis] < 3 for field in fields):
+    fields = _usable(probes() if probes is not None else (), axis)
+    if not fields:
         return Repeats()
-    found = [_ends_of(field, axis) for field in fields]
-    looks_so = all(equal for equal, _, _ in found) and any(closer for _, closer, _ in found)
+    equal, closer, apart = zip(*(_ends_of(field, axis) for field in fields), strict=True)
+    looks_so = all(equal) and any(closer)
     certain = looks_so and len(fields) > 1 and all(_tells(field, axis) for field in fields)
-    differs = any(apart for _, _, apart in found)
-    return Repeats(looks_so, certain, differs, all(_is_fixed(field, axis) for field in fields))
+    return Repeats(looks_so, certain, any(apart), all(_is_fixed(field, axis) for field in fields))
+
+
+def _usable(probes: Sequence[np.ndarray], axis: int) -> list[np.ndarray]:
+    """The fields that have values and three points; none if one has fewer points."""
+    fields = [np.asarray(field, dtype=np.float64) for field in probes]
+    fields = [field for field in fields if field.size and np.isfinite(field).all()]
+    return [] if any(field.shape[axis] < 3 for field in fields) else fields
 
 
 def _ends_of(field: np.ndarray, axis: int) -> tuple[bool, bool, bool]:

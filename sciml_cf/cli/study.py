@@ -63,11 +63,11 @@ def _check(name: str, flags: Any) -> None:
     """
     for one in fields(flags):
         value, flag = getattr(flags, one.name), "--" + one.name.replace("_", "-")
-        if isinstance(value, tuple) and not value and one.default not in ((), MISSING):
+        each = value if isinstance(value, tuple) else (value,)
+        if not each and one.default not in ((), MISSING):
             raise UsageError(f"{name}: `{flag}` must have one value at least; got none. Leave it out for all.")
-        for seed in value if isinstance(value, tuple) else (value,):
-            if "seed" in one.name and isinstance(seed, int) and not 0 <= seed < 2**63:
-                raise UsageError(f"{name}: `{flag}` must be from 0 to below 2^63; got {seed}.")
+        if "seed" in one.name and not all(0 <= seed < 2**63 for seed in each if isinstance(seed, int)):
+            raise UsageError(f"{name}: `{flag}` must be from 0 to below 2^63; got {value}.")
         if one.name == "images" and isinstance(value, Path) and not value.exists():
             raise UsageError(f"{name}: `{flag}` must be a folder or file of images; got {value}, which does not exist.")
         if one.name in _COUNTS and isinstance(value, int) and value < 1:
