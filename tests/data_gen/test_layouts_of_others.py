@@ -168,7 +168,7 @@ def test_packed_numbers_fill_values_and_their_defaults(tmp_path: Path) -> None:
         plain = file.createVariable("plain", "f4", ("sample", "time", "x"))
         plain[:] = values
         plain[1, 2, :5] = np.ma.masked
-        packed = file.createVariable("packed", "i2", ("sample", "time", "x"), fill_value=-999)
+        packed = file.createVariable("packed", "i2", ("sample", "time", "x"), fill_value=-32000)
         packed.setncatts({"scale_factor": 0.001, "add_offset": 0.5})
         packed[:] = values
         packed[0, 0, 0] = np.ma.masked
