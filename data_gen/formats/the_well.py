@@ -142,9 +142,16 @@ def _open(path: Path, opened: _Opened, overrides: Overrides) -> Source:
         boundary=_boundary(first, [grid.axes[i] for i in grid.order]),
         input_name=given[0].channel if len(given) == 1 else "a",
         target_name="u",
+        find=lambda name: _mask(path, reader, parts, name),
     )
     fields = [_field(reader, one) for one in (given, varying)]
     return source_of_fields(path, fields[0] if given else None, fields[1], overrides, about, opened.close)
+
+
+def _mask(path: Path, reader: _Reader, parts: list[_Part], name: str) -> tuple[_Stored, Axes]:
+    """A field as a mask, and its axes."""
+    (part, *_) = _named(path, parts, name)
+    return _Stored(reader, part, part.time_varying), reader.axes(part.time_varying)
 
 
 def _field(reader: _Reader, parts: list[_Part]) -> Field:

@@ -312,3 +312,14 @@ def test_unequal_and_falling_axes_go_through_every_format(tmp_path: Path) -> Non
         with open_source(tmp_path / out) as data:
             np.testing.assert_array_equal(data.header.coordinates[0], points)
             np.testing.assert_array_equal(data.read_trajectory()[:, :, 0], u)
+
+
+def test_a_field_of_the_well_is_a_mask(tmp_path: Path) -> None:
+    scalar, _ = well_file(tmp_path / "one.hdf5")
+    with h5py.File(tmp_path / "one.hdf5", "r+") as file:
+        wall = np.random.default_rng(0).random((8, 6)) > 0.5
+        file["t0_fields/wall"][...] = wall
+    said = Overrides(target_name="mass", mask="wall")
+    with open_source(tmp_path / "one.hdf5", overrides=said) as data:
+        expected = np.where(wall, scalar, np.nan).swapaxes(2, 3)
+        np.testing.assert_array_equal(data.read_trajectory()[:, :, 0], expected)
