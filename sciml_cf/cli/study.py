@@ -11,8 +11,6 @@ from typing import Any
 from data_gen.cli.flags import UsageError, parse
 from sciml_cf.studies import Study, page_of, study_named, study_names, summary_of
 
-# Flags of studies that count something.
-_COUNTS = ("batch_size", "epochs", "workers", "samples", "width", "resolution")
 _LOG = logging.getLogger(__name__)
 
 
@@ -70,8 +68,6 @@ def _check(name: str, flags: Any) -> None:
             raise UsageError(f"{name}: `{flag}` must be from 0 to below 2^63; got {value}.")
         if one.name == "images" and isinstance(value, Path) and not value.exists():
             raise UsageError(f"{name}: `{flag}` must be a folder or file of images; got {value}, which does not exist.")
-        if one.name in _COUNTS and isinstance(value, int) and value < 1:
-            raise UsageError(f"{name}: `{flag}` must be at least 1; got {value}.")
 
 
 def _overview() -> str:

@@ -25,7 +25,7 @@ def save_error_bars(
 
     A model whose prediction is not its last layer's output goes without, and one line says why.
     """
-    if "weights" in train[0]:
+    if getattr(train, "known", None) is not None:
         _LOG.info("fit: no error bars: targets have missing values, which they are not made for")
         return
     last = plain_state_dict(model)
