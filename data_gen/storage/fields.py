@@ -155,6 +155,14 @@ class FieldReader(ABC):
         """Rows of one of ``stored_names``, with an axis for its channels whether it has one or several."""
         return self._gather(name, rows, 1)
 
+    def check_rows(self, count: int) -> None:
+        """Refuse so many row numbers if they do not fit into the memory that is free.
+
+        Raises:
+            DatasetError: they do not; a damaged file can claim any number of samples.
+        """
+        check_memory("read", self.path, [3 * count * np.dtype(np.int64).itemsize], "numbers of its samples")
+
     @property
     def _has_both(self) -> bool:
         """Whether the input is the target at an earlier time."""
@@ -174,6 +182,8 @@ class FieldReader(ABC):
         if isinstance(stride, bool) or not divides:
             points = " x ".join(map(str, header.shape))
             raise ValueError(f"read: `stride` must divide the resolution {points}; got {stride!r}.")
+        count = len(range(self.num_samples)[rows]) if isinstance(rows, slice) else self.num_samples
+        self.check_rows(count if rows is None or isinstance(rows, slice) else np.size(rows))
         wanted, done = self._row_indices(rows), 0
         names = header.inputs if name == self.input_name else header.channels
         count_times = (len(range(len(self.times))[times]),) if header.trajectories else ()

@@ -110,6 +110,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
                     f"FieldDataset: `resolution` must make all axes of {shape} points coarser by one factor; got "
                     f"{resolution}."
                 )
+            data.check_rows(data.num_samples)
             self.indices = _rows_of(data, split, split_seed)
             default = data.input_name if input_time is None else data.target_name  # the input's name has one time
             x = self._read(data, tuple(inputs or (default,)), sampling, input_time)

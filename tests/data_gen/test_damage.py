@@ -105,7 +105,7 @@ def test_paths_that_are_none(tmp_path: Path) -> None:
 def test_shapes_beyond_the_memory_are_refused(tmp_path: Path) -> None:
     """A file of few bytes that claims terabytes: chunks that were never written."""
     with h5py.File(tmp_path / "bomb.hdf5", "w") as file:
-        file.create_dataset("tensor", (2**30, 3, 1024), "f8", chunks=(1, 3, 1024))
+        file.create_dataset("tensor", (2**40, 3, 1024), "f8", chunks=(1, 3, 1024))
         file.update({"x-coordinate": np.arange(1024) / 1024, "t-coordinate": np.arange(4.0)})
     refused = pytest.raises(DatasetError, match="more than the .* of memory that is free")
     with open_source(tmp_path / "bomb.hdf5") as data, refused:
