@@ -17,7 +17,7 @@ from data_gen.equations import equation_named, equation_names, equation_paramete
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
-from data_gen.grids.positions import relative_positions
+from data_gen.grids.positions import Placement, placement_of, relative_positions
 
 Boundary = Literal["periodic", "wall", "open"]
 #: Most samples of a block, and most bytes of the fields of one, by the number of dimensions.
@@ -39,7 +39,8 @@ class Header:
         name: the equation's name; any other word for data of unknown origin.
         num_samples: number of samples.
         shape: points along each axis, (n,), (ny, nx) or (nz, ny, nx); the last axis is x.
-        extents: length of the domain along each axis.
+        extents: spacing times points along each axis: the length of the domain, but n / (n - 1) of it where the
+            points are nodes from end to end.
         offsets: first coordinate along each axis; 0 on a periodic grid, half a spacing on cells. Zeros if None.
         times: the stored times, increasing.
         channels: names of the components of the target.
@@ -175,10 +176,20 @@ class Header:
     @property
     def positions(self) -> tuple[np.ndarray, ...]:
         """Position of the points along each axis as a fraction of the domain's length: j / n, on cells (j + 1/2) / n,
-        and (x_j - x_0) / L where they are not equally spaced."""
-        even = relative_positions(self.shape, cells=self.boundary == "wall")
-        parts = zip(even, self.points or (None,) * self.num_dims, self.extents, strict=True)
-        return tuple(s if axis is None else np.abs(np.array(axis) - axis[0]) / extent for s, axis, extent in parts)
+        on nodes j / (n - 1), and (x_j - x_0) / L where they are not equally spaced."""
+        parts = zip(self.shape, self.placements, self.points or (None,) * self.num_dims, self.extents, strict=True)
+        return tuple(
+            relative_positions((n,), cells=kind == "cells", right_end=kind == "nodes")[0]
+            if axis is None
+            else np.abs(np.array(axis) - axis[0]) / extent
+            for n, kind, axis, extent in parts
+        )
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """Of each axis whether its points are periodic, cells, or nodes from end to end."""
+        parts = zip(self.shape, self.extents, self.offsets or (), self.axis_boundaries, strict=True)
+        return tuple(placement_of(*axis) for axis in parts)
 
     @property
     def grid(self) -> PeriodicGrid | CellGrid:

@@ -13,6 +13,7 @@ from data_gen.errors import DatasetError
 from data_gen.formats import Overrides, open_source, recognize
 from data_gen.formats.paths import parts_of
 from data_gen.grids.periodic import spectral_tail
+from data_gen.grids.positions import length_of
 from data_gen.header import Header
 from data_gen.sample_fields import known_solution
 from data_gen.solvers.schemes import SCHEMES
@@ -40,14 +41,18 @@ def dataset_facts(path: str | Path, *, overrides: Overrides | None = None) -> di
     """
     with _opened(path, overrides) as data:
         header, spec, attributes = data.header, getattr(data, "spec", None), getattr(data, "attributes", {})
-        parts = zip(header.axes, header.shape, header.extents, header.offsets or (), strict=True)
+        lengths = map(length_of, header.shape, header.extents, header.placements)
+        parts = zip(header.axes, header.shape, lengths, header.offsets or (), header.coordinates, strict=True)
         return {
             "file": str(data.path),
             **_storage_of(path, data),
             "equation": {"name": header.name, "formula": header.formula, "parameters": dict(header.parameters)},
             "samples": header.num_samples,
             "kind": dataset_kind(data),
-            "axes": [{"name": n, "points": p, "extent": length, "first": first} for n, p, length, first in parts],
+            "axes": [
+                {"name": name, "points": points, "extent": length, "first": first, "last": float(x[-1])}
+                for name, points, length, first, x in parts
+            ],
             "uneven": _uneven(header),
             "boundary": header.boundary if header.boundaries is None else ", ".join(header.boundaries),
             "table": {name: _summary_of(values) for name, values in data.table.items() if name != SPLIT},
@@ -277,6 +282,5 @@ def _assignments(values: dict[str, Any]) -> str:
 
 
 def _interval(axis: dict[str, Any]) -> str:
-    step = axis["extent"] / axis["points"]
-    last = axis["first"] + axis["extent"] - step
-    return f"{axis['name']} from {axis['first']:.6g} to {last:.6g} in steps of {step:.4g}"
+    step = (axis["last"] - axis["first"]) / (axis["points"] - 1)
+    return f"{axis['name']} from {axis['first']:.6g} to {axis['last']:.6g} in steps of {step:.4g}"

@@ -14,6 +14,10 @@ from .evaluate.adaptation import adapted_posterior as adapted_posterior
 from .evaluate.prediction import predict as predict
 from .evaluate.rollout import evaluate_rollout as evaluate_rollout
 from .evaluate.rollout import one_step_pairs as one_step_pairs
+from .export import detach_heads as detach_heads
+from .export import plain_model as plain_model
+from .head import Algorithm1 as Algorithm1
+from .head import Algorithm2 as Algorithm2
 from .head import Automatic as Automatic
 from .head import ClosedFormHead as ClosedFormHead
 from .head import ClosedFormLoss as ClosedFormLoss
@@ -34,6 +38,7 @@ from .head import SampledGCV as SampledGCV
 from .head import SquaredError as SquaredError
 from .head import Streaming as Streaming
 from .head import WarmUp as WarmUp
+from .head import find_head as find_head
 from .head import one_hot_targets as one_hot_targets
 from .head import proximal as proximal
 from .head import register_rule as register_rule

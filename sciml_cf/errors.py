@@ -11,12 +11,14 @@ __all__ = [
     "HeadWarning",
     "InterpolatingHeadWarning",
     "JitterWarning",
+    "MovedHeadWarning",
     "NotPositiveDefinite",
     "OscillatingHeadWarning",
     "SolverDiverged",
     "StuckHeadWarning",
     "TrainingDiverged",
     "UnresolvedError",
+    "UnsolvedHeadWarning",
     "check_choice",
     "check_count",
     "check_positive",
@@ -57,6 +59,14 @@ class StuckHeadWarning(HeadWarning):
 
 class InterpolatingHeadWarning(HeadWarning):
     """The head has about as many degrees of freedom as its batch has rows, and fits the noise of each."""
+
+
+class UnsolvedHeadWarning(HeadWarning):
+    """A backward pass reached the loss of a head that was not solved, as in evaluation mode: it is not trained."""
+
+
+class MovedHeadWarning(HeadWarning):
+    """The layer does not have the head that the last solve wrote: an optimizer moves it as well."""
 
 
 def check_choice(function: str, argument: str, value: object, choices: tuple[object, ...]) -> None:

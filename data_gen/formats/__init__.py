@@ -12,6 +12,7 @@ All are imported when the first file is opened; a format that is only read has n
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,12 @@ def recognize(path: str | Path) -> Format:
     raise DatasetError(
         f"open_source: {path} is not an HDF5 file, nor of another known format. Known: {', '.join(FORMATS)}."
     )
+
+
+def recognise(path: str | Path) -> Format:
+    """``recognize`` under the name of version 0.1."""
+    warnings.warn("recognise: the name is now `recognize`.", DeprecationWarning, stacklevel=2)
+    return recognize(path)
 
 
 def format_of_output(path: str | Path) -> Format:

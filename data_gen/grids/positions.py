@@ -2,16 +2,59 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
+#: Periodic points j L / n, centres of cells (j + 1/2) L / n, or nodes from end to end j L / (n - 1).
+Placement = Literal["periodic", "cells", "nodes"]
+_CLOSE = 1e-6  # of a spacing
 
-def relative_positions(shape: Sequence[int], *, cells: bool) -> tuple[np.ndarray, ...]:
-    """Positions along each axis of a grid of these points: j / n, on cells (j + 1/2) / n, for j = 0 .. n - 1.
+
+def relative_positions(shape: Sequence[int], *, cells: bool = False, right_end: bool = False) -> tuple[np.ndarray, ...]:
+    """Positions along each axis of a grid of these points, for j = 0 .. n - 1.
+
+        s_j = j / n        on cells (j + 1/2) / n        with the right end included j / (n - 1)
 
     Args:
         shape: points along each axis.
         cells: whether the points are centres of cells between walls.
+        right_end: whether the last point is the right end of the domain; not together with ``cells``.
     """
-    return tuple((np.arange(points) + 0.5 * cells) / points for points in shape)
+    return tuple((np.arange(n) + 0.5 * cells) / (n - 1 if right_end and n > 1 else n) for n in shape)
+
+
+def placement_of(points: int, extent: float, first: float, boundary: str) -> Placement:
+    """Where the points of an axis lie, from its first coordinate and the boundary.
+
+    Points from 0 on are nodes, and from half a spacing on cells. Of an axis that begins elsewhere, the ends of the
+    domain are those of nodes or of cells that are round numbers; walls have cells, and open ends nodes, if both are.
+
+    Args:
+        points, extent, first: number of points, spacing times points, and first coordinate.
+        boundary: "periodic", "wall" or "open".
+    """
+    if boundary == "periodic":
+        return "periodic"
+    step = extent / points
+    if abs(first) <= _CLOSE * step:
+        return "nodes"
+    if abs(first - step / 2) <= _CLOSE * step:
+        return "cells"
+    nodes = _is_round(first) and _is_round(first + extent - step)
+    cells = _is_round(first - step / 2) and _is_round(first - step / 2 + extent)
+    if nodes != cells:
+        return "nodes" if nodes else "cells"
+    return "cells" if boundary == "wall" else "nodes"
+
+
+def length_of(points: int, extent: float, placement: Placement) -> float:
+    """Length of the domain of an axis whose spacing times its points is ``extent``."""
+    return extent * (points - 1) / points if placement == "nodes" else extent
+
+
+def _is_round(value: float) -> bool:
+    """Whether an end is a number that people write: of three digits, or so many times pi."""
+    return any(abs(v - float(f"{v:.3g}")) <= _CLOSE * max(abs(v), 1e-12) for v in (value, value / math.pi))

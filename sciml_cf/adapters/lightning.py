@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from sciml_cf.adapters.common import layer_of, with_flat_points
 from sciml_cf.errors import check_choice
-from sciml_cf.head import ClosedFormHead, Rule
+from sciml_cf.head import ClosedFormHead, Initial, Objective, Rule, check_solved
+from sciml_cf.head.algorithms import solve_on
 
 try:
     from lightning.pytorch import (  # pyright: ignore[reportMissingImports]  # an extra
@@ -58,7 +58,7 @@ class ClosedFormCallback(Callback):
             module's last linear layer.
         algorithm: 2 solves the head before each training step (arXiv:2510.04606, Eq. 17), 1 after it on re-computed
             features (Algorithm 1).
-        initial: "zeros" or "keep", see ClosedFormHead.
+        initial, penalise_bias, objective: see ClosedFormHead.
         log: log the head's figures at the end of each epoch as ``head/condition`` and so on (docs/diagnostics.md).
         pair: (x, y) of a batch, y shaped like ``module(x)``; by default of {"x": x, "y": y} or (x, y).
     Raises:
@@ -75,14 +75,16 @@ class ClosedFormCallback(Callback):
         *,
         head: str | Callable[[LightningModule], nn.Module] | None = None,
         algorithm: Literal[1, 2] = 2,
-        initial: Literal["zeros", "keep"] = "zeros",
+        initial: Initial = "zeros",
+        penalise_bias: bool = True,
+        objective: Objective | None = None,
         log: bool = False,
         pair: Callable[[Any], Pair] = pair_of,
     ) -> None:
         check_choice("ClosedFormCallback", "algorithm", algorithm, (1, 2))
         self.rule, self.where, self.algorithm, self.pair = rule, head, algorithm, pair
         self._logs = log  # not `log`: Lightning puts a method there
-        self.initial: Literal["zeros", "keep"] = initial
+        self._options: dict[str, Any] = {"initial": initial, "penalise_bias": penalise_bias, "objective": objective}
         self.head: ClosedFormHead | None = None
         self._waiting: list[Pair] = []  # batches since the optimizer's last step, under algorithm 1
         self._steps = 0
@@ -93,7 +95,7 @@ class ClosedFormCallback(Callback):
         if stage == "fit":
             where = self.where(pl_module) if callable(self.where) else self.where
             layer = layer_of("ClosedFormCallback", pl_module, where)
-            self.head = ClosedFormHead(layer, self.rule, initial=self.initial)
+            self.head = ClosedFormHead(layer, self.rule, model=pl_module, **self._options)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._bound().to(pl_module.device)
@@ -106,8 +108,7 @@ class ClosedFormCallback(Callback):
             self._bound().restore(self._trajectory)
             self._trajectory = None
         self._last = self.pair(batch)
-        self._accumulate(trainer, pl_module, self._last)
-        self._bound().update()
+        self._solve(trainer, pl_module, [self._last])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -118,15 +119,14 @@ class ClosedFormCallback(Callback):
         self._waiting.append(self.pair(batch))
         if trainer.global_step == self._steps:  # gradients are still being accumulated
             return
-        for pair in self._waiting:
-            self._accumulate(trainer, pl_module, pair)
-        self._bound().update()
+        self._solve(trainer, pl_module, self._waiting)
         self._waiting, self._steps = [], trainer.global_step
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._solve_ahead(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        check_solved(self._bound().state())
         if self._logs:
             pl_module.log_dict({f"head/{name}": value for name, value in self._bound().figures().items()})
         self._solve_ahead(trainer, pl_module)
@@ -155,23 +155,20 @@ class ClosedFormCallback(Callback):
         modes = {part: part.training for part in module.modules()}
         self._trajectory = self._bound().state()
         module.eval()
-        with self._bound().recording():
-            self._accumulate(trainer, module, self._last)
-            self._bound().update()
+        self._solve(trainer, module, [self._last])
         for part, training in modes.items():
             part.training = training
 
-    def _accumulate(self, trainer: Trainer, module: LightningModule, pair: Pair) -> None:
-        x, y = pair
+    def _solve(self, trainer: Trainer, module: LightningModule, pairs: Sequence[Pair]) -> None:
+        """Solve the head on all these batches together."""
         head = self._bound()
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            prediction = module(x)
-        if prediction.shape != y.shape:
-            raise ValueError(
-                f"ClosedFormCallback: `pair` must give y shaped like module(x), {tuple(prediction.shape)}; "
-                f"got {tuple(y.shape)}."
-            )
-        head.accumulate(with_flat_points(y, head.layer), prediction=with_flat_points(prediction, head.layer))
+
+        def forward(x: Any) -> Tensor:
+            return with_flat_points(module(x), head.layer)
+
+        batches = [(x, with_flat_points(y, head.layer)) for x, y in pairs]
+        with trainer.precision_plugin.forward_context():
+            solve_on(module, head, batches, forward=forward)
 
     def _bound(self) -> ClosedFormHead:
         if self.head is None:

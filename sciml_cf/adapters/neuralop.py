@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
 from sciml_cf.adapters.common import layer_of, with_flat_points
-from sciml_cf.head import ClosedFormLoss, Rule
+from sciml_cf.head import ClosedFormLoss, Initial, Rule
 
 
 class NeuralopLoss(nn.Module):
@@ -31,7 +31,7 @@ class NeuralopLoss(nn.Module):
         rule: Proximal(...), Ridge(...), or another rule.
         head: the layer to solve, or its dotted name; by default the last linear layer of the model (FNO: the last
             layer of the projection).
-        initial: "zeros" or "keep", see ClosedFormHead.
+        initial, penalise_bias: see ClosedFormHead.
     Raises:
         ValueError: the model has no such layer, or none that can be solved.
         TypeError: the layer is not linear at each grid point.
@@ -54,10 +54,12 @@ class NeuralopLoss(nn.Module):
         rule: Rule,
         *,
         head: nn.Module | str | None = None,
-        initial: Literal["zeros", "keep"] = "zeros",
+        initial: Initial = "zeros",
+        penalise_bias: bool = True,
     ) -> None:
         super().__init__()
-        self.closed_form = ClosedFormLoss(layer_of("NeuralopLoss", model, head), rule, initial=initial)
+        layer = layer_of("NeuralopLoss", model, head)
+        self.closed_form = ClosedFormLoss(layer, rule, initial=initial, penalise_bias=penalise_bias, model=model)
 
     def forward(self, prediction: Tensor, y: Tensor, **sample: Any) -> Tensor:
         """Scalar loss; see the class.

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from sciml_cf.errors import check_choice
-from sciml_cf.head import Moments, Proximal, Ridge, Rule
+from sciml_cf.head import Moments, Proximal, Ridge, Rule, check_solved
 from sciml_cf.head.registry import rule_named, rule_names
 from sciml_cf.head.rules import State
+from sciml_cf.head.rules.common.rule import updated
+from sciml_cf.head.rules.common.state import JitterReport, report_of
 
 # Whether the first gradient of a batch is taken at the head before the batch, or at the head solved on it, held fixed
 # or with the backward pass through its solve.
@@ -119,6 +121,7 @@ class StageHead:
         self.rule = rule
         self.state: State = {key: value.to(device) for key, value in rule.init(num_features, num_outputs).items()}
         self._before = self.state
+        self._report: JitterReport | None = None  # of the last solve, on a device; ``start_from`` goes behind it
 
     @property
     def value(self) -> Tensor:
@@ -131,7 +134,7 @@ class StageHead:
 
     def start_from(self, head: Tensor) -> None:
         """Another head stands in for the one before the batch."""
-        self.state = self._before = {**self._before, "head": head}
+        self.state = self._before = self._before | {"head": head}
 
     def base(self, *, again: bool = False) -> State:
         """The state that the next update starts from; ``again``: the one before the batch, whatever the rule."""
@@ -139,9 +142,18 @@ class StageHead:
 
     def solve(self, moments: Moments, *, again: bool = False) -> Tensor:
         """The head for these moments, in their graph if they have one; the state is kept without it."""
-        head, state = self.rule.update(self.base(again=again), moments)
-        self.state = {key: value.detach() if value.requires_grad else value for key, value in state.items()}
-        return head
+        if self._report is not None:
+            self._report.check()
+        update = updated(self.rule, self.base(again=again), moments)
+        self._report = report_of(update.state)
+        self.state = update.state | {key: one.detach() for key, one in update.state.items() if one.requires_grad}
+        return update.head
+
+    def check(self) -> None:
+        """Raise or warn for the last solve, if that was not waited for: see ``check_solved``."""
+        if self._report is not None:
+            self._report.check()
+        check_solved(self.state)
 
     def penalty(self, head: Tensor, start: Tensor) -> Tensor:
         """What the solve minimises beside the mean square, for a gradient through it; ``start``: the head before.

@@ -16,7 +16,6 @@ from sciml_cf.causal.nets import Batch, Nets
 from sciml_cf.causal.settings import FUNCTION, Plan
 from sciml_cf.causal.stages import Losses, Optimizers, StageHeads, refit, stage_covariates, stage_one, stage_two
 from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged
-from sciml_cf.head import check_solved
 from sciml_cf.training.batches import epoch_batches, mix_seed
 
 # Streams of random numbers, apart by purpose.
@@ -75,7 +74,7 @@ class Training:
                 if self.iteration % save_every == 0 or self.iteration == last:
                     save()
         for head in (self.heads.first, self.heads.inner, self.heads.second):
-            check_solved(head.state)
+            head.check()
 
     def refitted(self) -> Tensor:
         """The second head by ridge on all rows, for the nets as they are."""
@@ -90,7 +89,7 @@ class Training:
             "settings": self.plan.described(),
             "iteration": self.iteration,
             "nets": {name: module.state_dict() for name, module in self.nets.modules.items()},
-            "heads": {name: getattr(self.heads, name).state for name in ("first", "inner", "second")},
+            "heads": {name: dict(getattr(self.heads, name).state) for name in ("first", "inner", "second")},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "rows": self.rows,
         }

@@ -16,12 +16,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from sciml_cf.classification.methods import check_method, is_closed_form, solve_on, train_step
+from sciml_cf.classification.methods import check_method, is_closed_form
 from sciml_cf.errors import TrainingDiverged, check_choice, check_count, check_positive
 from sciml_cf.head import ClosedFormLoss, Rule
+from sciml_cf.head.algorithms import Algorithm, make_algorithm
+from sciml_cf.normalization import ChannelStatistics
 
 _ROWS = 4096  # of a forward pass in a prediction
 _RATES = {"adam": 3e-3, "sgd": 0.1}
+_PRECISIONS = (np.float64, np.float32)
+_Batch = tuple[Tensor, Tensor, Tensor | None]
 
 
 class Estimator(ABC, BaseEstimator):
@@ -101,7 +105,7 @@ class Estimator(ABC, BaseEstimator):
     def _validated(self, X: Any, y: Any, sample_weight: Any, **options: Any) -> tuple[np.ndarray, np.ndarray, Any]:
         """Samples of positive weight, and their weights or None."""
         features: int | None = getattr(self, "n_features_in_", None) if self._goes_on else None
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), allow_nd=self.backbone is not None, **options)
+        X, y = validate_data(self, X, y, dtype=_PRECISIONS, allow_nd=self.backbone is not None, **options)
         if features is not None and X.shape[1] != features:
             raise ValueError(
                 f"{type(self).__name__}: `X` must have the {features} features of the fit before with warm_start; got "
@@ -127,18 +131,20 @@ class Estimator(ABC, BaseEstimator):
             inputs = self._inputs(X)
             optimizer = self._make_optimizer()
             order = torch.Generator().manual_seed(seed + 1)
+            algorithm = make_algorithm(self.algorithm, self.model_, self._loss)  # pyright: ignore
             for _ in range(self.epochs):
-                self._epoch(inputs, targets, given, optimizer, order)
+                self._epoch(algorithm, optimizer, _batches(inputs, targets, given, self.batch_size, order))
             self.model_.eval()
             if is_closed_form(self.method):
-                solve_on(self.model_, self._loss, _batches(inputs, targets, given, self.batch_size))
+                algorithm.solve(_batches(inputs, targets, given, self.batch_size))
 
-    def _epoch(self, inputs: Tensor, targets: Tensor, weights: Tensor | None, optimizer: Any, order: Any) -> None:
+    def _epoch(self, algorithm: Algorithm, optimizer: torch.optim.Optimizer, batches: Iterator[_Batch]) -> None:
         self.model_.train()
-        total = 0.0
-        for x, y, w in _batches(inputs, targets, weights, self.batch_size, order):
-            loss = train_step(self.model_, self._loss, optimizer, x, y, w, algorithm=self.algorithm)  # pyright: ignore
-            total += float(loss) * len(x) / len(inputs)
+        total, samples = 0.0, 0
+        for x, y, w in batches:
+            total += float(algorithm.step(x, y, w, descend=optimizer)) * len(x)
+            samples += len(x)
+        total /= samples
         if not np.isfinite(total):
             raise TrainingDiverged(
                 f"{type(self).__name__}: `learning_rate` must keep the training stable; the loss is {total} in epoch "
@@ -152,16 +158,11 @@ class Estimator(ABC, BaseEstimator):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _scale(self, X: np.ndarray, weights: np.ndarray | None) -> None:
-        axes = (0, *range(2, X.ndim))  # one mean a channel
-        shape = (X.shape[1], *[1] * (X.ndim - 2))
-        self._mean, self._std = np.zeros(shape, X.dtype), np.ones(shape, X.dtype)
+        shape = (X.shape[1], *[1] * (X.ndim - 2))  # one mean a channel
+        self._mean, self._std = np.zeros(shape), np.ones(shape)
         if self.scale_inputs:
-            spread = weights is None
-            rows = None if spread else np.broadcast_to(weights.reshape(-1, *[1] * (X.ndim - 1)), X.shape)
-            mean = np.average(X, axis=axes, weights=rows, keepdims=True)
-            std = np.sqrt(np.average((X - mean) ** 2, axis=axes, weights=rows))
-            self._mean = mean[0].astype(X.dtype)
-            self._std = np.where(std > 1e-12 * np.abs(mean).reshape(std.shape), std, 1).reshape(shape).astype(X.dtype)
+            mean, std = mean_and_deviation(X, weights)
+            self._mean, self._std = mean.reshape(shape), std.reshape(shape)
 
     def _build(self, X: np.ndarray, outputs: int) -> None:
         dtype = torch.from_numpy(np.empty(0, X.dtype)).dtype
@@ -192,18 +193,33 @@ class Estimator(ABC, BaseEstimator):
             return torch.optim.Adam(parameters, rate)
         return torch.optim.SGD(parameters, rate, momentum=0.9, nesterov=True)
 
-    def _inputs(self, X: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray((X - self._mean) / self._std))
+    def _inputs(self, X: np.ndarray, dtype: Any = None) -> Tensor:
+        """What the model sees, by default in the precision of X; the mean is subtracted in float64."""
+        inputs = np.empty(X.shape, dtype or X.dtype)
+        for start in range(0, len(X), _ROWS):
+            inputs[start : start + _ROWS] = (X[start : start + _ROWS].astype(np.float64) - self._mean) / self._std
+        return torch.from_numpy(inputs)
 
     def _outputs(self, X: Any) -> np.ndarray:
         """(samples, outputs) of the model."""
         check_is_fitted(self)
-        dtype = self._mean.dtype
-        X = validate_data(self, X, dtype=dtype, allow_nd=self.backbone is not None, reset=False)
+        dtype = next(self.model_[-1].parameters()).detach().numpy().dtype
+        X = validate_data(self, X, dtype=_PRECISIONS, allow_nd=self.backbone is not None, reset=False)
         self.model_.eval()
         with torch.no_grad():
-            parts = [self.model_(x) for x in self._inputs(X).split(_ROWS)]
+            parts = [self.model_(x) for x in self._inputs(X, dtype).split(_ROWS)]
         return torch.cat(parts).numpy()
+
+
+def mean_and_deviation(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column or channel of (n, C, ...), (C,) float64; 1 where it is constant."""
+    statistics = ChannelStatistics()
+    for start in range(0, len(values), _ROWS):
+        part = slice(start, start + _ROWS)
+        own = None if weights is None else torch.from_numpy(weights[part])
+        statistics.update(torch.from_numpy(values[part].astype(np.float64)), own)
+    std = statistics.std.numpy()
+    return statistics.mean.numpy(), np.where(std > 0, std, 1.0)
 
 
 def _perceptron(inputs: int, hidden: tuple[int, ...]) -> nn.Module:
@@ -214,7 +230,7 @@ def _perceptron(inputs: int, hidden: tuple[int, ...]) -> nn.Module:
 
 def _batches(
     inputs: Tensor, targets: Tensor, weights: Tensor | None, size: int, order: torch.Generator | None = None
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+) -> Iterator[_Batch]:
     """All samples in batches of equal size or one less, shuffled if an order is given."""
     count = len(inputs)
     places = torch.arange(count) if order is None else torch.randperm(count, generator=order)

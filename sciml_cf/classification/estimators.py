@@ -21,7 +21,7 @@ except ImportError as error:
         f"{error}. Run: pip install 'sciml-cf[sklearn]'."
     ) from error
 
-from sciml_cf.classification.estimator_base import Estimator
+from sciml_cf.classification.estimator_base import Estimator, mean_and_deviation
 from sciml_cf.classification.methods import METHODS, classification_loss, gradient_loss, has_probabilities
 from sciml_cf.head import ClosedFormLoss, Rule
 from sciml_cf.head.registry import rule_names, rule_of
@@ -200,22 +200,20 @@ class ClosedFormRegressor(RegressorMixin, Estimator):
         with self._whole():
             X, y, weights = self._validated(X, y, sample_weight, multi_output=True, y_numeric=True)
             again = self._goes_on
-            targets = np.asarray(y, dtype=X.dtype).reshape(len(y), -1)
+            targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
             if again and (targets.shape[1] != len(self._target_mean) or (y.ndim == 1) != self._one_target):
                 raise ValueError(
                     f"ClosedFormRegressor: `y` must have the shape of the fit before with warm_start; got {y.shape}."
                 )
             self._one_target = y.ndim == 1
             if not again:
-                self._target_mean = np.average(targets, axis=0, weights=weights)
-                spread = np.sqrt(np.average((targets - self._target_mean) ** 2, axis=0, weights=weights))
-                self._target_std = np.where(spread > 0, spread, 1.0)
+                self._target_mean, self._target_std = mean_and_deviation(targets, weights)
             scaled = torch.from_numpy(((targets - self._target_mean) / self._target_std).astype(X.dtype))
             self._train(X, scaled, weights, targets.shape[1], again)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Targets (n,) or (n, outputs), as they were given."""
+        """Targets (n,) or (n, outputs), as they were given, in float64."""
         values = self._outputs(X) * self._target_std + self._target_mean
         return values[:, 0] if self._one_target else values
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from sciml_cf.errors import check_choice
 from sciml_cf.head import ClosedFormLoss, CrossEntropy, Hybrid, Initial, Objective, OneHot, Proximal, Rule
+from sciml_cf.head.algorithms import make_algorithm
 from sciml_cf.head.binding.layer import Layer
 from sciml_cf.head.registry import check_rule, rule_names, rule_of
 
@@ -133,69 +133,10 @@ def train_step(
     *,
     algorithm: Literal[1, 2] = 2,
 ) -> Tensor:
-    """One step on a batch; the loss that the backbone descended, detached.
+    """One step on a batch by Algorithm 1 or 2 (``sciml_cf.head.algorithms``); the loss that the backbone descended.
 
-    Algorithm 2 solves the head and moves the backbone at the new one; Algorithm 1 moves the backbone at the head it
-    has, then solves on new features (a second forward pass). Without a closed-form head they are one.
+    Without a closed-form head they are one: plain gradient descent.
 
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithms 1 and 2.
     """
-    head = loss_of.head
-    closed = head.status == "bound"
-    if held := closed and algorithm == 1:
-        head.frozen = True
-    loss = loss_of(model(x), targets, weights)
-    if held:
-        head.frozen = False
-    optimizer.zero_grad()
-    if loss.requires_grad:
-        loss.backward()
-        optimizer.step()
-    if held:
-        with torch.no_grad():
-            head.update(targets, prediction=model(x), weights=weights)
-    return loss.detach()
-
-
-Batch = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor | None]
-
-
-@contextmanager
-def evaluating(model: nn.Module, loss_of: ClosedFormLoss, batches: Iterable[Batch] = ()) -> Iterator[None]:
-    """Evaluation mode and no gradients, with the head solved on batches (x, targets, weights); goes back after it.
-
-    Algorithm 2 leaves the head of the backbone before its last step; it is solved once more before it is evaluated
-    (line 10 of the algorithm), on the batch that comes next.
-    """
-    training, state = model.training, loss_of.head.state()
-    closed = loss_of.head.status == "bound"
-    model.eval()
-    try:
-        with torch.no_grad():
-            if closed:
-                solve_on(model, loss_of, batches)
-            yield
-    finally:
-        if closed:
-            loss_of.head.restore(state)
-        model.train(training)
-
-
-def solve_on(model: nn.Module, loss_of: ClosedFormLoss, batches: Iterable[Batch]) -> None:
-    """Solve the head on all batches together as the model sees them now, with no gradients.
-
-    An objective that needs its rows at once is solved on each batch in turn.
-    """
-    head = loss_of.head
-    at_once = head.objective.guarded or head.objective.iterations > 1
-    gathered = False
-    with torch.no_grad(), head.recording():
-        for x, targets, *weights in batches:
-            given = weights[0] if weights else None
-            if at_once:
-                head.update(targets, prediction=model(x), weights=given)
-            else:
-                head.accumulate(targets, prediction=model(x), weights=given)
-                gathered = True
-        if gathered:
-            head.update()
+    return make_algorithm(algorithm, model, loss_of).step(x, targets, weights, descend=optimizer)

@@ -84,6 +84,8 @@ def _choices() -> str:
 
 
 def _page(words: list[str]) -> str:
+    if words and words[0] in ("-h", "--help"):
+        return "usage: sciml-cf study page RESULT.json\n\nMake the page and the table of a result file again."
     if len(words) != 1:
         raise UsageError("sciml-cf study page: `result` must be one result file; for instance figure2/results.json.")
     from sciml_cf.studies.harness.folder import finish

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from data_gen.equation import Equation
 from data_gen.formats import Facts, Source, open_source
 from data_gen.grids.periodic import PeriodicGrid, resample
+from data_gen.grids.positions import Placement, relative_positions
 from sciml_cf.datasets.choices import Sampling, Split
 from sciml_cf.datasets.missing import known_targets, with_mask
 from sciml_cf.errors import DatasetError, check_choice, check_count
@@ -63,7 +64,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
             last one.
         split_seed: seed of the permutation that splits the samples.
         facts: what a file of another format does not say about itself.
-        format: its format, by default recognised from its content.
+        format: its format, by default recognized from its content.
     Raises:
         DatasetError: the file is missing, unreadable, lacks something that ``facts`` must give, or holds values that
             are not finite.
@@ -190,9 +191,26 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
     @property
     def positions(self) -> tuple[np.ndarray, ...]:
         """Position of the items' points along each axis as a fraction of the domain's length: j / n, on cells
-        (j + 1/2) / n, from the coordinates where they are unequal, and every k-th of these on a coarser grid.
+        (j + 1/2) / n, on nodes from end to end j / (n - 1), from the coordinates where they are unequal, and every k-th
+        of these on a coarser grid.
         """
-        return tuple(axis[:: self._stride] for axis in self._header.positions)
+        header = self._header
+        axes = zip(
+            header.shape, self.placements, header.positions, header.points or (None,) * header.num_dims, strict=True
+        )
+        found = (
+            relative_positions((n,), cells=kind == "cells", right_end=kind == "nodes")[0] if own is None else place
+            for n, kind, place, own in axes
+        )
+        return tuple(axis[:: self._stride] for axis in found)
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """Of each axis whether its points are periodic, cells, or nodes from end to end, by ``facts`` or the file."""
+        said = None if self.facts is None or self.wraps else self.facts.right_end
+        if said is None:
+            return self._header.placements
+        return ("nodes" if said == "included" else "cells",) * self._header.num_dims
 
     @property
     def ends(self) -> dict[str, str]:

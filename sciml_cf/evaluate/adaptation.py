@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.evaluate.choices import Choice
-from sciml_cf.head.binding.layer import write_head
+from sciml_cf.head.binding.layer import describe, write_head
+from sciml_cf.head.binding.tied import check_untied
 from sciml_cf.head.features import HeadView
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.posterior import Posterior, calibrate, precision_factor, relative_leverage
@@ -146,6 +147,7 @@ def adapt(
     """
     _check_settings(strength, choose, folds, batch_size)
     view = HeadView("adapt", model, head)
+    check_untied(view.layer, model, describe(view.layer, None))
     previous = view.weights
     metric = None if prior is None else _metric(prior, previous)
     parts, samples = _gather(view, data, previous, folds, batch_size)

@@ -1,3 +1,6 @@
+from .algorithms import Algorithm as Algorithm
+from .algorithms import Algorithm1 as Algorithm1
+from .algorithms import Algorithm2 as Algorithm2
 from .attach import ClosedFormHead as ClosedFormHead
 from .binding.layer import find_head as find_head
 from .choices import Initial as Initial
@@ -19,6 +22,7 @@ from .rules.automatic import Automatic as Automatic
 from .rules.common.rule import Rule as Rule
 from .rules.common.solving import check_solved as check_solved
 from .rules.common.solving import solved_state as solved_state
+from .rules.common.update import Update as Update
 from .rules.kalman import Kalman as Kalman
 from .rules.moving_average import MovingAverage as MovingAverage
 from .rules.per_feature import PerFeature as PerFeature

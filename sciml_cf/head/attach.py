@@ -5,35 +5,32 @@ from __future__ import annotations
 from typing import Any, cast, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sciml_cf.errors import NotPositiveDefinite, check_choice
 from sciml_cf.head.batch_rows import Rows
-from sciml_cf.head.binding.bound import BoundLayer
 from sciml_cf.head.binding.capture import exactly
 from sciml_cf.head.binding.layer import (
     Layer,
-    Written,
-    holds_head,
+    check_real,
     num_inputs,
     num_outputs,
-    read_head,
-    write_head,
 )
 from sciml_cf.head.choices import Initial
 from sciml_cf.head.diagnostics import Diagnostics
 from sciml_cf.head.free_bias import center
 from sciml_cf.head.initial import initial_head
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.monitor import Monitor, Steps
-from sciml_cf.head.objectives import Objective, SquaredError, no_worse
+from sciml_cf.head.monitor import Monitor, Solve, Steps
+from sciml_cf.head.objectives import Objective, SquaredError, check_per_output, no_worse
+from sciml_cf.head.per_output import PerOutput, added, reduced, settled
 from sciml_cf.head.rules import Rule, State
-from sciml_cf.head.rules.common.rule import check_bias
+from sciml_cf.head.rules.common.rule import check_bias, updated
+from sciml_cf.head.rules.common.state import JitterReport, report_of, with_report
+from sciml_cf.head.solved_layer import SolvedLayer
 
-_STATE_PREFIX = "rule_"
 
-
-class ClosedFormHead(BoundLayer):
+class ClosedFormHead(SolvedLayer):
     """Keeps one linear layer of a model solved in closed form.
 
     A forward hook on the layer remembers its input (the features) and output of the last forward passes in training
@@ -56,7 +53,8 @@ class ClosedFormHead(BoundLayer):
     ``head.frozen = True`` holds the head: nothing is captured or solved. A layer has one head; a new one on the same
     layer replaces it. Copy or pickle a head together with its model, in one call (``copy.deepcopy((model, head))``):
     the copy of the head belongs to the copy of the layer. A copy of the model alone has no head. A layer that shares
-    its weight with another one (a tied embedding) cannot be a head: the solve would change both.
+    its weight with another one (a tied embedding) cannot be a head: the solve would change both. Neither can one that
+    runs twice in a forward pass, one after the other: its head would change its own features.
 
     Args:
         layer: nn.Linear, or nn.Conv1d/2d/3d of kernel size 1, inside the model. A bias is solved too, as the weight
@@ -68,9 +66,11 @@ class ClosedFormHead(BoundLayer):
         name: what error messages call the layer, for instance "decoder.readout".
         objective: what the head is solved for: SquaredError() by default, or OneHot(), CrossEntropy() or Hybrid() for
             class labels as targets.
+        model: that the layer is part of. Layers that share its parameters are then found for certain; without it,
+            those that hold the very same parameter.
     Raises:
-        TypeError, ValueError: the layer is not linear at each grid point, or its weight is not a plain parameter;
-            `initial` is unknown; the objective does not go with the layer or the rule.
+        TypeError, ValueError: the layer is not linear at each grid point, or its weight is not a plain parameter of
+            its own; `initial` is unknown; the objective does not go with the layer or the rule.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithms 1 and 2.
     """
 
@@ -83,26 +83,23 @@ class ClosedFormHead(BoundLayer):
         penalise_bias: bool = True,
         name: str | None = None,
         objective: Objective | None = None,
+        model: nn.Module | None = None,
     ) -> None:
-        super().__init__(layer, name=name)
+        super().__init__(layer, rule, name=name, model=model)
         check_choice("ClosedFormHead", "initial", initial, get_args(Initial))
         if not isinstance(rule, Rule):
             raise TypeError(f"ClosedFormHead: `rule` must be a Rule such as Proximal(strength=1e-2); got {rule!r}.")
         check_bias(rule, penalise_bias=penalise_bias or layer.bias is None)
         self.objective = SquaredError() if objective is None else objective
         self.objective.check(layer, rule)
-        self.rule = rule
         self.penalise_bias = penalise_bias
         self._free_bias = layer.bias is not None and not penalise_bias
         has_constant = layer.bias is not None and penalise_bias
         state = rule.init(num_inputs(layer) + has_constant, num_outputs(layer))
         state["head"] = initial_head(initial, layer)
-        for key, value in state.items():
-            self.register_buffer(_STATE_PREFIX + key, value.to(layer.weight.device))
-        self._written: Written
-        self._keep(write_head(layer, state["head"]))
+        self._begin(state)
         self._monitor = Monitor()
-        self._pending: Moments | None = None
+        self._pending: PerOutput | None = None
         self._weighted = False  # whether weights were given since the last update
         self._bind()
 
@@ -119,9 +116,10 @@ class ClosedFormHead(BoundLayer):
             prediction: the model's output of that forward pass. With it, the first call proves that nothing comes
                 after the layer, and learns where the outputs' axis lies. Without it, the last pass is meant.
             weights: of samples, grid points or both, as in ``ClosedFormLoss``; rows of weight zero (a mask's False)
-                are left out.
+                are left out. Weights shaped like the model's output are of each output: then Proximal and Ridge
+                solve each on rows of its own.
         Returns:
-            The moments that were solved on.
+            The moments that were solved on; of the first output, where each has its own.
         Raises:
             RuntimeError: there was no forward pass in training mode since the last update, or the head is frozen.
             ValueError: targets or weights do not match the layer's output, all weights are zero, or the prediction
@@ -129,16 +127,16 @@ class ClosedFormHead(BoundLayer):
             NotPositiveDefinite: the system could not be solved; the layer keeps its weights.
         """
         if targets is not None and self._pending is None:
-            return self.solve_rows(self.take(targets, prediction=prediction, weights=weights))
+            return self._solve_rows(self._take(targets, prediction=prediction, weights=weights))
         if targets is not None:
             self.accumulate(targets, prediction=prediction, weights=weights)
         if self._pending is None:
             raise RuntimeError("ClosedFormHead.update: `targets` must be given, or gathered by accumulate() before.")
         pending, self._pending = self._pending, None
-        moments = pending.all_reduce()
+        moments = reduced(pending)
         weighted, self._weighted = self._weighted, False
         self.solve(moments, weighted=weighted)
-        return moments
+        return moments[0] if isinstance(moments, tuple) else moments
 
     def accumulate(self, targets: Tensor, *, prediction: Tensor | None = None, weights: Tensor | None = None) -> None:
         """Add a forward pass to the moments that the next ``update()`` solves on; the head does not change.
@@ -151,16 +149,12 @@ class ClosedFormHead(BoundLayer):
                 "ClosedFormHead.accumulate: `objective` must need one solve on moments; got "
                 f"{self.objective}. Use iterations=1 and curvature='bound', or one update a batch."
             )
-        rows = self.take(targets, prediction=prediction, weights=weights)
-        moments = cast(Moments, self.moments(rows))
+        rows = self._take(targets, prediction=prediction, weights=weights)
         self._weighted = self._weighted or rows.weights is not None
-        if self._pending is None or (self._weighted and float(self._pending.weight) == 0.0):
-            self._pending = moments
-        elif not self._weighted or float(moments.weight) > 0.0:
-            self._pending = self._pending + moments
+        self._pending = added(self._pending, self._moments(rows), weighted=self._weighted)
 
-    def solve_rows(self, rows: Rows) -> Moments:
-        """Update the head on what ``take`` returned, linearized again as often as the objective asks.
+    def _solve_rows(self, rows: Rows) -> Moments:
+        """Update the head on what ``_take`` returned, linearized again as often as the objective asks.
 
         Returns, Raises: as ``update``.
         """
@@ -171,15 +165,15 @@ class ClosedFormHead(BoundLayer):
             for _ in range(objective.iterations):
                 before = state["head"]
                 found = objective.moments(rows, before, constant=constant)
-                found = tuple(one.all_reduce() for one in found) if isinstance(found, tuple) else found.all_reduce()
-                self._solve(found, rows.weights is not None, start)
+                found = reduced(found)
+                self._solve_any(found, rows.weights is not None, start)
                 if objective.iterations > 1 or objective.guarded:
                     state = self.state()
                 if objective.guarded:
                     heads = start["head"], before, state["head"]
                     strength = cast(Any, self.rule).strength
                     head = no_worse(objective, rows, heads, strength=strength, free_bias=self._free_bias)
-                    state = {**state, "head": head}
+                    state = state | {"head": head}
                     self.restore(state)
         return found[0] if isinstance(found, tuple) else found
 
@@ -201,12 +195,13 @@ class ClosedFormHead(BoundLayer):
             HeadWarning: the last solves show a fault, see docs/diagnostics.md; each is given once.
         """
         self._check_free()
+        self._check_layer()
         with exactly((moments[0] if isinstance(moments, tuple) else moments).device):
-            self._solve(moments, weighted, self._present() if start is None else start)
+            self._solve_any(moments, weighted, self._present() if start is None else start)
 
     # Rows of a forward pass.
 
-    def take(
+    def _take(
         self,
         targets: Tensor,
         *,
@@ -219,24 +214,29 @@ class ClosedFormHead(BoundLayer):
         ``expanded`` says that the targets are shaped like the prediction already, as the objective wants them.
         """
         self._check_free()
+        self._check_layer()
         self._check_seen()
         if not expanded:
+            check_real("ClosedFormHead.update", targets=targets, prediction=prediction, weights=weights)
             shaped_like = self._captures.passes[-1].output if prediction is None else prediction
             targets = self.objective.expand(targets, shaped_like, self.layer)
-        return self.objective.weigh(self._rows(targets, prediction, weights))
+        rows = self._rows(targets, prediction, weights)
+        if rows.weights is not None and rows.weights.ndim == 2:
+            check_per_output(self.objective, self.rule)
+        return self.objective.weigh(rows)
 
-    def moments(self, rows: Rows) -> Moments | tuple[Moments, ...]:
-        """Moments of what ``take`` returned, the constant feature of a bias included; of weight 0 without rows."""
+    def _moments(self, rows: Rows) -> Moments | tuple[Moments, ...]:
+        """Moments of what ``_take`` returned, the constant feature of a bias included; of weight 0 without rows."""
         with exactly(rows.features.device):
             return self.objective.moments(rows, self._present()["head"], constant=self.layer.bias is not None)
 
-    def passes_over(self) -> bool:
+    def _passes_over(self) -> bool:
         """Whether the rule looks past this step: then its state moves on, and the head stays without any moments."""
         if type(self.rule).passes_over is Rule.passes_over:  # most never do
             return False
         state = self.rule.passes_over(self.state())
-        for name, value in (state or {}).items():
-            setattr(self, _STATE_PREFIX + name, value)
+        if state is not None:
+            self._hold(state)
         return state is not None
 
     def clear(self) -> None:
@@ -274,36 +274,6 @@ class ClosedFormHead(BoundLayer):
         """Columns of ``history.csv``: ``recent()``, and the conditioning of the last solve, by name."""
         return self._monitor.figures()
 
-    # State.
-
-    def state(self) -> State:
-        """The rule's state: named float64 tensors, among them ``head`` (F, C)."""
-        own, length = self._buffers, len(_STATE_PREFIX)
-        return {name[length:]: cast(Tensor, own[name]) for name in own if name.startswith(_STATE_PREFIX)}
-
-    def restore(self, state: State) -> None:
-        """Go back to a state taken earlier with ``state()``, and put its head into the layer."""
-        for name, value in self.rule.completed(state).items():
-            self._buffers[_STATE_PREFIX + name] = value
-        self._keep(write_head(self.layer, state["head"]))
-
-    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Load the rule's state and put its head into the layer."""
-        result = super().load_state_dict(state_dict, strict=strict, assign=assign)
-        self._keep(write_head(self.layer, self.state()["head"]))
-        return result
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
-        """Load into new buffers, for the old ones may be in somebody's ``state()``."""
-        start = prefix + _STATE_PREFIX
-        given = {name[len(start) :]: value for name, value in state_dict.items() if name.startswith(start)}
-        if given:
-            for name in self.state():
-                self._buffers[_STATE_PREFIX + name] = cast(Tensor, self._buffers[_STATE_PREFIX + name]).clone()
-            more = self.rule.completed(given)
-            state_dict = {**state_dict, **{start + name: value for name, value in more.items()}}
-        super()._load_from_state_dict(state_dict, prefix, *others)
-
     def extra_repr(self) -> str:
         return f"layer={self._who()}, rule={self.rule}"
 
@@ -312,19 +282,15 @@ class ClosedFormHead(BoundLayer):
 
     # Inside.
 
-    def _keep(self, written: Written) -> None:
-        """Remember what was written, past a module's own way of setting attributes, which costs as much as writing."""
-        self.__dict__["_written"] = written
-
-    def _present(self) -> State:
-        """The rule's state. Weights that someone loaded into the layer win over the remembered head."""
-        state = self.state()
-        head = state["head"]
-        if head.device.type == "cpu" and (self._written.holds(self.layer, head) or holds_head(self.layer, head)):
-            return state
-        present = read_head(self.layer)
-        same = state["head"].to(self.layer.weight.dtype).to(torch.float64) == present  # these keep float64 digits
-        return {**state, "head": torch.where(same, state["head"], present)}
+    def _solve_any(self, moments: PerOutput, weighted: bool, state: State) -> None:
+        """``_solve``, with moments of outputs that may have no rows."""
+        if not isinstance(moments, tuple) or not self.objective.quadratic:
+            return self._solve(moments, weighted, state)
+        summed, self._recording = self._recording, True  # sums over solves are of one solve a step
+        try:
+            self._solve(settled(moments), weighted, state)
+        finally:
+            self._recording = summed
 
     def _solve(self, moments: Moments | tuple[Moments, ...], weighted: bool, state: State) -> None:
         """``solve`` where arithmetic is exact already."""
@@ -332,6 +298,8 @@ class ClosedFormHead(BoundLayer):
         if weighted and float(one.weight) == 0.0:
             raise ValueError("ClosedFormHead: `weights` must not be zero everywhere; got no row to solve on.")
         try:
+            if (report := self._known.report) is not None:
+                report.check()
             state = self._next(state, moments, weighted)
         except NotPositiveDefinite as error:
             raise NotPositiveDefinite(f"{error} {self._blame(one)}") from error
@@ -348,21 +316,24 @@ class ClosedFormHead(BoundLayer):
     def _next(self, state: State, moments: Moments | tuple[Moments, ...], weighted: bool) -> State:
         """The rule's next state; a free bias is eliminated before and put back after."""
         if isinstance(moments, tuple):
-            columns = [{**state, "head": column} for column in state["head"].split(1, dim=1)]
+            columns = [state | {"head": column} for column in state["head"].split(1, dim=1)]
             after = [self._next(column, one, weighted) for column, one in zip(columns, moments, strict=True)]
             whole = torch.cat([one["head"] for one in after], dim=1)
-            return {**state, "head": whole, "jitter": torch.stack([one["jitter"] for one in after]).max()}
+            jitter = torch.stack([one["jitter"] for one in after]).max()
+            if any(report_of(one) is not None for one in after):
+                return with_report(state, JitterReport(jitter), head=whole)
+            return state | {"head": whole, "jitter": jitter}
         if not self._free_bias:
             return self._ask_rule(state, moments, weighted)
         centered = center(moments)
-        state = self._ask_rule({**state, "head": state["head"][:-1]}, centered.moments, weighted)
-        return {**state, "head": centered.with_bias(state["head"])}
+        state = self._ask_rule(state | {"head": state["head"][:-1]}, centered.moments, weighted)
+        return state | {"head": centered.with_bias(state["head"])}
 
     def _ask_rule(self, state: State, moments: Moments, weighted: bool) -> State:
-        after = self.rule.update(state, moments)[1]
-        sum_up, free_bias = not self._recording, self._free_bias
-        self._monitor.record(state, moments, after, weighted=weighted, free_bias=free_bias, sum_up=sum_up)
-        return after
+        update = updated(self.rule, state, moments)
+        bias = "none" if self.layer.bias is None else "penalised" if self.penalise_bias else "free"
+        self._monitor.record(Solve(state, moments, update, weighted, bias), sum_up=not self._recording)
+        return update.state
 
     def _blame(self, moments: Moments) -> str:
         """The cause of a failed solve, as far as the moments show it."""

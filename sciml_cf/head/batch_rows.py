@@ -13,7 +13,8 @@ from sciml_cf.head.moments import Moments
 class Rows(NamedTuple):
     """One batch as rows: features in their graph, their targets, and weights or None.
 
-    Features are (rows, F) or (B, *N, F) with any strides, targets alike with C, and weights (rows,).
+    Features are (rows, F) or (B, *N, F) with any strides, targets alike with C, and weights (rows,), or (rows, C) where
+    each output has its own.
     """
 
     features: Tensor
@@ -21,9 +22,11 @@ class Rows(NamedTuple):
     weights: Tensor | None
 
     def weighted(self, weights: Tensor) -> Rows:
-        """The rows whose weight (rows,) is above zero, flat; a masked row is gone, whatever it holds."""
+        """The rows with a weight above zero, flat; what is masked is gone, whatever it holds."""
         features, targets = self.features.flatten(0, -2), self.targets.flatten(0, -2)
         keep = weights > 0
+        if weights.ndim == 2:
+            targets, keep = torch.where(keep, targets, torch.zeros_like(targets)), keep.any(dim=1)
         if bool(keep.all()):
             return Rows(features, targets, weights)
         return Rows(features[keep], targets[keep], weights[keep])

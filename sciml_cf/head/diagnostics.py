@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.common.solving import Penalty
+from sciml_cf.head.moments import Moments, RowMoments
+from sciml_cf.head.solution import Penalty
+from sciml_cf.head.systems import with_penalty
 
 _NO_PENALTY = 1e-10  # stands for none in the reachable loss, times the mean diagonal
 
@@ -113,37 +114,24 @@ def diagnose(
     return Diagnostics(count, num_features, condition, jitter, degrees, scale, size, change, *losses)
 
 
-def with_penalty(gram: Tensor, penalty: Penalty) -> Tensor:
-    """G + P, a new tensor."""
-    if isinstance(penalty, Tensor) and penalty.ndim == 2:
-        return gram + penalty
-    system = gram.clone()
-    system.diagonal().add_(penalty)
-    return system
-
-
 def loss_at(moments: Moments, head: Tensor) -> Tensor:
-    """() mean squared error of a head, over rows and outputs, not below zero; from the rows where they are at hand."""
-    return losses_at([moments], head[None, None])[0, 0]
+    """() mean squared error of a head (F, C), over rows and outputs, not below zero."""
+    return _losses(moments, head[None])[0]
 
 
 def losses_at(moments: Sequence[Moments], heads: Tensor) -> Tensor:
     """(K, n), the same of K heads for each of n moments, (K, n, F, C)."""
-    if any(one.rows is not None for one in moments):
-        each = zip(moments, heads.unbind(dim=1), strict=True)
-        return torch.stack([_losses_by_rows(one, own) for one, own in each], dim=1)
+    if any(isinstance(one, RowMoments) for one in moments):
+        return torch.stack([_losses(one, own) for one, own in zip(moments, heads.unbind(dim=1), strict=True)], dim=1)
     gram, cross = (torch.stack([getattr(one, name) for one in moments]) for name in ("gram", "cross"))
     squares = torch.stack([one.target_square for one in moments]).sum(dim=1)
     quadratic = (heads * torch.sub(gram @ heads, cross, alpha=2)).sum(dim=(2, 3))
     return ((squares + quadratic) / moments[0].num_outputs).clamp(min=0)
 
 
-def _losses_by_rows(moments: Moments, heads: Tensor) -> Tensor:
-    """(K,) of heads (K, F, C), from the rows if they are at hand."""
-    if moments.rows is None:
-        return torch.stack([loss_at(moments, head) for head in heads])
-    features, targets = moments.rows
-    return (targets - features @ heads).square().sum(dim=(1, 2)) / moments.num_outputs
+def _losses(moments: Moments, heads: Tensor) -> Tensor:
+    """(K,) of heads (K, F, C)."""
+    return (moments.squared_errors(heads) / moments.num_outputs).clamp(min=0)
 
 
 def least_squares_head(moments: Moments) -> Tensor:

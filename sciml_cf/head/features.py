@@ -16,6 +16,7 @@ from sciml_cf.head.binding.capture import Capture
 from sciml_cf.head.binding.layer import (
     Layer,
     check_layer,
+    check_real,
     features_last,
     find_head,
     num_inputs,
@@ -52,7 +53,7 @@ class HeadView:
         self.device = parameter.device
         self.dtype = dtype_of(model)
         self.normalization = normalization_of(model)
-        self._arrangements = Arrangements()
+        self._arrangements = Arrangements(fixed=True)
         self._layout: RowLayout | None = None  # of the last prediction
         self._seen: list[Capture] = []
         self._probing = False
@@ -101,6 +102,7 @@ class HeadView:
         Raises:
             ValueError: the model refuses the inputs, or its prediction is not the output of its head.
         """
+        check_real(self.function, **{self.argument: x})
         x = self._normalized(x.to(self.device))
         if self._layout is None:
             self._prove(x[:1])
@@ -135,6 +137,7 @@ class HeadView:
     def _work_on(self, batch: dict[str, Tensor], first: int, work: Callable[..., None]) -> None:
         features, prediction = self.features(batch["x"])
         targets = batch["y"]
+        check_real(self.function, targets=targets, prediction=prediction)
         self._check_shape(targets)
         if self.normalization is not None:
             targets = self.normalization.targets(targets, torch.float64)

@@ -1,18 +1,14 @@
 """Sums of products of features and targets over rows, in float64: the arithmetic under the moments.
 
-A batch is streamed a few thousand rows at a time. One of few columns on a CPU goes past torch, whose calls would cost
-as much as its products.
+A batch is streamed a few thousand rows at a time. One of few columns on a CPU is the work of ``small.py``.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 # Rows converted to float64 at a time: about 2 MB on a CPU, which stay in its cache and are not paged in anew at each
 # step. On a device few large products are faster than many small ones.
@@ -22,60 +18,6 @@ _CHUNK_ROWS = {"cpu": (512, 2048), "other": (512, 2**20)}
 # width is a compromise: narrow blocks multiply less, wide ones multiply faster.
 _BLOCK = {"cpu": 32, "other": 1024}
 _SMALL = 128  # columns of a product that is made in one call
-# Multiplications that numpy's BLAS still makes in the thread that asks. Above, it wakes threads of its own, whatever
-# torch was told, and on a busy machine waits for them a hundred times as long as the product takes; unless it was
-# started with one thread.
-_BLAS_THREADS = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
-ONE_THREAD = 2**18 if _BLAS_THREADS != "1" else 2**40
-_PLAIN = (torch.float64, torch.float32)
-_PARTS = 4  # such products, of the rows in turn, still cost less than one of torch's
-
-
-class Arrays(NamedTuple):
-    """Means of moments as numpy arrays: gram (F, F), cross (F, C), target_square (C,)."""
-
-    gram: np.ndarray
-    cross: np.ndarray
-    target_square: np.ndarray
-
-
-def is_plain(values: Tensor) -> bool:
-    """Whether numpy can work on these numbers where they lie: float32 or float64 on a CPU, in no graph."""
-    own = values.dtype in _PLAIN and type(values) in (Tensor, nn.Parameter) and values.is_cpu
-    return own and not values.requires_grad and not values.is_neg()  # a sign not yet applied
-
-
-@np.errstate(all="ignore")  # what is not finite is found in the solve, as with torch
-def small_means(features: Tensor, targets: Tensor, constant: bool) -> Arrays | None:
-    """Means over the rows of a batch of few columns, in a few calls past torch; None for others."""
-    rows, first_target = len(features), features.shape[-1] + constant
-    width = first_target + targets.shape[-1]
-    fits = features.ndim == 2 and width <= _SMALL and rows * width <= _CHUNK_NUMBERS["cpu"]
-    if not (fits and is_plain(features) and is_plain(targets)):
-        return None
-    columns = np.empty((rows, width))
-    columns[:, : features.shape[1]] = features.numpy()
-    columns[:, features.shape[1] : first_target] = 1
-    columns[:, first_target:] = targets.numpy()
-    means = _square(columns)
-    means /= rows
-    gram, cross = means[:first_target, :first_target], means[:first_target, first_target:]
-    return Arrays(gram, cross, means.diagonal()[first_target:].copy())
-
-
-def _square(columns: np.ndarray) -> np.ndarray:
-    """X^T X; numpy knows that it is symmetric, and torch keeps to one thread."""
-    rows, width = columns.shape
-    part = ONE_THREAD // width**2
-    if rows > _PARTS * part:
-        whole = torch.from_numpy(columns)
-        return torch.mm(whole.T, whole).numpy()
-    part = -(-rows // -(-rows // part))  # parts of equal size
-    found = columns[:part].T @ columns[:part]
-    for first in range(part, rows, part):
-        some = columns[first : first + part]
-        found += some.T @ some
-    return found
 
 
 def sums_of_products(
@@ -121,6 +63,23 @@ def sums_of_products(
         right = min(left + block, first_target)
         products[right:, left:right] = products[left:right, right:first_target].T
     return products, squares
+
+
+def check_rows(features: Tensor, targets: Tensor, weights: Tensor | None) -> None:
+    """Raise ValueError unless features, targets and weights are one batch of rows, one row at least."""
+    where, shape = "Moments.from_batch", tuple(features.shape)
+    if features.ndim < 2 or not features.is_floating_point():
+        raise ValueError(f"{where}: `features` must be floating (rows, F) or (B, *N, F); got {features.dtype} {shape}.")
+    if 0 in shape[:-1]:
+        raise ValueError(f"{where}: `features` must have at least one row; got {shape}. Empty batch?")
+    if targets.ndim != features.ndim or targets.shape[:-1] != features.shape[:-1]:
+        rows = ", ".join(str(size) for size in shape[:-1])
+        raise ValueError(
+            f"{where}: `targets` must be ({rows}, C), one row for each row of features; got {tuple(targets.shape)}."
+        )
+    if weights is not None and weights.shape != features.shape[:-1]:
+        expected = tuple(features.shape[:-1])
+        raise ValueError(f"{where}: `weights` must be {expected}, one a row; got {tuple(weights.shape)}.")
 
 
 def _parts(

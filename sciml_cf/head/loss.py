@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from sciml_cf.head.attach import ClosedFormHead
 from sciml_cf.head.batch_rows import Rows
 from sciml_cf.head.binding.capture import without_autocast
-from sciml_cf.head.binding.layer import Layer, linear, num_outputs, to_rows
+from sciml_cf.head.binding.layer import Layer, check_real, linear, num_outputs, to_rows
 from sciml_cf.head.choices import Initial
-from sciml_cf.head.moments import Moments, mean_of_processes, num_processes
-from sciml_cf.head.objectives import Objective, SquaredError
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.objectives import Objective, SquaredError, check_separable
+from sciml_cf.head.processes import mean_of_processes, num_processes
 from sciml_cf.head.rules import Rule
 
 
@@ -21,7 +24,7 @@ class ClosedFormLoss(nn.Module):
     Called in training mode with gradients on, it takes the features that the layer saw in this forward pass, solves
     the head on them, writes it into the layer, and returns the loss with the new head. The head counts as a constant
     in the backward pass: by Theorem 2 that is the whole gradient of the solved loss. In evaluation mode, or with
-    gradients off, it is the plain loss and nothing is solved.
+    gradients off, it is the plain loss and nothing is solved; a backward pass through that warns, once.
 
         W_t = rule(features, y),   loss = mean |W_t^T phi - y|^2     (mean over all rows and outputs)
 
@@ -31,7 +34,9 @@ class ClosedFormLoss(nn.Module):
     Args:
         layer: the model's last linear layer (nn.Linear or a 1x1 convolution).
         rule: Proximal(...), Ridge(...), or another rule.
-        initial, penalise_bias, name, objective: see ClosedFormHead.
+        initial, penalise_bias, name, objective, model: see ClosedFormHead.
+        solve_in_eval: solve in evaluation mode as well, wherever gradients are on: for models that are trained in
+            evaluation mode, with their batch normalization or dropout off.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), Theorem 2.
 
     With gradient accumulation each micro-batch makes its own update. To solve once on all of them, exactly as on the
@@ -45,6 +50,15 @@ class ClosedFormLoss(nn.Module):
         for x, y in micro_batches:
             (loss_of(model(x), y) / len(micro_batches)).backward()
         loss_of.head.frozen = False
+
+    Other terms of the same prediction (a physics residual, a derivative, a later state) are those of the head before
+    the solve, since they are made from the forward pass. To have them at the solved head, solve first and then
+    run the model again; ``value`` is the loss at the head as it is::
+
+        with torch.no_grad():
+            loss_of.solve(model(x), y)
+        u = model(x)
+        (loss_of.value(u, y) + physics(u, x)).backward()
 
     Several forward passes may come before their losses, taken in the same order; a prediction may also join or stack
     the outputs of several passes. Under activation checkpointing the head belongs outside of the checkpointed block
@@ -69,11 +83,14 @@ class ClosedFormLoss(nn.Module):
         penalise_bias: bool = True,
         name: str | None = None,
         objective: Objective | None = None,
+        solve_in_eval: bool = False,
+        model: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.head = ClosedFormHead(
-            layer, rule, initial=initial, penalise_bias=penalise_bias, name=name, objective=objective
+            layer, rule, initial=initial, penalise_bias=penalise_bias, name=name, objective=objective, model=model
         )
+        self.head.solve_in_eval = solve_in_eval
 
     def forward(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Scalar loss; see the class.
@@ -87,32 +104,34 @@ class ClosedFormLoss(nn.Module):
                 shaped like the prediction.
             weights: of samples (B,), of grid points (*N,), or of both (B, *N) up to axes of length one; a boolean
                 mask counts as 0 and 1. A row of weight zero touches neither the solve nor the loss, even if its
-                targets are NaN. None counts all rows once.
+                targets are NaN. None counts all rows once. Weights shaped like the prediction, (B, C, *N), are of each
+                output: the loss is then sum w e^2 / sum w over all numbers, and each output is solved on rows of its
+                own (squared error with Proximal or Ridge; of an output without rows Proximal keeps the head).
         Returns:
             () in the layer's precision, or float32 at least.
         Raises:
             RuntimeError: the layer saw no forward pass in training mode since the last loss, or its features carry
                 no graph though the prediction does.
             ValueError: shapes disagree, all weights are zero, or the prediction is changed after the layer.
+            TypeError: something is complex; see torch.view_as_real.
             NotPositiveDefinite: the head could not be solved; the layer keeps its weights.
+        Warns:
+            UnsolvedHeadWarning: a backward pass reaches the loss of a step in which nothing was solved.
         """
         head = self.head
         layer, objective = head.layer, head.objective
-        targets = objective.expand(targets, prediction, layer)
-        if prediction.shape != targets.shape:
-            raise ValueError(
-                f"ClosedFormLoss: `targets` must be shaped like the prediction {tuple(prediction.shape)}; "
-                f"got {tuple(targets.shape)}."
-            )
-        if not (layer.training and torch.is_grad_enabled()) or head.frozen or head.status == "detached":
+        targets = self._expanded(prediction, targets, weights)
+        if head.frozen or head.status == "detached":
             return self._plain(prediction, targets, weights)
-        rows = head.take(targets, prediction=prediction, weights=weights, expanded=True)
+        if not head._solving:
+            return head._watched(self._plain(prediction, targets, weights))
+        rows = head._take(targets, prediction=prediction, weights=weights, expanded=True)
         if prediction.requires_grad and not rows.features.requires_grad:
             raise RuntimeError(
                 "ClosedFormLoss: the features must carry a graph like the prediction; got none. Leave the head out of "
                 "the checkpointed block, or use torch.utils.checkpoint(..., use_reentrant=False)."
             )
-        solved = None if head.passes_over() else head.solve_rows(rows)
+        solved = None if head._passes_over() else head._solve_rows(rows)
         with without_autocast(rows.features.device):
             output = linear(rows.features, layer)
             targets = rows.targets
@@ -121,8 +140,29 @@ class ClosedFormLoss(nn.Module):
                 output, targets = output.to(precision), targets.to(precision)
             if rows.weights is None:
                 return objective.mean(output, targets)
-            share = share_of(rows.weights) if solved is None else _share_of_merged(solved)
-            return _weighted_mean(objective.errors(output, targets), rows.weights, share)
+            known = solved is not None and rows.weights.ndim == 1
+            share = _share_of_merged(cast(Moments, solved)) if known else share_of(rows.weights)
+            return _weighted_mean(self._errors(output, targets, rows.weights), rows.weights, share)
+
+    def solve(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> None:
+        """Solve the head on this batch and write it into the layer; the loss is not made, and nothing of it is kept.
+
+        The model that is run after it has the solved head, in all terms of a loss. Gradients may be off. A prediction
+        made of several passes (unrolled, stacked) needs a graph.
+
+        Args, Raises: as ``forward``; RuntimeError also if the head is frozen.
+        """
+        targets = self._expanded(prediction, targets, weights)
+        rows = self.head._take(targets, prediction=prediction, weights=weights, expanded=True)
+        if not self.head._passes_over():
+            self.head._solve_rows(rows)
+
+    def value(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The loss at the head as it is, with its graph; solves nothing, in training mode neither.
+
+        Args, Returns, Raises: as ``forward``.
+        """
+        return self._plain(prediction, self._expanded(prediction, targets, weights), weights)
 
     def sums(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Sums over rows of weight * loss at the head as it is, and of the weights: () float64 each.
@@ -131,36 +171,58 @@ class ClosedFormLoss(nn.Module):
 
         Args, Raises: as ``forward``; weights of zero everywhere give sums of zero.
         """
+        check_real("ClosedFormLoss.sums", prediction=prediction, targets=targets, weights=weights)
         objective = self.head.objective
         rows = self._plain_rows(prediction, objective.expand(targets, prediction, self.head.layer), weights)
-        errors = objective.errors(rows.features, rows.targets).flatten().to(torch.float64)
-        shares = torch.ones_like(errors) if rows.weights is None else rows.weights.to(torch.float64)
+        errors = self._errors(rows.features, rows.targets, rows.weights).flatten().to(torch.float64)
+        shares = torch.ones_like(errors) if rows.weights is None else rows.weights.flatten().to(torch.float64)
         return shares @ errors, shares.sum()
+
+    def _expanded(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """Targets shaped like the prediction, checked with the rest."""
+        check_real("ClosedFormLoss", prediction=prediction, targets=targets, weights=weights)
+        targets = self.head.objective.expand(targets, prediction, self.head.layer)
+        if prediction.shape != targets.shape:
+            raise ValueError(
+                f"ClosedFormLoss: `targets` must be shaped like the prediction {tuple(prediction.shape)}; "
+                f"got {tuple(targets.shape)}."
+            )
+        return targets
+
+    def _errors(self, output: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """The errors that belong to the weights: of rows (...), or of each output (..., C)."""
+        if weights is not None and weights.ndim == 2:
+            return (output - targets).square()
+        return self.head.objective.errors(output, targets)
 
     def _plain(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """The loss of a prediction at the head as it is."""
-        objective, layer = self.head.objective, self.head.layer
+        objective = self.head.objective
         if weights is None and isinstance(objective, SquaredError):
             return objective.mean(prediction, targets)
         rows = self._plain_rows(prediction, targets, weights)
         if rows.weights is None:
             return objective.mean(rows.features, rows.targets)
-        together = layer.training and torch.is_grad_enabled()  # a step: every process makes it
+        together = self.head._solving  # a step: every process makes it
         share = share_of(rows.weights) if together else rows.weights.sum(dtype=torch.float64)
         if len(rows.weights) == 0 and float(share) == 0.0:
             raise ValueError("ClosedFormLoss: `weights` must not be zero everywhere; got no row to average over.")
-        return _weighted_mean(objective.errors(rows.features, rows.targets), rows.weights, share)
+        return _weighted_mean(self._errors(rows.features, rows.targets, rows.weights), rows.weights, share)
 
     def _plain_rows(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Rows:
         """Rows of a prediction in the place of features, with their targets and weights."""
-        output, layer, objective = self.head.in_layout(prediction), self.head.layer, self.head.objective
+        output, layer, objective = self.head._in_layout(prediction), self.head.layer, self.head.objective
         if output.shape[-1 if isinstance(layer, nn.Linear) else 1] != num_outputs(layer):
             raise ValueError(
                 f"ClosedFormLoss: the prediction must have its {num_outputs(layer)} outputs where the layer has them, "
                 f"or where a step in training mode has shown them; got {tuple(prediction.shape)}. Move its axes."
             )
-        rows = Rows(to_rows(output, layer), to_rows(self.head.in_layout(targets), layer), None)
-        return objective.weigh(rows if weights is None else self.head.weigh(rows, weights, output))
+        rows = Rows(to_rows(output, layer), to_rows(self.head._in_layout(targets), layer), None)
+        if weights is not None:
+            rows = self.head._weigh(rows, weights, output, shape=prediction.shape, layout=self.head._in_layout)
+        if rows.weights is not None and rows.weights.ndim == 2:
+            check_separable(objective)
+        return objective.weigh(rows)
 
 
 def share_of(weights: Tensor) -> Tensor:

@@ -1,20 +1,26 @@
-"""Second moments of features and targets: all that a closed-form head needs to know of its data."""
+"""Second moments of features and targets: all that a closed-form head needs to know of its data.
+
+Three classes with one interface: ``Moments`` holds the products, ``RowMoments`` the rows of a batch with fewer rows
+than features, ``SmallMoments`` the products of a small batch as numpy arrays. ``Moments.from_batch`` chooses.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sciml_cf.head.gram import Arrays, is_plain, small_means, sums_of_products
+from sciml_cf.head.gram import check_rows, sums_of_products
+from sciml_cf.head.processes import num_processes
+from sciml_cf.head.small import Arrays, fits_small, is_plain, small_means, solve_small
+from sciml_cf.head.solution import Penalty, Solution, UncheckedSolution, check_finite
+from sciml_cf.head.systems import is_divisor, solve_features, solve_features_later, solve_rows
 
 _CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True, eq=False)
 class Moments:
     """Weighted means of products over rows; one row is one sample at one grid point.
 
@@ -22,9 +28,9 @@ class Moments:
 
     Means, not sums: a rule's strength then has one meaning at every batch size and resolution
     (the paper's lambda = rows * strength). ``a + b`` is the weighted merge, so that minibatches, accumulation
-    steps and processes combine exactly.
+    steps and processes combine exactly. Moments do not change once they are made.
 
-    Attributes:
+    Args:
         gram: (F, F) float64.
         cross: (F, C) float64.
         target_square: (C,) float64.
@@ -33,11 +39,11 @@ class Moments:
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), the terms of Eq. (2) and (13).
     """
 
-    gram: Tensor
-    cross: Tensor
-    target_square: Tensor
-    weight: Tensor
-    count: Tensor | None = None
+    def __init__(
+        self, gram: Tensor, cross: Tensor, target_square: Tensor, weight: Tensor, count: Tensor | None = None
+    ) -> None:
+        self._gram, self._cross, self._target_square = gram, cross, target_square
+        self._weight, self._count = weight, count
 
     @classmethod
     def from_batch(
@@ -55,17 +61,18 @@ class Moments:
                 row once.
             constant: append a constant feature, whose weight is a bias; F then counts it in the moments.
         Returns:
-            Moments on the features' device.
+            Moments on the features' device: the rows themselves where there are fewer than features, numpy arrays
+            where the batch is small and on a CPU.
         Raises:
             ValueError: shapes disagree, or there are no rows.
         """
-        _check_rows(features, targets, weights)
+        check_rows(features, targets, weights)
         features, targets = features.detach(), targets.detach()
         num_features = features.shape[-1] + constant
         if features.shape[:-1].numel() < num_features:
-            return _FewRows.of(features, targets, weights, constant)
+            return RowMoments.of_batch(features, targets, weights, constant=constant)
         if weights is None and (small := small_means(features, targets, constant)) is not None:
-            return _FewColumns(small, len(features))
+            return SmallMoments(small, len(features))
         products, squares = sums_of_products(features, targets, weights, constant)
         if weights is None:
             rows = features.shape[:-1].numel()
@@ -74,13 +81,7 @@ class Moments:
             total = weights.detach().to(torch.float64).sum()
             count = _count(weights)
         products /= total
-        return cls(
-            gram=products[:, :num_features],
-            cross=products[:, num_features:],
-            target_square=squares / total,
-            weight=total,
-            count=count,
-        )
+        return Moments(products[:, :num_features], products[:, num_features:], squares / total, total, count)
 
     @classmethod
     def in_graph(cls, features: Tensor, targets: Tensor, weights: Tensor | None = None) -> Moments:
@@ -96,17 +97,39 @@ class Moments:
         Raises:
             ValueError: shapes disagree, or there are no rows.
         """
-        _check_rows(features, targets, weights)
+        check_rows(features, targets, weights)
         phi, y = features.flatten(0, -2).to(torch.float64), targets.flatten(0, -2).to(torch.float64)
         given = phi.new_ones(len(phi)) if weights is None else weights.detach().to(torch.float64).flatten()
         total = given.sum()
         share = (given / total)[:, None]
-        return cls(phi.T @ (share * phi), phi.T @ (share * y), (share * y.square()).sum(dim=0), total, _count(weights))
+        return Moments(
+            phi.T @ (share * phi), phi.T @ (share * y), (share * y.square()).sum(dim=0), total, _count(weights)
+        )
 
     @property
-    def rows(self) -> tuple[Tensor, Tensor] | None:
-        """Features (n, F) and targets (n, C) whose sums of products are the moments, if n < F and they are at hand."""
-        return None
+    def gram(self) -> Tensor:
+        """(F, F) float64, mean(phi phi^T)."""
+        return self._gram
+
+    @property
+    def cross(self) -> Tensor:
+        """(F, C) float64, mean(phi y^T)."""
+        return self._cross
+
+    @property
+    def target_square(self) -> Tensor:
+        """(C,) float64, mean(y^2)."""
+        return self._target_square
+
+    @property
+    def weight(self) -> Tensor:
+        """() float64, the sum of row weights."""
+        return self._weight
+
+    @property
+    def count(self) -> Tensor | None:
+        """() float64, the number of rows whose weight is above 0; None where that is ``weight``."""
+        return self._count
 
     @property
     def num_rows(self) -> Tensor:
@@ -120,7 +143,7 @@ class Moments:
 
     @cached_property
     def arrays(self) -> Arrays | None:
-        """The means as numpy sees them where they lie; None on a device, in a graph, or of rows in their place."""
+        """The means as numpy arrays that share their memory; None on a device, in a graph, or of rows."""
         own = (self.gram, self.cross, self.target_square)
         return Arrays(*(one.numpy() for one in own)) if all(map(is_plain, own)) else None
 
@@ -145,11 +168,42 @@ class Moments:
         """Where the means are."""
         return self.weight.device
 
+    def solve(self, penalty: Penalty, previous: Tensor | None = None) -> Solution:
+        """The head that minimises the mean squared error plus a pull to the previous head: see ``solve_head``.
+
+        Args:
+            penalty: P, a number (a multiple of the identity), (F,) a diagonal, or (F, F).
+            previous: W_0 (F, C); None means zero.
+        Raises:
+            NotPositiveDefinite: G + P fails Cholesky after the jitter ladder, or the moments are not finite.
+        """
+        arrays = self.arrays if fits_small(self.shape, penalty, previous) else None
+        found = None if arrays is None else solve_small(arrays, penalty, previous)
+        return solve_features(self.gram, self.cross, penalty, previous) if found is None else found
+
+    def solve_later(self, penalty: Penalty, previous: Tensor | None, keep: Tensor) -> UncheckedSolution:
+        """The same solve with no wait for a device; ``check_jitter`` reports a failure later.
+
+        Args:
+            penalty, previous: as in ``solve``; a diagonal is taken to be above zero where there are fewer rows than
+                features.
+            keep: (F, C), the head of a solve that fails.
+        """
+        return solve_features_later(self.gram, self.cross, penalty, previous, keep)
+
+    def squared_errors(self, heads: Tensor) -> Tensor:
+        """Mean squared errors (K,) of heads (K, F, C), summed over outputs; rounding may leave them below zero.
+
+        mean |y|^2 - 2 <C, W> + <W, G W>
+        """
+        quadratic = (heads * torch.sub(self.gram @ heads, self.cross, alpha=2)).sum(dim=(1, 2))
+        return self.target_square.sum() + quadratic
+
     def __add__(self, other: Moments) -> Moments:
         """Merge with the moments of other rows: exactly the moments of all rows together."""
         if not isinstance(other, Moments):
             return NotImplemented
-        if (self.num_features, self.num_outputs) != (other.num_features, other.num_outputs):
+        if self.shape != other.shape:
             raise ValueError(
                 f"Moments.__add__: `other` must have {self.num_features} features and {self.num_outputs} outputs; "
                 f"got {other.num_features} and {other.num_outputs}. Were both taken from the same layer?"
@@ -157,19 +211,10 @@ class Moments:
         weight = self.weight + other.weight
         share = other.weight / weight
         count = None if self.count is None and other.count is None else self.num_rows + other.num_rows
-        if self.rows and other.rows and len(self.rows[0]) + len(other.rows[0]) < self.num_features:
-            ours, theirs = (1 - share).sqrt(), share.sqrt()
-            features, targets = (
-                torch.cat([ours * own, theirs * new]) for own, new in zip(self.rows, other.rows, strict=True)
-            )
-            return _FewRows(features, targets, weight, count)
-        return Moments(
-            gram=torch.lerp(self.gram, other.gram, share),
-            cross=torch.lerp(self.cross, other.cross, share),
-            target_square=torch.lerp(self.target_square, other.target_square, share),
-            weight=weight,
-            count=count,
-        )
+        return self._merged(other, share, weight, count)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(features={self.num_features}, outputs={self.num_outputs}, device={self.device})"
 
     def around(self, head: Tensor, *, step: float, curvature: float | Tensor) -> Moments:
         """Moments of the same rows for targets that start from a head's own outputs, times a curvature.
@@ -177,18 +222,18 @@ class Moments:
             k mean |V^T phi - (W^T phi + t y)|^2        t: step, k: curvature
 
         is what a rule then minimises over V: the quadratic that stands for a loss near W, y being minus its gradient by
-        the outputs. What W foretells is taken from the moments themselves, so that it cancels in the solve up to
+        the outputs. The outputs of W are taken from the moments themselves, so that they cancel in the solve up to
         rounding in float64, whatever the precision of the features.
 
         Args:
             head: W (F, C) float64.
             step, curvature: t and k > 0.
         """
-        foretold = self.gram @ head
-        targets = (head * (foretold + 2 * step * self.cross)).sum(dim=0) + step**2 * self.target_square
+        outputs = self.gram @ head
+        targets = (head * (outputs + 2 * step * self.cross)).sum(dim=0) + step**2 * self.target_square
         return Moments(
             gram=curvature * self.gram,
-            cross=curvature * (foretold + step * self.cross),
+            cross=curvature * (outputs + step * self.cross),
             target_square=(curvature * targets).clamp(min=0),
             weight=self.weight,
             count=self.count,
@@ -212,44 +257,36 @@ class Moments:
         gram, cross, target_square, _ = packed.split(sizes)
         return Moments(gram.view_as(self.gram), cross.view(self.cross.shape), target_square, weight, count)
 
-
-def _count(weights: Tensor | None) -> Tensor | None:
-    """() float64, how many weights are above 0."""
-    return None if weights is None else (weights > 0).sum(dtype=torch.float64)
-
-
-def num_processes() -> int:
-    """How many processes share a batch."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def mean_of_processes(value: Tensor) -> Tensor:
-    """The mean of a tensor over all processes; itself when there is one."""
-    if num_processes() == 1:
-        return value
-    value = value.detach().clone()
-    dist.all_reduce(value)
-    return value / num_processes()
+    def _merged(self, other: Moments, share: Tensor, weight: Tensor, count: Tensor | None) -> Moments:
+        """The merge with moments of the same shape, whose ``share`` of the whole weight is given."""
+        return Moments(
+            gram=torch.lerp(self.gram, other.gram, share),
+            cross=torch.lerp(self.cross, other.cross, share),
+            target_square=torch.lerp(self.target_square, other.target_square, share),
+            weight=weight,
+            count=count,
+        )
 
 
-class _FewRows(Moments):
+class RowMoments(Moments):
     """Moments of fewer rows than features: the rows themselves, in float64, and their (F, F) products when asked for.
 
-    A solve then needs a system of one row and column a row only. Merging keeps the rows while they stay fewer than the
-    features; a merge across processes, or with other moments, is one of products.
+    A solve then needs a system with one unknown a row. Merging keeps the rows while they stay fewer than the features;
+    a merge across processes, or with other moments, is one of products.
+
+    Args:
+        features: (n, F) float64, each row times the root of its share of the weight.
+        targets: (n, C) float64, alike.
+        weight, count: as in ``Moments``.
     """
 
-    def __init__(self, features: Tensor, targets: Tensor, weight: Tensor, count: Tensor | None) -> None:
-        """Features (n, F) and targets (n, C), each row times the root of its share of the weight."""
-        own = {"_rows": (features, targets), "weight": weight, "count": count, "cross": features.T @ targets}
-        self.__dict__.update(own, target_square=targets.square().sum(dim=0))  # the class is frozen
-
-    @property
-    def rows(self) -> tuple[Tensor, Tensor]:
-        return self.__dict__["_rows"]
+    def __init__(self, features: Tensor, targets: Tensor, weight: Tensor, count: Tensor | None = None) -> None:
+        self.rows = features, targets
+        self._cross, self._target_square = features.T @ targets, targets.square().sum(dim=0)
+        self._weight, self._count = weight, count
 
     @classmethod
-    def of(cls, features: Tensor, targets: Tensor, weights: Tensor | None, constant: bool) -> _FewRows:
+    def of_batch(cls, features: Tensor, targets: Tensor, weights: Tensor | None, *, constant: bool) -> RowMoments:
         """Of a batch as in ``from_batch``."""
         phi = features.flatten(0, -2).to(torch.float64)
         if constant:
@@ -259,18 +296,14 @@ class _FewRows(Moments):
         root = (given / total).sqrt()[:, None]
         return cls(root * phi, root * targets.flatten(0, -2).to(torch.float64), total, _count(weights))
 
-    def around(self, head: Tensor, *, step: float, curvature: float | Tensor) -> Moments:
-        features, targets = self.rows
-        root = curvature**0.5
-        return _FewRows(root * features, root * (features @ head + step * targets), self.weight, self.count)
-
-    def weighing(self, weight: Tensor) -> Moments:
-        return _FewRows(*self.rows, weight, self.count)
-
     @cached_property
-    def gram(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def _products(self) -> Tensor:
         features, targets = self.rows
         return sums_of_products(features, targets, None, constant=False)[0][:, : self.num_features]
+
+    @property
+    def gram(self) -> Tensor:
+        return self._products
 
     @property
     def arrays(self) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -280,49 +313,88 @@ class _FewRows(Moments):
     def squares(self) -> Tensor:
         return self.rows[0].square().sum(dim=0)
 
+    def solve(self, penalty: Penalty, previous: Tensor | None = None) -> Solution:
+        if not is_divisor(penalty):
+            return super().solve(penalty, previous)
+        head = solve_rows(*self.rows, penalty, previous)
+        check_finite(head.sum().item())
+        return Solution(head, 0.0)
 
-class _FewColumns(Moments):
-    """Moments that numpy has made; tensors of them when asked for, each of which costs as much as a small product."""
+    def solve_later(self, penalty: Penalty, previous: Tensor | None, keep: Tensor) -> UncheckedSolution:
+        if not is_divisor(penalty):
+            return super().solve_later(penalty, previous, keep)
+        head = solve_rows(*self.rows, penalty, previous)
+        solved = torch.isfinite(head).all()
+        jitter = torch.where(solved, 0.0, head.new_full((), torch.nan))
+        return UncheckedSolution(torch.where(solved, head, keep), jitter)
+
+    def squared_errors(self, heads: Tensor) -> Tensor:
+        features, targets = self.rows
+        return (targets - features @ heads).square().sum(dim=(1, 2))
+
+    def around(self, head: Tensor, *, step: float, curvature: float | Tensor) -> Moments:
+        features, targets = self.rows
+        root = curvature**0.5
+        return RowMoments(root * features, root * (features @ head + step * targets), self.weight, self.count)
+
+    def weighing(self, weight: Tensor) -> Moments:
+        return RowMoments(*self.rows, weight, self.count)
+
+    def _merged(self, other: Moments, share: Tensor, weight: Tensor, count: Tensor | None) -> Moments:
+        if not isinstance(other, RowMoments) or len(self.rows[0]) + len(other.rows[0]) >= self.num_features:
+            return super()._merged(other, share, weight, count)
+        ours, theirs = (1 - share).sqrt(), share.sqrt()
+        features, targets = (
+            torch.cat([ours * own, theirs * new]) for own, new in zip(self.rows, other.rows, strict=True)
+        )
+        return RowMoments(features, targets, weight, count)
+
+
+class SmallMoments(Moments):
+    """Moments that numpy has made; their tensors, each of which costs as much as a small product, when asked for.
+
+    Args:
+        arrays: the means.
+        rows: how many there are, each of weight one.
+    """
 
     def __init__(self, arrays: Arrays, rows: int) -> None:
-        self.__dict__.update(arrays=arrays, _count=rows)  # the class is frozen
+        self._own, self._rows, self._count = arrays, rows, None
 
     @cached_property
-    def gram(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return torch.from_numpy(self.__dict__["arrays"].gram)
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        gram, cross, target_square = map(torch.from_numpy, self._own)
+        return gram, cross, target_square
 
-    @cached_property
-    def cross(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return torch.from_numpy(self.__dict__["arrays"].cross)
+    @property
+    def gram(self) -> Tensor:
+        return self._tensors[0]
 
-    @cached_property
-    def target_square(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return torch.from_numpy(self.__dict__["arrays"].target_square)
+    @property
+    def cross(self) -> Tensor:
+        return self._tensors[1]
 
-    @cached_property
-    def weight(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return torch.full((), float(self.__dict__["_count"]), dtype=torch.float64)
+    @property
+    def target_square(self) -> Tensor:
+        return self._tensors[2]
+
+    @property
+    def weight(self) -> Tensor:
+        return torch.full((), float(self._rows), dtype=torch.float64)
+
+    @property
+    def arrays(self) -> Arrays:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._own
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.__dict__["arrays"].cross.shape
+        return self._own.cross.shape
 
     @property
     def device(self) -> torch.device:
         return _CPU
 
 
-def _check_rows(features: Tensor, targets: Tensor, weights: Tensor | None) -> None:
-    where, shape = "Moments.from_batch", tuple(features.shape)
-    if features.ndim < 2 or not features.is_floating_point():
-        raise ValueError(f"{where}: `features` must be floating (rows, F) or (B, *N, F); got {features.dtype} {shape}.")
-    if 0 in shape[:-1]:
-        raise ValueError(f"{where}: `features` must have at least one row; got {shape}. Empty batch?")
-    if targets.ndim != features.ndim or targets.shape[:-1] != features.shape[:-1]:
-        rows = ", ".join(str(size) for size in shape[:-1])
-        raise ValueError(
-            f"{where}: `targets` must be ({rows}, C), one row for each row of features; got {tuple(targets.shape)}."
-        )
-    if weights is not None and weights.shape != features.shape[:-1]:
-        expected = tuple(features.shape[:-1])
-        raise ValueError(f"{where}: `weights` must be {expected}, one a row; got {tuple(weights.shape)}.")
+def _count(weights: Tensor | None) -> Tensor | None:
+    """() float64, how many weights are above 0."""
+    return None if weights is None else (weights > 0).sum(dtype=torch.float64)

@@ -6,9 +6,8 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,13 +20,14 @@ from sciml_cf.head.diagnostics import (
     least_squares_head,
     loss_at,
     losses_at,
-    with_penalty,
 )
-from sciml_cf.head.gram import ONE_THREAD, is_plain
+from sciml_cf.head.free_bias import center
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.common.rule import State
-from sciml_cf.head.rules.common.solving import Penalty, Report, solved_problem
-from sciml_cf.head.solve import Residuals, losses_of
+from sciml_cf.head.rules.common.state import Report, State, number_in
+from sciml_cf.head.rules.common.update import Update
+from sciml_cf.head.small import losses_at_once, losses_of
+from sciml_cf.head.solution import Residuals
+from sciml_cf.head.systems import with_penalty
 
 WINDOW = 50  # solves between two looks for a fault
 IN_A_ROW = 3  # windows that must show it: the first steps may shake any head
@@ -70,7 +70,7 @@ class Monitor:
     """
 
     def __init__(self) -> None:
-        self.last: _Solve | None = None
+        self.last: Solve | None = None
         self._previous: tuple[Tensor, Tensor, Tensor] | None = None  # change of the head, its norm, and the loss after
         self._waiting: list[_Waiting] = []
         self._since = _Sums()
@@ -79,20 +79,18 @@ class Monitor:
         self._num_rows: float | None = None  # of one of the batches; asking each would wait for the device
         self._in_a_row: dict[type[HeadWarning], int] = {}
 
-    def record(
-        self, state: State, moments: Moments, after: State, *, weighted: bool, free_bias: bool, sum_up: bool
-    ) -> None:
-        """The rule has turned ``state`` and ``moments`` into ``after``; with ``sum_up`` it is one of the training."""
-        if after["head"] is state["head"]:  # a rule that waits
+    def record(self, solve: Solve, *, sum_up: bool) -> None:
+        """A rule has made an update; with ``sum_up`` it is one of the training."""
+        before, after = solve.state["head"], solve.update.head
+        if after is before:  # a rule that waits
             return
-        self.last = _Solve(state, moments, after, weighted, free_bias)
+        self.last = solve
         if not sum_up:
             return
-        problem = solved_problem(after)
-        known = problem.residuals if problem is not None and problem.moments is moments else None
-        old, new = state["head"], after["head"]
+        moments, update = solve.moments, solve.update
+        known = update.residuals if update.moments is moments else None
         self._waiting.append(
-            _Waiting.of(moments, old, new) if known is None else _Waiting(old, new, None, known, _UNKNOWN)
+            _Waiting.of(moments, before, after) if known is None else _Waiting(before, after, None, known, _UNKNOWN)
         )
         features, outputs = moments.shape
         if len(self._waiting) * features * (features + outputs) >= _AT_ONCE or self.solves >= WINDOW:
@@ -136,7 +134,7 @@ class Monitor:
         self._sum_up()
         # Change, gain, ratio and turn, and the four shares.
         if self._num_rows is None:
-            self._num_rows = _rows(self.last, _problem(self.last)[0]).item()
+            self._num_rows = self.last.rows.item()
         report = Report(torch.cat([self._window.means(), _shares(self.last, self._num_rows)]))
         self._window = _Sums()
         ready, self._report = (self._report, report) if report.travels else (report, None)
@@ -147,11 +145,10 @@ class Monitor:
         """Figures of the last solve."""
         if self.last is None:
             return None
-        moments, penalty = _problem(self.last)
-        state, after, rows = self.last.state, self.last.after, _rows(self.last, moments).item()
-        jitter = after["jitter"].item()
-        with exactly(moments.weight.device):
-            return diagnose(moments, state["head"], after["head"], penalty=penalty, jitter=jitter, rows=rows)
+        state, update, moments = self.last.state, self.last.update, self.last.solved_on
+        jitter, rows = number_in(update.state, "jitter"), self.last.rows.item()
+        with exactly(moments.device):
+            return diagnose(moments, state["head"], update.head, penalty=update.penalty, jitter=jitter, rows=rows)
 
     def figures(self) -> dict[str, float]:
         """Of the solves since the last call, and of the last one, by the names they have in history.csv."""
@@ -197,12 +194,44 @@ class Monitor:
                 warnings.warn(f"ClosedFormHead: over {IN_A_ROW * WINDOW} solves {text}", kind, stacklevel=4)
 
 
-class _Solve(NamedTuple):
+class Solve(NamedTuple):
+    """One update of a rule as the head has made it.
+
+    Attributes:
+        state: before it.
+        moments: that the rule was given.
+        update: what it returned.
+        weighted: whether the rows had weights.
+        bias: whether the last feature is the constant one ("penalised"), was eliminated before the solve ("free"), or
+            there is none.
+    """
+
     state: State
     moments: Moments
-    after: State
+    update: Update
     weighted: bool
-    free_bias: bool
+    bias: Literal["penalised", "free", "none"]
+
+    @property
+    def solved_on(self) -> Moments:
+        """What the rule has solved on, as far as it says."""
+        return self.moments if self.update.moments is None else self.update.moments
+
+    @property
+    def rows(self) -> Tensor:
+        """() rows of the solve; NaN if they were weighted. A free bias has fitted one of them beforehand."""
+        weight = self.solved_on.weight
+        return torch.full_like(weight, math.nan) if self.weighted else weight - int(self.bias == "free")
+
+    def without_bias(self) -> tuple[Moments, Tensor, Tensor]:
+        """Moments, and heads before and after, with a penalised bias eliminated, as a free one is beforehand.
+
+        The constant feature outweighs most penalties and fits the targets' mean, whatever the other features do.
+        """
+        moments, before, after = self.solved_on, self.state["head"], self.update.head
+        if self.bias == "penalised":
+            return center(moments).moments, before[:-1], after[:-1]
+        return moments, before, after
 
 
 class _Waiting(NamedTuple):
@@ -215,21 +244,12 @@ class _Waiting(NamedTuple):
     losses: tuple[float, float, float]
 
     @classmethod
-    @np.errstate(all="ignore")
     def of(cls, moments: Moments, before: Tensor, after: Tensor) -> _Waiting:
         """Of a solve that left no residuals."""
-        features, count = moments.shape
-        arrays = moments.arrays if 2 * features**2 * count <= ONE_THREAD else None
-        if arrays is None or not (is_plain(before) and is_plain(after)):
+        losses = None if moments.arrays is None else losses_at_once(moments.arrays, before, after)
+        if losses is None:
             return cls(before, after, moments, None, _UNKNOWN)
-        (gram, cross, squares), first, last = arrays, before.numpy(), after.numpy()
-        fitted = gram @ np.concatenate((first, last), axis=1)  # one product costs as much as each of the two would
-        square = squares.sum()
-        found = (
-            float(square + np.vdot(head, own) - 2 * np.vdot(head, cross)) / count
-            for head, own in ((first, fitted[:, :count]), (last, fitted[:, count:]))
-        )
-        return cls(before, after, None, None, (next(found), next(found), float(square) / count))
+        return cls(before, after, None, None, losses)
 
 
 class _Sums:
@@ -251,37 +271,28 @@ class _Sums:
         return torch.cat([sums[:2] / max(self.solves, 1), sums[2:] / (self._pairs or math.nan)])
 
 
-def _problem(solve: _Solve) -> tuple[Moments, Penalty | None]:
-    found = solved_problem(solve.after)
-    return (solve.moments, None) if found is None else (found.moments, found.penalty)
-
-
-def _rows(solve: _Solve, moments: Moments) -> Tensor:
-    """() rows of the solve; NaN if they were weighted. A free bias has fitted one of them beforehand."""
-    return torch.full_like(moments.weight, math.nan) if solve.weighted else moments.weight - int(solve.free_bias)
-
-
-def _shares(solve: _Solve, num_rows: float) -> Tensor:
+def _shares(solve: Solve, num_rows: float) -> Tensor:
     """(4,) on the device, NaN where unknown.
 
     Those are the share gained of what was there to gain, that over the loss, an upper bound of the degrees of freedom,
-    tr(G P^-1), and the degrees of freedom a row. A full matrix as penalty is the memory of all batches, which rightly
-    holds the head back.
+    tr(G P^-1), and the degrees of freedom a row. The first three leave out a bias. A full matrix as penalty is the
+    memory of all batches, which rightly holds the head back.
     """
-    moments, penalty = _problem(solve)
+    moments, penalty = solve.solved_on, solve.update.penalty
     unknown = moments.weight.new_full((), math.nan)
     if penalty is None or (isinstance(penalty, Tensor) and penalty.ndim == 2):
         return torch.stack([unknown] * 4)
-    loose = (moments.squares / penalty).sum()
-    fills = moments.num_features >= INTERPOLATES * num_rows
-    if not fills and loose.device.type == "cpu" and loose >= 1:  # then no figure makes it a stuck head
-        return torch.stack([unknown, unknown, loose, unknown])
-    before, after = loss_at(moments, solve.state["head"]), loss_at(moments, solve.after["head"])
-    reachable = before - loss_at(moments, least_squares_head(moments))
     filled = unknown
-    if fills:
-        filled = degrees_of_freedom(moments.gram, with_penalty(moments.gram, penalty)) / _rows(solve, moments)
-    return torch.stack([(before - after) / reachable, reachable / before, loose, filled])
+    if moments.num_features >= INTERPOLATES * num_rows:
+        filled = degrees_of_freedom(moments.gram, with_penalty(moments.gram, penalty)) / solve.rows
+    moments, before, after = solve.without_bias()
+    diagonal = penalty[: moments.num_features] if isinstance(penalty, Tensor) and penalty.ndim else penalty
+    loose = (moments.squares / diagonal).sum()
+    if loose.device.type == "cpu" and loose >= 1:  # then no figure makes it a stuck head
+        return torch.stack([unknown, unknown, loose, filled])
+    first = loss_at(moments, before)
+    reachable = first - loss_at(moments, least_squares_head(moments))
+    return torch.stack([(first - loss_at(moments, after)) / reachable, reachable / first, loose, filled])
 
 
 def _all_losses(solves: Sequence[_Waiting], before: Tensor, after: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from sciml_cf.head.batch_rows import Rows
 from sciml_cf.head.binding.layer import Layer, num_inputs, num_outputs
 from sciml_cf.head.diagnostics import Diagnostics
 from sciml_cf.head.loss import ClosedFormLoss, share_of
-from sciml_cf.head.moments import Moments, mean_of_processes, num_processes
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.processes import mean_of_processes, num_processes
 from sciml_cf.head.rules import Rule
 
 
@@ -35,7 +36,8 @@ class ClosedFormLosses(nn.Module):
         layers: the model's last linear layers by name, each another one.
         rule: Proximal(...), or another rule, for all heads or for each by name.
         shares: weight of each head's loss in the sum, above zero; 1 where none is given.
-        initial, penalise_bias: see ClosedFormHead.
+        initial, penalise_bias, model: see ClosedFormHead.
+        solve_in_eval: see ClosedFormLoss.
     Raises:
         TypeError, ValueError: a layer cannot be a head or is named twice; `rule` or `shares` name other heads.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), for each head.
@@ -57,6 +59,8 @@ class ClosedFormLosses(nn.Module):
         shares: Mapping[str, float] | None = None,
         initial: Literal["zeros", "keep"] = "zeros",
         penalise_bias: bool = True,
+        solve_in_eval: bool = False,
+        model: nn.Module | None = None,
     ) -> None:
         super().__init__()
         _check_layers(layers)
@@ -66,7 +70,15 @@ class ClosedFormLosses(nn.Module):
         self.shares = _shares_of(layers, shares or {})
         self.names = tuple(layers)
         for name, layer in layers.items():
-            one = ClosedFormLoss(layer, rules[name], initial=initial, penalise_bias=penalise_bias, name=name)
+            one = ClosedFormLoss(
+                layer,
+                rules[name],
+                initial=initial,
+                penalise_bias=penalise_bias,
+                name=name,
+                solve_in_eval=solve_in_eval,
+                model=model,
+            )
             self.add_module(f"head_{name}", one)  # the prefix: "float" or "train" would hide a method
 
     def __getitem__(self, name: str) -> ClosedFormLoss:
@@ -143,24 +155,24 @@ class ClosedFormLosses(nn.Module):
         """
         heads = self.heads
         solved = (not _is_held(head) and type(head.rule).passes_over is Rule.passes_over for head in heads.values())
-        first = next(iter(heads.values())).layer
-        if num_processes() == 1 or not (first.training and torch.is_grad_enabled()) or all(solved):
+        first = next(iter(heads.values()))
+        if num_processes() == 1 or not first.solving or all(solved):
             return set()
-        given = first.weight.new_tensor([float(name in weights) for name in heads])
+        given = first.layer.weight.new_tensor([float(name in weights) for name in heads])
         return {name for name, share in zip(heads, mean_of_processes(given).tolist(), strict=True) if share > 0}
 
     def _join(self, head: ClosedFormHead, *, weighed: bool) -> None:
         """Solve a head that is missing in this process's batch on the rows that other processes have of it."""
         layer = head.layer
-        if num_processes() == 1 or not (layer.training and torch.is_grad_enabled()):
+        if num_processes() == 1 or not head._solving:
             return
-        if _is_held(head) or head.passes_over():
+        if _is_held(head) or head._passes_over():
             if weighed:
                 share_of(layer.weight.new_zeros(0))
             return
         none = layer.weight.new_zeros(0, num_inputs(layer) + num_outputs(layer))
         features, targets = none.split([num_inputs(layer), num_outputs(layer)], dim=1)
-        moments = cast(Moments, head.moments(Rows(features, targets, none.new_zeros(0)))).all_reduce()
+        moments = cast(Moments, head._moments(Rows(features, targets, none.new_zeros(0)))).all_reduce()
         if float(moments.weight) > 0:
             head.solve(moments)
 

@@ -13,7 +13,9 @@ from sciml_cf.errors import check_choice, check_count, check_positive
 from sciml_cf.head.batch_rows import Rows
 from sciml_cf.head.binding.layer import Layer, num_outputs
 from sciml_cf.head.labels import check_class_weights, check_smoothing, smoothed, spread_labels
-from sciml_cf.head.moments import Moments, mean_of_processes
+from sciml_cf.head.moments import Moments
+from sciml_cf.head.per_output import moments_per_output
+from sciml_cf.head.processes import mean_of_processes
 from sciml_cf.head.rules import Proximal, Rule
 
 BOUND = 0.5  # the largest curvature of cross-entropy by the outputs, in any direction
@@ -61,6 +63,11 @@ class Objective(ABC):
 @dataclass(frozen=True)
 class SquaredError(Objective):
     """Squared error, the mean over rows and outputs: regression."""
+
+    def moments(self, rows: Rows, head: Tensor, *, constant: bool) -> Moments | tuple[Moments, ...]:
+        if rows.weights is None or rows.weights.ndim == 1:
+            return rows.moments(constant=constant)
+        return moments_per_output(rows.features, rows.targets, rows.weights, constant=constant)
 
     def errors(self, output: Tensor, targets: Tensor) -> Tensor:
         return (output - targets).square().mean(dim=-1)
@@ -230,6 +237,25 @@ class Hybrid(_Classes):
     def errors(self, output: Tensor, targets: Tensor) -> Tensor:
         output = self.scale * output
         return output.logsumexp(dim=-1) - (smoothed(targets, self.smoothing) * output).sum(dim=-1)
+
+
+def check_separable(objective: Objective) -> None:
+    """Raise ValueError unless the objective is a sum over outputs, which may have weights of their own."""
+    if not isinstance(objective, SquaredError):
+        raise ValueError(
+            f"ClosedFormLoss: `weights` must be one a row with {objective}; got some for each output, which only "
+            "SquaredError takes."
+        )
+
+
+def check_per_output(objective: Objective, rule: Rule) -> None:
+    """Raise ValueError unless the objective and the rule can do with moments of each output."""
+    check_separable(objective)
+    if rule.remembers() or set(rule.init(1, 1)) > {"head", "jitter"}:
+        raise ValueError(
+            f"ClosedFormLoss: `weights` must be one a row with {rule!r}, whose memory all outputs share; got some for "
+            "each output. Use Proximal or Ridge, or give weights (B, *N)."
+        )
 
 
 def no_worse(

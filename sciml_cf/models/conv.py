@@ -37,7 +37,7 @@ class ConvConfig:
         kernel: points of a convolution along each axis, odd.
         projection_ratio: width of the projection's hidden layer over ``width``; its outputs are the head's features.
         num_dims: spatial dimensions, 1 to 3.
-        coordinates, cells: see FNOConfig.
+        coordinates, cells, right_end: see FNOConfig.
         boundary: "periodic" continues the fields by themselves, "wall" and "open" by zeros.
     Raises:
         ValueError: a number is not a positive integer, ``kernel`` is even, ``num_dims`` above 3, or ``boundary``
@@ -53,6 +53,7 @@ class ConvConfig:
     num_dims: int = 1
     coordinates: Coordinates = "none"
     cells: bool = False
+    right_end: bool = False
     boundary: Literal["periodic", "wall", "open"] = "periodic"
 
     def __post_init__(self) -> None:
@@ -84,7 +85,7 @@ class ConvConfig:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             core = ConvNet(self)
-        return located(core, self.coordinates, cells=self.cells)
+        return located(core, self.coordinates, cells=self.cells, right_end=self.right_end)
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments as plain values, to store beside a trained model."""

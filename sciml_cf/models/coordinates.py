@@ -6,8 +6,9 @@ points at hand are appended to its inputs:
     linear      2 s - 1 along each axis                     walls and open ends
     periodic    sin 2 pi s, cos 2 pi s along each axis      periodic boundaries: no jump where the axis closes
 
-with s the position as a fraction of the domain's length. On n points s_j = j / n, on cells s_j = (j + 1/2) / n; on
-every k-th of n cells s_j = (k j + 1/2) / n, which is no grid of cells itself.
+with s the position as a fraction of the domain's length. On n points s_j = j / n, on cells s_j = (j + 1/2) / n, on
+nodes from end to end s_j = j / (n - 1); on every k-th of n cells s_j = (k j + 1/2) / n, which is no grid of cells
+itself.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ class Located(nn.Module):
         model: takes C + coordinate_channels(kind, num_dims) channels.
         kind: "linear" or "periodic".
         cells: whether an input of n points lies on n cells, where nothing else is said (see ``positions``).
+        right_end: whether its last point is the right end of the domain, where nothing else is said.
     """
 
-    def __init__(self, model: nn.Module, kind: Coordinates, *, cells: bool = False) -> None:
+    def __init__(self, model: nn.Module, kind: Coordinates, *, cells: bool = False, right_end: bool = False) -> None:
         super().__init__()
         check_choice("Located", "kind", kind, get_args(Coordinates)[1:])
-        self.model, self.kind, self.cells = model, kind, cells
+        self.model, self.kind, self.cells, self.right_end = model, kind, cells, right_end
         self.positions: tuple[np.ndarray, ...] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,7 +64,7 @@ class Located(nn.Module):
         """(1, channels, *N) in the precision and on the device of the inputs."""
         axes = self.positions
         if axes is None or tuple(len(axis) for axis in axes) != shape:
-            axes = relative_positions(shape, cells=self.cells)
+            axes = relative_positions(shape, cells=self.cells, right_end=self.right_end)
         grids = np.meshgrid(*axes, indexing="ij")
         if self.kind == "linear":
             columns = [2 * s - 1 for s in grids]
@@ -71,9 +73,9 @@ class Located(nn.Module):
         return torch.from_numpy(np.stack(columns)[None]).to(like.device, like.dtype)
 
 
-def located(model: nn.Module, kind: Coordinates, *, cells: bool) -> nn.Module:
+def located(model: nn.Module, kind: Coordinates, *, cells: bool, right_end: bool = False) -> nn.Module:
     """The model with channels of coordinates before it; the model itself where there are none."""
-    return model if kind == "none" else Located(model, kind, cells=cells)
+    return model if kind == "none" else Located(model, kind, cells=cells, right_end=right_end)
 
 
 @contextmanager
@@ -110,4 +112,4 @@ def plain_arguments(config: Any, values: dict[str, Any]) -> dict[str, Any]:
 
 
 #: Arguments of builders that version 0.1 did not have.
-PLACE = ("coordinates", "cells", "padding", "boundary")
+PLACE = ("coordinates", "cells", "right_end", "padding", "boundary")

@@ -35,6 +35,7 @@ class FNOConfig:
         coordinates: "linear" or "periodic" appends channels of coordinates to the inputs (see
             sciml_cf.models.coordinates); "none" is right where the law is the same at every place.
         cells: whether a grid of n points is one of n cells, for the coordinates.
+        right_end: whether its last point is the right end of the domain, for the coordinates.
         padding: share of its length by which the domain is continued with zeros at both sides of each axis before the
             Fourier layers; 0 for none, below 1.
     Raises:
@@ -50,6 +51,7 @@ class FNOConfig:
     num_dims: int = 1
     coordinates: Coordinates = "none"
     cells: bool = False
+    right_end: bool = False
     padding: float = 0.0
 
     def __post_init__(self) -> None:
@@ -85,7 +87,7 @@ class FNOConfig:
                 domain_padding=self.padding or None,
                 **more,
             )
-        return located(core, self.coordinates, cells=self.cells)
+        return located(core, self.coordinates, cells=self.cells, right_end=self.right_end)
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments as plain values, to store beside a trained model."""
@@ -97,8 +99,8 @@ class TFNOConfig(FNOConfig):
     """Shape of a tensorised Fourier neural operator: an FNO whose spectral weights are Tucker factors.
 
     Args:
-        in_channels, out_channels, width, modes, layers, projection_ratio, num_dims, coordinates, cells, padding: see
-            FNOConfig.
+        in_channels, out_channels, width, modes, layers, projection_ratio, num_dims, coordinates, cells, right_end,
+            padding: see FNOConfig.
         rank: share of the dense weights' parameters that the factors may hold, above 0.
     Raises:
         ValueError: ``rank`` is not above 0, or another number not a positive integer.

@@ -37,7 +37,7 @@ class UNOConfig:
         layers: number of Fourier layers, at least 4.
         projection_ratio: width of the projection's hidden layer over ``width``; its outputs are the head's features.
         num_dims: spatial dimensions.
-        coordinates, cells, padding: see FNOConfig.
+        coordinates, cells, right_end, padding: see FNOConfig.
     Raises:
         ValueError: a number is not a positive integer, ``layers`` below 4, or ``padding`` not from 0 to below 1.
     """
@@ -51,6 +51,7 @@ class UNOConfig:
     num_dims: int = 1
     coordinates: Coordinates = "none"
     cells: bool = False
+    right_end: bool = False
     padding: float = 0.0
 
     def __post_init__(self) -> None:
@@ -89,7 +90,7 @@ class UNOConfig:
                 channel_mlp_skip="linear",  # its default cannot change the number of channels, as horizontal skips do
                 domain_padding=self.padding or None,
             )
-        return located(core, self.coordinates, cells=self.cells)
+        return located(core, self.coordinates, cells=self.cells, right_end=self.right_end)
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments as plain values, to store beside a trained model."""

@@ -14,6 +14,7 @@ _ALIKE = 1.1  # errors within 10 % of each other
 _OVERFITTED = 10.0  # validation over training error
 _FALLING = 2.0  # training error a quarter of the epochs ago over the last
 _FEW_EPOCHS = 8
+_OFFSET = 2.0  # the error over the fluctuations is told where it is this many times the relative error
 _LABELS = {"relative_l2": "Relative L2 error", "mse": "Root mean square error"}
 _QUOTED = ("training_mean", "linear_map")
 _NAMES = {
@@ -38,7 +39,9 @@ def verdict(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | Non
     A clause is there only if its numbers are. In this order:
 
     - The mean relative L2 error of the model, ``native``, at the resolution that it was trained at, or else at the
-      highest that was evaluated; the root mean squared error where targets are zero.
+      highest that was evaluated; the root mean squared error where targets are zero. Where the targets have a large
+      mean, which makes every relative error small, also its ratio to the error of the training mean (or the mean VRMSE,
+      where that is not known).
     - How many times lower that is than the error of the training mean, of the best linear map, and of the best baseline
       if that is another, at the same points; "about that of" where the two are within 10 %.
     - Its change over the evaluated resolutions: "unchanged" if all are within 10 % of each other.
@@ -61,7 +64,8 @@ def verdict(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | Non
     size = (
         f"Relative L2 error {_percent(error)}" if name == "relative_l2" else f"Root mean square error {_short(error)}"
     )
-    first = f"{size} on {_samples(evaluation)} at {_points(evaluation, resolution)}"
+    told = _of_fluctuations(evaluation, resolution, error, baselines) if name == "relative_l2" else ""
+    first = f"{size}{told} on {_samples(evaluation)} at {_points(evaluation, resolution)}"
     if not math.isfinite(error):
         return f"{first}: this model does not return finite numbers."
     quoted = dict.fromkeys(baseline for baseline in _QUOTED if baseline in baselines)
@@ -111,6 +115,15 @@ def _baselines(evaluation: xr.Dataset, resolution: int, name: str) -> dict[str, 
     pairs = zip(evaluation["baseline"].values, values, strict=True)
     errors = {str(baseline): _root(name, float(value)) for baseline, value in pairs}
     return {baseline: error for baseline, error in errors.items() if math.isfinite(error)}
+
+
+def _of_fluctuations(evaluation: xr.Dataset, resolution: int, error: float, baselines: Mapping[str, float]) -> str:
+    """The error in shares of what targets vary by, where they vary little beside their mean."""
+    if "training_mean" in baselines:
+        share = error / baselines["training_mean"] if baselines["training_mean"] > 0 else 0.0
+    else:
+        share = _native(evaluation, "vrmse")[resolution] if "vrmse" in evaluation else 0.0
+    return f" ({_percent(share)} of the targets' fluctuations)" if share > _OFFSET * error else ""
 
 
 def _root(name: str, value: float) -> float:

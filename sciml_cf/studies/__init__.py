@@ -1,8 +1,9 @@
 """Studies: whole experiments from data to a page, each in one folder, found by the folder's name.
 
-A folder NAME has ``run.py`` with a frozen dataclass of flags and ``run(config, command)``, which returns the result
-file, and ``page.py`` with ``page(result)``, which shows it. ``sciml-cf study NAME`` runs both. What studies share is in
-``harness``.
+A folder NAME has ``flags.py`` with one class, the frozen dataclass of its flags; ``run.py`` with
+``run(config, command)``, which returns the result file; and ``page.py`` with ``page(result)``, which shows it.
+``sciml-cf study NAME`` runs both. ``flags.py`` imports neither torch nor what needs it, so that ``--help`` is quick.
+What studies share is in ``harness``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 __all__ = ["Study", "page_of", "study_named", "study_names", "summary_of"]
 
@@ -32,7 +33,7 @@ class Study:
 
     name: str
     config: type[Any]
-    _run: Callable[[Any, str], Path | str | None]
+    _folder: str
 
     def run(self, config: Any, command: str) -> Path | str | None:
         """Run what is missing of the study.
@@ -43,7 +44,7 @@ class Study:
         Returns:
             the result file; None after one part of a grid; or the text to print, where there is no page to make.
         """
-        return self._run(config, command)
+        return import_module(f"{self._folder}.run").run(config, command)
 
 
 def study_names() -> tuple[str, ...]:
@@ -59,7 +60,7 @@ def folder_of(name: str) -> str | None:
 
 
 def study_named(name: str) -> Study:
-    """The study of this name; its modules are imported.
+    """The study of this name. Its flags are imported; what it runs is imported when it runs.
 
     Raises:
         ValueError: there is none.
@@ -67,8 +68,9 @@ def study_named(name: str) -> Study:
     folder = folder_of(name)
     if folder is None:
         raise ValueError(f"sciml-cf study: `name` must be one of {', '.join(study_names())}; got {name!r}.")
-    run = import_module(f"{folder}.run").run
-    return Study(name, get_type_hints(run)["config"], run)
+    flags = import_module(f"{folder}.flags")
+    (config,) = (kind for kind in vars(flags).values() if isinstance(kind, type) and kind.__module__ == flags.__name__)
+    return Study(name, config, folder)
 
 
 def page_of(name: str) -> Callable[[dict[str, Any]], tuple[str, list[str], list[Any]]]:

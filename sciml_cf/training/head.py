@@ -24,7 +24,7 @@ def make_loss(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix_seed(config.seed, 0, _HEAD))
         initial = config.initial_head or "zeros"
-        return ClosedFormLoss(_layer(model, head), config.rule(), initial=initial, objective=objective)
+        return ClosedFormLoss(_layer(model, head), config.rule(), initial=initial, objective=objective, model=model)
 
 
 def make_plain_loss(

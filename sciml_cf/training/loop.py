@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged
 from sciml_cf.head import ClosedFormLoss, Objective, check_solved
+from sciml_cf.head.algorithms import make_algorithm, solve_on
 from sciml_cf.normalization import attach_normalization, detach_normalization, physical_units
 from sciml_cf.training.averaging import WeightAverage
 from sciml_cf.training.batches import epoch_batches, mix_seed, sequential_batches
@@ -88,6 +89,7 @@ class Training:
         self.model, self.optimizer = self.fabric.setup(model, make_optimizer(parameters, config))
         if self.loss is not None:
             self.loss.to(self.fabric.device)
+        self.algorithm = None if self.plain is None else make_algorithm(config.algorithm, self.model, self.plain)
         self.average = None if config.average is None else WeightAverage(model, config.average)
         rank, world = self.fabric.global_rank, self.fabric.world_size
         batches = sequential_batches(
@@ -238,32 +240,16 @@ class Training:
         }
         return row if self.objective is not None else {**row, "validation_relative_l2": relative}
 
-    # One step of each method: the loss of the batch, detached.
-
     def _step(self, batch: Batch) -> Tensor:
+        """The loss that the backbone descended on a batch, detached."""
         x, y, weights = batch
-        prediction = self.model(x)
-        if self.loss is None:
-            return self._descend(self._value(prediction, y, weights))
-        if self.config.algorithm == 2:
-            return self._descend(self.loss(prediction, y, weights))
-        self.loss.head.prove(prediction)
-        value = self._descend(self._value(prediction, y, weights))
-        with torch.no_grad():
-            self.loss.head.update(y, prediction=self.model(x), weights=weights)
-        return value
+        if self.algorithm is not None:
+            return self.algorithm.step(x, y, weights, descend=self._descend)
+        loss = weighted_mse(self.model(x), y, weights)
+        self._descend(loss)
+        return loss.detach()
 
-    def _value(self, prediction: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
-        """The loss of a prediction at the head as it is."""
-        if self.plain is None or self.objective is None:
-            return weighted_mse(prediction, y, weights)
-        frozen, self.plain.head.frozen = self.plain.head.frozen, True
-        try:
-            return self.plain(prediction, y)
-        finally:
-            self.plain.head.frozen = frozen
-
-    def _descend(self, loss: Tensor) -> Tensor:
+    def _descend(self, loss: Tensor) -> None:
         self.optimizer.zero_grad()
         if loss.requires_grad:
             self.fabric.backward(loss)
@@ -274,7 +260,6 @@ class Training:
                     self.model, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False
                 )
             self.optimizer.step()
-        return loss.detach()
 
     def _take_evaluated_weights(self) -> dict[str, Any]:
         """Put the weights to evaluate into the model; returns those that training goes on from, for ``_go_back``."""
@@ -295,14 +280,7 @@ class Training:
     def _solve_ahead(self, loss: ClosedFormLoss, count: int) -> None:
         """Solve the head on the batches that come next, for evaluation."""
         self.raw_model.eval()
-        objective = loss.head.objective
-        at_once = objective.guarded or objective.iterations > 1  # needs the rows of a batch, not their moments
-        gather = loss.head.update if at_once else loss.head.accumulate
-        with torch.no_grad(), loss.head.recording():
-            for batch in islice(self._batches(self.epoch + 1), count):
-                gather(batch.y, prediction=self.raw_model(batch.x), weights=batch.weights)
-            if not at_once:
-                loss.head.update()
+        solve_on(self.raw_model, loss, islice(self._batches(self.epoch + 1), count))
 
     def _validate(self) -> tuple[float, float]:
         """The mean over all validation samples, or over an objective's rows, whatever their order and processes, and

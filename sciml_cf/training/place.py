@@ -24,20 +24,21 @@ class Place:
     """What the model is told of the place, and why.
 
     Args:
-        coordinates, cells, padding: arguments of a builder (see FNOConfig).
+        coordinates, cells, right_end, padding: arguments of a builder (see FNOConfig).
         reason: one line for a person.
     """
 
     coordinates: Coordinates
     cells: bool
+    right_end: bool
     padding: float
     reason: str
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Arguments for a builder; only those that are not its defaults."""
-        given = {"coordinates": self.coordinates, "cells": self.cells, "padding": self.padding}
-        usual = {"coordinates": "none", "cells": False, "padding": 0.0}
+        names = {"coordinates": "none", "cells": False, "right_end": False, "padding": 0.0}
+        given, usual = {name: getattr(self, name) for name in names}, names
         return {name: value for name, value in given.items() if value != usual[name]}
 
 
@@ -63,8 +64,8 @@ def choose_place(
             f"{boundary} boundaries of {data.path}."
         )
     chosen, why = _chosen(data) if coordinates == "auto" else (coordinates, "as asked")
-    cells = data.boundary == "wall" and chosen != "none"
-    return Place(chosen, cells, share, f"coordinates: {chosen} ({why}); padding: {share or 'none'}")
+    cells, nodes = (chosen != "none" and set(data.placements) == {kind} for kind in ("cells", "nodes"))
+    return Place(chosen, cells, nodes, share, f"coordinates: {chosen} ({why}); padding: {share or 'none'}")
 
 
 def _chosen(data: FieldDataset) -> tuple[Coordinates, str]:

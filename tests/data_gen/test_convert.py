@@ -132,11 +132,11 @@ def watch(source: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]
     asked: list[tuple[int, int]] = []
     load = source._load
 
-    def watched(name: str, start: int, stop: int, at: slice) -> np.ndarray:
+    def _watched(name: str, start: int, stop: int, at: slice) -> np.ndarray:
         asked.append((start, stop))
         return load(name, start, stop, at)
 
-    monkeypatch.setattr(source, "_load", watched)
+    monkeypatch.setattr(source, "_load", _watched)
     return asked
 
 

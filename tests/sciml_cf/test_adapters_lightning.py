@@ -213,7 +213,7 @@ def test_callback_names_what_is_wrong(loader):
         lightning_trainer(Unaware(SMALL.build()), loader, callbacks=[closed_form(head="readout")])
     with pytest.raises(TypeError, match="ClosedFormCallback: `batch` must be .* got list. Pass pair="):
         lightning_trainer(Unaware(SMALL.build()), [torch.zeros(2, 1, 64)], callbacks=[closed_form()])
-    with pytest.raises(ValueError, match=r"`pair` must give y shaped like module\(x\), \(8, 1, 64\); got \(8, 64\)"):
+    with pytest.raises(ValueError, match=r"`targets` must be shaped like the prediction \(8, 1, 64\); got \(8, 64\)"):
         squeezed = closed_form(pair=lambda batch: (batch["x"], batch["y"][:, 0]))
         lightning_trainer(Unaware(SMALL.build()), loader, callbacks=[squeezed])
 

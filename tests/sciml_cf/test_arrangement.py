@@ -180,7 +180,7 @@ def test_a_view_of_the_output_needs_no_graph(kind, shape):
 def test_copies_are_found_again_without_a_graph_once_they_were_proven(kind):
     model, data, phi, targets = problem(kind, (4, 4, 4, 4))
     head = ClosedFormHead(model.head, Ridge(strength=STRENGTH), initial="keep")
-    head.prove(model(data.x))
+    head._prove(model(data.x))
     head.clear()
     with torch.no_grad():
         head.update(data.y, prediction=model(data.x))

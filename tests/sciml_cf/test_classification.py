@@ -6,15 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from sciml_cf.classification.methods import (
-    METHODS,
-    classification_loss,
-    evaluating,
-    is_closed_form,
-    solve_on,
-    train_step,
-)
+from sciml_cf.classification.methods import METHODS, classification_loss, is_closed_form, train_step
 from sciml_cf.head import ClosedFormHead, CrossEntropy, Hybrid, Kalman, OneHot, Proximal
+from sciml_cf.head.algorithms import evaluating, solve_on
 from tests.problems import mlp
 
 

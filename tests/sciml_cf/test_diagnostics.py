@@ -17,7 +17,7 @@ from sciml_cf.errors import (
     OscillatingHeadWarning,
     StuckHeadWarning,
 )
-from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Every, Moments, Proximal, Ridge, Rule, diagnose
+from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Every, Moments, Proximal, Ridge, Rule, diagnose, solved_state
 from sciml_cf.head.monitor import IN_A_ROW, WINDOW, Monitor
 from sciml_cf.report import figures
 from sciml_cf.training.config import FitConfig
@@ -265,6 +265,47 @@ def test_too_strong_a_pull_is_told_once_with_its_cure():
     assert "Lower `strength`" in str(caught[0].message)
     assert kinds(noisy_batches(Ridge(1e5), rows=60, steps=LONG)) == [StuckHeadWarning]
     assert kinds(noisy_batches(Proximal(1.0), rows=60, steps=LONG)) == []
+
+
+def small_features(scale, *, bias=True, penalise_bias=True):
+    """Warnings while a network learns whose features are multiplied by ``scale``, at the default strength."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(2, 16), nn.Tanh()).double(), nn.Linear(16, 1, bias=bias).double()
+    loss_of = ClosedFormLoss(layers[1], Proximal(), penalise_bias=penalise_bias)
+    optimizer = torch.optim.Adam(layers[0].parameters(), lr=1e-3)
+    x = 2 * torch.rand(64, 2, dtype=torch.float64) - 1
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(IN_A_ROW * WINDOW):
+            optimizer.zero_grad()
+            loss_of(layers[1](scale * layers[0](x)), torch.sin(2 * x[:, :1]) * x[:, 1:] + 1).backward()
+            optimizer.step()
+    return kinds(caught)
+
+
+@pytest.mark.parametrize("options", [{}, {"penalise_bias": False}, {"bias": False}])
+def test_a_stuck_head_is_found_with_any_bias(options):
+    assert small_features(1e-4, **options) == [StuckHeadWarning]
+    assert small_features(1.0, **options) == []
+
+
+def test_a_penalty_for_each_feature_is_judged_without_that_of_the_bias():
+    (x, y), model = batch(rows=60), mlp()
+    head = ClosedFormHead(model[-1], DiagonalPenalty())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(IN_A_ROW * WINDOW):
+            head.solve(Moments.from_batch(rows_of(model, x), y))
+    assert kinds(caught) == [StuckHeadWarning]
+
+
+class DiagonalPenalty(Rule):
+    """Proximal that holds all weights but the bias."""
+
+    def update(self, state, moments):
+        penalty = torch.full((moments.num_features,), 1e6, dtype=torch.float64)
+        penalty[-1] = 1e-3
+        return solved_state(state, moments, penalty, previous=state["head"])
 
 
 def test_as_many_degrees_of_freedom_as_rows_are_told_once_with_their_cure():

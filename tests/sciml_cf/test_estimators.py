@@ -20,6 +20,7 @@ from sklearn.utils.estimator_checks import check_estimator, estimator_checks_gen
 from torch import nn
 
 from sciml_cf import ClosedFormClassifier, ClosedFormRegressor
+from sciml_cf.classification.estimator_base import mean_and_deviation
 from sciml_cf.errors import TrainingDiverged
 
 ROOT = Path(__file__).parents[2]
@@ -291,3 +292,65 @@ def test_a_class_of_weight_zero_is_a_class_of_samples_of_weight_zero(method):
         ClosedFormClassifier(method, class_weight={0: 0.0, 1: 0.0, 2: 0.0}, **settings).fit(x, y)
     with pytest.raises(ValueError, match="`class_weight` must not be negative"):
         ClosedFormClassifier(method, class_weight={0: 1.0, 1: -1.0, 2: 1.0}, **settings).fit(x, y)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Three columns that tell three classes well, float64, and labels."""
+    rng = np.random.default_rng(3)
+    labels = np.arange(300) % 3
+    return rng.standard_normal((300, 3)) + 4 * np.eye(3)[labels], labels
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("factor", [1e-30, 1e-23, 1e-6, 1e6, 1e19, 1e30])
+def test_classes_are_told_apart_in_any_unit(blobs, factor, dtype):
+    x, labels = blobs
+    model = ClosedFormClassifier(random_state=0, **SMALL).fit((factor * x).astype(dtype), labels)
+    assert model.score((factor * x).astype(dtype), labels) > 0.95
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_squares_out_of_range_do_no_harm(blobs, factor):
+    x, labels = blobs
+    assert ClosedFormClassifier(random_state=0, **SMALL).fit(factor * x, labels).score(factor * x, labels) > 0.95
+
+
+@pytest.mark.parametrize(("mean", "rows", "tolerance"), [(100.0, 400_000, 1e-4), (1e4, 100_000, 1e-3)])
+def test_inputs_far_from_zero_are_scaled_to_deviation_one(mean, rows, tolerance):
+    """Float32 sums of many rows far from zero lose the deviation: it came out as 7.5 where the mean is 1e4."""
+    x = np.random.default_rng(0).normal(mean, 1.0, (rows, 2)).astype(np.float32)
+    model = ClosedFormRegressor("l2", hidden=(), epochs=1, batch_size=rows).fit(x, x[:, 0])
+    scaled = model._inputs(x).double()
+    assert scaled.std(0).numpy() == pytest.approx(1.0, abs=tolerance)
+    assert scaled.mean(0).numpy() == pytest.approx(0.0, abs=tolerance)
+
+
+def test_small_fluctuations_on_a_large_mean_are_seen(blobs):
+    """In float64: neither the fit nor the predictions round them away."""
+    x, labels = blobs
+    far = 1e5 + 1e-6 * x
+    assert ClosedFormClassifier(random_state=0, **SMALL).fit(far, labels).score(far, labels) > 0.95
+    y = 1e9 + x[:, 0]
+    model = ClosedFormRegressor(random_state=0, **SMALL).fit(x.astype(np.float32), y)
+    assert model.predict(x.astype(np.float32)).dtype == np.float64 and model.score(x.astype(np.float32), y) > 0.9
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_constant_columns_are_zero_and_one_sample_is_enough(blobs, dtype):
+    x, labels = blobs
+    constant = np.concatenate([x, np.full((300, 1), 0.1), np.full((300, 1), 1e20), np.zeros((300, 1))], 1).astype(dtype)
+    model = ClosedFormClassifier(random_state=0, **SMALL).fit(constant, labels)
+    assert model.score(constant, labels) > 0.95
+    assert model._inputs(constant)[:, 3:].abs().max() < 1e-3 * 1e20 * np.finfo(dtype).eps
+    one = ClosedFormRegressor(random_state=0, **SMALL).fit(constant[:1], [7.5])
+    assert one.predict(constant[:1]) == pytest.approx([7.5])
+    assert list(ClosedFormClassifier(**SMALL).fit(constant[:1], ["a"]).predict(constant[:2])) == ["a", "a"]
+
+
+def test_weighted_statistics_are_those_of_repeated_rows():
+    rng = np.random.default_rng(0)
+    x, counts = 1e5 + rng.standard_normal((5000, 3, 2)), rng.integers(1, 4, 5000)
+    weighted, repeated = mean_and_deviation(x, counts.astype(float)), mean_and_deviation(x.repeat(counts, axis=0), None)
+    np.testing.assert_allclose(weighted[0], repeated[0], rtol=1e-14)
+    np.testing.assert_allclose(weighted[1], repeated[1], rtol=1e-9)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -227,35 +229,87 @@ MODELS = {
 PRECISIONS = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
 
-@pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
-@pytest.mark.parametrize("outputs", [1, 3])
-@pytest.mark.parametrize("bias", ["none", "penalised", "free"])
-@pytest.mark.parametrize("shape", MODELS)
-@pytest.mark.parametrize("rule", RULES)
-def test_every_rule_on_every_model_is_the_dense_solution(rule, shape, bias, outputs, dtype):
+AXES = {
+    "rule": tuple(RULES),
+    "shape": tuple(MODELS),
+    "bias": ("none", "penalised", "free"),
+    "outputs": (1, 3),
+    "around": (*PRECISIONS, "autocast", "float32 copy of autocast", "float64 copy"),  # the dtype, or what casts
+    "scale": (1e-12, 1e-6, 1.0, 1e6, 1e12),  # of the targets
+}
+
+
+def covering(axes):
+    """Cases that have each pair of values of any two axes at least once, and every rule with every shape."""
+    names = list(axes)
+    places = itertools.combinations(range(len(names)), 2)
+    left = {(i, a, j, b) for i, j in places for a in axes[names[i]] for b in axes[names[j]]}
+
+    def fresh(case):
+        pairs = itertools.combinations(enumerate(case), 2)
+        return [key for (i, a), (j, b) in pairs if (key := (i, a, j, b)) in left]
+
+    cases, rng = [], np.random.default_rng(0)
+    while left:
+        i, a, j, b = min(left, key=str)
+        tries = [tuple(values[rng.integers(len(values))] for values in axes.values()) for _ in range(30)]
+        tries = [(*one[:i], a, *one[i + 1 : j], b, *one[j + 1 :]) for one in tries]
+        case = max(tries, key=lambda one: len(fresh(one)))
+        left.difference_update(fresh(case))
+        cases.append(case)
+    return cases
+
+
+CASES = covering(AXES)
+
+
+def test_the_cases_cover_every_pair():
+    for (i, first), (j, second) in itertools.combinations(enumerate(AXES.values()), 2):
+        assert {(case[i], case[j]) for case in CASES} == set(itertools.product(first, second))
+
+
+@contextmanager
+def cast(around):
+    """The dtype of a model, and within, the casts around it."""
+    low = isinstance(around, str) and "autocast" in around
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        yield
+
+
+@pytest.mark.parametrize(tuple(AXES), CASES, ids=lambda value: str(value).replace(" ", "_"))
+def test_every_rule_on_every_model_is_the_dense_solution(rule, shape, bias, outputs, around, scale):
     case, (points, options) = RULES[rule], MODELS[shape]
+    dtype = around if isinstance(around, torch.dtype) else torch.float32
+    scale = scale if dtype != torch.float16 else {1e-12: 1e-3, 1e12: 1e3}.get(scale, 1.0)  # its range is short
     model = Net(outputs=outputs, bias=bias != "none", **options).to(dtype)
+    with torch.no_grad():
+        model.head.weight *= scale
+        if model.head.bias is not None:
+            model.head.bias *= scale
     channels = (*points, 3) if model.linear else (3, *points)
     if bias == "free" and not case.free_bias:
         with pytest.raises(ValueError, match="`penalise_bias` must be True with a rule that remembers"):
             ClosedFormLoss(model.head, case.rule, penalise_bias=False)
         return
     loss_of = ClosedFormLoss(model.head, case.rule, penalise_bias=bias != "free", initial="keep")
-    batches, heads = [], []
+    copy = {"float32 copy of autocast": torch.float32, "float64 copy": torch.float64}.get(around)
+    batches, heads, rounding = [], [], PRECISIONS[dtype]
     for samples in (7, 4):  # from the model's own weights, then from a solved head on a smaller batch
         x = torch.randn((samples, *channels), dtype=torch.float64).to(dtype)
         heads.append(head_of(model.head))
-        prediction = model(x)
-        y = torch.randn(prediction.shape, dtype=torch.float64).to(dtype)
+        with cast(around):
+            phi = model.rows(model.features(x).detach().double()).numpy()
+            prediction = model(x)
+        prediction = prediction if copy is None else prediction.to(copy)
+        y = (scale * torch.randn(prediction.shape, dtype=torch.float64)).to(copy or dtype)
         loss = loss_of(prediction, y)
-        phi = model.rows(model.features(x).detach().double()).numpy()
         targets = model.rows(y.double(), moved=model.move).numpy()
         batches.append(rows_of(phi, targets, bias=bias != "none"))
         expected = dense(batches, case, heads, free=bias == "free")
-        np.testing.assert_allclose(head_of(model.head), expected, rtol=PRECISIONS[dtype], atol=PRECISIONS[dtype])
+        np.testing.assert_allclose(head_of(model.head), expected, rtol=rounding, atol=rounding * scale)
         error = np.concatenate([phi, np.ones((len(phi), 1))], 1)[:, : len(expected)] @ expected - targets
-        rounding = PRECISIONS[dtype]  # of the layer's own output, which a small error is the difference to
-        assert loss.item() == pytest.approx((error**2).mean(), rel=10 * rounding, abs=8 * rounding**2)
+        # Rounding of the layer's own output, which a small error is the difference to.
+        assert loss.item() == pytest.approx((error**2).mean(), rel=10 * rounding, abs=8 * (rounding * scale) ** 2)
 
 
 FREE = [name for name in RULES if RULES[name].free_bias]  # of the other rules the test above asks a refusal
@@ -311,7 +365,7 @@ def test_weights_of_samples_and_points_are_those_of_the_dense_solution(rule, for
         (torch.ones(5), r"must be \(B, \*N\) = \(7, 6\), \(B,\) or \(\*N,\), without the channels; got \(5,\)"),
         (-torch.ones(7), "finite and not negative"),
         (torch.full((7,), np.nan), "finite and not negative"),
-        (torch.ones(7, 2, 6), "without the channels"),
+        (torch.ones(7, 3, 6), "without the channels"),
     ],
 )
 def test_wrong_weights_are_refused(weights, message):

@@ -13,8 +13,10 @@ from sciml_cf.head import ClosedFormHead, Moments, Proximal, Ridge, Rule, proxim
 from sciml_cf.head.binding.layer import read_head
 from sciml_cf.head.gram import sums_of_products
 from sciml_cf.head.rules import Every, check_solved
-from sciml_cf.head.rules.common.solving import known_value, solved_state
-from sciml_cf.head.solve import losses_of, solve_head, solve_head_later
+from sciml_cf.head.rules.common.solving import solved_state
+from sciml_cf.head.rules.common.state import number_in
+from sciml_cf.head.small import losses_of
+from sciml_cf.head.solve import solve_head
 from tests.problems import dependent, mlp, regression
 
 
@@ -116,7 +118,7 @@ def test_solves_past_torch_are_those_of_torch(monkeypatch, penalty, previous):
     pull = torch.diag(torch.rand(7, dtype=torch.float64) + 0.1) if pull is None else pull
     before = moments.gram.clone(), moments.cross.clone(), head.clone()
     small = solve_head(moments, penalty=pull, previous=head if previous else None)
-    monkeypatch.setattr("sciml_cf.head.solve._small", lambda *given: None)
+    monkeypatch.setattr("sciml_cf.head.moments.solve_small", lambda *given: None)
     plain = solve_head(moments, penalty=pull, previous=head if previous else None)
     torch.testing.assert_close(small.head, plain.head, rtol=1e-10, atol=1e-12)
     assert small.jitter == plain.jitter == 0.0
@@ -170,7 +172,7 @@ class Later(Rule):
 def test_a_solve_that_is_not_waited_for_is_the_same_solve():
     moments, previous = Moments.from_batch(*regression()), torch.randn(7, 3, dtype=torch.float64)
     at_once = solve_head(moments, penalty=0.3, previous=previous)
-    head, jitter = solve_head_later(moments, penalty=0.3, previous=previous, keep=previous)
+    head, jitter = moments.solve_later(0.3, previous, keep=previous)
     torch.testing.assert_close(head, at_once.head, rtol=1e-10, atol=1e-12)  # another library's Cholesky
     assert jitter == 0.0 == at_once.jitter
 
@@ -180,7 +182,7 @@ def test_the_ladder_is_the_same_without_waiting():
     moments = Moments.from_batch(phi, y)
     with pytest.warns(JitterWarning):
         at_once = solve_head(moments, penalty=0.0)
-    head, jitter = solve_head_later(moments, penalty=0.0, keep=torch.zeros(14, 3, dtype=torch.float64))
+    head, jitter = moments.solve_later(0.0, None, keep=torch.zeros(14, 3, dtype=torch.float64))
     assert jitter == at_once.jitter > 0
     torch.testing.assert_close(phi @ head, phi @ at_once.head, rtol=1e-8, atol=1e-8)  # the heads are not unique
 
@@ -320,9 +322,9 @@ def test_what_waits_is_in_the_state_dict():
 
 def test_known_values_follow_changes_in_place():
     _, state = run(Every(Proximal(), 3), parts_of(2))
-    assert known_value(state["waited"]) == 2
+    assert number_in(state, "waited") == 2
     state["waited"].fill_(1.0)
-    assert known_value(state["waited"]) == 1
+    assert number_in(state, "waited") == 1
 
 
 def test_wrong_settings_of_every_are_refused():

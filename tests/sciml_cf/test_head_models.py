@@ -156,7 +156,7 @@ def test_patches_are_found_again_without_a_graph():
         torch.manual_seed(0)
         model = Patches()
         head = ClosedFormHead(model.head, Proximal(strength=STRENGTH), initial="keep")
-        head.prove(model(x))
+        head._prove(model(x))
         head.clear()
         with torch.set_grad_enabled(graph):
             head.update(y, prediction=model(x))

@@ -15,7 +15,6 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Moments, Proximal, Ridge, find_head, proximal
-from sciml_cf.head.binding.capture import LIMIT
 from sciml_cf.head.binding.layer import read_head
 from tests.problems import mlp
 
@@ -153,12 +152,17 @@ def test_passes_do_not_pile_up():
         with torch.no_grad():
             head.update(y, prediction=model(x))
         assert head._captures.passes == []
-    for _ in range(2 * LIMIT):
-        model(x)
-    assert len(head._captures.passes) == LIMIT
+    predictions = [model(x) for _ in range(40)]
+    assert len(head._captures.passes) == 40  # as long as somebody has the predictions
     with pytest.raises(ValueError, match="the model ran again since"):
         head.update(y, prediction=prediction)
     assert head._captures.passes == []
+    predictions = [model(x).sum() for _ in range(40)]
+    assert len(head._captures.passes) == 40  # or what follows from them
+    del predictions
+    (left,) = head._captures.passes  # the numbers of the last one, which an update without a prediction is about
+    assert not left.features.requires_grad and not left.output.requires_grad
+    head.clear()
     with torch.no_grad():
         model(x), model(x)
     assert len(head._captures.passes) == 1
@@ -535,3 +539,9 @@ def test_a_first_batch_of_one_point_does_not_settle_where_the_channels_are():
             torch.testing.assert_close(found, nn.functional.mse_loss(model(x), y), rtol=1e-4, atol=1e-6)
         losses.append(found.item())
     assert max(losses) < 0.05
+
+
+def test_a_head_offers_loops_what_they_need_and_no_more():
+    methods = {"accumulate", "clear", "detach", "diagnostics", "figures", "recent", "recording", "restore", "solve"}
+    offered = {name for name in dir(ClosedFormHead) if not name.startswith("_")} - set(dir(nn.Module))
+    assert offered == methods | {"solved", "state", "update"}

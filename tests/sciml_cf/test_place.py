@@ -10,6 +10,7 @@ from torch import nn
 from data_gen import DatasetSpec, generate
 from data_gen.formats import Facts
 from data_gen.grids.positions import relative_positions
+from data_gen.header import Header
 from sciml_cf.cli import main
 from sciml_cf.datasets import FieldDataset
 from sciml_cf.models import FNOConfig, TFNOConfig, UNOConfig, build_from, describe
@@ -170,3 +171,60 @@ def test_relative_positions():
     (nodes,), (cells,) = relative_positions((4,), cells=False), relative_positions((4,), cells=True)
     np.testing.assert_allclose(nodes, [0, 0.25, 0.5, 0.75])
     np.testing.assert_allclose(cells, [0.125, 0.375, 0.625, 0.875])
+    (ends,) = relative_positions((5,), right_end=True)
+    np.testing.assert_allclose(ends, [0, 0.25, 0.5, 0.75, 1])
+
+
+# boundary, right end, and the positions on four points: those of a file that states a length alone
+STATED = [
+    ("periodic", None, [0, 1 / 4, 2 / 4, 3 / 4]),
+    ("periodic", "excluded", [0, 1 / 4, 2 / 4, 3 / 4]),
+    ("wall", None, [1 / 8, 3 / 8, 5 / 8, 7 / 8]),
+    ("wall", "excluded", [1 / 8, 3 / 8, 5 / 8, 7 / 8]),
+    ("wall", "included", [0, 1 / 3, 2 / 3, 1]),
+    ("open", None, [1 / 8, 3 / 8, 5 / 8, 7 / 8]),
+    ("open", "excluded", [1 / 8, 3 / 8, 5 / 8, 7 / 8]),
+    ("open", "included", [0, 1 / 3, 2 / 3, 1]),
+]
+
+
+def channels_of(data):
+    """The linear channels that a model gets for the items, as positions: inside ``positions``, and without."""
+    place = choose_place(data, "linear", "auto")
+    model = Located(Inputs(), "linear", cells=place.cells, right_end=place.right_end)
+    with positions(model, data.positions):
+        inside = model(data.x)[0, 1]
+    return (inside + 1) / 2, (model(data.x)[0, 1] + 1) / 2
+
+
+@pytest.mark.parametrize(("boundary", "right_end", "expected"), STATED)
+@pytest.mark.parametrize("extent", [1.0, 3.0])
+def test_coordinates_are_the_positions_of_the_file(tmp_path, boundary, right_end, expected, extent):
+    fields = np.random.default_rng(0).normal(size=(6, 4))
+    data = arrays(tmp_path, fields, fields, boundary=boundary, right_end=right_end, extent=(extent,))
+    inside, alone = channels_of(data)
+    np.testing.assert_allclose(inside, expected, atol=1e-6)
+    np.testing.assert_allclose(alone, expected, atol=1e-6)  # a loaded model, that is given no file
+    np.testing.assert_allclose(data.coordinates[0], extent * np.array(expected), atol=1e-6)
+    coarse = FieldDataset(data.path, "all", resolution=2, facts=data.facts)
+    np.testing.assert_allclose(channels_of(coarse)[0], expected[::2], atol=1e-6)
+
+
+@pytest.mark.parametrize("boundary", ["wall", "open"])
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        (np.linspace(-1, 1, 9), np.arange(9) / 8),
+        (np.linspace(0, 2, 8), np.arange(8) / 7),
+        (2 + (np.arange(16) + 0.5) / 16, (np.arange(16) + 0.5) / 16),
+        ((np.arange(8) + 0.5) / 4, (np.arange(8) + 0.5) / 8),
+    ],
+)
+def test_stored_coordinates_tell_nodes_from_cells_at_any_boundary(tmp_path, boundary, points, expected):
+    fields = np.random.default_rng(0).normal(size=(6, len(points)))
+    header = Header("unknown", 6, (len(points),), (float(len(points) * (points[1] - points[0])),), (0.0, 1.0),
+                    offsets=(float(points[0]),), boundary=boundary)  # fmt: skip
+    np.testing.assert_allclose(header.coordinates[0], points)
+    data = arrays(tmp_path, fields, fields, boundary=boundary)
+    data._header = header
+    np.testing.assert_allclose(channels_of(data)[0], expected, atol=1e-6)

@@ -222,7 +222,7 @@ def test_a_failed_solve_that_is_not_waited_for_leaves_the_memory(rule, monkeypat
 
     for module in ("kalman", "random_walk", "streaming", "per_feature", "moving_average", "automatic"):
         monkeypatch.setattr(f"sciml_cf.head.rules.{module}.solved_state", later)
-    monkeypatch.setattr("sciml_cf.head.rules.automatic._solve", _unchecked)
+    monkeypatch.setattr("sciml_cf.head.rules.automatic._solved", _unchecked)
     good, other = batches((20, 30))
     _, before = run(rule, [good])
     bad = (good[0] * torch.nan, good[1])
@@ -236,10 +236,8 @@ def test_a_failed_solve_that_is_not_waited_for_leaves_the_memory(rule, monkeypat
     assert torch.equal(run(rule, [other], after)[0][0], at_once[0])
 
 
-def _unchecked(moments, *, penalty, previous, keep):
-    from sciml_cf.head.solve import solve_head_later
-
-    return solve_head_later(moments, penalty=penalty, previous=previous, keep=keep)
+def _unchecked(moments, penalty, head):
+    return moments.solve_later(penalty, head, keep=head).head
 
 
 @dataclass(frozen=True)

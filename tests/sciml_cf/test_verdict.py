@@ -50,6 +50,16 @@ def test_all_of_it():
     )
 
 
+def test_a_large_mean_of_the_targets_does_not_flatter():
+    """Of targets 1e5 + 10 y every relative error is tiny: half of what they vary by is 5e-5 of them."""
+    text = verdict(evaluation({256: 5e-5}, {"training_mean": 1e-4, "linear_map": 2e-4}))
+    assert text.startswith("Relative L2 error 5.0e-05 (50 % of the targets' fluctuations) on 39 test samples")
+    assert "2 times lower than the training mean" in text
+    alone = evaluation({256: 5e-5}).assign(vrmse=(("resolution", "output"), [[0.5, 0.6]]))
+    assert verdict(alone).startswith("Relative L2 error 5.0e-05 (50 % of the targets' fluctuations) on")
+    assert "fluctuations" not in verdict(evaluation({256: 0.5}, {"training_mean": 0.9}))
+
+
 def test_an_evaluation_of_an_older_version_has_a_shorter_verdict():
     assert verdict(evaluation({64: 0.018})) == "Relative L2 error 1.8 % on 39 test samples at 64 points."
     old = evaluation().assign(baseline_relative_l2=("baseline", [1.0, 0.9, 0.0045]))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from sciml_cf.head.binding.graph import Trace, marks_of
 
 # How the channel axis moves from a prediction to a layer's output: not, or between the second place and the last.
 Move = Literal["same", "channels_to_end", "channels_to_second"]
@@ -17,6 +19,8 @@ _MOVES: dict[Move, tuple[int, int] | None] = {
     "channels_to_second": (-1, 1),
 }
 _BASE = 256  # whole numbers below it are exact in every floating dtype, bfloat16 included
+_CASTS = (torch.float32, torch.bfloat16, torch.float16)  # through which an output may have been rounded
+_ROUNDING = 8.0  # units in the last place in which a copy may differ
 _REMEMBERED = 4  # arrangements: of full batches, of the last one of an epoch, of another resolution
 
 
@@ -47,9 +51,7 @@ class Arrangement:
 
     def agrees(self, prediction: Tensor, output: Tensor) -> bool:
         """Whether the values of both agree, place by place."""
-        return torch.allclose(
-            self.to_output(prediction.detach()), output.detach(), rtol=1e-5, atol=1e-6, equal_nan=True
-        )
+        return agree(self.to_output(prediction.detach()), output)
 
     @property
     def move(self) -> Move | None:
@@ -75,35 +77,55 @@ class Arrangements:
 
     A proof is by identity, by memory (both are views of the same numbers), by the graph (``find_places``), or, where
     there is none of these, by values that single out one move of the channel axis. Shapes prove nothing: there may be
-    as many samples as channels or points.
+    as many samples as channels or points. Values agree relative to each number, at any scale of the output, and up to
+    the rounding of a cast.
+
+    Args:
+        fixed: whether everything but the head stays as it is. Else other leaves of the prediction's graph, such as a
+            gate that is zero still, refute it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, fixed: bool = False) -> None:
+        self._fixed = fixed
         self._known: dict[tuple[object, ...], Arrangement] = {}
 
-    def find(self, prediction: Tensor, output: Tensor) -> Arrangement | None:
+    def find(self, prediction: Tensor, output: Tensor, trace: Trace | None = None) -> Arrangement | None:
         """How the prediction is arranged from the output; None if it is not, or nothing proves it.
 
         Where the places for these shapes are known, values that agree are enough. Of a constant output without shared
         memory nothing is remembered: a zero head hides an activation, or looks like the pass of another batch.
 
+        Args:
+            trace: the graph from the prediction to the output, which may then come without one.
         Raises:
             ValueError: there is no proof but the values, and they fit several moves of the channel axis.
         """
         if prediction is output:
             return Arrangement(output.shape, output.shape)
-        if prediction.numel() != output.numel():
-            return None
-        key = (prediction.shape, prediction.stride(), output.shape, output.stride())
-        known = self._known.get(key)
-        if _share_memory(prediction, output):
-            return known or self._remember(key, _in_memory(prediction, output))
-        constant = bool((output == output.flatten()[:1]).all())
-        recorded = prediction.requires_grad and output.requires_grad
-        if known is not None and not (recorded and constant) and known.agrees(prediction, output):
+        if (shared := self.in_memory(prediction, output)) is not None or prediction.numel() != output.numel():
+            return shared
+        if prediction.requires_grad and trace is None:
+            if not output.requires_grad:  # the prediction's graph begins somewhere else
+                return None
+            trace = Trace(prediction, marks_of([output]))
+        key, constant = _key(prediction, output), bool((output == output.flatten()[:1]).all())
+        usable = trace is None or (not constant and (trace.closed or self._fixed))
+        if usable and (known := self._known.get(key)) is not None and known.agrees(prediction, output):
             return known
-        found = _by_graph(prediction, output) if recorded else _by_values(prediction, output)
+        found = _by_values(prediction, output) if trace is None else self._by_graph(prediction, output, trace)
         return found if constant else self._remember(key, found)
+
+    def in_memory(self, prediction: Tensor, output: Tensor) -> Arrangement | None:
+        """The arrangement of a prediction whose numbers are the output's own, where they lie; None if they are not."""
+        if not _share_memory(prediction, output) or prediction.numel() != output.numel():
+            return None
+        key = ("memory", *_key(prediction, output))
+        return self._known.get(key) or self._remember(key, _in_memory(prediction, output))
+
+    def _by_graph(self, prediction: Tensor, output: Tensor, trace: Trace) -> Arrangement | None:
+        """The arrangement that pulling back through the graph shows."""
+        places = places_in(prediction, trace, {sign: output for sign in trace.signs}, fixed=self._fixed)
+        return None if places is None or len(places) != 1 else _arranged(prediction.shape, *places.values())
 
     def of_shape(self, shape: torch.Size) -> Arrangement | None:
         """The last one that was proven for a prediction of this shape."""
@@ -126,12 +148,28 @@ def move_channels(values: Tensor, move: Move) -> Tensor:
     return values if axes is None or values.ndim < 3 else values.movedim(*axes)
 
 
+def agree(values: Tensor, output: Tensor) -> bool:
+    """Whether values are those of an output, place by place: relative to each number, so at any scale.
+
+    They may have been rounded to a narrower precision, and cast to any after it.
+    """
+    values, output = values.detach().to(output.device), output.detach()
+    common = torch.promote_types(values.dtype, torch.float32)
+    tolerance = _ROUNDING * torch.finfo(common).eps
+    for dtype in dict.fromkeys((values.dtype, *_CASTS)):
+        rounded = output.to(dtype).to(common)
+        if torch.allclose(values.to(common), rounded, rtol=tolerance, atol=0.0, equal_nan=True):
+            return True
+    return False
+
+
 def find_places(prediction: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | None] | None:
     """Where each number of several outputs is in a prediction that only puts them into other places.
 
-    Stacked, joined, cut into patches or shuffled: such a prediction is ``P o`` with a permutation ``P``, and pulling
-    a probe back through the graph gives ``P^T probe``. A probe of ones proves that every number is used once and
-    unchanged, probes of the digits of 0, 1, 2, ... say where each one is, and the values agree.
+    Stacked, joined, cut into patches, shuffled or cast: such a prediction is ``P o`` with a permutation ``P``, and
+    pulling a probe back through the graph gives ``P^T probe``. A probe of ones proves that every number is used once
+    and unchanged, probes of the digits of 0, 1, 2, ... say where each one is, and the values agree. Only the graph
+    between prediction and outputs counts: an output may have been computed from another one.
 
     Args:
         prediction: the model's output, any shape, with its graph.
@@ -140,49 +178,59 @@ def find_places(prediction: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | 
         For each output its places in ``prediction.flatten()``, shaped like the output (int64), or None if the
         prediction does not use it; None altogether if the prediction is no such rearrangement.
     """
-    size = prediction.numel()
     if not prediction.requires_grad or not outputs or not all(output.requires_grad for output in outputs):
         return None
+    found = places_in(prediction, Trace(prediction, marks_of(outputs)), dict(enumerate(outputs)))
+    return None if found is None else [found.get(index) for index in range(len(outputs))]
 
-    def pull_back(probe: Tensor) -> tuple[Tensor | None, ...]:
-        probe = probe.to(prediction.dtype).reshape(prediction.shape)
-        return torch.autograd.grad(prediction, list(outputs), probe, retain_graph=True, allow_unused=True)
+
+def places_in(
+    prediction: Tensor, trace: Trace, outputs: dict[Any, Tensor], *, fixed: bool = False
+) -> dict[Any, Tensor] | None:
+    """The same along a trace, by the signs of the outputs that the prediction uses."""
+    size = prediction.numel()
+
+    def pull_back(probe: Tensor) -> dict[Any, Tensor] | None:
+        return trace.pull_back(probe, fixed=fixed)
 
     places = _counted(pull_back, torch.arange(size, device=prediction.device))
-    if places is None or not _is_permutation(places, size):
+    if places is None or not _is_permutation(list(places.values()), size):
         return None
     flat = prediction.detach().flatten()
-    pairs = [(place, output.detach()) for place, output in zip(places, outputs, strict=True) if place is not None]
-    if not all(torch.allclose(flat[place], output, rtol=1e-5, atol=1e-6, equal_nan=True) for place, output in pairs):
-        return None
-    return places
+    return places if all(agree(flat[place], outputs[sign]) for sign, place in places.items()) else None
 
 
-def _counted(pull_back: Callable[[Tensor], tuple[Tensor | None, ...]], counter: Tensor) -> list[Tensor | None] | None:
+def _counted(pull_back: Callable[[Tensor], dict[Any, Tensor] | None], counter: Tensor) -> dict[Any, Tensor] | None:
     """The place in the prediction of each number of the outputs; None if one is not used once and unchanged."""
     used = pull_back(torch.ones_like(counter))
-    if not _each_once(used, len(counter)):
+    if used is None or not _each_once(list(used.values()), len(counter)):
         return None
-    places = [None if part is None else torch.zeros(part.shape, dtype=torch.int64, device=part.device) for part in used]
+    places = {sign: torch.zeros(part.shape, dtype=torch.int64, device=part.device) for sign, part in used.items()}
     scale = 1
     while scale < len(counter):
-        for place, digit in zip(places, pull_back(counter // scale % _BASE), strict=True):
-            if place is not None and digit is not None:
-                place += scale * digit.round().long()
+        digits = pull_back(counter // scale % _BASE)
+        if digits is None:
+            return None
+        for sign, digit in digits.items():
+            places[sign] += scale * digit.round().long()
         scale *= _BASE
     return places
 
 
-def _each_once(ones: Sequence[Tensor | None], size: int) -> bool:
+def _each_once(used: Sequence[Tensor], size: int) -> bool:
     """Whether the pull-back of ones is one for each number of the used outputs, as many as the prediction has."""
-    used = [part for part in ones if part is not None]
     return sum(part.numel() for part in used) == size and all(bool((part == 1).all()) for part in used)
 
 
-def _is_permutation(places: Sequence[Tensor | None], size: int) -> bool:
+def _is_permutation(places: Sequence[Tensor], size: int) -> bool:
     """Whether the places are 0 .. size - 1, each once."""
-    together = torch.cat([place.flatten() for place in places if place is not None]).clamp(0, size - 1)
+    together = torch.cat([place.flatten() for place in places]).clamp(0, size - 1)
     return bool((torch.bincount(together, minlength=size) == 1).all())
+
+
+def _key(prediction: Tensor, output: Tensor) -> tuple[object, ...]:
+    """Two predictions with the same key are arranged alike by one model."""
+    return prediction.shape, prediction.stride(), output.shape, output.stride()
 
 
 def _share_memory(prediction: Tensor, output: Tensor) -> bool:
@@ -209,12 +257,6 @@ def _addresses(values: Tensor) -> Tensor:
     for size, stride in zip(values.shape, values.stride(), strict=True):
         addresses = addresses.unsqueeze(-1) + stride * torch.arange(size, device=values.device)
     return addresses.flatten()
-
-
-def _by_graph(prediction: Tensor, output: Tensor) -> Arrangement | None:
-    """The arrangement that pulling back through the graph shows."""
-    places = find_places(prediction, [output])
-    return None if places is None or places[0] is None else _arranged(prediction.shape, places[0])
 
 
 def _by_values(prediction: Tensor, output: Tensor) -> Arrangement | None:

@@ -5,29 +5,45 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from sciml_cf.head.binding.arrangement import Arrangements, find_places, move_channels
+from sciml_cf.head.binding.arrangement import Arrangement, Arrangements, move_channels, places_in
+from sciml_cf.head.binding.calls import Call
+from sciml_cf.head.binding.graph import Trace, mark, mark_of, reaches
 
-# Passes kept until the next solve: enough for a few forward passes under one loss, or a short roll-out.
-LIMIT = 32
+Layout = Callable[[Tensor], Tensor]  # from values shaped like a prediction to those shaped like an output
+# What compiles the frames that run now, or None.
+_compiler: Callable[[], Any] = cast(Any, torch._C)._dynamo.eval_frame.get_eval_frame_callback
+_UNDISTURBED: list[Callable[..., None]] = []  # made once it is needed, for it loads the compiler
 
 
 class Capture:
-    """One pass through the layer: its input, its output, and whether either was changed in place since."""
+    """One pass through the layer: its input, its output, and whether either was changed in place since.
 
-    def __init__(self, features: Tensor, output: Tensor) -> None:
+    Attributes:
+        features: the input, in its graph.
+        output: its numbers.
+        recorded: whether the pass is part of a graph.
+        call: of the module around the layer, as far as it is known.
+        repeated: whether a pass without a graph came after another one in the same call.
+    """
+
+    def __init__(self, features: Tensor, output: Tensor, *, recorded: bool = False, call: Call | None = None) -> None:
         self.features = features
-        self.output = output
+        self.output = output.detach() if recorded else output
+        self.recorded = recorded
+        self.call = call
+        self.repeated = False
         self._versions = _version(features), _version(output)
+        self._given = weakref.ref(output)
 
-    @property
-    def recorded(self) -> bool:
-        """Whether the pass is part of a graph."""
-        return self.output.requires_grad
+    def gave(self, prediction: Tensor | None) -> bool:
+        """Whether a prediction is the very output of the layer."""
+        return prediction is not None and self._given() is prediction
 
     @property
     def intact(self) -> bool:
@@ -54,12 +70,24 @@ class Hook:
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
         method = None if self._method is None else self._method()
         if method is not None:
-            method(module, inputs[0] if inputs else named["input"], output)
+            report = _undisturbed() if torch.compiler.is_dynamo_compiling() or _compiler() is not None else _report
+            report(method, module, inputs[0] if inputs else named["input"], output)
 
     __call__._torchdynamo_disable = True  # pyright: ignore[reportFunctionMemberAccess]
 
     def __reduce__(self) -> tuple[type[Hook], tuple[()]]:
         return Hook, ()
+
+
+def _report(method: Callable[..., None], *passed: Any) -> None:
+    method(*passed)
+
+
+def _undisturbed() -> Callable[..., None]:
+    """``_report``, which no compiler looks into."""
+    if not _UNDISTURBED:
+        _UNDISTURBED.append(cast(Any, torch.compiler.disable)(_report))
+    return _UNDISTURBED[0]
 
 
 def hooks_of(layer: nn.Module) -> list[Hook]:
@@ -68,40 +96,76 @@ def hooks_of(layer: nn.Module) -> list[Hook]:
 
 
 class Captures:
-    """The passes through one layer since they were last taken, and how predictions are arranged from its outputs."""
+    """The passes through one layer since they were last taken, and how predictions are arranged from its outputs.
+
+    A pass that belongs to a graph lives as long as that graph does: whoever drops its output, and all that was computed
+    from it, frees the graph as well. The numbers of the last pass are kept without a graph, and of the passes that
+    never had one only the last.
+    """
 
     def __init__(self) -> None:
-        self.passes: list[Capture] = []
+        self._kept: list[Callable[[], Capture | None]] = []
+        self._last: Capture | None = None
         self.arrangements = Arrangements()
 
-    def add(self, new: Capture) -> None:
+    @property
+    def passes(self) -> list[Capture]:
+        """Those that are alive, in the order in which they were made."""
+        alive = [kept() for kept in self._kept]
+        if alive and alive[-1] is None:
+            alive[-1] = self._last
+        return [one for one in alive if one is not None]
+
+    @passes.setter
+    def passes(self, passes: list[Capture]) -> None:
+        if not passes:
+            self._last, self._kept = None, []
+            return
+        self._kept = [weakref.ref(one) if one.recorded else _always(one) for one in passes]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there are none; the last one is there until it is taken."""
+        return not self._kept
+
+    def add(self, features: Tensor, output: Tensor, call: Call | None = None) -> None:
         """Remember a pass with all that belong to a graph; of those that do not, only the last is kept."""
-        kept = self.passes if new.recorded else [old for old in self.passes if old.recorded]
-        self.passes = [*kept, new][-LIMIT:]
+        recorded = output.requires_grad and output.grad_fn is not None
+        new = Capture(features, output, recorded=recorded, call=call)
+        old = [one for one in self.passes if one is not self._last] if self._kept else []
+        if recorded:
+            mark(output, new)
+            self._last = Capture(features.detach(), new.output, call=call)
+        else:
+            new.repeated = any(not one.recorded and _same_call(one, new) for one in old)
+            old = [one for one in old if one.recorded]
+        self.passes = [*old, new]
 
     def take(
         self, targets: Tensor, prediction: Tensor | None, who: Callable[[], str]
-    ) -> tuple[list[Capture], list[Tensor]]:
-        """The passes behind a prediction (or the last one), and the targets in the layout of each of their outputs.
+    ) -> tuple[list[Capture], list[Layout]]:
+        """The passes behind a prediction (or the last one), and how values shaped like it become like their outputs.
 
-        Those and all before them are forgotten. Later ones may belong to the next prediction: two passes, then two
-        losses in the same order. After an error all are forgotten.
+        Those and all before them are forgotten, and passes without a graph. Later ones may belong to the next
+        prediction: two passes, then two losses in the same order. After an error all are forgotten.
         """
+        passes = self.passes
         try:
-            used, aligned = self._find(targets, prediction, who)
+            used, layouts = self._find(passes, targets, prediction, who)
+            _check_once(used, passes, who)
         except ValueError:
             self.passes = []
             raise
-        if any(one is self.passes[-1] for one in used):
+        if used[-1] is passes[-1]:
             self.passes = []
-        else:
-            last = max(index for index, one in enumerate(self.passes) if any(one is other for other in used))
-            self.passes = self.passes[last + 1 :]
-        return used, aligned
+            return used, layouts
+        last = max(index for index, one in enumerate(passes) if any(one is other for other in used))
+        self.passes = [one for one in passes[last + 1 :] if one.recorded]
+        return used, layouts
 
     def _find(
-        self, targets: Tensor, prediction: Tensor | None, who: Callable[[], str]
-    ) -> tuple[list[Capture], list[Tensor]]:
+        self, passes: list[Capture], targets: Tensor, prediction: Tensor | None, who: Callable[[], str]
+    ) -> tuple[list[Capture], list[Layout]]:
         if targets.numel() == 0:
             raise ValueError(
                 f"ClosedFormHead: `targets` must hold at least one row; got {tuple(targets.shape)}. Empty batch?"
@@ -112,46 +176,76 @@ class Captures:
                     f"ClosedFormHead: `targets` must be shaped like the prediction {tuple(prediction.shape)}; "
                     f"got {tuple(targets.shape)}."
                 )
-            return self.match(targets, prediction, who)
-        last = self.passes[-1]
+            return self.match(prediction, who, passes)
+        last = passes[-1]
         if not last.intact:
             raise ValueError(
                 f"ClosedFormHead: the input and output of layer {who()} must stay as they are until the solve; "
                 "got one changed in place. Use the out-of-place operation after the head."
             )
-        return [last], [like_output(targets, last.output)]
+        like_output(targets, last.output)
+        return [last], [partial(like_output, output=last.output)]
 
-    def match(self, values: Tensor, prediction: Tensor, who: Callable[[], str]) -> tuple[list[Capture], list[Tensor]]:
-        """The passes that a prediction was made from, and values shaped like it in the layout of each of their outputs.
+    def match(
+        self, prediction: Tensor, who: Callable[[], str], passes: list[Capture] | None = None
+    ) -> tuple[list[Capture], list[Layout]]:
+        """The passes that a prediction was made from, and how values shaped like it become like each of their outputs.
 
         Raises:
             ValueError: the prediction is not made of the outputs alone.
         """
-        for one in reversed(self.passes):
-            found = self.arrangements.find(prediction, one.output) if one.intact else None
-            if found is not None:
-                return [one], [found.to_output(values)]
-        joined = self._joined(values, prediction)
-        if joined is not None:
-            return joined
-        last = self.passes[-1]
-        passes = f"the last of {len(self.passes)} passes" if len(self.passes) > 1 else "the last pass"
+        passes = self.passes if passes is None else passes
+        if passes[-1].gave(prediction) and passes[-1].intact:
+            return [passes[-1]], [_unchanged]
+        found = self._in_memory(passes, prediction)
+        if found is None:
+            search = self._in_graph if prediction.requires_grad else self._by_values
+            found = search(passes, prediction)
+        if found is not None:
+            used, arrangements = zip(*found, strict=True)
+            return list(used), [
+                one.to_output if isinstance(one, Arrangement) else partial(_placed, one) for one in arrangements
+            ]
+        last = passes[-1]
+        which = f"the last of {len(passes)} passes" if len(passes) > 1 else "the last pass"
         raise ValueError(
             "ClosedFormHead: the prediction must be the layer's own output; got a prediction "
-            f"{tuple(prediction.shape)} that differs from the output {tuple(last.output.shape)} of {passes} through "
-            f"{who()}. Something after the head changes it (a residual, mask, activation or de-normalizer; move it to "
-            f"the targets), or the model ran again since (call the loss at once; {LIMIT} passes with a graph, or one "
-            "without, are remembered)."
+            f"{tuple(prediction.shape)} that differs from the output {tuple(last.output.shape)} of {which} through "
+            f"{who()}. Something after the head changes it (a residual, gate, mask, activation or de-normalizer; move "
+            "it to the targets), or the model ran again since (keep the prediction's graph, and call the loss at once)."
         )
 
-    def _joined(self, values: Tensor, prediction: Tensor) -> tuple[list[Capture], list[Tensor]] | None:
-        """The same for a prediction that was made from several recorded passes."""
-        recorded = [one for one in self.passes if one.recorded and one.intact]
-        all_places = find_places(prediction, [one.output for one in recorded])
-        if all_places is None:
-            return None
-        used = [one for one, place in zip(recorded, all_places, strict=True) if place is not None]
-        return used, [values.flatten()[place] for place in all_places if place is not None]
+    def _in_memory(self, passes: list[Capture], prediction: Tensor) -> _Found | None:
+        """A pass whose output the prediction is, or is a view of."""
+        for one in reversed(passes):
+            found = self.arrangements.in_memory(prediction, one.output) if one.intact else None
+            if found is not None:
+                return [(one, found)]
+        return None
+
+    def _in_graph(self, passes: list[Capture], prediction: Tensor) -> _Found | None:
+        """The passes that a prediction leads to in its graph."""
+        order = {id(one): index for index, one in enumerate(passes) if one.intact}
+
+        def sign_of(node: Any, number: int) -> Capture | None:
+            sign = mark_of(node, number)
+            return sign if id(sign) in order else None
+
+        trace = Trace(prediction, sign_of)
+        used: list[Capture] = sorted(trace.signs, key=lambda one: order[id(one)])
+        if len(used) == 1:
+            found = self.arrangements.find(prediction, used[0].output, trace)
+            return None if found is None else [(used[0], found)]
+        places = places_in(prediction, trace, {one: one.output for one in used}) if used else None
+        return None if places is None else [(one, places[one]) for one in used]
+
+    def _by_values(self, passes: list[Capture], prediction: Tensor) -> _Found | None:
+        """The last pass whose output has the values of a prediction without a graph."""
+        for one in reversed(passes):
+            found = self.arrangements.find(prediction, one.output) if one.intact else None
+            if found is not None:
+                return [(one, found)]
+        return None
 
     def knows(self, prediction: Tensor) -> bool:
         """Whether it was proven how a prediction of this shape is arranged."""
@@ -165,7 +259,41 @@ class Captures:
         return values if last is None or last.move is None else move_channels(values, last.move)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "passes": []}
+        return {**self.__dict__, "_kept": [], "_last": None}
+
+
+_Found = list[tuple[Capture, Arrangement | Tensor]]  # passes, and how a prediction is arranged from each
+
+
+def _unchanged(values: Tensor) -> Tensor:
+    return values
+
+
+def _placed(places: Tensor, values: Tensor) -> Tensor:
+    return values.flatten()[places]
+
+
+def _always(one: Capture) -> Callable[[], Capture]:
+    return lambda: one
+
+
+def _same_call(one: Capture, other: Capture) -> bool:
+    return one.call is not None and other.call is not None and one.call.same(other.call)
+
+
+def _check_once(used: list[Capture], passes: list[Capture], who: Callable[[], str]) -> None:
+    """Raise ValueError if the features of a pass follow from another output of the layer in the same forward pass."""
+    if len(passes) == len(used) == 1 and not used[0].repeated:
+        return
+    others = [one for one in passes if one.recorded and not any(one is other for other in used)]
+    for one in used:
+        before = [other for other in others if _same_call(one, other)]
+        if one.repeated or (before and reaches(one.features, before)):
+            raise ValueError(
+                f"ClosedFormHead: layer {who()} must be used once in a forward pass; got a prediction whose features "
+                "follow from another output of it. Its head would change its own features: give the last layer "
+                "weights of its own, or join all outputs in the prediction."
+            )
 
 
 def like_output(targets: Tensor, output: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sciml_cf.head.gram import is_plain
+from sciml_cf.head.small import is_plain
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
+_STEPPED = 0.1  # relative change of a head that is rather a step than other weights
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -29,6 +30,12 @@ def check_layer(layer: object) -> None:
             f"ClosedFormHead: `layer` must hold its weight and bias as plain parameters; got a "
             f"{type(layer).__name__} that computes them (weight_norm, spectral_norm or another parametrization). "
             "Remove it from this layer, for instance with torch.nn.utils.parametrize.remove_parametrizations."
+        )
+    others = sorted({name for name, _ in layer.named_parameters()} - {"weight", "bias"})
+    if others:
+        raise ValueError(
+            f"ClosedFormHead: `layer` must have no parameters but weight and bias; got a {type(layer).__name__} with "
+            f"{', '.join(others)}. Is it an adapter such as LoRA? Its output is more than W^T phi + b."
         )
     if isinstance(own["weight"], nn.parameter.UninitializedParameter):
         raise ValueError(
@@ -119,7 +126,8 @@ def row_weights(weights: Tensor, rows: torch.Size, layer: Layer) -> Tensor:
 
     Args:
         weights: (B,), (*N,), or anything that broadcasts to (B, *N); an axis of length one in the place of the
-            channels is allowed too. True and False count as 1 and 0.
+            channels is allowed too. (B, 1, ..., 1) are weights of samples, however many axes the rows have: a layer
+            may see a plane as one axis of points. True and False count as 1 and 0.
         rows: (B, *N), from row_shape.
         layer: whose output has the channels last (nn.Linear) or second.
     Returns:
@@ -138,14 +146,43 @@ def row_weights(weights: Tensor, rows: torch.Size, layer: Layer) -> Tensor:
             f"ClosedFormLoss: `weights` must say whether they belong to samples or points; got {given} for "
             f"(B, *N) = {tuple(rows)}. Give weights[:, None] for samples or weights[None, :] for points."
         )
-    if samples:
+    fits = points or _broadcasts(weights.shape, rows)
+    if samples or (not fits and len(rows) > 0 and weights.shape == (rows[0], *[1] * (weights.ndim - 1))):
         weights = weights.reshape(-1, *[1] * (len(rows) - 1))
     if not points and not _broadcasts(weights.shape, rows):
         wanted = f"(B, *N) = {tuple(rows)}, (B,) or (*N,)"
-        raise ValueError(f"ClosedFormLoss: `weights` must be {wanted}, without the channels; got {given}.")
+        raise ValueError(
+            f"ClosedFormLoss: `weights` must be {wanted}, without the channels; got {given}. Weights of "
+            "single outputs are shaped like the prediction."
+        )
+    return _checked(weights).expand(rows).reshape(-1)
+
+
+def output_weights(weights: Tensor, prediction: torch.Size, layer: Layer) -> Tensor | None:
+    """Weights of each output at each row, shaped like the prediction; None if they are weights of rows.
+
+    Args:
+        weights: (B, C, *N) or (B, *N, C) like the prediction, up to axes of length one.
+        prediction: its shape.
+    Raises:
+        ValueError: a weight is negative or not finite.
+    """
+    axis = -1 if isinstance(layer, nn.Linear) else 1
+    if weights.ndim != len(prediction) or weights.ndim < 2 or num_outputs(layer) == 1:
+        return None
+    apart = weights.shape == prediction or weights.shape[axis] == prediction[axis] == num_outputs(layer)
+    if not apart or not _broadcasts(weights.shape, prediction):
+        return None
+    return _checked(weights).expand(prediction)
+
+
+def _checked(weights: Tensor) -> Tensor:
+    """Weights as floating numbers without a graph."""
+    weights = weights.detach()
+    weights = weights if weights.is_floating_point() else weights.to(torch.float32)
     if not bool(((weights >= 0) & torch.isfinite(weights)).all()):
         raise ValueError("ClosedFormLoss: `weights` must be finite and not negative; got some that are not.")
-    return weights.expand(rows).reshape(-1)
+    return weights
 
 
 def _without_channels(weights: Tensor, rows: torch.Size, layer: Layer) -> Tensor:
@@ -178,6 +215,25 @@ def linear(rows: Tensor, layer: Layer) -> Tensor:
     return nn.functional.linear(rows, weight, layer.bias)
 
 
+def check_real(function: str, **given: object) -> None:
+    """Raise TypeError unless what is given, by its name, is a tensor of real numbers, or None."""
+    for name, values in given.items():
+        if values is None:
+            continue
+        if not isinstance(values, Tensor):
+            raise TypeError(f"{function}: `{name}` must be a tensor; got {type(values).__name__}.")
+        if values.is_complex():
+            raise TypeError(
+                f"{function}: `{name}` must be real; got {values.dtype}. Let the model have two real outputs for each "
+                "complex one, and give torch.view_as_real(targets), the real and imaginary parts on the last axis."
+            )
+
+
+def describe_type(layer: Layer, name: str | None) -> str:
+    """A layer that may have lost its shape, in an error message."""
+    return type(layer).__name__ if name is None else f"{name!r} ({type(layer).__name__})"
+
+
 def describe(layer: Layer, name: str | None) -> str:
     """The layer in an error message: its name in the model, if known, its type and its widths."""
     what = f"{type(layer).__name__} {num_inputs(layer)} -> {num_outputs(layer)}"
@@ -198,6 +254,23 @@ def holds_head(layer: Layer, head: Tensor) -> bool:
     weight = layer.weight.detach().reshape(num_outputs(layer), inputs)
     same = torch.equal(weight, head[:inputs].T.to(weight.dtype))
     return same and (layer.bias is None or torch.equal(layer.bias.detach(), head[inputs].to(layer.bias.dtype)))
+
+
+def looks_stepped(layer: Layer, head: Tensor, present: Tensor) -> bool:
+    """Whether a layer whose weights are not the head that was written looks like one that an optimizer moved.
+
+    So it does if its parameters could be trained or have a gradient, or if they differ by a few per cent. On a device
+    only the first is asked, and looking waits for it then only.
+    """
+    own = [one for one in _parameters(layer) if one is not None]
+    trained = any(one.requires_grad or one.grad is not None for one in own)
+    if not trained and head.device.type != "cpu":
+        return False
+    written = head.to(own[0].dtype).to(torch.float64)
+    change = torch.linalg.vector_norm(present - written)
+    if not bool(change > 0):
+        return False
+    return trained or bool(change <= _STEPPED * torch.linalg.vector_norm(written))
 
 
 class Written:

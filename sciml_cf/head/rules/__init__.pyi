@@ -1,8 +1,9 @@
 from .automatic import Automatic as Automatic
 from .common.rule import Rule as Rule
-from .common.rule import State as State
 from .common.solving import check_solved as check_solved
 from .common.solving import solved_state as solved_state
+from .common.state import State as State
+from .common.update import Update as Update
 from .kalman import Kalman as Kalman
 from .moving_average import MovingAverage as MovingAverage
 from .per_feature import PerFeature as PerFeature

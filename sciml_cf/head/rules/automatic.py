@@ -9,10 +9,12 @@ from torch import Tensor
 
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules.common.memory import check_forgetting, merged, nothing
-from sciml_cf.head.rules.common.rule import Rule, State
+from sciml_cf.head.rules.common.rule import Rule
 from sciml_cf.head.rules.common.solving import solved_state
+from sciml_cf.head.rules.common.state import State
+from sciml_cf.head.rules.common.update import Update
 from sciml_cf.head.rules.per_feature import feature_pull
-from sciml_cf.head.solve import check_strength, solve_head, solve_head_later
+from sciml_cf.head.solve import check_strength
 
 _FLOOR = 1e-14  # of the targets' mean square: what is left of an error below it is rounding
 
@@ -54,16 +56,15 @@ class Automatic(Rule):
         own = {"heads": nothing(count, num_features, num_outputs), "scores": nothing(count), "weight": nothing()}
         return {**super().init(num_features, num_outputs), **own}
 
-    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
+    def update(self, state: State, moments: Moments) -> Update:
         heads, head = state["heads"], state["head"]
         ours = (heads == head).flatten(1).all(dim=1).any()  # else the head was set from outside, or is the initial one
         heads = torch.where(ours, heads, head)
         faded = self.forgetting * torch.where(ours, state["weight"], 0.0)
         scores = merged(state["scores"], squared_errors(heads, moments).log(), faded, moments.weight)
-        solve = solve_head_later if moments.device.type == "cuda" else _solve
         scales = moments.squares.maximum(moments.squares.median())
         pulls = [feature_pull(scales, strength) for strength in self.strengths]
-        new = [solve(moments, penalty=pull, previous=w, keep=w)[0] for pull, w in zip(pulls, heads, strict=True)]
+        new = [_solved(moments, pull, own) for pull, own in zip(pulls, heads, strict=True)]
         best = scores.argmin().reshape(1)
         memory = {"heads": torch.stack(new), "scores": scores, "weight": faded + moments.weight}
         pull = torch.stack(pulls).index_select(0, best)[0]
@@ -71,19 +72,13 @@ class Automatic(Rule):
 
 
 def squared_errors(heads: Tensor, moments: Moments) -> Tensor:
-    """Mean squared errors (K,) of heads (K, F, C) on a batch, summed over outputs, no less than rounding.
-
-    mean |y|^2 - 2 <C, W> + <W, G W>, or from the rows where they are at hand.
-    """
-    total = moments.target_square.sum()
-    if moments.rows is not None:
-        features, targets = moments.rows
-        errors = (targets - features @ heads).square().sum(dim=(1, 2))
-    else:
-        errors = total + (heads * (moments.gram @ heads - 2 * moments.cross)).sum(dim=(1, 2))
-    return errors.maximum((_FLOOR * total).clamp_min(torch.finfo(torch.float64).tiny))
+    """Mean squared errors (K,) of heads (K, F, C) on a batch, summed over outputs, no less than rounding."""
+    least = (_FLOOR * moments.target_square.sum()).clamp_min(torch.finfo(torch.float64).tiny)
+    return moments.squared_errors(heads).maximum(least)
 
 
-def _solve(moments: Moments, *, penalty: Tensor, previous: Tensor, keep: Tensor) -> tuple[Tensor, float]:
-    solution = solve_head(moments, penalty=penalty, previous=previous)
-    return solution.head, solution.jitter
+def _solved(moments: Moments, penalty: Tensor, head: Tensor) -> Tensor:
+    """The head (F, C) after a solve near ``head``, which on a device stays if that fails."""
+    if moments.device.type == "cuda":
+        return moments.solve_later(penalty, head, keep=head).head
+    return moments.solve(penalty, head).head

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules.common.memory import check_memory, merged, nothing, renewed
-from sciml_cf.head.rules.common.rule import Rule, State
+from sciml_cf.head.rules.common.rule import Rule
 from sciml_cf.head.rules.common.solving import solved_state
+from sciml_cf.head.rules.common.state import State
+from sciml_cf.head.rules.common.update import Update
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Kalman(Rule):
     def remembers(self) -> bool:
         return True
 
-    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
+    def update(self, state: State, moments: Moments) -> Update:
         faded = self.forgetting * state["weight"]
         prior = renewed(state["prior"], state["weight"], self.forgetting, moments.weight)
         pull = state["gram"] * (faded / moments.weight)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules.common.memory import check_forgetting, merged, nothing
-from sciml_cf.head.rules.common.rule import Rule, State
+from sciml_cf.head.rules.common.rule import Rule
 from sciml_cf.head.rules.common.solving import solved_state
+from sciml_cf.head.rules.common.state import State
+from sciml_cf.head.rules.common.update import Update
 from sciml_cf.head.solve import check_strength
 
 
@@ -39,10 +39,9 @@ class MovingAverage(Rule):
     def init(self, num_features: int, num_outputs: int) -> State:
         return {**super().init(num_features, num_outputs), "weight": nothing()}
 
-    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
+    def update(self, state: State, moments: Moments) -> Update:
         faded = self.forgetting * state["weight"]
         memory = {"weight": faded + moments.weight}
-        own, solved = solved_state(state, moments, self.strength, previous=None, memory=memory)
-        head = merged(state["head"], own, faded, moments.weight)
+        update = solved_state(state, moments, self.strength, previous=None, memory=memory)
         # A solve that failed on a device handed the previous head back, whose average with itself it is.
-        return head, {**solved, "head": head}
+        return update.changed({"head": merged(state["head"], update.head, faded, moments.weight)})

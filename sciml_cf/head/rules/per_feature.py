@@ -8,8 +8,10 @@ from torch import Tensor
 
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules.common.memory import check_memory, merged, nothing
-from sciml_cf.head.rules.common.rule import Rule, State
+from sciml_cf.head.rules.common.rule import Rule
 from sciml_cf.head.rules.common.solving import solved_state
+from sciml_cf.head.rules.common.state import State
+from sciml_cf.head.rules.common.update import Update
 
 _LEAST = 1e-200  # keeps a feature that was never active at its weight, far below the square of any other
 
@@ -44,7 +46,7 @@ class PerFeature(Rule):
     def init(self, num_features: int, num_outputs: int) -> State:
         return {**super().init(num_features, num_outputs), "scales": nothing(num_features), "weight": nothing()}
 
-    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
+    def update(self, state: State, moments: Moments) -> Update:
         faded = self.forgetting * state["weight"]
         scales = merged(state["scales"], moments.squares, faded, moments.weight)
         memory = {"scales": scales, "weight": faded + moments.weight}

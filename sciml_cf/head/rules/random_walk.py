@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules.common.memory import check_memory, nothing
-from sciml_cf.head.rules.common.rule import Rule, State
+from sciml_cf.head.rules.common.rule import Rule
 from sciml_cf.head.rules.common.solving import solved_state
+from sciml_cf.head.rules.common.state import State
+from sciml_cf.head.rules.common.update import Update
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class RandomWalk(Rule):
     def remembers(self) -> bool:
         return True
 
-    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
+    def update(self, state: State, moments: Moments) -> Update:
         # (P + q I)^-1 in the units of the batch: with l = P^-1 / n it is (l^-1 + I / s)^-1 = (l / s + I)^-1 l.
         known = state["precision"] / moments.weight
         drift = known / self.strength

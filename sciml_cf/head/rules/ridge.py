@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.common.rule import Rule, State
+from sciml_cf.head.rules.common.rule import Rule
 from sciml_cf.head.rules.common.solving import solved_state
+from sciml_cf.head.rules.common.state import State
+from sciml_cf.head.rules.common.update import Update
 from sciml_cf.head.solve import check_strength
 
 
@@ -28,5 +28,5 @@ class Ridge(Rule):
     def __post_init__(self) -> None:
         check_strength("Ridge", self.strength, allow_zero=True)
 
-    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
+    def update(self, state: State, moments: Moments) -> Update:
         return solved_state(state, moments, self.strength, previous=None)

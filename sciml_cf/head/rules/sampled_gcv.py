@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from sciml_cf.errors import check_positive
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules.common.memory import check_forgetting, merged, nothing
-from sciml_cf.head.rules.common.rule import Rule, State
+from sciml_cf.head.rules.common.rule import Rule
 from sciml_cf.head.rules.common.solving import solved_state
+from sciml_cf.head.rules.common.state import State
+from sciml_cf.head.rules.common.update import Update
 from sciml_cf.head.rules.per_feature import feature_pull
 from sciml_cf.head.solve import check_strength
 from sciml_cf.head.strength import generalised_errors
@@ -61,7 +61,7 @@ class SampledGCV(Rule):
     def remembers(self) -> bool:
         return True  # and the mean square of features centred by one batch is rounding where they are constant
 
-    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
+    def update(self, state: State, moments: Moments) -> Update:
         head, scale = state["head"], moments.squares.mean()
         fitted = moments.gram @ head
         square = moments.target_square + (head * (fitted - 2 * moments.cross)).sum(dim=0)

@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules.common.memory import check_memory, merged, nothing, renewed
-from sciml_cf.head.rules.common.rule import Rule, State
+from sciml_cf.head.rules.common.rule import Rule
 from sciml_cf.head.rules.common.solving import solved_state
+from sciml_cf.head.rules.common.state import State
+from sciml_cf.head.rules.common.update import Update
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Streaming(Rule):
     def remembers(self) -> bool:
         return True
 
-    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
+    def update(self, state: State, moments: Moments) -> Update:
         faded = self.forgetting * state["weight"]
         # Of targets that an earlier version did not remember, the batch at hand says the most.
         square = torch.where(state["target_square"].isnan(), moments.target_square, state["target_square"])

@@ -7,18 +7,17 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
+from sciml_cf.studies.ablations.flags import Ablations, Part
 from sciml_cf.studies.harness.class_data import FILE_SUFFIX, load_task
 from sciml_cf.studies.harness.class_grid import ClassGrid, known_figures
 from sciml_cf.studies.harness.class_training import MARKS
 from sciml_cf.studies.harness.folder import make_folder, store_result
-from sciml_cf.studies.harness.grid import GridFlags
 from sciml_cf.studies.harness.results import RESULT_FILE
 
-Part = Literal["design", "methods", "strength", "rate"]
 Cells = dict[str, dict[str, Any]]
 NAME = "ablations"
 _BASE = "proximal"  # zeros, a bias, sgd
@@ -99,30 +98,6 @@ PRESETS = {
         sweep_strengths=(1e-4, 1e-2, 1.0, 100.0),
     ),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ablations(GridFlags):
-    """The paper's ablations of the closed-form head (Figures 6, 7, F.1 to F.7), on digits or data of your own.
-
-    Every cell of Algorithms 1 and 2 and a batch size is chosen on the validation part among as many candidates, and
-    reported on the test part. On digits the full preset takes about twelve minutes of one core, the small one about
-    two; tasks with many classes take longer. Nothing is downloaded; interrupted, the same command goes on.
-
-    Args:
-        out: folder for the trials, the result file and the page.
-        preset: how large.
-        task: digits; or FILE.npz with numbers x (samples, ...) and labels y (samples,) from 0 on; or the name of a
-            synthetic task: "100 classes 64 features", "100 classes 256 features", "1000 classes 128 features".
-        parts: design (bias, initial head, Adam against SGD), methods (Algorithms 1 and 2 of each rule, and gradient
-            descent), strength (lambda and beta, at the rate chosen), rate (learning rates, at the strength chosen). A
-            part that is left out of a later call keeps what the result file has.
-    """
-
-    out: Path = Path("ablations")
-    preset: Literal["small", "full"] = "small"
-    task: str = "digits"
-    parts: tuple[Part, ...] = get_args(Part)
 
 
 def run(config: Ablations, command: str = "") -> Path | None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from sciml_cf.causal import (
     demand_test,
 )
 from sciml_cf.errors import DatasetError, NotPositiveDefinite, TrainingDiverged, check_choice
+from sciml_cf.studies.dfiv_demand.flags import DFIVDemand
 from sciml_cf.studies.harness.dfiv import (
     DATA_FOLDER,
     HEADS,
@@ -38,7 +39,7 @@ from sciml_cf.studies.harness.dfiv import (
 )
 from sciml_cf.studies.harness.dfiv_nets import demand_nets, demand_regression, standardised
 from sciml_cf.studies.harness.folder import make_folder, store_result
-from sciml_cf.studies.harness.grid import GridFlags, RunTrials, Trial, combinations, one_at_a_time, trial_runner
+from sciml_cf.studies.harness.grid import RunTrials, Trial, combinations, one_at_a_time, trial_runner
 from sciml_cf.studies.harness.selection import SELECTION_SEED, at_edge
 
 NAME = "dfiv-demand"
@@ -102,28 +103,6 @@ PRESETS = {
         seeds=(1, 2),
     ),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class DFIVDemand(GridFlags):
-    """Demand for airline tickets: deep features, kernels, least squares and direct regression in one table.
-
-    The papers' sales differ from the structural function by 1 (Xu et al.) or by 158, their own deviation (the program
-    of Hartford et al.): with the first there is next to nothing hidden, with the second there is. The study has both.
-    Every method gets eighteen candidates, chosen with one seed by the error against the structural function on 400
-    points of the test grid; the winner is fitted to the samples of others and measured on the other 2400 points.
-    Interrupted, the same command goes on where it stopped. The small preset takes minutes, the paper's about two hours
-    of one core.
-
-    Args:
-        out: folder for the data, the trials, the result file and the page.
-        preset: how large; the paper's has 5000 samples and five seeds.
-        methods: which methods to compare.
-    """
-
-    out: Path = Path(NAME)
-    preset: Literal["small", "paper"] = "small"
-    methods: tuple[str, ...] = tuple(METHODS)
 
 
 Cell = tuple[str, float]  # method, noise

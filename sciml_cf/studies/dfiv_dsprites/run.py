@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from sciml_cf.causal import (
     dsprites_test,
 )
 from sciml_cf.errors import DatasetError, NotPositiveDefinite, TrainingDiverged, check_choice
+from sciml_cf.studies.dfiv_dsprites.flags import DFIVDsprites
 from sciml_cf.studies.harness.dfiv import (
     DATA_FOLDER,
     HEADS,
@@ -33,9 +34,9 @@ from sciml_cf.studies.harness.dfiv import (
     rules_of,
     settled,
 )
-from sciml_cf.studies.harness.dfiv_nets import TreatmentNet, heart_nets, heart_regression
+from sciml_cf.studies.harness.dfiv_nets import heart_nets, heart_regression
 from sciml_cf.studies.harness.folder import make_folder, store_result
-from sciml_cf.studies.harness.grid import GridFlags, Trial, combinations, one_at_a_time, trial_runner
+from sciml_cf.studies.harness.grid import Trial, combinations, one_at_a_time, trial_runner
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
 
 NAME = "dfiv-dsprites"
@@ -101,35 +102,6 @@ PRESETS = {
         samples=2000, batch_sizes=(32, 128), iterations=50, every=5, rungs=(Rung(20, 2), Rung(40, 1)), seeds=(1, 2)
     ),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class DFIVDsprites(GridFlags):
-    """The paper's Figure 3: instrumental variables on hearts, error against iteration at several batch sizes.
-
-    Proximal stages (Algorithm 3) and ridge stages with the gradients of DFIV; for batches of at most 64 also proximal
-    ones whose inner strength is chosen on each batch by cross-validation (gcv), and ones whose inner solve remembers
-    second moments of earlier batches (streaming). Each has its current heads, and heads solved again on all samples.
-    Every method gets twelve candidates at every batch size and for either kind of head, chosen by successive halving on
-    the 100 validation images with one seed; the winner is trained with others. Interrupted, the same command goes on
-    where it stopped; parts of the grid may be run one after another into the same folder. The small preset takes
-    minutes, the paper's grid with the small net on images about an hour of one core.
-
-    Args:
-        out: folder for the data, the trials, the result file and the page.
-        preset: how large; see above.
-        methods: which methods to compare.
-        batch_sizes: by default those of the preset.
-        treatment_net: the net on images: 4096-256-128-64-32, or the paper's 4096-1024-512-128-32.
-        archive: the published dSprites file, to take the images from; by default they are drawn.
-    """
-
-    out: Path = Path(NAME)
-    preset: Literal["small", "paper"] = "small"
-    methods: tuple[str, ...] = tuple(METHODS)
-    batch_sizes: tuple[int, ...] = ()
-    treatment_net: TreatmentNet = "small"
-    archive: Path | None = None
 
 
 Cell = tuple[str, int | None]  # a method at a batch size; baselines have none

@@ -6,22 +6,21 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
 from sciml_cf.classification.methods import classification_loss, train_step
+from sciml_cf.studies.digits.flags import Digits, Part
 from sciml_cf.studies.harness.class_data import load_task
 from sciml_cf.studies.harness.class_grid import ClassGrid, known_figures, last
 from sciml_cf.studies.harness.class_training import MARKS, make_optimizer
 from sciml_cf.studies.harness.folder import make_folder, store_result
-from sciml_cf.studies.harness.grid import GridFlags
 from sciml_cf.studies.harness.results import RESULT_FILE
 from sciml_cf.studies.harness.selection import SELECTION_SEED
 
 NAME = "digits"
-Part = Literal["accuracy", "stability", "optimizers", "gap", "cost"]
 # name: method, algorithm, and further settings
 ARMS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "l2": ("l2", 2, {}),
@@ -101,25 +100,6 @@ PRESETS = {
         seeds=(1, 2), gap_seeds=(1, 2), rate_seeds=(1, 2), batch_sizes=(128,), tasks=(("digits", 128, 50),), rounds=5
     ),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Digits(GridFlags):
-    """Classification with closed-form heads: scikit-learn's digits, and synthetic tasks with 100 and 1000 classes.
-
-    The full preset takes about half an hour of one core, the small one minutes. Nothing is downloaded.
-
-    Args:
-        out: folder for the trials, the result file and the page.
-        preset: how large.
-        parts: accuracy (every method, optimizer and batch size at its own best), stability (at fixed rates), optimizers
-            (rules under eight optimizers, and how far heads move), gap (is it the loss or the tuning?), cost (of a
-            step). A part that is left out of a later call keeps what the result file has.
-    """
-
-    out: Path = Path("digits")
-    preset: Literal["small", "full"] = "small"
-    parts: tuple[Part, ...] = get_args(Part)
 
 
 def run(config: Digits, command: str = "") -> Path | None:

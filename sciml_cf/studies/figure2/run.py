@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from data_gen import DatasetSpec
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.models import FNOConfig, describe
+from sciml_cf.studies.figure2.flags import Figure2
 from sciml_cf.studies.harness.folder import make_folder, store_result
-from sciml_cf.studies.harness.grid import GridFlags, Trial, combinations, trial_runner
+from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
 from sciml_cf.studies.harness.training import make_data, train_trial
 
@@ -117,28 +118,6 @@ PRESETS = {
         curve_samples=100,
     ),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure2(GridFlags):
-    """The paper's Figure 2: test error on the full grid against iteration, for every method and batch size.
-
-    Every method gets nine candidates at every batch size, chosen by successive halving on the validation set with one
-    seed; the winner is trained with three others. Interrupted, the same command goes on where it stopped; parts of the
-    grid may be run one after another into the same folder. The small preset takes about ten minutes on two cores, the
-    full one about twelve hours of one core.
-
-    Args:
-        out: folder for the data, the trials, the result file and the page.
-        preset: how large; see above.
-        methods: which methods to compare.
-        batch_sizes: by default those of the preset.
-    """
-
-    out: Path = Path("figure2")
-    preset: Literal["small", "full"] = "small"
-    methods: tuple[str, ...] = tuple(METHODS)
-    batch_sizes: tuple[int, ...] = ()
 
 
 def run(config: Figure2, command: str = "") -> Path | None:

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sciml_cf.classification.methods import classification_loss, evaluating, has_probabilities, solve_on, train_step
+from sciml_cf.classification.methods import classification_loss, has_probabilities
 from sciml_cf.classification.metrics import accuracy, confusion_matrix, log_loss, reliability
 from sciml_cf.errors import HeadWarning, NotPositiveDefinite
+from sciml_cf.head.algorithms import make_algorithm
 from sciml_cf.studies.harness.class_data import Task, load_task
 
 MARKS = (10, 25, 50, 100, 200)  # iterations at which accuracies are compared
@@ -111,9 +112,10 @@ class _Training:
         options = {"initial": "zeros" if initial == _FIRST_BATCH else initial, **_options(settings)}
         self.loss_of = classification_loss(self.model[-1], settings["method"], **options)  # pyright: ignore
         self.optimizer: Any = _Together(make_optimizer(self.model, settings["optimizer"], settings["learning_rate"]))
+        self.algorithm = make_algorithm(settings["algorithm"], self.model, self.loss_of)
         self.batches = _Batches(self.task, settings["batch_size"], settings["seed"])
         if initial == _FIRST_BATCH:  # from a head of zeros a step of proximal is one of ridge
-            solve_on(self.model, self.loss_of, [self.batches.ahead()])
+            self.algorithm.solve([self.batches.ahead()])
 
     def run(self) -> dict[str, Any]:
         """All steps, or those until the training diverges."""
@@ -138,9 +140,8 @@ class _Training:
 
     def step(self, x: Tensor, y: Tensor) -> float:
         """The loss of one step, NaN where its head could not be solved."""
-        algorithm = self.settings["algorithm"]
         try:
-            return train_step(self.model, self.loss_of, self.optimizer, x, y, algorithm=algorithm).item()
+            return self.algorithm.step(x, y, descend=self.optimizer).item()
         except NotPositiveDefinite:
             return math.nan
 
@@ -164,7 +165,7 @@ class _Training:
 
     def _evaluated(self) -> Any:
         ahead = [self.batches.ahead()] if self.settings["algorithm"] == 2 else []
-        return evaluating(self.model, self.loss_of, ahead)
+        return self.algorithm.evaluating(ahead)
 
 
 def _train(settings: dict[str, Any]) -> dict[str, Any]:

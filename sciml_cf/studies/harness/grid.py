@@ -93,25 +93,6 @@ class Workers:
         return processes(self.count) if self.count > 1 else this_process()
 
 
-@dataclass(frozen=True, kw_only=True)
-class GridFlags:
-    """Where a study runs, the same for all of them.
-
-    Args:
-        workers: processes on this machine, of one thread each.
-        dask: a Dask scheduler's address, or "local", to run the trials there; its workers must see `out`.
-        shard: K N runs the K-th of N parts of the grid, as one task of a SLURM array; a last call without it collects.
-    """
-
-    workers: int = 2
-    dask: str | None = None
-    shard: tuple[int, int] | None = None
-
-    def where(self) -> Workers:
-        """The same, checked."""
-        return Workers(self.workers, self.dask, self.shard)
-
-
 def run_trials(
     trials: Sequence[Trial], work: Work, folder: Path, *, workers: Workers, label: str
 ) -> list[dict[str, Any]]:

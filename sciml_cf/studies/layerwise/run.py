@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +18,6 @@ from sciml_cf.layerwise import LayerwiseReport, draw_weights, fit_least_squares
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import (
     TRIAL_FOLDER,
-    GridFlags,
     Trial,
     Work,
     Workers,
@@ -39,6 +38,7 @@ from sciml_cf.studies.harness.images import (
     train_by_gradients,
 )
 from sciml_cf.studies.harness.selection import Rung, at_edge, select
+from sciml_cf.studies.layerwise.flags import Layerwise
 from sciml_cf.studies.layerwise.toys import ACTIVATIONS, toy_trial
 
 NAME = "layerwise"
@@ -100,26 +100,6 @@ class Scale:
 
 
 PRESETS = {"full": Scale(), "small": replace(Scale(), seeds=(1, 2, 3), epochs=10, toys=10, widths=(100,), timed=(100,))}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layerwise(GridFlags):
-    """Layer-wise least squares against tuned gradient methods and random features, on digits and on known answers.
-
-    Every gradient method chooses among as many learning rates and batch sizes, once for the time to the mark and once
-    for the accuracy at the end, on a validation part of its own. Timed runs come one at a time, seed by seed and arm by
-    arm, on one thread, three times each, of which the quickest counts; time is the processor's, and measuring stops it.
-    Some minutes of one core.
-
-    Args:
-        out: folder for the trials, the result file and the page.
-        preset: how large; see above.
-        images: folder of MNIST or Fashion-MNIST idx files; by default scikit-learn's digits.
-    """
-
-    out: Path = Path("layerwise")
-    preset: Literal["small", "full"] = "small"
-    images: Path | None = None
 
 
 def run(config: Layerwise, command: str = "") -> Path | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,10 @@ from sciml_cf.errors import TrainingDiverged
 from sciml_cf.metrics import mse, relative_l2
 from sciml_cf.models import FNOConfig, build_from, describe
 from sciml_cf.studies.harness.folder import make_folder, store_result
-from sciml_cf.studies.harness.grid import GridFlags, RunTrials, Trial, trial_runner
+from sciml_cf.studies.harness.grid import RunTrials, Trial, trial_runner
 from sciml_cf.studies.harness.selection import SELECTION_SEED
 from sciml_cf.studies.harness.training import DATA_FOLDER, apply, make_data, mean_over_samples
+from sciml_cf.studies.recipe.flags import Recipe
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import fit
 from sciml_cf.training.symmetry import Reflected, Symmetrised
@@ -37,7 +38,6 @@ RECIPE: dict[str, Any] = {
     "batch_size": 8,
 }
 _RATES = (1e-3, 2e-3, 3e-3)
-METHODS = ("proximal", "l2")
 # The split of the closed-form paper, and that of the published figures: the first 1000 samples and the last 200.
 SPLITS = ("paper", "published")
 
@@ -97,28 +97,6 @@ PRESETS = {
         published=(250, 50),
     ),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe(GridFlags):
-    """The most accurate Burgers surrogate that we know how to train on 256 points, measured on 8192.
-
-    A Fourier neural operator with a proximal head: Adam with a cosine schedule, batches of 8, the relative loss,
-    random reflections (an exact symmetry), a moving average of the weights. The baseline is the same with every layer
-    trained by gradients; both choose their learning rate alike, with a seed of its own. The small preset takes minutes,
-    the full one about four hours of one core.
-
-    Args:
-        out: folder for the data, the trials, the result file and the page.
-        preset: how large; see above.
-        methods: proximal, and l2 for the baseline.
-        cases: which of the preset's cases to run, by number from 1; by default all.
-    """
-
-    out: Path = Path("recipe")
-    preset: Literal["small", "full"] = "small"
-    methods: tuple[Literal["proximal", "l2"], ...] = METHODS
-    cases: tuple[int, ...] = ()
 
 
 Cell = tuple[float, str, str]  # viscosity, split, method

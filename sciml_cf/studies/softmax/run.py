@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sciml_cf.layerwise import explicit_softmax, warm_start_layers
 from sciml_cf.studies.harness.folder import make_folder, store_result
-from sciml_cf.studies.harness.grid import TRIAL_FOLDER, GridFlags, Trial, Work, run_parts, trials_over
+from sciml_cf.studies.harness.grid import TRIAL_FOLDER, Trial, Work, run_parts, trials_over
 from sciml_cf.studies.harness.images import accuracy, load_images
+from sciml_cf.studies.softmax.flags import Softmax
 from sciml_cf.studies.softmax.text import law_trial, text_start_trial, text_trial
 
 NAME = "softmax"
@@ -59,26 +60,6 @@ PRESETS = {
         text_smoothings=(1e-2, 1e-1), seeds=(1,), text_epochs=1, laws=(("zipf", 0.5),),
     ),
 }  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Softmax(GridFlags):
-    """The explicit softmax layer on digits and on text: its norm, warm against cold starts, perplexity, its premise.
-
-    Some minutes of one core.
-
-    Args:
-        out: folder for the trials, the result file and the page.
-        preset: how large; see above.
-        images: folder of MNIST or Fashion-MNIST idx files; by default scikit-learn's digits.
-        text: folder of a corpus in BabyLM's layout (files *.train, *.dev, *.test); by default the topics of Python's
-            own help.
-    """
-
-    out: Path = Path("softmax")
-    preset: Literal["small", "full"] = "small"
-    images: Path | None = None
-    text: Path | None = None
 
 
 Parts = dict[str, tuple[Work, list[Trial]]]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sciml_cf.errors import check_choice
 from sciml_cf.head import ClosedFormLoss, Kalman, Moments, Proximal, RandomWalk, Ridge, Rule, proximal, ridge
 from sciml_cf.studies.harness.folder import make_folder, store_result
+from sciml_cf.studies.theory.flags import Theory
 from sciml_cf.studies.theory.flows import (
     assumption_rows,
     convexity,
@@ -62,23 +63,6 @@ PRESETS = {
     "full": Scale(draws=100, nets=20, widths=(16, 64, 256, 1024), width_seeds=5, path_steps=400),
     "small": Scale(draws=4, nets=2, widths=(8, 32), width_seeds=2, path_steps=40),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Theory:
-    """The paper's theorems in numbers: Figure 1, equal gradients, critical points, wide networks, the Kalman view.
-
-    About a minute of one core. Each statement is measured where its premise holds and where it does not.
-
-    Args:
-        out: folder for the result file, the figures and the page.
-        preset: how many draws; small is for a look.
-        seed: of all random problems.
-    """
-
-    out: Path = Path(NAME)
-    preset: Literal["small", "full"] = "full"
-    seed: int = 0
 
 
 def run(config: Theory, command: str = "") -> Path:
@@ -262,11 +246,10 @@ def kalman_rows(seed: int) -> list[dict[str, Any]]:
 
     def by_rule(rule: Rule) -> np.ndarray:
         state = rule.init(features, outputs)
-        head = state["head"]
         for part in parts:
             moments = Moments.from_batch(torch.from_numpy(phi[part]), torch.from_numpy(y[part]))
-            head, state = rule.update(state, moments)
-        return head.numpy()
+            state = rule.update(state, moments).state
+        return state["head"].numpy()
 
     def by_filter(collapse: bool) -> np.ndarray:
         mean, covariance = zero, 0 * eye

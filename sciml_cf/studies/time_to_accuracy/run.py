@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ from sciml_cf.studies.harness.grid import RunTrials, Trial, Workers, trial_runne
 from sciml_cf.studies.harness.results import RESULT_FILE, write_result
 from sciml_cf.studies.harness.selection import SELECTION_SEED
 from sciml_cf.studies.harness.training import DATA_FOLDER, apply, make_data, mean_over_samples
+from sciml_cf.studies.time_to_accuracy.flags import TimeToAccuracy
 from sciml_cf.studies.time_to_accuracy.neuralop_trainer import default_fno, train_with_neuralop
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import fit
@@ -75,27 +76,6 @@ PRESETS = {
     "full": Scale(2048, 8192, 256, 64, 16, 32, (10, 20, 40), (1e-4, 1e-5, 3e-6), (1, 2, 3), tuple(ARMS)),
     "small": Scale(512, 1024, 128, 32, 16, 32, (15, 30), (1e-3, 2e-4, 1e-4), (1,), ("neuralop", "l2", "proximal")),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimeToAccuracy:
-    """Seconds and steps until the validation error on the full grid first passes three marks.
-
-    Every arm chooses among the same learning rates and schedule lengths, with one seed, the setting that passes the
-    middle mark after the fewest steps. Reported runs come one at a time, seed by seed and arm by arm, so that all see
-    the same machine; the time of the measurements is not counted. The full preset takes about four hours of one core.
-
-    Args:
-        out: folder for the data, the trials, the result file and the page.
-        preset: how large; see above.
-        arms: which arms to run, of neuralop, l2, proximal, best; by default those of the preset.
-        workers: processes for the selection; the reported runs are timed and run alone.
-    """
-
-    out: Path = Path("time")
-    preset: Literal["small", "full"] = "small"
-    arms: tuple[str, ...] = ()
-    workers: int = 2
 
 
 def run(config: TimeToAccuracy, command: str = "") -> Path:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import xarray as xr
 
@@ -15,10 +15,11 @@ from sciml_cf.errors import check_choice
 from sciml_cf.evaluate import evaluate_transfer
 from sciml_cf.models import builder_for, describe
 from sciml_cf.studies.harness.folder import make_folder, store_result
-from sciml_cf.studies.harness.grid import GridFlags, Trial, combinations, trial_runner
+from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
 from sciml_cf.studies.harness.training import DATA_FOLDER, make_data, train_trial
+from sciml_cf.studies.transfer.flags import MODELS, PROBLEMS, Transfer
 from sciml_cf.studies.transfer.page import long_table
 from sciml_cf.training.checkpoints import write_atomically
 from sciml_cf.training.run_folder import load
@@ -29,15 +30,7 @@ _RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 _FIT: dict[str, Any] = {
     "method": "proximal", "algorithm": 2, "optimizer": "adam", "schedule": "cosine", "warmup": 0
 }  # fmt: skip
-# Name: arguments of DatasetSpec, without samples and resolution.
-PROBLEMS: dict[str, dict[str, Any]] = {
-    "burgers-0.1": {"equation": "burgers", "parameters": {"viscosity": 0.1}},
-    "burgers-0.01": {"equation": "burgers", "parameters": {"viscosity": 0.01}},
-    "kuramoto_sivashinsky": {"equation": "kuramoto_sivashinsky", "times": (1.0,)},
-    "navier_stokes": {"equation": "navier_stokes", "times": (1.0,)},
-}
 _PLANAR = ("navier_stokes",)
-MODELS = ("fno", "tfno", "uno", "conv")
 _KEPT = (
     "mse", "relative_l2", "vrmse", "relative_h1", "max_error", "band_mse", "part_mse", "floor_mse", "consistency",
     "baseline_mse", "baseline_relative_l2",
@@ -147,31 +140,6 @@ PRESETS = {
         seeds=(1, 2),
     ),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Transfer(GridFlags):
-    """Resolution transfer: models trained at several resolutions, each measured at many, up to the full grid.
-
-    Every model gets the same four learning rates on every problem, chosen on the validation set at one resolution with
-    a seed of its own; all are trained with the closed-form head (proximal, Algorithm 2, Adam, cosine). Interrupted, the
-    same command goes on where it stopped; parts of the grid may be run one after another into the same folder. The
-    small preset takes a few minutes on two cores; the full one about ten hours of one core: a training takes 30 to 65 s
-    at 64 points, 70 to 150 s at 256, twice that at 512, and 3 to 6 minutes on 32 x 32 points.
-
-    Args:
-        out: folder for the data, the trials, the result file, its table and the page.
-        preset: how large; see above.
-        problems: which data to train on.
-        models: which models to train.
-        resolutions: which of the preset's resolutions to train at; by default all of them.
-    """
-
-    out: Path = Path("transfer")
-    preset: Literal["small", "full"] = "small"
-    problems: tuple[str, ...] = tuple(PROBLEMS)
-    models: tuple[str, ...] = MODELS
-    resolutions: tuple[int, ...] = ()
 
 
 def run(config: Transfer, command: str = "") -> Path | None:

@@ -10,11 +10,12 @@ import torch
 
 from sciml_cf.cli.study import study_command
 from sciml_cf.errors import BenchmarkError, DatasetError
+from sciml_cf.head.algorithms import Algorithm1, Algorithm2
 from sciml_cf.studies import page_of
 from sciml_cf.studies.ablations import page as report
 from sciml_cf.studies.ablations import run as ablations
 from sciml_cf.studies.ablations.figures import accuracy_curves, finals
-from sciml_cf.studies.harness import class_grid, class_training
+from sciml_cf.studies.harness import class_grid
 from sciml_cf.studies.harness.class_data import load_task
 from sciml_cf.studies.harness.class_grid import ClassGrid, known_figures
 from sciml_cf.studies.harness.class_training import class_trial
@@ -51,11 +52,12 @@ def head_before_training(monkeypatch, **more):
     """The layer, the model, and the first batch as the first step of a training gets them."""
     found = {}
 
-    def first_step(model, loss_of, optimizer, x, y, **_):
-        found.update(layer=loss_of.head.layer, model=model, x=x, y=y)
+    def first_step(self, x, y, *_, **__):
+        found.update(layer=self.loss_of.head.layer, model=self.model, x=x, y=y)
         raise Stop
 
-    monkeypatch.setattr(class_training, "train_step", first_step)
+    for algorithm in (Algorithm1, Algorithm2):
+        monkeypatch.setattr(algorithm, "step", first_step)
     with pytest.raises(Stop):
         class_trial({**SETTINGS, **more}, None)
     return found

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from sciml_cf.head.moments import Moments
-
-State = dict[str, Tensor]
+from sciml_cf.head.rules.common.state import JitterReport, State, known_number, report_of, with_report
+from sciml_cf.head.rules.common.update import Update
 
 
 class Rule(ABC):
@@ -28,8 +28,13 @@ class Rule(ABC):
         }
 
     @abstractmethod
-    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
-        """Head (F, C) float64 for these moments, and the state to hand to the next update."""
+    def update(self, state: State, moments: Moments) -> Update:
+        """The head for these moments and the state for the next update: what ``solved_state`` returns.
+
+        Args:
+            state: of ``init`` or of the update before.
+            moments: of a batch, F features and C outputs.
+        """
 
     def completed(self, state: State) -> State:
         """A state that an earlier version saved, with the entries that have been added since; most rules have none."""
@@ -42,6 +47,26 @@ class Rule(ABC):
     def passes_over(self, state: State) -> State | None:
         """The state after a step whose moments this rule would not look at; None if it wants them (as most do)."""
         return None
+
+
+def updated(rule: Rule, state: State, moments: Moments) -> Update:
+    """One update of any rule, whose solve cannot fail unseen: a jitter that the host does not know is under report.
+
+    Also of a rule that returns a pair (head, state), as all did in an earlier version.
+    """
+    found: Any = rule.update(state, moments)
+    if not isinstance(found, Update):
+        head, after = found
+        found = Update(after | {"head": head})
+    if "jitter" not in found.state:
+        found = found.changed({"jitter": state["jitter"]})
+    after = found.state
+    if known_number(after, "jitter") is not None or report_of(after) is not None:
+        return found
+    report = report_of(state)
+    if after["jitter"] is not state["jitter"]:  # a CPU warns at once, but a rule may have asked it not to wait
+        report = JitterReport(after["jitter"], warns=after["jitter"].is_cuda)
+    return found if report is None else found.changed(with_report(after, report))
 
 
 def check_bias(rule: Rule, *, penalise_bias: bool) -> None:

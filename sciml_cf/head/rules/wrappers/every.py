@@ -10,8 +10,9 @@ from torch import Tensor
 
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.common.rule import Rule, State
-from sciml_cf.head.rules.common.solving import known, known_value
+from sciml_cf.head.rules.common.rule import Rule, updated
+from sciml_cf.head.rules.common.state import State, number_in, with_number
+from sciml_cf.head.rules.common.update import Update
 
 _NAMES = {"gram": "gram", "cross": "cross", "target_square": "target_square", "weight": "weight", "count": "num_rows"}
 
@@ -57,16 +58,16 @@ class Every(Rule):
             state["waiting_weight"], state["waiting_count"] = zeros(), zeros()
         return state
 
-    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
+    def update(self, state: State, moments: Moments) -> Update:
         names = _NAMES if self.on == "all" else {}
         moments = self._gathered(state, moments)
-        waited = int(known_value(state["waited"])) + 1
+        waited = int(number_in(state, "waited")) + 1
         if waited < self.steps:
             kept = {f"waiting_{name}": getattr(moments, field) for name, field in names.items()}
-            return state["head"], {**state, **kept, "waited": known(state["waited"], waited)}
-        _, solved = self.rule.update(state, moments)
+            return Update(with_number(state, "waited", waited, **kept))
+        update = updated(self.rule, state, moments)
         cleared = {f"waiting_{name}": torch.zeros_like(state[f"waiting_{name}"]) for name in names}
-        return solved["head"], {**solved, **cleared, "waited": known(state["waited"], 0)}
+        return update.changed(with_number(update.state, "waited", 0, **cleared))
 
     def _gathered(self, state: State, moments: Moments) -> Moments:
         return Moments(*(state[f"waiting_{name}"] for name in _NAMES)) + moments if self.on == "all" else moments
@@ -81,7 +82,7 @@ class Every(Rule):
         return self.rule.remembers() or (self.on == "all" and self.steps > 1)
 
     def passes_over(self, state: State) -> State | None:
-        waited = int(known_value(state["waited"])) + 1
+        waited = int(number_in(state, "waited")) + 1
         if self.on == "all" or waited >= self.steps:
             return None
-        return {**state, "waited": known(state["waited"], waited)}
+        return with_number(state, "waited", waited)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from torch import Tensor
-
 from sciml_cf.errors import check_count, check_positive
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.rules.common.memory import nothing
-from sciml_cf.head.rules.common.rule import Rule, State
-from sciml_cf.head.rules.common.solving import known, known_value
+from sciml_cf.head.rules.common.rule import Rule, updated
+from sciml_cf.head.rules.common.state import State, number_in, with_number
+from sciml_cf.head.rules.common.update import Update
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,12 @@ class WarmUp(Rule):
     def init(self, num_features: int, num_outputs: int) -> State:
         return {**self.rule.init(num_features, num_outputs), "warmed": nothing()}
 
-    def update(self, state: State, moments: Moments) -> tuple[Tensor, State]:
-        done = min(int(known_value(state["warmed"])), self.steps)
+    def update(self, state: State, moments: Moments) -> Update:
+        done = min(int(number_in(state, "warmed")), self.steps)
         rule = cast(Any, self.rule)
         present = replace(rule, strength=rule.strength * self.times ** (1 - done / self.steps))
-        head, solved = present.update(state, moments)
-        return head, {**solved, "warmed": known(state["warmed"], min(done + 1, self.steps))}
+        update = updated(present, state, moments)
+        return update.changed(with_number(update.state, "warmed", min(done + 1, self.steps)))
 
     def completed(self, state: State) -> State:
         return self.rule.completed(state)

@@ -1,0 +1,33 @@
+"""Flags of `sciml-cf study figure2`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sciml_cf.studies.harness.flags import GridFlags
+
+NAMES = ("l2-SGD", "l2-Adam", "ridge", "proximal-1", "proximal-2", "proximal-Adam", "kalman-Adam")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure2(GridFlags):
+    """The paper's Figure 2: test error on the full grid against iteration, for every method and batch size.
+
+    Every method gets nine candidates at every batch size, chosen by successive halving on the validation set with one
+    seed; the winner is trained with three others. Interrupted, the same command goes on where it stopped; parts of the
+    grid may be run one after another into the same folder. The small preset takes about ten minutes on two cores, the
+    full one about twelve hours of one core.
+
+    Args:
+        out: folder for the data, the trials, the result file and the page.
+        preset: how large; see above.
+        methods: which methods to compare.
+        batch_sizes: by default those of the preset.
+    """
+
+    out: Path = Path("figure2")
+    preset: Literal["small", "full"] = "small"
+    methods: tuple[str, ...] = NAMES
+    batch_sizes: tuple[int, ...] = ()

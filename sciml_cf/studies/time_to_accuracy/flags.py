@@ -1,0 +1,28 @@
+"""Flags of `sciml-cf study time-to-accuracy`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeToAccuracy:
+    """Seconds and steps until the validation error on the full grid first passes three marks.
+
+    Every arm chooses among the same learning rates and schedule lengths, with one seed, the setting that passes the
+    middle mark after the fewest steps. Reported runs come one at a time, seed by seed and arm by arm, so that all see
+    the same machine; the time of the measurements is not counted. The full preset takes about four hours of one core.
+
+    Args:
+        out: folder for the data, the trials, the result file and the page.
+        preset: how large; see above.
+        arms: which arms to run, of neuralop, l2, proximal, best; by default those of the preset.
+        workers: processes for the selection; the reported runs are timed and run alone.
+    """
+
+    out: Path = Path("time")
+    preset: Literal["small", "full"] = "small"
+    arms: tuple[str, ...] = ()
+    workers: int = 2
