@@ -14,6 +14,7 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.formats import FORMATS, Overrides, Source, format_of_name, format_of_output, open_source
 from data_gen.formats.overrides import given_overrides
+from data_gen.formats.paths import output_parts, parts_of
 from data_gen.formats.source import Readable
 from data_gen.header import Header
 
@@ -59,13 +60,13 @@ def convert(
     """
     given = given_overrides("convert", overrides, facts)
     write = _writer(to, out, mat_version)
-    targets = [Path(part) for part in str(out).split(",")]
+    targets = output_parts(out)
     _check_targets(path, targets, overwrite)
     temporary = [target.with_name(target.name + ASIDE) for target in targets]
     with open_source(path, format=source_format, overrides=given) as source:
         try:
             _remove(*temporary)
-            write(_Checked(source, allow_nan, progress), Path(",".join(map(str, temporary))))
+            write(_Checked(source, allow_nan or given.mask is not None, progress), Path(",".join(map(str, temporary))))
             _put_in_place(temporary, targets)
         finally:
             _remove(*temporary)
@@ -93,7 +94,7 @@ class _Checked:
     """A source whose values are checked while they are read."""
 
     def __init__(self, source: Source, allow_nan: bool, progress: Callable[[int], object] | None) -> None:
-        self.header, self.path = source.header, source.path
+        self.header, self.path, self.table = source.header, source.path, source.table
         self._source, self._allow, self._progress = source, allow_nan, progress
 
     def read_stored(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray:
@@ -102,16 +103,23 @@ class _Checked:
         bad = np.flatnonzero(~np.isfinite(fields.reshape(len(fields), -1)).all(axis=1))
         if bad.size and not self._allow:
             raise DatasetError(
-                f"convert: {self._source.path} has NaN or infinity in {name} of sample {start + int(bad[0])}. Repair "
-                f"the data, or keep such values with --allow-nan."
+                f"convert: {self._source.path} has NaN or infinity in {name} of sample {start + int(bad[0])}: "
+                f"{self._missing(name)} missing values in all. Take them as missing with --mask fill (or NAME, a "
+                f"variable that is 0 there), keep them with --allow-nan, or repair the data."
             )
         if self._progress is not None and name == next(reversed(self.header.stored_shapes)):
             self._progress(stop)
         return fields
 
+    def _missing(self, name: str) -> int:
+        """How many values of a field are not finite."""
+        size, samples = self.header.block_samples, self.header.num_samples
+        blocks = (self._source.read_stored(name, slice(i, min(i + size, samples))) for i in range(0, samples, size))
+        return sum(int((~np.isfinite(block)).sum()) for block in blocks)
+
 
 def _check_targets(path: str | Path, targets: list[Path], overwrite: bool) -> None:
-    sources = {Path(part).resolve() for part in str(path).split(",")}
+    sources = {part.resolve() for part in parts_of(path)}
     for target in targets:
         if target.resolve() in sources:
             raise ValueError(f"convert: `out` must be another file than the one that is read; got {target}.")

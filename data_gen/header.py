@@ -17,13 +17,15 @@ from data_gen.equations import equation_named, equation_names, equation_paramete
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
-from data_gen.grids.positions import Placement, placement_of
+from data_gen.grids.positions import Placement, placement_of, relative_positions
 
 Boundary = Literal["periodic", "wall", "open"]
 #: Most samples of a block, and most bytes of the fields of one, by the number of dimensions.
 BLOCK = 128
 BLOCK_BYTES = {1: 2**25, 2: 2**22, 3: 2**24}
 _AXES = ("z", "y", "x")
+# Fields that version 0.1 did not have: they are in the JSON only where they are used.
+_LATER = ("boundaries", "points")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,10 @@ class Header:
         input_channels: those of the input; the target's if None. Trajectories have no others.
         input_name, target_name: names of the two fields.
         dtype: their precision.
-        boundary: kind of boundary of the domain.
+        boundary: kind of boundary of the domain; "open" where the axes differ.
+        boundaries: kind of each axis, where they differ; else None.
+        points: coordinates of each axis that is not equally spaced or that falls, None of the others; None if there is
+            no such axis.
         formula: the equation in words.
         parameters: its numbers, by name.
     Raises:
@@ -66,6 +71,8 @@ class Header:
     boundary: Boundary = "periodic"
     formula: str = ""
     parameters: Mapping[str, float] = field(default_factory=dict)
+    boundaries: tuple[Boundary, ...] | None = None
+    points: tuple[tuple[float, ...] | None, ...] | None = None
 
     def __post_init__(self) -> None:
         check_count("Header", "num_samples", self.num_samples)
@@ -73,6 +80,7 @@ class Header:
         self._check_axes()
         _require("dtype", self.dtype in ("float32", "float64"), "be float32 or float64", self.dtype)
         _require("boundary", self.boundary in get_args(Boundary), "be periodic, wall or open", self.boundary)
+        self._check_each_axis()
         self._fill(input_channels=self.channels if self.input_channels is None else self.input_channels)
         self._check_names()
         self._fill(parameters=MappingProxyType(dict(sorted(self.parameters.items()))))
@@ -90,6 +98,24 @@ class Header:
         _require("extents", len(lengths) == 1, f"have one entry an axis of {self.shape}", self.extents)
         rising = all(later > earlier for earlier, later in itertools.pairwise(self.times))
         _require("times", bool(self.times) and rising, "be one time or several that increase", self.times)
+
+    def _check_each_axis(self) -> None:
+        """Refuse boundaries and coordinates that do not fit the axes."""
+        if self.boundaries is not None:
+            known = set(self.boundaries) <= set(get_args(Boundary)) and len(self.boundaries) == len(self.shape)
+            _require("boundaries", known, "be periodic, wall or open for each axis", self.boundaries)
+            if len(set(self.boundaries)) == 1:
+                self._fill(boundary=self.boundaries[0], boundaries=None)
+            else:
+                self._fill(boundary="open")
+        if self.points is None:
+            return
+        fits = len(self.points) == len(self.shape) and all(
+            axis is None or (len(axis) == count and _is_monotone(axis))
+            for axis, count in zip(self.points, self.shape, strict=False)
+        )
+        _require("points", fits, f"increase or decrease along each axis of {self.shape}", "others")
+        self._fill(points=None if not any(self.points) else self.points)
 
     def _check_names(self) -> None:
         """Refuse names of components and fields that are missing, double, or others than those of trajectories."""
@@ -130,15 +156,40 @@ class Header:
 
     @property
     def coordinates(self) -> tuple[np.ndarray, ...]:
-        """Points along each axis, equally spaced."""
-        parts = zip(self.shape, self.extents, self.offsets or (), strict=True)
-        return tuple(start + np.arange(points) * extent / points for points, extent, start in parts)
+        """Points along each axis, equally spaced unless ``points`` has others."""
+        parts = zip(self.shape, self.extents, self.offsets or (), self.points or (None,) * self.num_dims, strict=True)
+        return tuple(
+            start + np.arange(points) * extent / points if axis is None else np.array(axis)
+            for points, extent, start, axis in parts
+        )
+
+    @property
+    def evenly_spaced(self) -> bool:
+        """Whether the points of every axis are equally spaced and increase."""
+        return self.points is None
+
+    @property
+    def axis_boundaries(self) -> tuple[Boundary, ...]:
+        """Kind of boundary of each axis."""
+        return self.boundaries or (self.boundary,) * self.num_dims
+
+    @property
+    def positions(self) -> tuple[np.ndarray, ...]:
+        """Position of the points along each axis as a fraction of the domain's length: j / n, on cells (j + 1/2) / n,
+        on nodes j / (n - 1), and (x_j - x_0) / L where they are not equally spaced."""
+        parts = zip(self.shape, self.placements, self.points or (None,) * self.num_dims, self.extents, strict=True)
+        return tuple(
+            relative_positions((n,), cells=kind == "cells", right_end=kind == "nodes")[0]
+            if axis is None
+            else np.abs(np.array(axis) - axis[0]) / extent
+            for n, kind, axis, extent in parts
+        )
 
     @property
     def placements(self) -> tuple[Placement, ...]:
         """Of each axis whether its points are periodic, cells, or nodes from end to end."""
-        parts = zip(self.shape, self.extents, self.offsets or (), strict=True)
-        return tuple(placement_of(*axis, self.boundary) for axis in parts)
+        parts = zip(self.shape, self.extents, self.offsets or (), self.axis_boundaries, strict=True)
+        return tuple(placement_of(*axis) for axis in parts)
 
     @property
     def grid(self) -> PeriodicGrid | CellGrid:
@@ -147,6 +198,8 @@ class Header:
         Raises:
             ValueError: the axes are not alike.
         """
+        if not self.evenly_spaced:
+            raise ValueError("grid: the points must be equally spaced and increase; they do not along some axis.")
         if len(set(zip(self.shape, self.extents, strict=True))) > 1:
             raise ValueError(
                 f"grid: the axes must be alike; got {self.shape} points on lengths {self.extents}. Only fields of "
@@ -196,6 +249,7 @@ class Header:
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, shortest exact floats."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {name: value for name, value in values.items() if value is not None or name not in _LATER}
         values["parameters"] = dict(self.parameters)
         return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -211,9 +265,19 @@ class Header:
         if unknown:
             raise ValueError(f"Header.from_json: `text` must have known keys only; got {', '.join(unknown)}.")
         for key, value in values.items():
-            if isinstance(value, list):
-                values[key] = tuple(value)
+            values[key] = _tuples(value)
         return Header(**values)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, and lists in them, as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _is_monotone(points: tuple[float, ...]) -> bool:
+    """Whether numbers are finite and all increase or all decrease."""
+    steps = np.diff(np.array(points, dtype=np.float64))
+    return bool(np.isfinite(steps).all() and ((steps > 0).all() or (steps < 0).all()))
 
 
 def _channel_axis(names: tuple[str, ...]) -> tuple[int, ...]:

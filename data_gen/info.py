@@ -9,35 +9,43 @@ from typing import Any, Literal
 
 import numpy as np
 
+from data_gen.errors import DatasetError
+from data_gen.formats import Overrides, open_source, recognize
+from data_gen.formats.paths import parts_of
 from data_gen.grids.periodic import spectral_tail
 from data_gen.grids.positions import length_of
+from data_gen.header import Header
 from data_gen.sample_fields import known_solution
 from data_gen.solvers.schemes import SCHEMES
 from data_gen.spec import DatasetSpec
 from data_gen.storage.dataset import Dataset, open_dataset
+from data_gen.storage.fields import SPLIT, FieldReader
 
 Truth = Literal["exact", "known", "self-convergence"]
 #: Samples whose spectra are computed, spread over the file.
 SPECTRA_OF = 4
 
 
-def dataset_facts(path: str | Path) -> dict[str, Any]:
+def dataset_facts(path: str | Path, *, overrides: Overrides | None = None) -> dict[str, Any]:
     """Content and origin of a file as plain values fit for JSON; reads its header and a few samples.
 
+    Args:
+        path: a dataset file, or one of another format.
+        overrides: metadata that a file of another format lacks or has wrong.
     Returns:
-        A dictionary with the keys file, bytes, equation, samples, kind, axes, boundary, fields, times, initial,
-        method, truth, tail, seed, blocks, versions, config_hash, checksum and source; None where a fact is unknown.
+        A dictionary with the keys file, bytes, equation, samples, kind, axes, uneven, boundary, table, split, fields,
+        initial, method, truth, tail, seed, blocks, versions, config_hash, checksum and source; None where a fact is
+        unknown.
     Raises:
         DatasetError: the file is missing, unreadable, unfinished, or of another layout.
     """
-    with open_dataset(path) as data:
-        header, spec, attributes = data.header, data.spec, data.attributes
+    with _opened(path, overrides) as data:
+        header, spec, attributes = data.header, getattr(data, "spec", None), getattr(data, "attributes", {})
         lengths = map(length_of, header.shape, header.extents, header.placements)
         parts = zip(header.axes, header.shape, lengths, header.offsets or (), header.coordinates, strict=True)
         return {
             "file": str(data.path),
-            "bytes": data.num_bytes,
-            "shards": len(data.shards),
+            **_storage_of(path, data),
             "equation": {"name": header.name, "formula": header.formula, "parameters": dict(header.parameters)},
             "samples": header.num_samples,
             "kind": dataset_kind(data),
@@ -45,16 +53,15 @@ def dataset_facts(path: str | Path) -> dict[str, Any]:
                 {"name": name, "points": points, "extent": length, "first": first, "last": float(x[-1])}
                 for name, points, length, first, x in parts
             ],
-            "boundary": header.boundary,
+            "uneven": _uneven(header),
+            "boundary": header.boundary if header.boundaries is None else ", ".join(header.boundaries),
+            "table": {name: _summary_of(values) for name, values in data.table.items() if name != SPLIT},
+            "split": {name: len(rows) for name, rows in data.splits.items()},
             "fields": [_field_facts(data, name) for name in (header.input_name, header.target_name)],
             "times": list(header.times),
-            "initial": None
-            if spec is None
-            else {"name": str(spec.initial_condition), "parameters": dict(spec.initial_parameters)},
-            "method": None if spec is None else _method_facts(spec),
+            **_origin_of(spec),
             "truth": truth_kind(data),
             "tail": _tails(data),
-            "seed": None if spec is None else spec.seed,
             "blocks": {
                 "samples": header.block_samples,
                 "count": -(-header.num_samples // header.block_samples),
@@ -66,6 +73,44 @@ def dataset_facts(path: str | Path) -> dict[str, Any]:
         }
 
 
+def _storage_of(path: str | Path, data: FieldReader) -> dict[str, int]:
+    """Bytes and shards of a file; of one of another format the bytes of all files that the path names."""
+    if isinstance(data, Dataset):
+        return {"bytes": data.num_bytes, "shards": len(data.shards)}
+    return {"bytes": _size_of(path), "shards": 0}
+
+
+def _origin_of(spec: DatasetSpec | None) -> dict[str, Any]:
+    """Where generated samples come from; None of others."""
+    if spec is None:
+        return {"initial": None, "method": None, "seed": None}
+    initial = {"name": str(spec.initial_condition), "parameters": dict(spec.initial_parameters)}
+    return {"initial": initial, "method": _method_facts(spec), "seed": spec.seed}
+
+
+def _opened(path: str | Path, overrides: Overrides | None) -> FieldReader:
+    """The file open for reading: one of ours, whose faults are told in its own words, or one of another format."""
+    said = overrides is not None and overrides != Overrides()
+    given = Path(path)
+    if not said and (not given.exists() or (given.is_file() and _is_ours(given))):
+        return open_dataset(given)
+    return open_source(path, overrides=overrides)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is of the native layout, or none that another format can be."""
+    try:
+        return recognize(path).name in ("sciml_cf", "hdf5")
+    except DatasetError:
+        return True
+
+
+def _size_of(path: str | Path) -> int:
+    """Bytes of the files that a path names."""
+    files = [one for part in parts_of(path) for one in ([part] if part.is_file() else part.rglob("*"))]
+    return sum(one.stat().st_size for one in files if one.is_file())
+
+
 def facts_text(facts: dict[str, Any]) -> str:
     """The facts of ``dataset_facts`` in aligned lines for a terminal."""
     law, blocks = facts["equation"], facts["blocks"]
@@ -73,9 +118,11 @@ def facts_text(facts: dict[str, Any]) -> str:
         "file": f"{facts['file']} ({facts['bytes'] / 1e6:.1f} MB)",
         "equation": ": ".join(word for word in (law["name"], law["formula"]) if word),
         "parameters": _assignments(law["parameters"]) or "none",
+        **{" " * i if i else "by sample": text for i, text in enumerate(_table_text(facts["table"]))},
+        "split": ", ".join(f"{name} {count}" for name, count in facts["split"].items()) or None,
         "samples": f"{facts['samples']}, {facts['kind']}",
         "grid": _grid_text(facts),
-        "axes": ", ".join(_interval(axis) for axis in facts["axes"]),
+        "axes": ", ".join(facts["uneven"].get(axis["name"]) or _interval(axis) for axis in facts["axes"]),
         "times": listed_times(facts["times"]),
         **{entry["role"]: _field_text(entry) for entry in facts["fields"]},
         "initial": _initial_text(facts["initial"]),
@@ -90,6 +137,31 @@ def facts_text(facts: dict[str, Any]) -> str:
         "checksum": facts["checksum"],
     }
     return "\n".join(f"{key:<11} {value}" for key, value in rows.items() if value is not None)
+
+
+def _uneven(header: Header) -> dict[str, str]:
+    """The axes that are not equally spaced or that fall, in words."""
+    axes = zip(header.axes, header.points or (), strict=False)
+    return {n: f"{n} from {p[0]:.6g} to {p[-1]:.6g}, with coordinates of its own" for n, p in axes if p is not None}
+
+
+def _summary_of(values: np.ndarray) -> dict[str, float | int | None]:
+    """Smallest and largest value of a parameter, how many values it has, and of how many samples it is missing."""
+    known = values[np.isfinite(values)]
+    least, most = (float(known.min()), float(known.max())) if known.size else (None, None)
+    return {"min": least, "max": most, "values": len(np.unique(known)), "missing": len(values) - len(known)}
+
+
+def _table_text(table: dict[str, dict[str, Any]]) -> list[str]:
+    """One line for each parameter that differs from sample to sample."""
+    lines = []
+    for name, one in table.items():
+        if one["min"] is None:
+            lines.append(f"{name} is missing")
+            continue
+        missing = f", missing in {one['missing']} samples" if one["missing"] else ""
+        lines.append(f"{name} from {one['min']:g} to {one['max']:g}, {one['values']} values{missing}")
+    return lines
 
 
 def _grid_text(facts: dict[str, Any]) -> str:
@@ -119,16 +191,16 @@ def _tail_text(tail: dict[str, Any] | None) -> str | None:
     return f"{shares} of max |u| in the top eighth of the modes, most of {tail['samples']} samples"
 
 
-def dataset_kind(data: Dataset) -> str:
+def dataset_kind(data: FieldReader) -> str:
     """ "steady", "pairs" or "trajectories"."""
     return "steady" if data.header.steady else "trajectories" if data.header.trajectories else "pairs"
 
 
-def truth_kind(data: Dataset) -> Truth | None:
+def truth_kind(data: FieldReader) -> Truth | None:
     """How samples can be checked: against the equation's exact solution, against the known solution for where they
     start, by solving them again, or not at all where the law is not known.
     """
-    equation, spec = data.equation, data.spec
+    equation, spec = data.equation, getattr(data, "spec", None)
     if equation is None:
         return None
     if equation.exact is not None:
@@ -161,7 +233,7 @@ _TRUTHS = {
 }
 
 
-def _field_facts(data: Dataset, name: str) -> dict[str, Any]:
+def _field_facts(data: FieldReader, name: str) -> dict[str, Any]:
     header = data.header
     given = name == header.input_name
     shape = header.stored_shapes.get(name, header.stored_shapes[header.target_name][1:])
@@ -189,10 +261,11 @@ def _method_facts(spec: DatasetSpec) -> dict[str, Any]:
     return {"name": spec.method, "tolerance": spec.tolerance if stepped else None, "error": error}
 
 
-def _tails(data: Dataset) -> dict[str, Any] | None:
+def _tails(data: FieldReader) -> dict[str, Any] | None:
     """The largest share in the top eighth of the modes of a few samples, of periodic fields on equal axes."""
     dims = data.header.num_dims
-    if dims > 2 or data.header.boundary != "periodic" or len(set(data.header.shape)) > 1:
+    even = data.header.boundary == "periodic" and data.header.evenly_spaced
+    if dims > 2 or not even or len(set(data.header.shape)) > 1:
         return None
     rows = np.array(spread_rows(data.num_samples, SPECTRA_OF))
     share = {}

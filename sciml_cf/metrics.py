@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +17,25 @@ def mse(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared error over channels and grid points: (S,), one value a sample."""
     check_same_shape("mse", prediction, target)
     return (prediction - target).square().flatten(1).mean(1)
+
+
+def over_known(
+    metric: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor, known: Tensor | None
+) -> Tensor:
+    """A metric over the points that are known: (S,), NaN for a sample without any.
+
+    Args:
+        metric: of fields (S, C, *N), which does not look at neighbors.
+        prediction, target: (S, C, *N).
+        known: (S, *N), true where the target is known; None where it is everywhere.
+    """
+    if known is None:
+        return metric(prediction, target)
+    rows = []
+    for one, other, mask in zip(prediction, target, known, strict=True):
+        some = bool(mask.any())
+        rows.append(metric(one[None, :, mask], other[None, :, mask]) if some else one.new_full((1,), math.nan))
+    return torch.cat(rows)
 
 
 def rmse(prediction: Tensor, target: Tensor) -> Tensor:

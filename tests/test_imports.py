@@ -52,7 +52,10 @@ ARROWS = {
     "data_gen.grids": {"data_gen.errors"},
     "data_gen.header": {"data_gen.equation", "data_gen.equations", "data_gen.errors", "data_gen.grids"},
     "data_gen.info": {
+        "data_gen.errors",
+        "data_gen.formats",
         "data_gen.grids",
+        "data_gen.header",
         "data_gen.sample_fields",
         "data_gen.solvers",
         "data_gen.spec",

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_gen.cli.flags import parse, with_positional_file
+from data_gen.cli.override_flags import OverrideFlags
 
 if TYPE_CHECKING:
     from data_gen.validate import ValidationReport
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfoFlags:
-    """Show the content of a dataset file and how it was made.
+class InfoFlags(OverrideFlags):
+    """Show the content of a dataset file and how it was made, or that of a file of another format.
 
     Args:
-        file: dataset file.
+        file: dataset file, or one of another format (see `sciml-cf convert --help`).
         json: print the same as JSON.
     """
 
@@ -68,7 +69,7 @@ def info_command(argv: list[str]) -> str:
     from data_gen.info import dataset_facts, facts_text
 
     flags = parse(with_positional_file(InfoFlags), argv, prog="sciml-cf info")
-    facts = dataset_facts(flags.file)
+    facts = dataset_facts(flags.file, overrides=flags.overrides())
     return json.dumps(facts, indent=2) if flags.json else facts_text(facts)
 
 

@@ -21,6 +21,9 @@ METADATA = (
     "target_name",
     "input_time",
     "target_time",
+    "axes",
+    "mask",
+    "follow_links",
 )
 
 
@@ -33,12 +36,16 @@ class OverrideFlags:
         times: times of the fields, the input's first, for files without them; one time for a steady problem.
         equation: name of the equation, for files that do not record it.
         parameters: its numbers, as NAME=VALUE.
-        boundary: kind of boundary of the domain, for files that do not record it.
+        boundary: kind of boundary of the domain, for files that do not record it; one word, or one an axis.
         right_end: whether the last point is the right end of the domain, which a periodic grid excludes.
-        input_name: variable of the file that is the input.
-        target_name: variable of the file that is the target.
+        input_name: variable of the file that is the input, GROUP/NAME in a group; several, as A,B, become channels.
+        target_name: variable of the file that is the target, or several.
         input_time: time of the input, of a file with several; by default its first.
         target_time: time of the target, of a file with several; by default its last.
+        axes: roles of the axes of arrays, such as sample,y,x,channel or sample,time,x: of the array with more
+            axes, or one word for the input and one for the target.
+        mask: values that are missing: "fill" for fill values and NaN, or the variable that is 0 where they are missing.
+        follow_links: also read what a file keeps in other files of yours.
     """
 
     GROUPS: ClassVar[Groups] = {"metadata": METADATA}
@@ -46,12 +53,15 @@ class OverrideFlags:
     times: tuple[float, ...] = ()
     equation: str | None = None
     parameters: tuple[str, ...] = ()
-    boundary: Literal["periodic", "wall", "open"] | None = None
+    boundary: tuple[Literal["periodic", "wall", "open"], ...] = ()
     right_end: Literal["excluded", "included"] | None = None
     input_name: str | None = None
     target_name: str | None = None
     input_time: float | None = None
     target_time: float | None = None
+    axes: tuple[str, ...] = ()
+    mask: str | None = None
+    follow_links: bool = False
 
     def overrides(self) -> Overrides:
         """The metadata that the flags give."""
@@ -67,12 +77,15 @@ class OverrideFlags:
             times=self.times,
             equation=self.equation,
             parameters=values,
-            boundary=self.boundary,
+            boundary=self.boundary or None,
             right_end=self.right_end,
             input_name=self.input_name,
             target_name=self.target_name,
             input_time=self.input_time,
             target_time=self.target_time,
+            axes=self.axes,
+            mask=self.mask,
+            follow_links=self.follow_links,
         )
 
     def metadata_words(self) -> list[str]:
@@ -80,7 +93,9 @@ class OverrideFlags:
         words: list[str] = []
         for name in METADATA:
             value = getattr(self, name)
-            if value not in (None, ()):
+            if value is True:
+                words.append(f"--{name.replace('_', '-')}")
+            elif value not in (None, (), False):
                 values = value if isinstance(value, tuple) else (value,)
                 words += [f"--{name.replace('_', '-')}", *map(_word, values)]
         return words

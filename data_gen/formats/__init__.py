@@ -18,9 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_gen.errors import DatasetError
+from data_gen.formats import folder
 from data_gen.formats.format import Format, Formats
 from data_gen.formats.hdf5 import is_hdf5, variable_names
 from data_gen.formats.overrides import Facts, Overrides, given_overrides
+from data_gen.formats.paths import output_parts, parts_of
 from data_gen.formats.source import Source, pair_of_times
 
 __all__ = [
@@ -60,7 +62,7 @@ def open_source(
     """
     given = given_overrides("open_source", overrides, facts)
     found = format_of_name(format) if format is not None else recognize(path)
-    source = found.load().open_file(Path(path), replace(given, input_time=None, target_time=None))
+    source = _opened(found, Path(path), replace(given, input_time=None, target_time=None))
     if given.input_time is None and given.target_time is None:
         return source
     try:
@@ -68,6 +70,55 @@ def open_source(
     except ValueError:
         source.close()
         raise
+
+
+def _is_of(known: Format, path: Path) -> bool:
+    """Whether a file is of a format.
+
+    Raises:
+        DatasetError: it is so damaged that this cannot be told.
+    """
+    try:
+        return known.load().recognizes(path)
+    except (DatasetError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can fail in as many ways as its libraries have
+        reason = " ".join(str(error).split())[:160]
+        raise DatasetError(f"open_source: {path} cannot be read ({reason}). Is it damaged?") from None
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file or folder.
+
+    Raises:
+        DatasetError: there cannot be one: a NUL in the name, a name that is too long, or a loop of links.
+    """
+    if "\0" in str(path):
+        raise DatasetError(f"open_source: {str(path)!r} cannot be a path: it has a NUL. Check the path.")
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "a loop of links"
+        raise DatasetError(f"open_source: {path} cannot be opened ({reason}). Check the path.") from None
+    return True
+
+
+def _opened(found: Format, path: Path, overrides: Overrides) -> Source:
+    """A file open for reading; every way in which it can be damaged is one line."""
+    try:
+        return found.load().open_file(path, overrides)
+    except (DatasetError, MemoryError, ImportError, NotImplementedError):
+        raise
+    except Exception as error:  # a file of unknown origin can fail in as many ways as its libraries have
+        if isinstance(error, ValueError) and "`" in str(error):
+            raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}".rstrip(": ")
+        raise DatasetError(
+            f"open_source: {path} cannot be read as {found.name} ({reason}). Is it damaged, or of another format "
+            f"(--from)?"
+        ) from None
 
 
 def format_of_name(name: str, asker: str = "open_source: `format`") -> Format:
@@ -88,13 +139,13 @@ def recognize(path: str | Path) -> Format:
         DatasetError: the file is missing, unreadable, or of no known format.
     """
     path = Path(path)
-    for part in str(path).split(","):
-        if not Path(part).exists():
-            unfinished = Path(part + ".partial").exists()
+    for part in parts_of(path):
+        if not _exists(part) and not folder.files_of(part):
+            unfinished = part.with_name(part.name + ".partial").exists()
             hint = "An unfinished one is there: resume it (--resume)." if unfinished else "Check the path."
             raise DatasetError(f"open_source: {part} does not exist. {hint}")
     for known in FORMATS.values():
-        if known.load().recognizes(path):
+        if _is_of(known, path):
             return known
     if path.is_dir():
         raise DatasetError(f"open_source: {path} is a folder. Give the dataset file itself.")
@@ -120,7 +171,7 @@ def format_of_output(path: str | Path) -> Format:
     Raises:
         ValueError: the suffix is unknown.
     """
-    suffix = Path(str(path).split(",")[0]).suffix.lower()
+    suffix = output_parts(path)[0].suffix.lower()
     for known in FORMATS.values():
         if suffix in known.suffixes:
             return known

@@ -1,38 +1,42 @@
-"""A pair of .npy files, INPUT.npy,TARGET.npy.
+"""Two .npy files INPUT.npy,TARGET.npy, or one with trajectories.
 
     input     (samples, *points) or (samples, channels, *points), of one to three axes in space
     target    the same, or trajectories (samples, times, *points) or (samples, times, channels, *points)
 
-The number of lengths in ``--extent`` is that of the axes in space; with one length, the domain is taken to have the
-same length along each axis, and an array of three axes is one component in two dimensions unless its second axis is
-much shorter than the others, which is then that of the channels. The files are read in parts.
+Other orders are inferred where the lengths, ``--extent`` and ``--times`` leave one reading, see ``axes``. With one
+length in ``--extent``, the domain has that length along each axis; several say how many axes in space there are. The
+files are read in parts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.axes import Axes, Clues, given_axes, infer_axes
+from data_gen.formats.fields import Field, Variable
 from data_gen.formats.format import Format
-from data_gen.formats.found import Found
-from data_gen.formats.merged_header import make_header
-from data_gen.formats.overrides import Overrides
-from data_gen.formats.source import ForeignSource, Readable, Source, blocks
+from data_gen.formats.masks import Find
+from data_gen.formats.overrides import Overrides, said_axes
+from data_gen.formats.pairs import About, source_of_fields
+from data_gen.formats.paths import output_parts, parts_of
+from data_gen.formats.source import Readable, Source, blocks
 from data_gen.header import Header
 
-FORMAT = Format("npy", (".npy",), "two files INPUT.npy,TARGET.npy", order=60)
+FORMAT = Format("npy", (".npy",), "two files INPUT.npy,TARGET.npy, or one of trajectories", order=60)
 
+_LOG = logging.getLogger(__name__)
 _MAGIC = b"\x93NUMPY"
-_MOST_CHANNELS = 8
 
 
 def recognizes(path: Path) -> bool:
     """Whether both files, or the one there is, start as .npy files do."""
-    parts = [Path(part) for part in str(path).split(",")]
-    return all(part.is_file() and _starts(part) for part in parts)
+    return all(part.is_file() and _starts(part) for part in parts_of(path))
 
 
 def _starts(path: Path) -> bool:
@@ -41,137 +45,121 @@ def _starts(path: Path) -> bool:
 
 
 def open_file(path: Path, overrides: Overrides) -> Source:
-    """The two files open for reading.
+    """The files open for reading.
 
     Raises:
-        DatasetError: there are not two, they cannot be read, or do not fit together.
+        DatasetError: they are more than two, cannot be read, or do not fit together.
     """
-    parts = str(path).split(",")
-    if len(parts) != 2:
+    parts = parts_of(path)
+    if len(parts) > 2:
         raise DatasetError(
-            f"open_source: {path} is {len(parts)} array; an input and a target are needed: give INPUT.npy,TARGET.npy."
+            f"open_source: {path} is {len(parts)} arrays; an input and a target are needed: give INPUT.npy,TARGET.npy."
         )
     fields = []
     for part in parts:
         try:
             fields.append(np.load(part, mmap_mode="r", allow_pickle=False))
-        except (ValueError, OSError, EOFError) as error:
-            raise DatasetError(f"open_source: {part} cannot be read ({error}). Is it damaged?") from None
-    return source_of_pair(path, fields[0], fields[1], overrides)
+        except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise DatasetError(f"open_source: {part} cannot be read ({reason}). Is it damaged?") from None
+    given, target = (None, fields[0]) if len(fields) == 1 else fields
+    if given is None and not overrides.axes and len(overrides.times) < 3:
+        raise DatasetError(
+            f"open_source: {path} is 1 array; an input and a target are needed: give INPUT.npy,TARGET.npy, or for "
+            f"trajectories {target.shape} --times and --axes, such as --axes sample,time,channel,x."
+        )
+    return source_of_arrays(path, given, target, overrides)
 
 
-def source_of_pair(path: Path, given: np.ndarray, target: np.ndarray, overrides: Overrides) -> Source:
-    """An input and a target that are arrays, as a source.
-
-    Raises:
-        DatasetError: their shapes do not fit together.
-    """
-    pair = _Pair.of(path, given, target, overrides)
-    found = Found(
-        num_samples=given.shape[0],
-        shape=pair.shape,
-        num_times=pair.num_times,
-        dtypes=[given.dtype, target.dtype],
-        channels=_labels("u", pair.targets),
-        inputs=None if pair.alike and len(overrides.times) != 1 else _labels("a", pair.channels),
-        probe=lambda: target[:4],
-    )
-    header, dropped = make_header(path, found, overrides)
-
-    def load(name: str, start: int, stop: int, at: slice) -> np.ndarray:
-        if header.trajectories:
-            return pair.trajectories(start, stop)[:, at]
-        return pair.inputs(start, stop) if name == header.input_name else pair.last(start, stop)
-
-    return ForeignSource(path, header, load, dropped=dropped)
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """An input and a target, and how their axes are read.
+def source_of_arrays(
+    path: Path,
+    given: Any,
+    target: Any,
+    overrides: Overrides,
+    *,
+    names: tuple[str, str] = ("input", "target"),
+    about: About | None = None,
+    close: Callable[[], Any] = lambda: None,
+    timed: bool | None = None,
+    law: tuple[Axes | None, Axes] | None = None,
+    find: Find | None = None,
+) -> Source:
+    """An input, or None, and a target that are arrays, as a source.
 
     Args:
-        given, target: the arrays.
-        shape: points of each axis in space.
-        channels, targets: length of the axis of channels of each; empty without one.
-        steps: times of the target, 0 without an axis for them.
-        has_start: whether the target's first time is the input's.
+        path: the file, for messages.
+        given, target: the arrays, or what slices as they do.
+        overrides: what is said about them.
+        names: of the two in the file, for messages.
+        about: what the file says.
+        close: closes the file.
+        timed: whether the target has an axis of times, where the file says that.
+        law: the axes by the law of the format, where it has one.
+        find: a variable of the file by its name, for a mask.
+    Raises:
+        DatasetError: their axes are not clear, or do not fit together.
     """
-
-    given: np.ndarray
-    target: np.ndarray
-    shape: tuple[int, ...]
-    channels: tuple[int, ...]
-    targets: tuple[int, ...]
-    steps: int
-    has_start: bool
-
-    @staticmethod
-    def of(path: Path, given: np.ndarray, target: np.ndarray, overrides: Overrides) -> _Pair:
-        """The axes of both arrays, by their shapes and the overrides."""
-        dims = _num_dims(path, given.shape, overrides)
-        trajectory = len(overrides.times) > 2 or (not overrides.times and target.ndim > given.ndim)
-        lead = target.shape[1 : target.ndim - dims]
-        steps, targets = (lead[0], lead[1:]) if trajectory and lead else (0, lead)
-        shape, channels = given.shape[given.ndim - dims :], given.shape[1 : given.ndim - dims]
-        has_start = trajectory and len(overrides.times) == steps
-        pair = _Pair(given, target, shape, channels, targets, steps, has_start)
-        fits = target.shape[:1] == given.shape[:1] and target.shape[target.ndim - dims :] == shape and len(targets) <= 1
-        if not fits or (trajectory and not (steps and pair.alike)):
+    about = about or About(input_name="a", target_name="u", find=find)
+    for name, array in zip(names, (given, target), strict=True):
+        if array is not None and not 1 <= len(array.shape) <= 6:
             raise DatasetError(
-                f"open_source: {path} must have an input (samples, [channels,] points) and a target (samples, [times,] "
-                f"[channels,] points) of the same samples and points; got {given.shape} and {target.shape}."
+                f"open_source: {path} must have {name} (samples, [channels,] points); got {array.shape}."
             )
-        return pair
-
-    @property
-    def alike(self) -> bool:
-        """Whether input and target have as many channels."""
-        return (self.channels or (1,)) == (self.targets or (1,))
-
-    @property
-    def num_times(self) -> int:
-        """Times of the fields, the input's among them."""
-        return self.steps + (not self.has_start) if self.steps else 2
-
-    def inputs(self, start: int, stop: int) -> np.ndarray:
-        """(rows, channels, *points)."""
-        return np.asarray(self.given[start:stop]).reshape(stop - start, *(self.channels or (1,)), *self.shape)
-
-    def series(self, start: int, stop: int) -> np.ndarray:
-        """(rows, times, channels, *points) of the target."""
-        shape = (stop - start, self.steps or 1, *(self.targets or (1,)), *self.shape)
-        return np.asarray(self.target[start:stop]).reshape(shape)
-
-    def last(self, start: int, stop: int) -> np.ndarray:
-        """(rows, channels, *points) of the target at its last time."""
-        return self.series(start, stop)[:, -1]
-
-    def trajectories(self, start: int, stop: int) -> np.ndarray:
-        """(rows, times, channels, *points) of the target, the input before it where it lacks the start."""
-        series = self.series(start, stop)
-        return series if self.has_start else np.concatenate([self.inputs(start, stop)[:, None], series], axis=1)
+    shapes = (None if given is None else given.shape, target.shape)
+    axes = axes_of_arrays(path, shapes, overrides, names, about, timed=timed, law=law)
+    usual = ("a", about.target_name or "u")
+    first = (
+        None
+        if given is None or axes[0] is None
+        else Field(names[0], (Variable(names[0], given, axes[0]),), (), usual[0])
+    )
+    last = Field(names[1], (Variable(names[1], target, axes[1]),), (), usual[1])
+    return source_of_fields(path, first, last, overrides, about, close)
 
 
-def _labels(name: str, lengths: tuple[int, ...]) -> tuple[str, ...]:
-    count = lengths[0] if lengths else 1
-    return tuple(f"{name}{i}" for i in range(count)) if count > 1 else (name,)
+def axes_of_arrays(
+    path: Path,
+    shapes: tuple[tuple[int, ...] | None, tuple[int, ...]],
+    overrides: Overrides,
+    names: tuple[str, str],
+    about: About,
+    *,
+    timed: bool | None = None,
+    law: tuple[Axes | None, Axes] | None = None,
+) -> tuple[Axes | None, Axes]:
+    """The axes of an input, if there is one, and a target: as said, by the law of the format, or inferred.
+
+    Raises:
+        DatasetError: they are not clear, or not as said.
+    """
+    said = said_axes(overrides)
+    if len(said) == 2 and shapes[0] is not None:
+        for one, shape, name in zip(said, shapes, names, strict=True):
+            given_axes(path, one, (None, shape or ()), (name, name))
+        return said[0], said[1]
+    if said:
+        return given_axes(path, said[-1], shapes, names)
+    if law is not None:
+        return law
+    axes = infer_axes(path, shapes, names, _clues(overrides, about, timed))
+    _say(path, axes)
+    return axes
 
 
-def _num_dims(path: Path, shape: tuple[int, ...], overrides: Overrides) -> int:
-    """Axes in space of (samples, [channels,] *points)."""
-    if not 2 <= len(shape) <= 5:
-        raise DatasetError(f"open_source: {path} must have an input (samples, [channels,] points); got {shape}.")
-    if len(overrides.extent) > 1 or len(shape) == 2:
-        dims = max(1, len(overrides.extent))
-    else:
-        few = shape[1] <= _MOST_CHANNELS and shape[1] * 2 <= min(shape[2:])
-        dims = len(shape) - 2 if few else len(shape) - 1
-    if not 0 <= len(shape) - 1 - dims <= 1:
-        raise DatasetError(
-            f"open_source: {path} must have an input of {dims} axes in space, as --extent says; got shape {shape}."
-        )
-    return dims
+def _clues(overrides: Overrides, about: About, timed: bool | None) -> Clues:
+    points = {axis: len(values) for axis, values in about.coordinates.items() if values is not None}
+    dims = len(overrides.extent) if len(overrides.extent) > 1 else len(points) or None
+    times = len(overrides.times or about.times) or None
+    return Clues(dims=dims, times=times, points=points, timed=timed)
+
+
+def _say(path: Path, axes: tuple[Axes | None, Axes]) -> None:
+    """Log the axes that were inferred, but those of samples, times and points in this order."""
+    usual = ("sample", "time", "channel", "z", "y", "x")
+    known = [one for one in axes if one is not None]
+    if any("channel" in one or one != tuple(axis for axis in usual if axis in one) for one in known):
+        listed = " and ".join(",".join(one) for one in known)
+        _LOG.info("%s: the axes are read as %s, the reading that fits; --axes says otherwise.", path, listed)
 
 
 def pair_of(header: Header, fields: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -188,7 +176,7 @@ def pair_of(header: Header, fields: dict[str, np.ndarray]) -> tuple[np.ndarray, 
 
 def write(source: Readable, path: Path) -> None:
     """INPUT.npy and TARGET.npy; of trajectories the target has all times after the first."""
-    header, names = source.header, str(path).split(",")
+    header, names = source.header, output_parts(path)
     if len(names) != 2:
         raise ValueError(f"convert: `out` must be two files INPUT.npy,TARGET.npy; got {path}.")
     files: list[np.memmap] = []

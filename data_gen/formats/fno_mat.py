@@ -20,12 +20,14 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.arrays import source_of_arrays
+from data_gen.formats.axes import SPACE, Axes
 from data_gen.formats.format import Format
-from data_gen.formats.found import Found
 from data_gen.formats.hdf5 import dataset, is_hdf5, open_hdf5
-from data_gen.formats.merged_header import make_header
+from data_gen.formats.npz import chosen_pair, finder
 from data_gen.formats.overrides import Overrides
-from data_gen.formats.source import ForeignSource, Readable, Source, blocks
+from data_gen.formats.pairs import About
+from data_gen.formats.source import Readable, Source, blocks
 from data_gen.header import Header
 
 FORMAT = Format("mat", (".mat",), "FNO's MATLAB files, version 5 or 7.3", order=10)
@@ -60,94 +62,110 @@ def open_file(path: Path, overrides: Overrides) -> Source:
 
 def _open(path: Path, variables: Mapping[str, Any], overrides: Overrides, close: Any) -> Source:
     names = _chosen(path, variables, overrides)
-    given, target = (variables[name] for name in names)
+    given, target = (None if names[0] is None else variables[names[0]]), variables[names[1]]
+    _check_numbers(path, names[0], given)
+    _check_numbers(path, names[1], target)
     steady = names == ("coeff", "sol")
-    extra = target.ndim - given.ndim
-    if given.ndim < 2 or extra not in (0, 1) or target.shape[: given.ndim] != given.shape:
-        raise DatasetError(
-            f"open_source: {path} must have {names[0]} (samples, points) and {names[1]} of the same shape, or with an "
-            f"axis of times after it; got {given.shape} and {target.shape}."
-        )
-    shape = given.shape[1:]
-    found = Found(
-        num_samples=given.shape[0],
-        shape=shape,
-        num_times=1 if steady else _num_times(variables, target) if extra else 2,
-        dtypes=[given.dtype, target.dtype],
-        coordinates=_coordinates(variables, shape),
-        times=_times(variables, steady, extra > 0, target),
-        inputs=("coefficient",) if steady else None,
-        input_name="coefficient" if steady else names[0],
+    about = About(
+        coordinates=_coordinates(variables, names, target, overrides),
+        times=_times(variables, steady, given, target),
+        input_name="coefficient" if steady else names[0] or "a",
         target_name="u" if steady else names[1],
         name=_text(variables, "equation"),
         parameters=_parameters(variables, names),
+        table=_table(variables, names, target if given is None else given),
         boundary="wall" if steady else "periodic",
         right_end="included" if steady else "excluded",
-        probe=lambda: _probe(target[:4], extra > 0),
+        find=finder(path, variables),
     )
-    header, dropped = make_header(path, found, overrides)
-
-    def load(name: str, start: int, stop: int, at: slice) -> np.ndarray:
-        if not header.trajectories:
-            field = given if name == header.input_name else target
-            block = field[start:stop]
-            return (block[..., -1] if block.ndim > given.ndim else block)[:, None]
-        block = np.moveaxis(target[start:stop], -1, 1)
-        if found.num_times > target.shape[-1]:
-            block = np.concatenate([given[start:stop][:, None], block], axis=1)
-        return block[:, at, None]
-
-    return ForeignSource(path, header, load, close, dropped)
+    longer = given is not None and given.ndim < target.ndim
+    law = _own_law(given.ndim) if longer and given is not None and "equation" in variables else None
+    return source_of_arrays(
+        path, given, target, overrides, names=(names[0] or "", names[1]), about=about, close=close, law=law,
+        timed=True if longer and not steady else None,
+    )  # fmt: skip
 
 
-def _probe(rows: np.ndarray, trajectory: bool) -> np.ndarray:
-    return np.moveaxis(rows, -1, 1) if trajectory else rows
+def _own_law(ndim: int) -> tuple[Axes | None, Axes]:
+    """The axes of trajectories that ``write`` wrote: the times are last."""
+    space = SPACE[1 - ndim :]
+    return ("sample", *space), ("sample", *space, "time")
 
 
-def _chosen(path: Path, variables: Mapping[str, Any], overrides: Overrides) -> tuple[str, str]:
-    """The two variables to take."""
-    usual = next((pair for pair in _PAIRS if all(name in variables for name in pair)), None)
-    names = (overrides.input_name or (usual or _PAIRS[0])[0], overrides.target_name or (usual or _PAIRS[0])[1])
-    missing = [name for name in names if name not in variables]
-    if missing:
+def _chosen(path: Path, variables: Mapping[str, Any], overrides: Overrides) -> tuple[str | None, str]:
+    """Names of input and target; of a file with one field alone that of trajectories."""
+    single = [name for name, value in variables.items() if _is_field(value)]
+    if len(single) == 1 and "t" in variables and not overrides.input_name:
+        return None, overrides.target_name or single[0]
+    several = any(set(pair) <= set(variables) for pair in _PAIRS) or overrides.input_name or len(single) != 1
+    return chosen_pair(path, list(variables) if several else single, overrides, _PAIRS, "variable")
+
+
+def _check_numbers(path: Path, name: str | None, value: Any) -> None:
+    if value is not None and value.dtype.kind not in "fiubc":
         raise DatasetError(
-            f"open_source: {path} has no variable {' or '.join(missing)}; it has {', '.join(variables) or 'none'}. "
-            f"Give --input-name and --target-name."
+            f"open_source: {path} has {name} of class {_class_of(value)}; a numeric array is needed. Save the arrays "
+            f"as "
+            f"variables of their own."
         )
-    return names
 
 
-def _num_times(variables: Mapping[str, Any], target: Any) -> int:
-    """Times of the trajectories: one more than the target's where the input is a time before them."""
-    steps = target.shape[-1]
-    times = np.ravel(variables["t"][()]) if "t" in variables else np.array([1.0])
-    return steps if len(times) == steps and times[0] == 0 else steps + 1
+def _is_field(value: Any) -> bool:
+    return value.dtype.kind in "fiubc" and value.ndim >= 2 and min(value.shape) > 1
 
 
-def _times(variables: Mapping[str, Any], steady: bool, trajectory: bool, target: Any) -> tuple[float, ...]:
+def _class_of(value: Any) -> str:
+    if value.dtype.names and set(value.dtype.names) == {"real", "imag"}:
+        return "complex"
+    return "cell or struct" if value.dtype.kind in "OV" else "char" if value.dtype.kind == "U" else str(value.dtype)
+
+
+def _times(variables: Mapping[str, Any], steady: bool, given: Any, target: Any) -> tuple[float, ...]:
+    """The times: 0 alone if steady, else those of ``t``; 0 comes before them where they are the target's alone."""
     if steady:
         return (0.0,)
-    if "t" not in variables:
+    if "t" not in variables or variables["t"].dtype.kind not in "fiu":
         return ()
     times = tuple(map(float, np.ravel(variables["t"][()])))
-    starts_later = trajectory and len(times) == target.shape[-1] and times[0] > 0
-    return (0.0, *times) if starts_later else times
+    of_target = given is not None and target.ndim > given.ndim and len(times) in target.shape[1:]
+    return (0.0, *times) if of_target and times and times[0] > 0 else times
 
 
-def _coordinates(variables: Mapping[str, Any], shape: tuple[int, ...]) -> list[np.ndarray | None]:
-    return [
-        np.ravel(variables[axis][()]) if axis in variables and variables[axis].size == points else None
-        for axis, points in zip("zyx"[-len(shape) :], shape, strict=True)
-    ]
+def _coordinates(
+    variables: Mapping[str, Any], names: tuple[str | None, str], target: Any, overrides: Overrides
+) -> dict[str, np.ndarray | None]:
+    """The variables x, y and z that are as long as an axis of the target."""
+    found: dict[str, np.ndarray | None] = {}
+    for axis in SPACE:
+        value = variables.get(axis)
+        if value is None or axis in names or value.dtype.kind not in "fiu" or value.size not in target.shape:
+            continue
+        if value.size > 1 and max(value.shape) == value.size:
+            found[axis] = np.ravel(value[()])
+    whole = set(found) in ({"x"}, {"x", "y"}, {"x", "y", "z"})
+    fits = len(overrides.extent) < 2 or len(overrides.extent) == len(found)
+    return found if whole and fits else {}
 
 
-def _parameters(variables: Mapping[str, Any], names: tuple[str, str]) -> dict[str, float]:
+def _parameters(variables: Mapping[str, Any], names: tuple[str | None, str]) -> dict[str, float]:
     skipped = {*names, "t", "x", "y", "z", "equation"}
     return {
         name: float(np.ravel(value[()])[0])
         for name, value in variables.items()
         if name not in skipped and value.size == 1 and value.dtype.kind in "fiu" and np.isfinite(value[()]).all()
     }
+
+
+def _table(variables: Mapping[str, Any], names: tuple[str | None, str], like: Any) -> dict[str, np.ndarray]:
+    """Variables of one number for each sample."""
+    samples = like.shape[0] if like.ndim > 1 else 0
+    skipped = {*names, "t", "x", "y", "z", "equation"}
+    return {
+        name: np.ravel(value[()]).astype(np.float64)
+        for name, value in variables.items()
+        if name not in skipped and value.dtype.kind in "fiu" and samples > 1
+        and value.size == samples == max(value.shape)
+    }  # fmt: skip
 
 
 def _text(variables: Mapping[str, Any], name: str) -> str:
@@ -164,8 +182,9 @@ class _Reversed:
         self.stored, self.shape = stored, stored.shape[::-1]
         self.dtype, self.ndim, self.size = stored.dtype, stored.ndim, int(stored.size or 0)
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        return self.stored[()].T if rows == () else self.stored[..., rows].T
+    def __getitem__(self, index: Any) -> np.ndarray:
+        words = index if isinstance(index, tuple) else (index,)
+        return self.stored[(..., *words[::-1])].T
 
 
 def _variables(path: Path) -> tuple[dict[str, Any], Any]:
@@ -195,7 +214,7 @@ def write(source: Readable, path: Path, *, version: Literal["5", "7.3"] = "5") -
     if len(header.channels) > 1 or len(header.inputs) > 1:
         raise ValueError(f"convert: `out` must hold several components ({', '.join(header.channels)}); .mat cannot.")
     names = ("coeff", "sol") if header.steady else ("a", "u")
-    small: dict[str, Any] = dict(header.parameters)
+    small: dict[str, Any] = {**header.parameters, **{k: v[:, None] for k, v in source.table.items()}}
     small |= {axis: points[None] for axis, points in zip(header.axes, header.coordinates, strict=True)}
     if not header.steady:
         later = header.trajectories and header.times[0] == 0  # then t is of u alone, as in the published files

@@ -47,6 +47,11 @@ class Formats(Mapping[str, Format]):
         return len(_modules())
 
 
+def formats() -> list[Format]:
+    """All formats, in the order of recognition."""
+    return [module.FORMAT for module in _modules().values()]
+
+
 @cache
 def _modules() -> dict[str, Any]:
     """The modules of the package that have a ``FORMAT``, by its name."""

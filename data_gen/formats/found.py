@@ -24,9 +24,10 @@ class Found:
         times: the file's times, if it has any.
         num_times: how many times the fields have.
         input_name, target_name: names of the fields.
-        name, parameters, boundary: the equation, its numbers and the kind of boundary, as far as the file says.
+        name, parameters: the equation and its numbers, as far as the file says.
+        boundary: the kind of boundary, as far as the file says, or of each axis.
         right_end: whether files of this format include it, where there are no coordinates.
-        probe: the first samples of the target, (rows, ..., *points), to look for a repeated point.
+        probes: the first samples of input and target, each (rows, ..., *points), to look for a repeated point.
     """
 
     num_samples: int
@@ -41,6 +42,6 @@ class Found:
     target_name: str = "u"
     name: str = ""
     parameters: Mapping[str, float] = field(default_factory=dict)
-    boundary: Boundary = "periodic"
+    boundary: Boundary | tuple[Boundary, ...] = "periodic"
     right_end: RightEnd = "excluded"
-    probe: Callable[[], np.ndarray] | None = None
+    probes: Callable[[], Sequence[np.ndarray]] | None = None

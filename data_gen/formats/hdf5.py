@@ -10,7 +10,10 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.links import refuse_links
+from data_gen.header import Boundary
 
+_BOUNDARIES: dict[str, Boundary] = {"periodic": "periodic", "wall": "wall", "open": "open"}
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -26,48 +29,87 @@ def is_hdf5(path: Path) -> bool:
     return False
 
 
-def open_hdf5(path: Path) -> h5py.File:
+def open_hdf5(path: Path, *, follow_links: bool = False, check: bool = True) -> h5py.File:
     """The file open for reading.
 
+    Args:
+        path: the file.
+        follow_links: whether it may keep data in other files.
+        check: whether to look for that at all; not to look is right only where names are read and no data.
     Raises:
-        DatasetError: it is missing, not HDF5, or truncated.
+        DatasetError: it is missing, not HDF5, truncated, or keeps data in other files.
     """
     if not path.is_file():
         raise DatasetError(f"open_source: {path} is not a file.")
     try:
-        return h5py.File(path, "r")
+        file = h5py.File(path, "r")
     except OSError as error:
         if "truncated" in str(error):
             raise DatasetError(
                 f"open_source: {path} is truncated: it is shorter than its header says. Copy it again."
             ) from None
-        raise DatasetError(f"open_source: {path} cannot be opened as HDF5: {error}.") from None
+        reason = " ".join(str(error).split())
+        raise DatasetError(f"open_source: {path} cannot be opened as HDF5: {reason}.") from None
+    if check and not follow_links:
+        try:
+            refuse_links(file)
+        except DatasetError:
+            file.close()
+            raise
+    return file
 
 
 def dataset(file: h5py.File | h5py.Group, name: str) -> h5py.Dataset:
     """A dataset by name.
 
     Raises:
-        DatasetError: it is missing, or its data lie in another file; the message lists the others.
+        DatasetError: it is missing; the message lists the others.
     """
-    if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
-        raise DatasetError(f"open_source: {file.file.filename} keeps {name} in another file, which is refused.")
     found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
-        raise DatasetError(
-            f"open_source: {file.file.filename} has no variable {name}; it has {', '.join(_names(file)) or 'nothing'}."
-        )
-    outside = found.external or (found.is_virtual and any(v.file_name != "." for v in found.virtual_sources()))
-    if outside:
-        raise DatasetError(f"open_source: {file.file.filename} keeps {name} in another file, which is refused.")
+    if not isinstance(found, h5py.Dataset) or found.shape is None:
+        raise DatasetError(f"open_source: {file.file.filename} has no variable {name}; it has {listed_names(file)}.")
     return found
+
+
+def line_of(file: h5py.File | h5py.Group, name: str, axis: int) -> np.ndarray:
+    """Coordinates along an axis, (points,): of a mesh of all points those along its axis of that number.
+
+    Raises:
+        DatasetError: they are missing, one number, or a mesh whose lines differ.
+    """
+    values = dataset(file, name)[()]
+    if np.ndim(values) == 0:
+        raise DatasetError(f"open_source: {file.file.filename} has {name} of one number; coordinates are needed.")
+    if values.ndim == 1:
+        return values
+    if axis < values.ndim:
+        lines = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+        if lines.size and (lines == lines[:, :1]).all():
+            return lines[:, 0]
+    raise DatasetError(
+        f"open_source: {file.file.filename} has {name} of shape {values.shape}, whose lines are no grid. Only grids of "
+        f"lines along the axes can be used."
+    )
+
+
+def exact_times(times: Any) -> tuple[float, ...]:
+    """Times as decimal numbers where they were stored in float32, so that 0.01 is 0.01; none if no numbers."""
+    array = np.ravel(np.asarray(times))
+    if array.dtype.kind not in "fiu":
+        return ()
+    return tuple(float(str(t)) if array.dtype == np.float32 else float(t) for t in array)
+
+
+def boundary_in(attributes: Any, usual: Boundary) -> Boundary | tuple[Boundary, ...]:
+    """The boundary that a file written here records, of each axis where they differ, or the usual one."""
+    words: list[Boundary] = [_BOUNDARIES.get(word, usual) for word in text_in(attributes, "boundary").split(",")]
+    return tuple(words) if len(words) > 1 else words[0]
 
 
 def variable_names(path: Path) -> str:
     """The names of all datasets of a file, for messages."""
     with open_hdf5(path) as file:
-        names = _names(file)
-    return ", ".join([*names[:12], "..."] if len(names) > 12 else names) or "no variables"
+        return listed_names(file)
 
 
 def numbers_in(attributes: Any) -> dict[str, float]:
@@ -83,13 +125,15 @@ def numbers_in(attributes: Any) -> dict[str, float]:
 def text_in(attributes: Any, name: str, default: str = "") -> str:
     """An attribute as text."""
     value = attributes.get(name, default)
-    return value.decode() if isinstance(value, bytes) else str(value)
+    if isinstance(value, np.ndarray):
+        value = value.ravel()[0] if value.size == 1 else default
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def words_in(attributes: Any, name: str) -> list[str]:
     """An attribute as a list of words; none if it is missing."""
     values = np.atleast_1d(np.asarray(attributes.get(name, []), dtype=object)).tolist()
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+    return [value.decode(errors="replace") if isinstance(value, bytes) else str(value) for value in values]
 
 
 def words(values: Sequence[str]) -> np.ndarray:
@@ -97,7 +141,20 @@ def words(values: Sequence[str]) -> np.ndarray:
     return np.array(list(values), dtype=h5py.string_dtype())
 
 
-def _names(file: h5py.File | h5py.Group) -> list[str]:
+def dataset_names(file: h5py.File | h5py.Group) -> list[str]:
+    """The paths of all datasets."""
     names: list[str] = []
     file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     return sorted(names)
+
+
+def listed_names(file: h5py.File | h5py.Group) -> str:
+    """The paths of the datasets in words, of many the first."""
+    names = dataset_names(file)
+    return ", ".join([*names[:12], "..."] if len(names) > 12 else names) or "no variables"
+
+
+def datasets_in(file: h5py.File, name: str) -> dict[str, h5py.Dataset]:
+    """The datasets of a group by name; none without the group."""
+    group = file.get(name)
+    return {str(one): dataset(group, str(one)) for one in group} if isinstance(group, h5py.Group) else {}

@@ -11,10 +11,10 @@ import numpy as np
 
 from data_gen.equations import equation_named, equation_names, equation_parameters
 from data_gen.errors import DatasetError
-from data_gen.formats.axes import axes_of
 from data_gen.formats.found import Found
+from data_gen.formats.grid_axes import axes_of
 from data_gen.formats.overrides import TAKEN, Overrides
-from data_gen.header import Header
+from data_gen.header import Boundary, Header
 
 # Names that the HDF5 layout of a dataset file reserves.
 _RESERVED = {"sample", "time", "x", "y", "z", "channel", "input_channel", "tensor", "nu", "block", "integrity"}
@@ -28,8 +28,9 @@ def make_header(path: Path, found: Found, overrides: Overrides) -> tuple[Header,
         DatasetError: something is missing, or the file and the overrides disagree.
     """
     _check_size(path, found)
-    boundary = overrides.boundary or found.boundary
-    axes = axes_of(path, found, overrides, boundary)
+    dtype = _precision(path, found.dtypes)
+    axes = axes_of(path, found, overrides)
+    boundaries: tuple[Boundary, ...] = tuple(axis.boundary for axis in axes)
     name = overrides.equation or found.name or "unknown"
     parameters = {**{k: v for k, v in found.parameters.items() if k not in TAKEN}, **overrides.parameters}
     times = _times(path, found, overrides)
@@ -44,8 +45,10 @@ def make_header(path: Path, found: Found, overrides: Overrides) -> tuple[Header,
         input_channels=_inputs(found) if len(times) == 1 else found.inputs,
         input_name=_free(found.input_name, "a", found.target_name),
         target_name=_free(found.target_name, "u", found.input_name),
-        dtype=_precision(path, found.dtypes),
-        boundary=boundary,
+        dtype=dtype,
+        boundary=boundaries[0],
+        boundaries=boundaries,
+        points=tuple(axis.coordinates for axis in axes),
         formula=_formula(path, name, parameters, overrides),
         parameters=parameters,
     )

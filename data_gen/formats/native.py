@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from data_gen.errors import DatasetError
 from data_gen.formats.format import Format
 from data_gen.formats.hdf5 import is_hdf5, open_hdf5
+from data_gen.formats.masks import FILL
 from data_gen.formats.overrides import Overrides
 from data_gen.formats.source import Readable, Source, blocks
 from data_gen.storage import journal
@@ -20,7 +22,7 @@ def recognizes(path: Path) -> bool:
     """Whether it has the attribute of the layout; ``open_file`` explains the fault of a damaged one."""
     if not is_hdf5(path):
         return False
-    with open_hdf5(path) as file:
+    with open_hdf5(path, check=False) as file:
         return file.attrs.get("layout") == LAYOUT
 
 
@@ -30,14 +32,16 @@ def open_file(path: Path, overrides: Overrides) -> Source:
     Raises:
         DatasetError: it is damaged, or overrides are given, which a dataset file does not need.
     """
-    if overrides != Overrides():
+    if overrides.mask not in (None, FILL):
+        raise DatasetError(f"open_source: {path} is a dataset file, whose missing values are NaN; give --mask fill.")
+    if replace(overrides, mask=None, follow_links=False) != Overrides():
         raise DatasetError(f"open_source: {path} is a dataset file, which has its own metadata; leave out the flags.")
     return open_dataset(path)
 
 
 def write(source: Readable, path: Path) -> None:
     """A dataset file with the fields of a source."""
-    file_map = create_empty(path, source.header, {"source": f"converted from {source.path.name}"})
+    file_map = create_empty(path, source.header, {"source": f"converted from {source.path.name}"}, source.table)
     checksums = {}
     for block, (_, fields) in enumerate(blocks(source)):
         checksums[block] = journal.write_block(path, file_map, block, tuple(fields.values()))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from data_gen.errors import check_finite, check_positive
+from data_gen.formats.axes import Axes, parse_axes
 from data_gen.header import Boundary
 
 RightEnd = Literal["excluded", "included"]
@@ -25,40 +26,67 @@ class Overrides:
         times: times of the fields, the input's first; one time for a steady problem.
         equation: name of the equation.
         parameters: its numbers, by name.
-        boundary: kind of boundary of the domain.
+        boundary: kind of boundary of the domain, one word or one an axis, in the order of ``extent``.
         right_end: whether the last point is the right end of the domain; on a periodic axis it is then left out.
-        input_name, target_name: variables of the file to take.
+        input_name, target_name: variables of the file to take; several, separated by commas, become channels.
         input_time, target_time: of a file with several times, the two that are used: the target then is the field at
             the second and the input the same field at the first.
+        axes: roles of the axes of arrays, such as "sample,y,x,channel": of the array with more axes, or one word for
+            the input and one for the target.
+        mask: "fill", or the variable that is 0 where values are missing.
+        follow_links: also read what the file keeps in other files.
     Raises:
-        ValueError: ``extent`` is not above 0, ``boundary`` or ``right_end`` unknown, or a parameter not finite or of a
-            name that dataset files use themselves.
+        ValueError: ``extent`` is not above 0, ``boundary``, ``right_end`` or ``axes`` unknown, or a parameter not
+            finite or of a name that dataset files use themselves.
     """
 
     extent: tuple[float, ...] = ()
     times: tuple[float, ...] = ()
     equation: str | None = None
     parameters: Mapping[str, float] = field(default_factory=dict)
-    boundary: Boundary | None = None
+    boundary: Boundary | tuple[Boundary, ...] | None = None
     right_end: RightEnd | None = None
     input_name: str | None = None
     target_name: str | None = None
     input_time: float | None = None
     target_time: float | None = None
+    axes: str | tuple[str, ...] = ()
+    mask: str | None = None
+    follow_links: bool = False
 
     def __post_init__(self) -> None:
         for extent in self.extent:
             check_positive("Overrides", "extent", extent)
         for name, known in (("boundary", get_args(Boundary)), ("right_end", get_args(RightEnd))):
-            value = getattr(self, name)
-            if value is not None and value not in known:
-                raise ValueError(f"Overrides: `{name}` must be one of {', '.join(known)}; got {value!r}.")
+            for value in _each(getattr(self, name)):
+                if value not in known:
+                    raise ValueError(f"Overrides: `{name}` must be one of {', '.join(known)}; got {value!r}.")
+        if len(_each(self.axes)) > 2:
+            raise ValueError(f"Overrides: `axes` must be one word, or two for input and target; got {self.axes!r}.")
+        object.__setattr__(self, "axes", tuple(_each(self.axes)))
+        for text in self.axes:
+            parse_axes(text)
         for name, value in self.parameters.items():
             check_finite("Overrides", f"parameters {name}", value)
             if name in TAKEN:
                 raise ValueError(
                     f"Overrides: `parameters` must have names that dataset files do not use; got {name!r}."
                 )
+
+
+def split_names(text: str | None) -> tuple[str, ...]:
+    """The variables that a name stands for."""
+    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
+
+
+def said_axes(overrides: Overrides) -> tuple[Axes, ...]:
+    """The roles that ``axes`` gives: none, for the larger array, or for input and target."""
+    return tuple(parse_axes(text) for text in overrides.axes)
+
+
+def _each(value: Any) -> Sequence[Any]:
+    """The words of an argument that is none, one or several."""
+    return () if value is None else (value,) if isinstance(value, str) else value
 
 
 #: The name of version 0.1, which goes on working.

@@ -3,20 +3,20 @@
     one dimension    tensor (samples, times, x), x-coordinate, t-coordinate (times + 1); attribute Nu, beta or rho
     Darcy            tensor (samples, 1, x, y), nu (samples, x, y), x-coordinate, y-coordinate; attribute beta
     fluids           density, pressure, Vx, Vy, Vz (samples, times, x, ...) and the coordinates
+    incompressible   velocity (samples, times, x, y, 2), particles, force (samples, x, y, 2), t (samples, times)
     groups           0000/data (times, x, ..., components), 0000/grid/{x, y, t}; attribute config of each group
 
-Burgers is solved there with viscosity Nu / pi. The order of the axes in space is kept where they are alike; where they
-differ, the first is x, and the fields are transposed to y before x. The files do not record their boundaries: one
-tensor is periodic and Darcy flow between walls, as published, fluids are periodic unless their name has ``trans``, and
-groups are taken to have open boundaries.
+Burgers is solved there with viscosity Nu / pi. The first axis in space is x, at every shape, as the generators write
+it; the fields are read y before x. Groups are in the order of their numbers. The files do not record their boundaries:
+one tensor is periodic and Darcy flow between walls, as published, fluids are periodic unless their name has ``trans``,
+and groups and incompressible fluids are taken to have open boundaries.
 Source: Takamoto et al. (2022), PDEBench: An Extensive Benchmark for Scientific Machine Learning, and its data files.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +24,44 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.axes import Axes
+from data_gen.formats.fields import Field, Variable
 from data_gen.formats.format import Format
-from data_gen.formats.found import Found
-from data_gen.formats.hdf5 import dataset, is_hdf5, numbers_in, open_hdf5, text_in
-from data_gen.formats.merged_header import make_header
-from data_gen.formats.overrides import Overrides
-from data_gen.formats.source import ForeignSource, Load, Readable, Source, blocks, series, trajectory_of
-from data_gen.header import Boundary, Header
+from data_gen.formats.hdf5 import (
+    boundary_in,
+    dataset,
+    datasets_in,
+    exact_times,
+    is_hdf5,
+    line_of,
+    numbers_in,
+    open_hdf5,
+    text_in,
+)
+from data_gen.formats.overrides import Overrides, said_axes, split_names
+from data_gen.formats.pairs import About, source_of_fields
+from data_gen.formats.pdebench_groups import groups_in, source_of_groups
+from data_gen.formats.pdebench_output import write
+from data_gen.formats.source import Source
+from data_gen.header import Boundary
+from data_gen.storage.hdf5_layout import TABLE
 
-FORMAT = Format("pdebench", (".hdf5",), "PDEBench: tensor, Darcy, or a group for each sample", order=30)
+__all__ = ["FORMAT", "open_file", "recognizes", "write"]
 
-_BOUNDARIES: dict[str, Boundary] = {"periodic": "periodic", "wall": "wall", "open": "open"}
+FORMAT = Format("pdebench", (".hdf5",), "PDEBench: tensor, Darcy, fluids, or a group for each sample", order=30)
+
 _FLUID = ("density", "pressure", "Vx", "Vy", "Vz")
-_NUMBER = re.compile(r"^ +([A-Za-z]\w*): *([-+]?\d[\d.]*(?:[eE][-+]?\d+)?) *$", re.MULTILINE)
-# Settings of PDEBench's solvers that are no parameters of an equation.
-_SETTINGS = {"t", "n", "n_steps", "seed", "tdim", "xdim", "ydim", "x_left", "x_right", "y_bottom", "y_top", "T_bdy"}
+_INCOMPRESSIBLE = ("velocity", "particles")
 
 
 def recognizes(path: Path) -> bool:
-    """Whether it has a tensor with coordinates, a fluid's density, or groups of samples."""
+    """Whether it has a tensor with coordinates, a fluid's fields with coordinates, or groups of samples."""
     if not is_hdf5(path):
         return False
-    with open_hdf5(path) as file:
-        return ("tensor" in file and "x-coordinate" in file) or "density" in file or bool(_groups(file))
+    with open_hdf5(path, check=False) as file:
+        names = set(map(str, file))
+        fluid = {"density", "x-coordinate"} <= names or set(_INCOMPRESSIBLE) <= names
+        return {"tensor", "x-coordinate"} <= names or fluid or bool(groups_in(file))
 
 
 def open_file(path: Path, overrides: Overrides) -> Source:
@@ -55,190 +70,148 @@ def open_file(path: Path, overrides: Overrides) -> Source:
     Raises:
         DatasetError: it cannot be read, or its variables do not fit together.
     """
-    file = open_hdf5(path)
+    file = open_hdf5(path, follow_links=overrides.follow_links)
     try:
-        groups = _groups(file)
+        groups = groups_in(file)
         if groups and "tensor" not in file:
-            found, make_load = _find_groups(path, file, groups)
-        elif "nu" in file or (overrides.input_name and overrides.input_name in file):
-            found, make_load = _find_steady(path, file, overrides)
-        else:
-            found, make_load = _find_tensor(path, file, overrides)
-        header, dropped = make_header(path, found, overrides)
-        return ForeignSource(path, header, make_load(header), file.close, dropped)
+            return source_of_groups(path, file, groups, overrides)
+        return _open(path, file, overrides)
     except (DatasetError, ValueError):
         file.close()
         raise
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, OSError, RuntimeError) as error:
         file.close()
-        raise DatasetError(f"open_source: {path} does not fit together as a PDEBench file ({error}).") from None
+        reason = " ".join(str(error).split())[:160]
+        raise DatasetError(f"open_source: {path} does not fit together as a PDEBench file ({reason}).") from None
 
 
-_MakeLoad = Callable[[Header], Load]
-
-
-def _groups(file: h5py.File) -> list[str]:
-    return sorted(name for name in map(str, file) if name.isdigit() and f"{name}/data" in file)
-
-
-def _boundary(file: h5py.File, usual: Boundary) -> Boundary:
-    """The boundary that a file written here records, or the usual one."""
-    return _BOUNDARIES.get(text_in(file.attrs, "boundary"), usual)
-
-
-def _coordinates(file: h5py.File, dims: int) -> list[np.ndarray | None]:
-    """Coordinates of each axis of the file, x first."""
-    names = [f"{axis}-coordinate" for axis in "xyz"[:dims]]
-    return [dataset(file, name)[()] if name in file else None for name in names]
-
-
-def _turned(coordinates: list[Any], shape: tuple[int, ...]) -> bool:
-    """Whether the axes have to be transposed: x, the first, is not like the others."""
-    known = [c for c in coordinates if c is not None]
-    alike = all(c.shape == known[0].shape and np.allclose(c, known[0]) for c in known[1:]) if known else True
-    return len(shape) > 1 and not (alike and len(set(shape)) == 1)
-
-
-def _turn(fields: np.ndarray, dims: int, turned: bool) -> np.ndarray:
-    """The axes in space, which are the last, in reverse order."""
-    return fields.transpose(*range(fields.ndim - dims), *range(fields.ndim - 1, fields.ndim - dims - 1, -1)) if (
-        turned
-    ) else fields  # fmt: skip
-
-
-def _space(coordinates: list[Any], shape: tuple[int, ...], turned: bool) -> dict[str, Any]:
-    """Shape and coordinates, x last."""
-    if turned:
-        return {"shape": shape[::-1], "coordinates": coordinates[::-1]}
-    return {"shape": shape, "coordinates": coordinates}
-
-
-def _tensor_fields(path: Path, file: h5py.File, overrides: Overrides) -> tuple[list[str], list[h5py.Dataset]]:
-    """Names and datasets of the target's components, each (samples, times, points)."""
-    usual = [name for name in _FLUID if name in file] if "tensor" not in file else ["tensor"]
-    names = [overrides.target_name] if overrides.target_name else usual
-    fields = [dataset(file, name) for name in names or ["tensor"]]
-    first = fields[0]
-    if first.ndim < 3 or any(field.shape != first.shape for field in fields):
-        raise DatasetError(
-            f"open_source: {path} must have {', '.join(names)} (samples, times, points); got shape {first.shape}."
-        )
-    if first.shape[1] == 1:
-        raise DatasetError(
-            f"open_source: {path} has {names[0]} at one time and no nu, so nothing to predict it from. Give "
-            f"--input-name, the variable that is the input."
-        )
-    return names, fields
-
-
-def _find_tensor(path: Path, file: h5py.File, overrides: Overrides) -> tuple[Found, _MakeLoad]:
-    names, fields = _tensor_fields(path, file, overrides)
-    first = fields[0]
-    samples, num_times, *points = first.shape
-    shape = tuple(points)
-    dims, coordinates = len(shape), _coordinates(file, len(shape))
-    turned = _turned(coordinates, shape)
-    times = dataset(file, "t-coordinate")[:num_times] if "t-coordinate" in file else []
-
-    def read(start: int, stop: int, at: slice) -> np.ndarray:
-        return _turn(np.stack([field[start:stop, at] for field in fields], axis=2), dims, turned)
-
-    name, parameters = _equation(numbers_in(file.attrs), dims, len(names))
-    found = Found(
-        num_samples=samples,
-        num_times=num_times,
-        dtypes=[field.dtype for field in fields],
-        channels=("u",) if len(names) == 1 else tuple(names),
-        times=_exact_times(times),
+def _open(path: Path, file: h5py.File, overrides: Overrides) -> Source:
+    targets, inputs = _names(path, file, overrides)
+    dims = _num_dims(path, file, dataset(file, targets[0]))
+    grid = _points(file, dims)
+    target = _field(path, file, targets, dims, grid, overrides, "u" if len(targets) == 1 else "")
+    given = _field(path, file, inputs, dims, grid, overrides, "") if inputs else None
+    steady = given is not None and target.num_times <= 1
+    usual: Boundary = "wall" if steady else "open" if "trans" in path.name.lower() or "t" in file else "periodic"
+    numbers = numbers_in(file.attrs)
+    name, parameters = ("", numbers) if steady else _equation(numbers, dims, len(targets))
+    coefficient = inputs == ["nu"] and steady
+    if given is not None and coefficient:
+        given = Field("coefficient", given.parts, ("coefficient",))
+    about = About(
+        coordinates=grid,
+        times=(0.0,) if steady else _times(path, file, target.num_times),
+        parameters=parameters,
         name=text_in(file.attrs, "equation_name", name),
-        parameters=parameters,
-        boundary=_boundary(file, "open" if "tensor" not in file and "trans" in path.name.lower() else "periodic"),
-        probe=lambda: read(0, 2, slice(0, 3)),
-        **_space(coordinates, shape, turned),
+        table={name: found[()] for name, found in datasets_in(file, TABLE).items()},
+        boundary=boundary_in(file.attrs, usual),
+        input_name=given.name if given is not None and len(inputs) == 1 else "a",
+        target_name="u",
+        find=lambda name: (dataset(file, name), None),
     )
-    return found, lambda header: series(read, header)
+    return source_of_fields(path, given, target, overrides, about, file.close)
 
 
-def _find_steady(path: Path, file: h5py.File, overrides: Overrides) -> tuple[Found, _MakeLoad]:
-    names = overrides.input_name or "nu", overrides.target_name or "tensor"
-    given, target = (dataset(file, name) for name in names)
-    shape = given.shape[1:]
-    if target.shape not in (given.shape, (given.shape[0], 1, *shape)):
+def _names(path: Path, file: h5py.File, overrides: Overrides) -> tuple[list[str], list[str]]:
+    """The variables of the target and of the input."""
+    known = [name for name in _FLUID if name in file] or [name for name in _INCOMPRESSIBLE if name in file]
+    targets = list(split_names(overrides.target_name)) or (["tensor"] if "tensor" in file or not known else known)
+    inputs = list(split_names(overrides.input_name))
+    if not inputs and "nu" in file and overrides.target_name in (None, "tensor") and targets == ["tensor"]:
+        inputs = ["nu"]
+    return targets, inputs
+
+
+def _num_dims(path: Path, file: h5py.File, first: h5py.Dataset) -> int:
+    """Axes in space: as many as have coordinates; without any by the shape of the target."""
+    dims = sum(f"{axis}-coordinate" in file for axis in "xyz")
+    if dims and first.ndim in (dims + 1, dims + 2, dims + 3):
+        return dims
+    if dims or first.ndim < 3:
         raise DatasetError(
-            f"open_source: {path} must have {names[1]} (samples, 1, points) of the points of {names[0]}; "
-            f"got {target.shape} and {given.shape}."
+            f"open_source: {path} must have {str(first.name)[1:]} (samples, times, points) with {dims or 'its'} axes "
+            f"in "
+            f"space, as its coordinates say; got shape {first.shape}."
         )
-    dims, coordinates = len(shape), _coordinates(file, len(shape))
-    turned = _turned(coordinates, shape)
+    trailing = "velocity" in file or "particles" in file
+    return first.ndim - 2 - trailing
 
-    def make_load(header: Header) -> Load:
-        def load(name: str, start: int, stop: int, at: slice) -> np.ndarray:
-            block = (given if name == header.input_name else target)[start:stop]
-            return _turn(block.reshape(len(block), 1, *shape), dims, turned)
 
-        return load
+def _points(file: h5py.File, dims: int) -> dict[str, np.ndarray]:
+    """Coordinates of each axis by name."""
+    names = [axis for axis in "xyz"[:dims] if f"{axis}-coordinate" in file]
+    return {axis: line_of(file, f"{axis}-coordinate", "xyz".index(axis)) for axis in names}
 
-    parameters = numbers_in(file.attrs)
-    found = Found(
-        num_samples=given.shape[0],
-        num_times=1,
-        dtypes=[given.dtype, target.dtype],
-        inputs=("coefficient",),
-        times=(0.0,),
-        input_name="coefficient",
-        name=str(file.attrs.get("equation_name", "")),
-        parameters=parameters,
-        boundary=_boundary(file, "wall"),
-        **_space(coordinates, shape, turned),
+
+def _field(
+    path: Path, file: h5py.File, names: Sequence[str], dims: int, grid: dict[str, Any], overrides: Overrides, usual: str
+) -> Field:
+    """Variables of the file as one field, x first."""
+    parts = []
+    for name in names:
+        stored = dataset(file, name)
+        said = said_axes(overrides)
+        axes = next((one for one in said if len(one) == stored.ndim), None) or _axes_of(path, file, stored, dims, grid)
+        parts.append(Variable(name, stored, axes))
+    if len({(part.size("time"), part.size("sample")) for part in parts}) > 1:
+        raise DatasetError(f"open_source: {path} has {', '.join(names)} of different samples or times.")
+    labels = tuple(label for part in parts for label in _labels(part, dims))
+    return Field("_".join(names[:2]), tuple(parts), (usual,) if len(labels) == 1 and usual else labels)
+
+
+def _labels(part: Variable, dims: int) -> list[str]:
+    """Names of the components of a variable: of a vector those of the axes."""
+    count = max(1, part.size("channel"))
+    if count == 1:
+        return [part.name]
+    return (
+        [f"{part.name}_{axis}" for axis in "xyz"[:count]]
+        if count == dims
+        else [f"{part.name}{i}" for i in range(count)]
     )
-    return found, make_load
 
 
-def _find_groups(path: Path, file: h5py.File, groups: list[str]) -> tuple[Found, _MakeLoad]:
-    first, grid = dataset(file, f"{groups[0]}/data"), f"{groups[0]}/grid"
-    num_times, *points, components = first.shape
-    shape = tuple(points)
-    dims = len(shape)
-    coordinates = [dataset(file, f"{grid}/{a}")[()] if f"{grid}/{a}" in file else None for a in "xyz"[:dims]]
-    turned = _turned(coordinates, shape)
-    for name in groups:
-        if dataset(file, f"{name}/data").shape != first.shape:
-            raise DatasetError(f"open_source: {path} has samples of different shapes ({groups[0]} and {name}).")
-    times = dataset(file, f"{grid}/t")[()] if f"{grid}/t" in file else np.array([])
-
-    def read(start: int, stop: int, at: slice) -> np.ndarray:
-        rows = [np.moveaxis(dataset(file, f"{name}/data")[at], -1, 1) for name in groups[start:stop]]
-        return _turn(np.stack(rows), dims, turned)
-
-    config = text_in(file[groups[0]].attrs, "config")
-    parameters = {k: float(v) for k, v in _NUMBER.findall(config) if k not in _SETTINGS}
-    found = Found(
-        num_samples=len(groups),
-        num_times=num_times,
-        dtypes=[first.dtype],
-        channels=_components(file, components),
-        times=_exact_times(times.ravel()[:num_times]),
-        name=str(file.attrs.get("equation_name", "")),
-        parameters={**parameters, **numbers_in(file.attrs)},
-        boundary=_boundary(file, "open"),
-        probe=lambda: read(0, 2, slice(0, 3)),
-        **_space(coordinates, shape, turned),
-    )
-    return found, lambda header: series(read, header)
+def _axes_of(path: Path, file: h5py.File, stored: h5py.Dataset, dims: int, grid: dict[str, Any]) -> Axes:
+    """The axes of a variable by the law of these files: samples, times, x first, components last."""
+    space = tuple("xyz"[:dims]) if not _is_old(file, stored, dims, grid) else tuple("zyx"[-dims:])
+    points = tuple(len(grid[axis]) if axis in grid else 0 for axis in space)
+    rest = stored.ndim - 1 - dims
+    last = rest == 1 and _equal(stored.shape[1 : 1 + dims], points) and not _equal(stored.shape[2:], points)
+    last = last or (rest == 1 and not any(points) and stored.shape[-1] == dims)
+    bodies = {0: space, 1: (*space, "channel") if last else ("time", *space), 2: ("time", *space, "channel")}
+    if rest not in bodies:
+        raise DatasetError(
+            f"open_source: {path} must have {str(stored.name)[1:]} (samples, times, points) with {dims} axes in space; "
+            f"got shape {stored.shape}."
+        )
+    return ("sample", *bodies[rest])
 
 
-def _components(file: h5py.File, count: int) -> tuple[str, ...]:
-    """Names of the components: those that files written here list, else u, or u0, u1, ..."""
-    listed = tuple(str(file.attrs.get("components", "")).split(","))
-    if len(listed) == count and all(listed):
-        return listed
-    return tuple(f"u{i}" for i in range(count)) if count > 1 else ("u",)
+def _equal(shape: tuple[int, ...], points: tuple[int, ...]) -> bool:
+    return len(shape) == len(points) and all(n == m or not m for n, m in zip(shape, points, strict=True))
 
 
-def _exact_times(times: Any) -> tuple[float, ...]:
-    """Times as decimal numbers where they were stored in float32, so that 0.01 is 0.01."""
-    array = np.asarray(times)
-    return tuple(float(str(t)) if array.dtype == np.float32 else float(t) for t in array)
+def _is_old(file: h5py.File, stored: h5py.Dataset, dims: int, grid: dict[str, Any]) -> bool:
+    """Whether it was written by version 0.1, which kept y first where all axes are alike."""
+    if "boundary" not in file.attrs or "axes" in file.attrs or dims < 2:
+        return False
+    known = list(grid.values())
+    return len({len(points) for points in known}) == 1 and all(np.allclose(points, known[0]) for points in known)
+
+
+def _times(path: Path, file: h5py.File, count: int) -> tuple[float, ...]:
+    """The times of the file, as many as the fields have; incompressible fluids list them for each sample."""
+    name = "t-coordinate" if "t-coordinate" in file else "t" if "t" in file else None
+    if name is None:
+        return ()
+    times = np.atleast_1d(dataset(file, name)[()])
+    if times.ndim > 1:
+        if not (times == times[:1]).all():
+            raise DatasetError(
+                f"open_source: {path} has times that differ from sample to sample; they must be the same. Give --times."
+            )
+        times = times[0]
+    return exact_times(times[:count] if count else times)
 
 
 def _equation(numbers: dict[str, float], dims: int, components: int) -> tuple[str, dict[str, float]]:
@@ -253,86 +226,3 @@ def _equation(numbers: dict[str, float], dims: int, components: int) -> tuple[st
     if "beta" in numbers:
         return "advection", {"speed": numbers["beta"], **rest}
     return "", numbers
-
-
-def write(source: Readable, path: Path) -> None:
-    """A PDEBench file: as for Darcy flow, one tensor in one dimension, else a group for each sample.
-
-    Raises:
-        ValueError: the input is another quantity than the target of a problem in time, which has no place there.
-    """
-    header = source.header
-    if not header.steady and header.inputs != header.channels:
-        raise ValueError(
-            f"convert: `out` must hold an input of other components ({', '.join(header.inputs)}); PDEBench cannot."
-        )
-    with h5py.File(path, "w") as file:
-        file.attrs.update(equation_name=header.name, boundary=header.boundary, **header.parameters)
-        for theirs, value in _their_numbers(header).items():
-            file.attrs[theirs] = value
-        if header.steady:
-            _write_steady(file, source)
-        elif header.num_dims == 1 and len(header.channels) == 1:
-            _write_tensor(file, source)
-        else:
-            _write_groups(file, source)
-
-
-def _their_numbers(header: Header) -> dict[str, float]:
-    numbers = header.parameters
-    if header.num_dims != 1:
-        return {}
-    return {
-        "burgers": {"Nu": numbers.get("viscosity", 0.0) * math.pi},
-        "fisher_kpp": {"Nu": numbers.get("diffusivity", 0.0), "rho": numbers.get("rate", 0.0)},
-        "advection": {"beta": numbers.get("speed", 0.0)},
-    }.get(header.name, {})
-
-
-def _write_coordinates(file: h5py.File, header: Header) -> None:
-    for axis, points in zip(header.axes, header.coordinates, strict=True):
-        file[f"{axis}-coordinate"] = points
-
-
-def _their_order(header: Header) -> bool:
-    """Whether the fields have to be transposed, x first."""
-    return _turned(list(header.coordinates), header.shape)
-
-
-def _write_tensor(file: h5py.File, source: Readable) -> None:
-    header = source.header
-    shape = (header.num_samples, len(header.times), *header.shape)
-    tensor = file.create_dataset("tensor", shape, header.dtype)
-    _write_coordinates(file, header)
-    file["t-coordinate"] = [*header.times, 2 * header.times[-1] - header.times[-2]]  # one more, as in theirs
-    for rows, fields in blocks(source):
-        tensor[rows] = trajectory_of(header, fields)[:, :, 0]
-
-
-def _write_steady(file: h5py.File, source: Readable) -> None:
-    header, turned = source.header, _their_order(source.header)
-    if len(header.channels) > 1 or len(header.inputs) > 1:
-        raise ValueError("convert: `out` must hold several components of a steady problem; PDEBench cannot.")
-    shape = header.shape[::-1] if turned else header.shape
-    tensor = file.create_dataset("tensor", (header.num_samples, 1, *shape), header.dtype)
-    given = file.create_dataset("nu", (header.num_samples, *shape), header.dtype)
-    _write_coordinates(file, header)
-    for rows, fields in blocks(source):
-        tensor[rows] = _turn(fields[header.target_name], header.num_dims, turned)
-        given[rows] = _turn(fields[header.input_name], header.num_dims, turned)[:, 0]
-
-
-def _write_groups(file: h5py.File, source: Readable) -> None:
-    header, turned = source.header, _their_order(source.header)
-    file.attrs["components"] = ",".join(header.channels)
-    config = "sim:\n" + "".join(f"  {name}: {value!r}\n" for name, value in header.parameters.items())
-    digits = max(4, len(str(header.num_samples - 1)))
-    for rows, fields in blocks(source):
-        whole = np.moveaxis(_turn(trajectory_of(header, fields), header.num_dims, turned), 2, -1)
-        for row, sample in zip(range(rows.start, rows.stop), whole, strict=True):
-            group = file.create_group(f"{row:0{digits}d}")
-            group.attrs["config"] = config
-            group["data"] = sample
-            for axis, points in zip(header.axes, header.coordinates, strict=True):
-                group[f"grid/{axis}"] = points
-            group["grid/t"] = header.times

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +33,10 @@ class ForeignSource(FieldReader):
         load: reads consecutive rows.
         close: closes the file.
         dropped: of each axis, whether the file has one more point at its end, the first one again.
+        table: parameters of each sample, (samples,) by name.
+
+    Attributes:
+        retimed: the same source with its target at another time, for a pair whose target has several; else None.
     """
 
     def __init__(
@@ -42,8 +46,11 @@ class ForeignSource(FieldReader):
         load: Load,
         close: Callable[[], Any] = lambda: None,
         dropped: tuple[bool, ...] = (),
+        table: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        self.path, self.header = path, header
+        self.path, self.header, self.dropped = path, header, dropped
+        self.table = {k: v for k, v in (table or {}).items() if v.shape == (header.num_samples,) and "/" not in k}
+        self.retimed: Callable[[float | None, float | None], ForeignSource] | None = None
         self._rows, self._close = load, close
         self._points = (..., *(slice(None, -1 if drop else None) for drop in dropped or (False,) * header.num_dims))
         self._checksum: str | None = None
@@ -73,6 +80,8 @@ def pair_of_times(source: Source, input_time: float | None, target_time: float |
     Raises:
         ValueError: a time is not one of the source's, or they do not increase.
     """
+    if isinstance(source, ForeignSource) and source.retimed is not None:
+        return source.retimed(input_time, target_time)
     chosen = {
         "input_time": source.times[0] if input_time is None else input_time,
         "target_time": source.times[-1] if target_time is None else target_time,
@@ -92,16 +101,18 @@ def pair_of_times(source: Source, input_time: float | None, target_time: float |
         time = chosen["input_time" if name == header.input_name else "target_time"]
         return source.read(source.target_name, slice(start, stop), time=time)
 
-    return ForeignSource(source.path, header, load, source.close)
+    return ForeignSource(source.path, header, load, source.close, table=source.table)
 
 
 class Readable(Protocol):
-    """The part of a source that a writer needs: its header, the rows of its stored fields, and its path."""
+    """The part of a source that a writer needs: its header, tables and path, and the rows of its stored fields."""
 
     @property
     def header(self) -> Header: ...
     @property
     def path(self) -> Path: ...
+    @property
+    def table(self) -> Mapping[str, np.ndarray]: ...
     def read_stored(self, name: str, rows: slice | np.ndarray | None = None) -> np.ndarray: ...
 
 

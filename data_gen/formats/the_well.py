@@ -2,7 +2,8 @@
 
 Scalar fields and the components of vectors and tensors become channels, a vector's ``velocity_x`` and ``velocity_y``.
 Fields that vary in time are the target; constant fields are the input where there is one time, and are left out where
-there are several. The axes are transposed to y before x, by their names.
+there are several, unless ``--input-name`` names them. Parameters that differ from file to file and scalars of each
+sample are a table, and train, valid and test stay apart. The axes are transposed to y before x, by their names.
 Source: Ohana et al. (2024), The Well: a Large-Scale Collection of Diverse Physics Simulations, docs/data_format.
 """
 
@@ -18,14 +19,19 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.axes import SPACE, Axes
+from data_gen.formats.fields import Field, Variable
 from data_gen.formats.format import Format
-from data_gen.formats.found import Found
-from data_gen.formats.hdf5 import dataset, is_hdf5, numbers_in, open_hdf5, text_in, words, words_in
-from data_gen.formats.merged_header import make_header
-from data_gen.formats.overrides import Overrides
-from data_gen.formats.source import ForeignSource, Readable, Source, blocks, series, trajectory_of
-from data_gen.formats.well_statistics import Statistics, statistics_yaml
-from data_gen.header import Boundary, Header
+from data_gen.formats.hdf5 import dataset, datasets_in, is_hdf5, numbers_in, open_hdf5, text_in, words_in
+from data_gen.formats.overrides import Overrides, split_names
+from data_gen.formats.pairs import About, source_of_fields
+from data_gen.formats.source import Source
+from data_gen.formats.tables import parameters_and_table
+from data_gen.formats.well_output import write
+from data_gen.header import Boundary
+from data_gen.storage.fields import SPLIT
+
+__all__ = ["FORMAT", "open_file", "recognizes", "write"]
 
 FORMAT = Format("the_well", ("",), "The Well: a file, or a folder with data/{train,valid,test}", order=20)
 
@@ -71,7 +77,7 @@ def recognizes(path: Path) -> bool:
     first = next(iter(_files(path)), path)
     if not is_hdf5(first):
         return False
-    with open_hdf5(first) as file:
+    with open_hdf5(first, check=False) as file:
         return "n_spatial_dims" in file.attrs and "t0_fields" in file and "dimensions" in file
 
 
@@ -95,12 +101,12 @@ def open_file(path: Path, overrides: Overrides) -> Source:
     opened = _Opened(path)
     try:
         for each in paths:
-            opened.files.append(open_hdf5(each))
+            opened.files.append(open_hdf5(each, follow_links=overrides.follow_links))
         return _open(path, opened, overrides)
     except (DatasetError, ValueError):
         opened.close()
         raise
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, OSError, RuntimeError) as error:
         opened.close()
         raise DatasetError(f"open_source: {path} does not fit together as a file of The Well ({error}).") from None
 
@@ -117,39 +123,45 @@ class _Opened:
 
 def _open(path: Path, opened: _Opened, overrides: Overrides) -> Source:
     first = opened.files[0]
-    grid = _grid_of(path, first)
+    grid = _grid_of(path, first, overrides.times)
     counts = [int(numbers_in(file.attrs)["n_trajectories"]) for file in opened.files]
     parts = _parts(first, grid.axes)
     for file in opened.files[1:]:
-        if not _is_alike(path, file, grid, parts):
+        if not _is_alike(path, file, grid, parts, overrides.times):
             raise DatasetError(f"open_source: {path} has files of different grids, times or fields: {file.filename}.")
-    varying, constant = _chosen(path, parts, overrides, len(grid.times))
+    given, varying = _chosen(path, parts, overrides, len(grid.times))
+    parameters, table = _parameters(opened.files, counts)
     reader = _Reader(opened.files, counts, grid.order, grid.shape, len(grid.times))
-    found = Found(
-        num_samples=sum(counts),
-        shape=grid.shape,
-        num_times=len(grid.times),
-        dtypes=[dataset(first, part.place).dtype for part in (*varying, *constant)],
-        channels=tuple(part.channel for part in varying),
-        inputs=tuple(part.channel for part in constant) if len(grid.times) == 1 else None,
-        coordinates=grid.coordinates,
+    reader.check(path, [*given, *varying])
+    about = About(
+        coordinates=dict(zip([grid.axes[i] for i in grid.order], grid.coordinates, strict=True)),
         times=grid.times,
-        input_name=constant[0].channel if len(constant) == 1 else "a",
         name=text_in(first.attrs, "dataset_name"),
-        parameters=_parameters(opened.files),
-        boundary=_boundary(first),
-        probe=lambda: reader.read(varying, 0, min(2, sum(counts)), slice(0, 3)),
+        parameters=parameters,
+        table={**table, **_splits(path, opened.files, counts)},
+        boundary=_boundary(first, [grid.axes[i] for i in grid.order]),
+        input_name=given[0].channel if len(given) == 1 else "a",
+        target_name="u",
+        find=lambda name: _mask(path, reader, parts, name),
     )
-    header, dropped = make_header(path, found, overrides)
-
-    def steady(name: str, start: int, stop: int, at: slice) -> np.ndarray:
-        return reader.read(constant if name == header.input_name else varying, start, stop, slice(None))[:, 0]
-
-    timed = series(lambda start, stop, at: reader.read(varying, start, stop, at), header)
-    return ForeignSource(path, header, steady if header.steady else timed, opened.close, dropped)
+    fields = [_field(reader, one) for one in (given, varying)]
+    return source_of_fields(path, fields[0] if given else None, fields[1], overrides, about, opened.close)
 
 
-def _grid_of(path: Path, file: h5py.File) -> _Grid:
+def _mask(path: Path, reader: _Reader, parts: list[_Part], name: str) -> tuple[_Stored, Axes]:
+    """A field as a mask, and its axes."""
+    (part, *_) = _named(path, parts, name)
+    return _Stored(reader, part, part.time_varying), reader.axes(part.time_varying)
+
+
+def _field(reader: _Reader, parts: list[_Part]) -> Field:
+    """Components as one field; with times where one of them varies in time."""
+    timed = any(part.time_varying for part in parts)
+    variables = [Variable(part.channel, _Stored(reader, part, timed), reader.axes(timed)) for part in parts]
+    return Field("_".join(part.channel for part in parts[:2]), tuple(variables), tuple(part.channel for part in parts))
+
+
+def _grid_of(path: Path, file: h5py.File, times: tuple[float, ...]) -> _Grid:
     kind = text_in(file.attrs, "grid_type", "cartesian")
     axes = tuple(words_in(file["dimensions"].attrs, "spatial_dims"))
     if kind != "cartesian" or not set(axes) <= {"x", "y", "z"}:
@@ -158,15 +170,15 @@ def _grid_of(path: Path, file: h5py.File) -> _Grid:
         )
     order = tuple(axes.index(name) for name in "zyx" if name in axes)
     coordinates = tuple(dataset(file, f"dimensions/{axes[i]}")[()] for i in order)
-    return _Grid(axes, order, coordinates, _times_of(path, file))
+    return _Grid(axes, order, coordinates, _times_of(path, file, times))
 
 
-def _is_alike(path: Path, file: h5py.File, grid: _Grid, parts: list[_Part]) -> bool:
+def _is_alike(path: Path, file: h5py.File, grid: _Grid, parts: list[_Part], times: tuple[float, ...]) -> bool:
     """Whether a further file has the grid, the times and the fields of the first."""
     places = [f"dimensions/{grid.axes[i]}" for i in grid.order]
     points = zip(places, grid.coordinates, strict=True)
     same = all(np.array_equal(dataset(file, place), known) for place, known in points)
-    return same and _times_of(path, file) == grid.times and _parts(file, grid.axes) == parts
+    return same and _times_of(path, file, times) == grid.times and _parts(file, grid.axes) == parts
 
 
 @dataclass(frozen=True)
@@ -179,13 +191,33 @@ class _Reader:
     shape: tuple[int, ...]
     num_times: int
 
-    def read(self, parts: list[_Part], start: int, stop: int, at: slice) -> np.ndarray:
-        """(rows, times, channels, *points)."""
-        blocks_read, first = [], 0
+    def axes(self, timed: bool) -> Axes:
+        """The axes of a component that is read."""
+        return ("sample", *(("time",) if timed else ()), *SPACE[-len(self.shape) :])
+
+    def check(self, path: Path, parts: list[_Part]) -> None:
+        """Refuse fields of other shapes than the numbers of samples, times and points say."""
+        dims = tuple(self.shape[self.order.index(i)] for i in range(len(self.order)))
         for file, count in zip(self.files, self.counts, strict=True):
-            rows = slice(max(start - first, 0), min(stop - first, count))
-            if rows.start < rows.stop:
-                blocks_read.append(np.stack([self._component(file, part, rows, at) for part in parts], axis=2))
+            for part in parts:
+                lead = (count,) * part.sample_varying + (self.num_times,) * part.time_varying
+                points = tuple(n for n, varies in zip(dims, part.dim_varying, strict=True) if varies)
+                wanted = (*lead, *points, *(len(dims),) * len(part.index))
+                found = dataset(file, part.place)
+                if found.shape != wanted:
+                    raise DatasetError(
+                        f"open_source: {path} has {part.place} of shape {found.shape} in {Path(file.filename).name}; "
+                        f"{wanted} is what its samples, times and points say. Is it damaged?"
+                    )
+
+    def read(self, part: _Part, rows: slice, at: slice) -> np.ndarray:
+        """(rows, times, *points)."""
+        blocks_read, first = [], 0
+        start, stop, _ = rows.indices(sum(self.counts))
+        for file, count in zip(self.files, self.counts, strict=True):
+            inside = slice(max(start - first, 0), min(stop - first, count))
+            if inside.start < inside.stop:
+                blocks_read.append(self._component(file, part, inside, at))
             first += count
         return np.concatenate(blocks_read)
 
@@ -201,6 +233,23 @@ class _Reader:
         block = block.transpose(0, 1, *(2 + i for i in self.order))
         num_times = len(range(self.num_times)[at]) if part.time_varying else 1
         return np.broadcast_to(block, (rows.stop - rows.start, num_times, *self.shape))
+
+
+class _Stored:
+    """A component of a field over all files, as an array."""
+
+    def __init__(self, reader: _Reader, part: _Part, timed: bool) -> None:
+        self.reader, self.part, self.timed = reader, part, timed
+        times = (reader.num_times,) if timed else ()
+        self.shape = (sum(reader.counts), *times, *reader.shape)
+        self.dtype = dataset(reader.files[0], part.place).dtype
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        if not self.timed:
+            return self.reader.read(self.part, index[0], slice(None))[:, 0]
+        found = self.reader.read(self.part, index[0], index[1])
+        times = len(range(self.reader.num_times)[index[1]])
+        return np.broadcast_to(found, (len(found), times, *found.shape[2:]))
 
 
 def _parts(file: h5py.File, axes: tuple[str, ...]) -> list[_Part]:
@@ -219,105 +268,93 @@ def _parts(file: h5py.File, axes: tuple[str, ...]) -> list[_Part]:
 
 
 def _chosen(path: Path, parts: list[_Part], overrides: Overrides, num_times: int) -> tuple[list[_Part], list[_Part]]:
-    """The components of the target and of the input; the latter are used where there is one time."""
-    varying = _named(parts, overrides.target_name, time_varying=True)
-    constant = _named(parts, overrides.input_name, time_varying=False)
-    if not varying or (num_times == 1 and not constant):
-        names = [part.channel for part in parts]
-        missing = "field that varies in time" if not varying else "constant field, the input of one time"
+    """The components of the input, none of trajectories, and of the target."""
+    targets = _named(path, parts, overrides.target_name) or [part for part in parts if part.time_varying]
+    constant = [part for part in parts if not part.time_varying and part not in targets]
+    given = _named(path, parts, overrides.input_name) or (constant if num_times == 1 else [])
+    if not targets or (num_times == 1 and not given):
+        missing = "field that varies in time" if not targets else "constant field, the input of one time"
         raise DatasetError(
-            f"open_source: {path} has no {missing}; it has {', '.join(names) or 'no fields'}. Give --input-name and "
+            f"open_source: {path} has no {missing}; it has {_channels(parts) or 'no fields'}. Give --input-name and "
             f"--target-name."
         )
-    if num_times > 1 and constant:
-        left_out = ", ".join(p.channel for p in constant)
-        _LOG.warning("%s: the constant fields %s are left out; trajectories start from their own.", path, left_out)
-    return varying, constant if num_times == 1 else []
+    left_out = [part for part in constant if part not in given]
+    if left_out:
+        start = "" if given else "; trajectories start from their own"
+        _LOG.warning("%s: the constant fields %s are left out%s.", path, _channels(left_out), start)
+    return given, targets
 
 
-def _named(parts: list[_Part], name: str | None, *, time_varying: bool) -> list[_Part]:
-    """The components called by the name of a channel or of a field; without a name those that vary so in time."""
-    if name is None:
-        return [part for part in parts if part.time_varying == time_varying]
-    return [part for part in parts if name in (part.channel, part.field)]
+def _channels(parts: list[_Part]) -> str:
+    return ", ".join(part.channel for part in parts)
 
 
-def _times_of(path: Path, file: h5py.File) -> tuple[float, ...]:
+def _named(path: Path, parts: list[_Part], text: str | None) -> list[_Part]:
+    """The components called by the names of channels or of fields; none without a name.
+
+    Raises:
+        DatasetError: there is none of a name.
+    """
+    found: list[_Part] = []
+    for name in split_names(text):
+        these = [part for part in parts if name in (part.channel, part.field, part.place)]
+        if not these:
+            raise DatasetError(f"open_source: {path} has no field {name}; it has {_channels(parts)}.")
+        found += these
+    return found
+
+
+def _times_of(path: Path, file: h5py.File, given: tuple[float, ...] = ()) -> tuple[float, ...]:
+    """The times that are given, else those of the file, which must be the same for all samples."""
     times = dataset(file, "dimensions/time")[()]
+    if given and np.ndim(times) and len(given) == np.shape(times)[-1]:
+        return given
     if times.ndim > 1 and not (times == times[:1]).all():
-        raise DatasetError(f"open_source: {path} has times that differ from sample to sample; they must be the same.")
+        raise DatasetError(
+            f"open_source: {path} has times that differ from sample to sample; they must be the same. Give --times."
+        )
     row = times[0] if times.ndim > 1 else times
     return tuple(float(str(t)) if row.dtype == np.float32 else float(t) for t in row)
 
 
-def _parameters(files: list[h5py.File]) -> dict[str, float]:
-    """The simulation's parameters, as far as all files agree on them."""
-    tables = []
-    for file in files:
+def _parameters(files: list[h5py.File], counts: list[int]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """The simulation's parameters: those that all files agree on, and the others by sample."""
+    tables: list[dict[str, float]] = []
+    by_sample: dict[str, list[np.ndarray]] = {}
+    for file, count in zip(files, counts, strict=True):
         numbers = numbers_in(file.attrs)
         tables.append({k: numbers[k] for k in words_in(file.attrs, "simulation_parameters") if k in numbers})
-    return {k: v for k, v in tables[0].items() if all(table.get(k) == v for table in tables)}
+        for name, found in datasets_in(file, "scalars").items():
+            values = np.ravel(found[()])
+            if values.dtype.kind in "fiu" and values.size == 1 and np.isfinite(values).all():
+                tables[-1].setdefault(name, float(values[0]))
+            elif values.dtype.kind in "fiu" and values.size == count:
+                by_sample.setdefault(name, []).append(values.astype(np.float64))
+    same, table = parameters_and_table(tables, counts)
+    whole = {name: np.concatenate(parts) for name, parts in by_sample.items() if len(parts) == len(files)}
+    return {k: v for k, v in same.items() if k not in whole}, {**table, **whole}
 
 
-def _boundary(file: h5py.File) -> Boundary:
+def _splits(path: Path, files: list[h5py.File], counts: list[int]) -> dict[str, np.ndarray]:
+    """The part of the split that each sample is in, by the folder of its file."""
+    places = [Path(str(file.filename)).parent.name for file in files]
+    if not path.is_dir() or not set(places) <= set(_SPLITS):
+        return {}
+    return {SPLIT: np.repeat([float(_SPLITS.index(place)) for place in places], counts)}
+
+
+def _boundary(file: h5py.File, axes: list[str]) -> Boundary | tuple[Boundary, ...]:
+    """The kind of boundary, of each axis where they differ; the walls of a group belong to the axes that it lists."""
     group = file.get("boundary_conditions")
-    kinds = {text_in(wall.attrs, "bc_type").upper() for wall in group.values()} if isinstance(group, h5py.Group) else ()
-    return _BOUNDARIES.get(next(iter(kinds)), "open") if len(kinds) == 1 else "open" if kinds else "periodic"
-
-
-def write(source: Readable, path: Path) -> None:
-    """A folder of The Well: data/train/NAME.hdf5 with all samples, and stats.yaml with the statistics of its fields.
-
-    Raises:
-        ValueError: the input is another quantity than the target of a problem in time, which has no place there.
-    """
-    header = source.header
-    if not header.steady and header.inputs != header.channels:
-        raise ValueError(
-            f"convert: `out` must hold an input of other components ({', '.join(header.inputs)}); The Well cannot."
-        )
-    (path / "data" / "train").mkdir(parents=True)
-    names = (*header.channels, *(header.inputs if header.steady else ()))
-    statistics = {name: Statistics() for name in names}
-    with h5py.File(path / "data" / "train" / f"{path.name.removesuffix('.part')}.hdf5", "w") as file:
-        _write_description(file, header)
-        fields = file.create_group("t0_fields")
-        fields.attrs["field_names"] = words(names)
-        for name in names:
-            steps = (len(header.times),) if name in header.channels else ()
-            data = fields.create_dataset(name, (header.num_samples, *steps, *header.shape), header.dtype)
-            data.attrs.update(dim_varying=np.ones(header.num_dims, bool), sample_varying=True, time_varying=bool(steps))
-        for rows, block in blocks(source):
-            if header.steady:
-                whole, given = block[header.target_name][:, None], block[header.input_name]
-            else:
-                whole, given = trajectory_of(header, block), np.empty((0, 0))
-            for i, name in enumerate(header.channels):
-                dataset(file, f"t0_fields/{name}")[rows] = whole[:, :, i]
-                statistics[name].add(whole[:, :, i])
-            for i, name in enumerate(names[len(header.channels) :]):
-                dataset(file, f"t0_fields/{name}")[rows] = given[:, i]
-                statistics[name].add(given[:, None, i])
-    (path / "stats.yaml").write_text(statistics_yaml(statistics), encoding="ascii")
-
-
-def _write_description(file: h5py.File, header: Header) -> None:
-    file.attrs.update(dataset_name=header.name, grid_type="cartesian", n_spatial_dims=header.num_dims)
-    file.attrs["n_trajectories"] = header.num_samples
-    file.attrs["simulation_parameters"] = words(list(header.parameters))
-    file.attrs.update(header.parameters)
-    dimensions = file.create_group("dimensions")
-    dimensions.attrs["spatial_dims"] = words(header.axes)
-    for name, values in [("time", np.array(header.times)), *zip(header.axes, header.coordinates, strict=True)]:
-        data = dimensions.create_dataset(name, data=values)
-        data.attrs.update(sample_varying=False, time_varying=name == "time")
-    walls = file.create_group("boundary_conditions")
-    for axis, points in zip(header.axes, header.shape, strict=True):
-        wall = walls.create_group(f"{axis}_{header.boundary}")
-        wall.attrs.update(bc_type=header.boundary.upper(), sample_varying=False, time_varying=False)
-        wall.attrs.update(associated_dims=words((axis,)), associated_fields=words(()))
-        mask = np.zeros(points, dtype=bool)
-        mask[[0, -1]] = True
-        wall["mask"] = mask
-    for name in ("scalars", "t1_fields", "t2_fields"):
-        file.create_group(name).attrs["field_names"] = words(())
+    kinds: dict[str, set[Boundary]] = {axis: set() for axis in axes}
+    found: set[Boundary] = set()
+    for wall in group.values() if isinstance(group, h5py.Group) else ():
+        kind = _BOUNDARIES.get(text_in(wall.attrs, "bc_type").upper(), "open")
+        found.add(kind)
+        for axis in words_in(wall.attrs, "associated_dims") or [str(wall.name).rsplit("/", 1)[-1].split("_")[0]]:
+            if axis in kinds:
+                kinds[axis].add(kind)
+    if len(found) < 2 or not all(len(one) == 1 for one in kinds.values()):
+        return next(iter(found)) if len(found) == 1 else "open" if found else "periodic"
+    each: list[Boundary] = [next(iter(kinds[axis])) for axis in axes]
+    return tuple(each)

@@ -15,7 +15,7 @@ from data_gen.errors import DatasetError
 from data_gen.header import Header
 from data_gen.spec import DatasetSpec
 from data_gen.storage.fields import FieldReader
-from data_gen.storage.hdf5_layout import UNWRITTEN, create_empty, create_file, read_header, read_map
+from data_gen.storage.hdf5_layout import TABLE, UNWRITTEN, create_empty, create_file, read_header, read_map
 from data_gen.storage.journal import journal_path, partial_path
 from data_gen.storage.shards import Shard, ShardedField, checksum_of, listed_shards, refuse_other_files
 from data_gen.storage.virtual_datasets import dataset_in
@@ -71,6 +71,12 @@ class Dataset(FieldReader):
             raise DatasetError(
                 f"open_dataset: {self.path} is incomplete: generation was interrupted. Resume it (--resume)."
             )
+
+        group = self._file.get(TABLE)
+        names = [str(name) for name in group] if isinstance(group, h5py.Group) else []
+        self.table = {name: dataset_in(self._file, f"{TABLE}/{name}")[()] for name in names}
+        if any(values.shape != (self.num_samples,) for values in self.table.values()):
+            raise DatasetError(f"open_dataset: {self.path} has parameters of other samples than the fields.")
 
     def _open_shards(self) -> None:
         """Open the shards, each a valid dataset of its rows with the checksums that this file lists."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 import numpy as np
@@ -14,6 +16,10 @@ from data_gen.errors import DatasetError
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
 from data_gen.header import Header
+from data_gen.storage.memory import check_memory
+
+#: Name in a table of the part of the file's own split that each sample is in: 0, 1 or 2.
+SPLIT = "split_train0_validation1_test2"
 
 
 class FieldReader(ABC):
@@ -22,10 +28,21 @@ class FieldReader(ABC):
     Attributes:
         path: the file.
         header: description of its content.
+        table: parameters that differ from sample to sample, (samples,) by name.
     """
 
     path: Path
     header: Header
+    table: Mapping[str, np.ndarray] = MappingProxyType({})
+
+    @property
+    def splits(self) -> dict[str, np.ndarray]:
+        """Row numbers of "train", "validation" and "test", as far as the file has a split of its own; else empty."""
+        codes = self.table.get(SPLIT)
+        if codes is None:
+            return {}
+        found = {name: np.flatnonzero(codes == code) for code, name in enumerate(("train", "validation", "test"))}
+        return {name: rows for name, rows in found.items() if rows.size}
 
     @property
     def num_samples(self) -> int:
@@ -138,6 +155,14 @@ class FieldReader(ABC):
         """Rows of one of ``stored_names``, with an axis for its channels whether it has one or several."""
         return self._gather(name, rows, 1)
 
+    def check_rows(self, count: int) -> None:
+        """Refuse so many row numbers if they do not fit into the memory that is free.
+
+        Raises:
+            DatasetError: they do not; a damaged file can claim any number of samples.
+        """
+        check_memory("read", self.path, [3 * count * np.dtype(np.int64).itemsize], "numbers of its samples")
+
     @property
     def _has_both(self) -> bool:
         """Whether the input is the target at an earlier time."""
@@ -157,10 +182,13 @@ class FieldReader(ABC):
         if isinstance(stride, bool) or not divides:
             points = " x ".join(map(str, header.shape))
             raise ValueError(f"read: `stride` must divide the resolution {points}; got {stride!r}.")
+        count = len(range(self.num_samples)[rows]) if isinstance(rows, slice) else self.num_samples
+        self.check_rows(count if rows is None or isinstance(rows, slice) else np.size(rows))
         wanted, done = self._row_indices(rows), 0
         names = header.inputs if name == self.input_name else header.channels
         count_times = (len(range(len(self.times))[times]),) if header.trajectories else ()
         shape = (len(wanted), *count_times, len(names), *(n // stride for n in header.shape))
+        check_memory("read", self.path, [math.prod(shape) * self.dtype.itemsize], "rows")
         result = np.empty(shape, dtype=self.dtype)
         coarse = (..., *(slice(None, None, stride),) * header.num_dims)
         while done < len(wanted):
@@ -169,8 +197,9 @@ class FieldReader(ABC):
             picked = wanted[done : done + count] - first
             try:
                 block = self._load(name, first, first + int(picked[-1]) + 1, times)
-            except OSError as error:
-                raise DatasetError(f"read: {self.path} cannot be read ({error}). Is it damaged?") from None
+            except (OSError, RuntimeError, KeyError, IndexError, TypeError, AttributeError, EOFError) as error:
+                reason = " ".join(str(error).split())[:160]
+                raise DatasetError(f"read: {self.path} cannot be read ({reason}). Is it damaged?") from None
             result[done : done + count] = block[picked][coarse]
             done += count
         return result

@@ -23,6 +23,8 @@ LAYOUT = "sciml_cf dataset"
 LAYOUT_VERSION = 1
 #: Makes a field of a name, a shape and a precision in a file.
 CreateField = Callable[[h5py.File, str, tuple[int, ...], str], None]
+#: Group of the parameters of each sample.
+TABLE = "sample_parameters"
 #: Value of a checksum whose block has not been written.
 UNWRITTEN = -1
 
@@ -44,7 +46,9 @@ def spec_attributes(spec: DatasetSpec) -> dict[str, Any]:
     }
 
 
-def create_empty(path: Path, header: Header, attributes: Mapping[str, Any]) -> FileMap:
+def create_empty(
+    path: Path, header: Header, attributes: Mapping[str, Any], table: Mapping[str, np.ndarray] | None = None
+) -> FileMap:
     """Create a file of full size with everything but the fields and their checksums.
 
     Fields are contiguous, allocated early and never filled, and no object carries a time, so that one description
@@ -54,16 +58,21 @@ def create_empty(path: Path, header: Header, attributes: Mapping[str, Any]) -> F
         path: the file; one that is there is replaced.
         header: description of its content.
         attributes: further root attributes, such as where the data come from.
+        table: parameters of each sample, (samples,) by name.
     Returns:
         Where its blocks lie, for ``journal.write_block`` and, once all are written, ``journal.write_checksums``.
     """
     with h5py.File(path, "w") as file:
-        write_all_but_fields(file, header, attributes, _create_field)
+        write_all_but_fields(file, header, attributes, _create_field, table)
     return read_map(path)
 
 
 def write_all_but_fields(
-    file: h5py.File, header: Header, attributes: Mapping[str, Any], create_field: CreateField
+    file: h5py.File,
+    header: Header,
+    attributes: Mapping[str, Any],
+    create_field: CreateField,
+    table: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write everything of a dataset file but its fields' values and checksums.
 
@@ -72,6 +81,7 @@ def write_all_but_fields(
         header: description of its content.
         attributes: further root attributes; one of the usual ones replaces it.
         create_field: makes one field, of a name, a shape and a precision.
+        table: parameters of each sample, (samples,) by name.
     """
     _write_attributes(file, header, attributes)
     _write_scales(file, header)
@@ -89,6 +99,10 @@ def write_all_but_fields(
         data = integrity.create_dataset(name, data=np.full(block.shape, UNWRITTEN, dtype=np.int64))
         data.attrs["long_name"] = f"CRC-32 of each {header.block_samples} samples of {name}"
         data.dims[0].attach_scale(block)
+    for name, values in (table or {}).items():
+        data = file.create_dataset(f"{TABLE}/{name}", data=np.asarray(values, dtype=np.float64))
+        data.attrs.update(units="1", long_name=f"{name} of each sample")
+        data.dims[0].attach_scale(dataset_in(file, "sample"))
 
 
 def _write_attributes(file: h5py.File, header: Header, attributes: Mapping[str, Any]) -> None:
@@ -110,7 +124,7 @@ def _attributes(header: Header) -> tuple[dict[str, Any], dict[str, Any]]:
         "layout_version": LAYOUT_VERSION,
         "title": f"{header.name}: {header.num_samples} samples on {points} points",
         "equation": header.formula,
-        "header": header.to_json(),
+        "header": _stored_json(header),
         "extent": header.extents[0] if len(set(header.extents)) == 1 else np.array(header.extents),
         "input": header.input_name,
         "target": header.target_name,
@@ -128,6 +142,29 @@ def _attributes(header: Header) -> tuple[dict[str, Any], dict[str, Any]]:
     if "viscosity" in header.parameters and header.num_dims == 1:
         last["Nu"] = header.parameters["viscosity"] * math.pi  # PDEBench solves with viscosity Nu / pi
     return first, last
+
+
+def _stored_json(header: Header) -> str:
+    """The header without coordinates that are not equally spaced, which the scales have."""
+    if header.points is None:
+        return header.to_json()
+    values = json.loads(header.to_json())
+    values["points"] = [axis is not None for axis in header.points]
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _with_points(file: h5py.File, text: str) -> str:
+    """The header's JSON with the coordinates of the scales in their places."""
+    values = json.loads(text)
+    if isinstance(values, dict) and isinstance(values.get("points"), list):
+        axes = ("z", "y", "x")[-len(values["points"]) :]
+        kept = [
+            dataset_in(file, axis)[()].tolist() if own else None
+            for axis, own in zip(axes, values["points"], strict=True)
+        ]
+        values["points"] = kept
+        return json.dumps(values)
+    return text
 
 
 def package_versions() -> dict[str, str]:
@@ -229,5 +266,5 @@ def read_header(file: h5py.File) -> Header:
             f"{LAYOUT_VERSION}. Update sciml_cf."
         )
     if "header" in attributes:
-        return Header.from_json(attributes["header"])
+        return Header.from_json(_with_points(file, attributes["header"]))
     return DatasetSpec.from_dict(json.loads(attributes["spec"])).header

@@ -160,7 +160,7 @@ def _blocks(data: Dataset, bar: Any) -> Any:
 
 
 def _write_plain(data: Dataset, out: Path, bar: Any) -> None:
-    file_map = create_empty(out, data.header, _attributes(data))
+    file_map = create_empty(out, data.header, _attributes(data), data.table)
     checksums = {}
     for block, _, fields in _blocks(data, bar):
         checksums[block] = journal.write_block(out, file_map, block, tuple(fields.values()))
@@ -169,7 +169,8 @@ def _write_plain(data: Dataset, out: Path, bar: Any) -> None:
 
 def _write_chunked(data: Dataset, out: Path, bar: Any, rows: int, level: int) -> None:
     with h5py.File(out, "w") as file:
-        write_all_but_fields(file, data.header, _attributes(data), partial(_create_chunked, data, rows, level))
+        create = partial(_create_chunked, data, rows, level)
+        write_all_but_fields(file, data.header, _attributes(data), create, data.table)
         for _, place, fields in _blocks(data, bar):
             for name, field in fields.items():
                 dataset_in(file, name)[place] = field

@@ -16,6 +16,7 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.header import Header
 from data_gen.storage.hdf5_layout import read_header, write_all_but_fields
+from data_gen.storage.links import objects_in
 from data_gen.storage.virtual_datasets import dataset_in
 
 #: Most files of a dataset: all are open while it is read.
@@ -145,7 +146,7 @@ def refuse_other_files(file: h5py.File, header: Header, shards: Sequence[Shard])
     Raises:
         DatasetError: there is an external link, storage in another file, or a virtual dataset over one.
     """
-    for path, found in _objects(file):
+    for path, found in objects_in(file):
         stored = path in header.stored_shapes
         expected = [(s.name, path, s.start, s.stop) for s in shards] if stored else []
         if found is None or not _may_lie_there(found, expected):
@@ -170,30 +171,6 @@ def _source(source: Any) -> tuple[str, str, int, int]:
     """File, dataset and rows of a part of a virtual dataset."""
     low, high = source.vspace.get_select_bounds()
     return source.file_name, source.dset_name, low[0], high[0] + 1
-
-
-def _objects(file: h5py.File) -> Iterable[tuple[str, h5py.Dataset | None]]:
-    """All datasets with their paths, and None for each link that leads elsewhere."""
-    groups: list[tuple[str, h5py.Group]] = [("", file)]
-    seen = set[Any]()
-    while groups:
-        parent, group = groups.pop()
-        for name in group:
-            path = f"{parent}{name}"
-            try:
-                link = group.get(name, getlink=True)
-            except (TypeError, ValueError, KeyError):
-                yield path, None  # a link of a kind that h5py does not know
-                continue
-            if isinstance(link, h5py.ExternalLink):
-                yield path, None
-            elif isinstance(link, h5py.HardLink):
-                found = group[name]
-                if isinstance(found, h5py.Dataset):
-                    yield path, found
-                elif isinstance(found, h5py.Group) and found not in seen:  # equal are those of one address
-                    seen.add(found)
-                    groups.append((f"{path}/", found))
 
 
 class ShardedField:

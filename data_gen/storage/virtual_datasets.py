@@ -57,9 +57,9 @@ def write_other_views(file: h5py.File, header: Header) -> None:
         dimensions[name] = dataset_in(file, name)
         dataset_in(file, name).attrs.update(sample_varying=False, time_varying=name == "time")
     walls = file.create_group("boundary_conditions")
-    for axis, points in zip(header.axes, header.shape, strict=True):
-        wall = walls.create_group(f"{axis}_{header.boundary}")
-        kind = _BOUNDARIES[header.boundary]
+    for axis, points, boundary in zip(header.axes, header.shape, header.axis_boundaries, strict=True):
+        wall = walls.create_group(f"{axis}_{boundary}")
+        kind = _BOUNDARIES[boundary]
         wall.attrs.update(bc_type=kind, sample_varying=False, time_varying=False)
         wall.attrs.update(associated_dims=_words((axis,)), associated_fields=_words(()))
         mask = np.zeros(points, dtype=bool)

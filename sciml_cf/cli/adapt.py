@@ -166,6 +166,10 @@ def _read(
     """Samples of a file on the grid of the run, and what run.json says of them."""
     from sciml_cf.datasets import FieldDataset
 
+    if facts is not None and facts.mask is not None:
+        raise ValueError(
+            "adapt: `mask` must be left out: heads are adapted, and error bars made, on whole fields only."
+        )
     stored = settings.get("data") or {}
     sampling, split_seed = stored.get("sampling", "strided"), stored.get("split_seed", 0)
     resolution = stored.get("resolution") if resolution is None else resolution

@@ -78,20 +78,39 @@ def _guarded(name: str, words: list[str]) -> None:
             print(text)
     except KeyboardInterrupt:
         _fail(1, "interrupted; what is finished is kept. The same command with --resume goes on, if it has that flag.")
-    except FileExistsError as error:
+    except (FileExistsError, UsageError) as error:
         _fail(2, str(error))
-    except (ValueError, TypeError) as error:
-        if "`" not in str(error) and not isinstance(error, UsageError):
-            raise
-        _fail(2, str(error))
-    except ImportError as error:
-        if "pip install" not in str(error):
-            raise
-        _fail(1, str(error))  # an extra that this job needs
-    except MemoryError as error:
-        _fail(1, f"sciml-cf {name}: not enough memory ({error}). Ask for fewer points, samples or channels.")
     except (OSError, *JOB_ERRORS) as error:
         _fail(1, str(error))
+    except Exception as error:
+        status, line = _foreseen(name, error)
+        if not status:
+            raise
+        _fail(status, line)
+
+
+def _foreseen(name: str, error: Exception) -> tuple[int, str]:
+    """Exit status and line of a bad argument, a missing extra, or too little memory; 0 of a defect."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ImportError):
+        return (1 if "pip install" in text else 0), text  # an extra that this job needs
+    if isinstance(error, RecursionError):
+        return 1, f"sciml-cf {name}: a file is nested too deeply to be read. Is it damaged?"
+    if isinstance(error, ValueError) and ("null byte" in text or "null character" in text):
+        return 2, f"sciml-cf {name}: a path must have no NUL; one of the flags has. Check the paths."
+    if isinstance(error, MemoryError) or _is_memory(error):
+        return 1, f"sciml-cf {name}: not enough memory ({text[:160]}). Ask for fewer points, samples or channels."
+    if isinstance(error, OverflowError):
+        return 2, f"sciml-cf {name}: a number is too large ({text[:160]}). Give fewer points, samples or channels."
+    return (2 if isinstance(error, ValueError | TypeError) and "`" in text else 0), text
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether torch or SuperLU found too little memory, or asked for an impossible amount of it."""
+    text = str(error).lower() if isinstance(error, RuntimeError | TypeError) else ""
+    words = ("can't allocate memory", "not enough memory", "out of memory", "storage size calculation overflowed")
+    words += ("overflow when unpacking",)
+    return any(word in text for word in (*words, "invalid shape dimension", "numel: integer multiplication overflow"))
 
 
 def _fail(status: int, message: str) -> None:

@@ -84,13 +84,19 @@ def _read_fields(flags: PredictFlags, settings: dict[str, Any]) -> tuple[np.ndar
     path = flags.input
     pair = "," in str(path) and not path.exists()  # INPUT.npy,TARGET.npy
     if (path.suffix == ".npy" and not pair) or not (path.exists() or pair):
-        return _read_npy(path), flags.boundary
+        kinds = set(flags.boundary)
+        return _read_npy(path), next(iter(kinds)) if len(kinds) == 1 else "open" if kinds else None
 
     found = Problem.of_file(path, facts=flags.overrides())
     check_problem("predict", Problem(num_dims=found.num_dims, in_channels=found.in_channels), flags.run, settings,
                   argument="input")  # fmt: skip
     with open_source(path, overrides=flags.overrides()) as source:
-        return source.read(source.input_name), source.header.boundary
+        fields = source.read(source.input_name)
+        if flags.mask is not None:
+            from sciml_cf.datasets.missing import with_mask
+
+            fields = with_mask(fields)
+        return fields, source.header.boundary
 
 
 def _read_npy(path: Path) -> np.ndarray:

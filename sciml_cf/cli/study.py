@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def study_command(argv: list[str]) -> str:
     except ValueError as error:
         raise UsageError(f"sciml-cf study: unknown study {argv[0]!r}; choose one of {_choices()}.") from error
     flags = parse(study.config, argv[1:], prog=f"sciml-cf study {argv[0]}")
+    _check(study.name, flags)
     from sciml_cf.studies.harness.folder import finish, part_done
 
     result = _run(study, flags, shlex.join(["sciml-cf", "study", *argv]))
@@ -50,6 +52,22 @@ def _run(study: Study, flags: Any, command: str) -> Path | str | None:
         if made and not any(flags.out.iterdir()):
             flags.out.rmdir()
         raise
+
+
+def _check(name: str, flags: Any) -> None:
+    """Refuse, before anything is written, empty lists, seeds that no generator takes, and images that are not there.
+
+    A list whose default is empty stands for all, or for those of the scale.
+    """
+    for one in fields(flags):
+        value, flag = getattr(flags, one.name), "--" + one.name.replace("_", "-")
+        each = value if isinstance(value, tuple) else (value,)
+        if not each and one.default not in ((), MISSING):
+            raise UsageError(f"{name}: `{flag}` must have one value at least; got none. Leave it out for all.")
+        if "seed" in one.name and not all(0 <= seed < 2**63 for seed in each if isinstance(seed, int)):
+            raise UsageError(f"{name}: `{flag}` must be from 0 to below 2^63; got {value}.")
+        if one.name == "images" and isinstance(value, Path) and not value.exists():
+            raise UsageError(f"{name}: `{flag}` must be a folder or file of images; got {value}, which does not exist.")
 
 
 def _overview() -> str:

@@ -16,6 +16,7 @@ from data_gen.formats import Facts, Source, open_source
 from data_gen.grids.periodic import PeriodicGrid, resample
 from data_gen.grids.positions import Placement, relative_positions
 from sciml_cf.datasets.choices import Sampling, Split
+from sciml_cf.datasets.missing import known_targets, with_mask
 from sciml_cf.errors import DatasetError, check_choice, check_count
 
 _LOG = logging.getLogger(__name__)
@@ -49,6 +50,9 @@ def split_indices(num_samples: int, *, seed: int = _SPLIT_SEED) -> dict[str, np.
 class FieldDataset(Dataset[dict[str, Tensor]]):
     """Items {"x": (C, *N), "y": (C', *N)} of one split, held in memory at the resolution asked for.
 
+    With ``facts.mask``, missing inputs are zeros, a last channel of the inputs is 1 where they are known, and the items
+    have "weights" (*N), which are 1 where the target is known and else 0.
+
     Args:
         path: a dataset file written by ``data_gen.generate``, or any that ``data_gen.formats.open_source`` opens.
         split: "train", "validation", "test" or "all".
@@ -70,6 +74,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         x, y: (S, C, *N) and (S, C', *N), all items, in the default dtype; in float64 where float32 would round away
             the differences between grid points (a mean far above the deviation) or overflow, which one line of the log
             says.
+        known: (S, *N), true where the target is known; None without ``facts.mask``.
         indices: (S,) the samples' row numbers in the file.
         stored_resolution: points along the last axis of the file's own grid.
         coordinates: points along each axis of the items' grid.
@@ -106,11 +111,17 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
                     f"FieldDataset: `resolution` must make all axes of {shape} points coarser by one factor; got "
                     f"{resolution}."
                 )
-            parts = {"all": np.arange(data.num_samples)}
-            self.indices = parts[split] if split in parts else split_indices(data.num_samples, seed=split_seed)[split]
+            data.check_rows(data.num_samples)
+            self.indices = _rows_of(data, split, split_seed)
             default = data.input_name if input_time is None else data.target_name  # the input's name has one time
-            self.x = self._read(data, tuple(inputs or (default,)), sampling, input_time)
-            self.y = self._read(data, tuple(targets or (data.target_name,)), sampling, target_time)
+            x = self._read(data, tuple(inputs or (default,)), sampling, input_time)
+            y = self._read(data, tuple(targets or (data.target_name,)), sampling, target_time)
+            self.known: Tensor | None = None
+            if self._masked:
+                x, (y, known) = with_mask(x), known_targets(y)
+                self.known = torch.from_numpy(known)
+                self._check_known()
+            self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
             self.coordinates = tuple(points[:: self._stride] for points in data.header.coordinates)
             last = data.times[-1] if target_time is None else target_time
             self._duration = last - (data.times[0] if input_time is None else input_time)
@@ -119,7 +130,21 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         return len(self.indices)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"x": self.x[index], "y": self.y[index]}
+        item = {"x": self.x[index], "y": self.y[index]}
+        return item if self.known is None else {**item, "weights": self.known[index].to(self.y.dtype)}
+
+    @property
+    def _masked(self) -> bool:
+        return self.facts is not None and self.facts.mask is not None
+
+    def _check_known(self) -> None:
+        """Refuse targets without any value."""
+        empty = ~self.known.flatten(1).any(1) if self.known is not None else torch.zeros(1, dtype=torch.bool)
+        if bool(empty.any()):
+            row = int(self.indices[int(empty.nonzero()[0])])
+            raise DatasetError(
+                f"FieldDataset: {self.path} has sample {row} without any value of its target. Leave it out of the file."
+            )
 
     @property
     def grid(self) -> PeriodicGrid:
@@ -143,9 +168,10 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
 
     @property
     def periodic(self) -> bool:
-        """Whether the grid is periodic, with axes that are alike."""
+        """Whether the grid is periodic, with axes that are alike and equally spaced."""
         header = self._header
-        return header.boundary == "periodic" and len(set(zip(header.shape, header.extents, strict=True))) == 1
+        alike = len(set(zip(header.shape, header.extents, strict=True))) == 1
+        return header.boundary == "periodic" and header.evenly_spaced and alike and not self._masked
 
     @property
     def wraps(self) -> bool:
@@ -165,10 +191,17 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
     @property
     def positions(self) -> tuple[np.ndarray, ...]:
         """Position of the items' points along each axis as a fraction of the domain's length: j / n, on cells
-        (j + 1/2) / n, on nodes from end to end j / (n - 1), and every k-th of these on a coarser grid.
+        (j + 1/2) / n, on nodes from end to end j / (n - 1), from the coordinates where they are unequal, and every k-th
+        of these on a coarser grid.
         """
-        axes = zip(self._header.shape, self.placements, strict=True)
-        found = (relative_positions((n,), cells=kind == "cells", right_end=kind == "nodes")[0] for n, kind in axes)
+        header = self._header
+        axes = zip(
+            header.shape, self.placements, header.positions, header.points or (None,) * header.num_dims, strict=True
+        )
+        found = (
+            relative_positions((n,), cells=kind == "cells", right_end=kind == "nodes")[0] if own is None else place
+            for n, kind, place, own in axes
+        )
         return tuple(axis[:: self._stride] for axis in found)
 
     @property
@@ -209,7 +242,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         blocks = [grid.to_points(factor * grid.to_modes(block.double().numpy())) for block in self.x.split(_BLOCK_ROWS)]
         return torch.from_numpy(np.concatenate(blocks)).to(self.y.dtype)
 
-    def _read(self, data: Source, names: tuple[str, ...], sampling: Sampling, time: float | None) -> Tensor:
+    def _read(self, data: Source, names: tuple[str, ...], sampling: Sampling, time: float | None) -> np.ndarray:
         if sampling == "fourier" and not self.periodic:
             raise ValueError(
                 f"FieldDataset: `sampling` must be 'strided' for {data.header.boundary} ends and "
@@ -225,16 +258,18 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
                     block = data.read(name, rows=rows, stride=self._stride, time=time)
                 else:
                     block = _resampled(data.read(name, rows=rows, time=time), self.resolution, data.header.num_dims)
-                if not np.isfinite(block).all():
+                if not self._masked and not np.isfinite(block).all():
                     bad = rows[np.argwhere(~np.isfinite(block))[0][0]]
+                    missing = _count_missing(data, name, self.indices, time)
                     raise DatasetError(
-                        f"FieldDataset: `{name}` must be finite; sample {bad} of {self.path} holds NaN or Inf. "
-                        "Run `sciml-cf validate` on a file of ours and generate it again, or mend the data."
+                        f"FieldDataset: `{name}` must be finite; sample {bad} of {self.path} holds NaN or Inf, and "
+                        f"{missing} values of this split are missing. Take them as missing with --mask fill (or NAME, "
+                        f"a variable that is 0 there), or repair the data."
                     )
-                dtype = dtype or self._precision(name, block)
+                dtype = dtype or self._precision(name, np.nan_to_num(block) if self._masked else block)
                 blocks.append(np.asarray(block, dtype=dtype))
             fields.append(np.concatenate(blocks))
-        return torch.from_numpy(np.concatenate(fields, axis=1))
+        return np.concatenate(fields, axis=1)
 
     def _precision(self, name: str, block: np.ndarray) -> type:
         """The default dtype, or float64 where that would lose the fluctuations of a field; judged by its first rows."""
@@ -245,6 +280,36 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
             "%.4g). `fit` normalizes it before it trains.", name, self.path, block.mean(), block.std(),
         )  # fmt: skip
         return np.float64
+
+
+def _count_missing(data: Source, name: str, indices: np.ndarray, time: float | None) -> int:
+    """How many values of a field are not finite."""
+    starts = range(0, len(indices), _BLOCK_ROWS)
+    blocks = (data.read(name, rows=indices[start : start + _BLOCK_ROWS], time=time) for start in starts)
+    return sum(int((~np.isfinite(block)).sum()) for block in blocks)
+
+
+def _rows_of(data: Source, split: str, seed: int) -> np.ndarray:
+    """Row numbers of a split: those of the file's own, if it has one, else of a seeded permutation.
+
+    A split without validation samples has them from its training samples, in the usual proportion.
+    """
+    if split == "all":
+        return np.arange(data.num_samples)
+    own = data.splits
+    if not own:
+        return split_indices(data.num_samples, seed=seed)[split]
+    train = own.get("train", np.empty(0, dtype=np.int64))
+    if "validation" not in own and len(train) > 1:
+        count = min(len(train) - 1, max(1, round(len(train) * _VALIDATION / (_TRAIN + _VALIDATION))))
+        order = np.random.default_rng(seed).permutation(train)
+        own = {**own, "train": np.sort(order[count:]), "validation": np.sort(order[:count])}
+    if split not in own:
+        raise DatasetError(
+            f"FieldDataset: {data.path} has a split of its own without samples for `split` {split!r}; it has "
+            f"{', '.join(own)}. Add them, or give the folder of one part."
+        )
+    return own[split]
 
 
 def float32_holds(fields: np.ndarray) -> bool:

@@ -75,7 +75,8 @@ def baseline_errors(
             fit = fit_linear_map(seen_x, seen_y)
             guesses["linear_map"] = _applied(fit, x)
             settings = {"linear_map_rank": fit.rank, "linear_map_strength": fit.strength}
-        found[n] = _Found({name: _errors(guess, y) for name, guess in guesses.items()}, settings)
+        known = None if truth.known is None else grids.take(truth.known, n, "strided")
+        found[n] = _Found({name: _errors(guess, y, known) for name, guess in guesses.items()}, settings)
     return _as_dataset(found, sorted(set(resolutions)), full, len(train))
 
 
@@ -136,7 +137,7 @@ def _taken(grids: Grids, fields: Tensor, n: int, sampling: Sampling) -> Tensor:
     return torch.cat([grids.take(part, n, sampling).to(fields.dtype) for part in fields.split(size)])
 
 
-def _errors(guess: _Guess, y: Tensor) -> list[float]:
+def _errors(guess: _Guess, y: Tensor, known: Tensor | None = None) -> list[float]:
     """Means over samples of the metrics, with sums in float64, a block of samples at a time."""
     size = max(1, _NUMBERS // y[0].numel())
     values: list[list[Tensor]] = [[] for _ in _METRICS]
@@ -144,7 +145,8 @@ def _errors(guess: _Guess, y: Tensor) -> list[float]:
         rows = slice(start, start + size)
         prediction, target = guess(rows).double(), y[rows].double()
         for own, name in zip(values, _METRICS, strict=True):
-            own.append(getattr(metrics, name)(prediction, target))
+            mask = None if known is None else known[rows]
+            own.append(metrics.over_known(getattr(metrics, name), prediction, target, mask))
     return [torch.cat(own).mean().item() for own in values]
 
 

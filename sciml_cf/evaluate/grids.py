@@ -116,7 +116,7 @@ def linear_resample(
 
     Args:
         u: (..., *N), floating.
-        points: for each grid axis its N increasing coordinates.
+        points: for each grid axis its N coordinates, increasing or decreasing.
         new_points: for each grid axis the M coordinates wanted.
         periods: for each axis its length, if the last point is followed by the first; None extends the outermost
             straight pieces beyond the ends.
@@ -133,6 +133,8 @@ def linear_resample(
         )
     for number, (old, new) in enumerate(zip(points, new_points, strict=True)):
         axis = u.ndim - dims + number
+        if old.size > 1 and old[1] < old[0]:
+            old, new = -old, -np.asarray(new)
         if periods is not None:
             old = np.append(old, old[0] + periods[number])
             u = np.concatenate([u, u.take([0], axis)], axis)

@@ -30,7 +30,8 @@ class Problem:
         """That of a data file's own input and target; only its header is read."""
         with open_source(Path(path), format=format, facts=facts) as data:
             header = data.header
-        return cls(num_dims=header.num_dims, in_channels=len(header.inputs), out_channels=len(header.channels))
+        given = len(header.inputs) + (facts is not None and facts.mask is not None)  # the channel of the mask
+        return cls(num_dims=header.num_dims, in_channels=given, out_channels=len(header.channels))
 
 
 def check_problem(

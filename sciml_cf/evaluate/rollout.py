@@ -116,6 +116,8 @@ def evaluate_rollout(
         model = load(model)
     kept: dict[str, Any] = {"resolution": resolution, "split_seed": split_seed, "facts": facts, "format": format}
     rows: list[dict[str, np.ndarray]] = []
+    if facts is not None and facts.mask is not None:
+        raise ValueError("evaluate_rollout: `facts` must have no mask: a roll-out needs whole states.")
     truth = FieldDataset(path, split, input_time=times[0], target_time=times[1], **kept)
     state = start = truth.x
     for before, after in itertools.pairwise(times):

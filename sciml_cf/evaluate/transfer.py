@@ -97,7 +97,7 @@ def evaluate_transfer(
         _check_divides(resolution, truth)
     _check_channels(model, truth)
     sizes = sorted({int(resolution) for resolution in resolutions})
-    blocks = [_measure(model, grids, x, y, sizes, sampling) for x, y in _blocks(truth)]
+    blocks = [_measure(model, grids, x, y, known, sizes, sampling) for x, y, known in _blocks(truth)]
     measured = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0] if name != "spectrum"}
     result = xr.Dataset(
         _summarised(measured),
@@ -168,10 +168,12 @@ def _check_channels(model: nn.Module, truth: FieldDataset) -> None:
         )
 
 
-def _blocks(truth: FieldDataset) -> list[tuple[Tensor, Tensor]]:
-    """Inputs and targets, some samples at a time: views."""
+def _blocks(truth: FieldDataset) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+    """Inputs, targets, and where these are known, if not everywhere, some samples at a time: views."""
     size = max(1, _POINTS_PER_BLOCK // truth.x[0, 0].numel())
-    return list(zip(truth.x.split(size), truth.y.split(size), strict=True))
+    parts = truth.x.split(size), truth.y.split(size)
+    known = truth.known.split(size) if truth.known is not None else [None] * len(parts[0])
+    return list(zip(*parts, known, strict=True))
 
 
 def _metrics(grids: Grids) -> dict[str, Metric]:
@@ -183,7 +185,13 @@ def _metrics(grids: Grids) -> dict[str, Metric]:
 
 
 def _measure(
-    model: nn.Module, grids: Grids, x: Tensor, y: Tensor, resolutions: Sequence[int], sampling: Sampling
+    model: nn.Module,
+    grids: Grids,
+    x: Tensor,
+    y: Tensor,
+    known: Tensor | None,
+    resolutions: Sequence[int],
+    sampling: Sampling,
 ) -> dict[str, np.ndarray]:
     """Everything about a block of samples, each (sample, resolution, ...); the spectrum is a sum over samples."""
     target, full = y.double(), grids.resolution
@@ -191,7 +199,8 @@ def _measure(
     rows: dict[str, list[Tensor]] = {}
     for n in resolutions:
         prediction = predictions[n] = _apply(model, grids.take(x, n, sampling), grids.positions(n))
-        found = _errors_at(grids, prediction, grids.take(target, n, sampling), target, n)
+        masks = (None, None) if known is None else (grids.take(known, n, "strided"), known)
+        found = _errors_at(grids, prediction, grids.take(target, n, sampling), target, n, masks)
         if grids.fourier:
             same = sampling == "fourier" or n == full
             cut = prediction if same else _apply(model, grids.take(x, n, "fourier"), grids.positions(n))
@@ -201,20 +210,35 @@ def _measure(
     result = {name: torch.stack(entries, dim=1).numpy() for name, entries in rows.items()}
     result["consistency"] = consistency(grids, predictions)
     at_full = predictions[full] if full in predictions else _apply(model, x, grids.positions(full))
-    result["full_relative_l2"] = metrics.relative_l2(at_full, target).numpy()
+    result["full_relative_l2"] = metrics.over_known(metrics.relative_l2, at_full, target, known).numpy()
     if grids.fourier:
         result["spectrum"] = np.stack([_power(field) for field in (target, at_full, at_full - target)])
     return result
 
 
-def _errors_at(grids: Grids, prediction: Tensor, solution: Tensor, target: Tensor, n: int) -> dict[str, Tensor]:
-    """Each metric of a prediction at n points, and the floor, (sample, output): natively and on the full grid."""
+def _errors_at(
+    grids: Grids,
+    prediction: Tensor,
+    solution: Tensor,
+    target: Tensor,
+    n: int,
+    known: tuple[Tensor | None, Tensor | None],
+) -> dict[str, Tensor]:
+    """Each metric of a prediction at n points, and the floor, (sample, output): natively and on the full grid.
+
+    ``known`` says where targets are known at n points and on the full grid, if not everywhere.
+    """
     pairs = [(prediction, solution)]
     floors = [torch.zeros(len(target), dtype=torch.float64)]
     for how in grids.outputs[1:]:
         pairs.append((grids.interpolate(prediction, n, grids.resolution, how), target))
-        floors.append(metrics.mse(grids.interpolate(solution, n, grids.resolution, how), target))
-    errors = {name: [metric(*pair) for pair in pairs] for name, metric in _metrics(grids).items()}
+        floor = grids.interpolate(solution, n, grids.resolution, how)
+        floors.append(metrics.over_known(metrics.mse, floor, target, known[1]))
+    masks = [known[0], *[known[1]] * (len(pairs) - 1)]
+    errors = {
+        name: [metrics.over_known(metric, *pair, mask) for pair, mask in zip(pairs, masks, strict=True)]
+        for name, metric in _metrics(grids).items()
+    }
     return {name: torch.stack(values, dim=1) for name, values in {"floor_mse": floors, **errors}.items()}
 
 

@@ -27,6 +27,9 @@ def save_error_bars(
     A model whose prediction is not its last layer's output goes without, and one line says why.
     """
     model = predict.model
+    if getattr(train, "known", None) is not None:
+        _LOG.info("fit: no error bars: targets have missing values, which they are not made for")
+        return
     last = plain_state_dict(model)
     data = [NormalizedItems(part, units) for part in (train, validation)]
     try:

@@ -36,9 +36,12 @@ def weighted_mse(prediction: Tensor, targets: Tensor, weights: Tensor | None) ->
 
     Args:
         prediction, targets: (B, C, *N) or (B, C).
-        weights: (B, 1, ...), or None for equal ones.
+        weights: (B, 1, ...), or (B, *N) of points too, or None for equal ones.
     """
     if weights is None:
         return nn.functional.mse_loss(prediction, targets)
+    if weights.ndim == targets.ndim - 1 and weights.numel() > len(weights):
+        errors = (prediction - targets).square().mean(1)
+        return (weights * errors).sum() / mean(weights.sum())
     errors = (prediction - targets).square().flatten(1).mean(1)
     return (weights.flatten() * errors).sum() / mean(weights.sum())

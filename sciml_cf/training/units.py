@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
-    """Inputs and targets as the model trains on them, and weights (B, 1, ...) of the samples, or None."""
+    """Inputs and targets as the model trains on them, and weights: (B, 1, ...), (B, *N) of points too, or None."""
 
     x: Tensor
     y: Tensor
@@ -73,12 +73,16 @@ class Units:
 
     def batch(self, items: dict[str, Tensor]) -> Batch:
         """A batch as the model trains on it. Relative losses weigh by the physical target in units of its deviation."""
-        y = items["y"]
-        if self.normalization is None:
-            return Batch(self.inputs(items["x"]), self._cast(y), sample_weights(self._cast(y), self._loss))
-        weights = sample_weights(self.normalization.in_deviations(y), self._loss)
-        if weights is not None:
+        y, known = items["y"], items.get("weights")
+        scaled = self._cast(y) if self.normalization is None else self.normalization.in_deviations(y)
+        weights = sample_weights(scaled if known is None else scaled * known[:, None], self._loss)
+        if weights is not None and self.normalization is not None:
             weights = weights.to(self._dtype)
+        if known is not None:
+            each = 1.0 if weights is None else weights.reshape(-1, *[1] * (y.ndim - 2))
+            weights = (each * known).to(self._dtype)
+        if self.normalization is None:
+            return Batch(self.inputs(items["x"]), self._cast(y), weights)
         return Batch(self.inputs(items["x"]), self.normalization.targets(y, self._dtype), weights)
 
     def physical(self, prediction: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sciml_cf.head import ClosedFormLoss
-from sciml_cf.metrics import mse, relative_l2
+from sciml_cf.metrics import mse, over_known, relative_l2
 from sciml_cf.model_outputs import Predict
 from sciml_cf.training.units import Units
 
@@ -35,8 +35,9 @@ def validation_sums(
             if judge is None:
                 physical = units.physical(prediction)
                 target = batch["y"] if batch["y"].is_floating_point() else batch["y"].to(physical.dtype)
-                error += mse(physical, target).double().sum().item()
-                relative += relative_l2(physical, target).double().sum().item()
+                known = batch["weights"] > 0 if "weights" in batch else None
+                error += over_known(mse, physical, target, known).double().sum().item()
+                relative += over_known(relative_l2, physical, target, known).double().sum().item()
                 count += len(batch["x"])
             else:
                 part, share = judge.sums(prediction, batch["y"])

@@ -120,8 +120,8 @@ def test_outputs_are_written_whole_and_never_over_others(tmp_path: Path) -> None
         convert(tmp_path / "ours.h5", tmp_path / "no" / "file.nc")
     with pytest.raises(ValueError, match=r"`out` must end in one of \.h5, \.mat"):
         convert(tmp_path / "ours.h5", tmp_path / "file.xyz")
-    with pytest.raises(ValueError, match="convert: `to` must be one of sciml_cf, mat.*; got 'zarr'"):
-        convert(tmp_path / "ours.h5", tmp_path / "file.nc", to="zarr")
+    with pytest.raises(ValueError, match="convert: `to` must be one of sciml_cf, mat.*; got 'parquet'"):
+        convert(tmp_path / "ours.h5", tmp_path / "file.nc", to="parquet")
     with pytest.raises(ValueError, match=r"`to` must be one of sciml_cf, mat.*; got \.npz"):
         convert(tmp_path / "ours.h5", tmp_path / "file.npz")
     assert not list(tmp_path.glob("*.partial"))

@@ -136,8 +136,8 @@ def test_darcy_as_pdebench_publishes_it(tmp_path: Path) -> None:
         file.attrs["beta"] = 1.0
     with open_source(tmp_path / "darcy.hdf5") as data:
         assert data.header.steady and data.header.boundary == "wall" and data.header.parameters == {"beta": 1.0}
-        np.testing.assert_array_equal(data.read("coefficient")[:, 0], nu)
-        np.testing.assert_array_equal(data.read("u"), tensor)
+        np.testing.assert_array_equal(data.read("coefficient")[:, 0], nu.swapaxes(1, 2))
+        np.testing.assert_array_equal(data.read("u"), tensor.swapaxes(2, 3))
         np.testing.assert_allclose(data.header.coordinates[0], points)
 
 
@@ -157,7 +157,7 @@ def test_groups_as_pdebench_publishes_them(tmp_path: Path) -> None:
         assert found.header.channels == ("u0", "u1") and found.header.extents == (2.0, 2.0)
         assert found.header.boundary == "open"
         assert found.header.parameters == {"Du": 0.001, "Dv": 0.005, "k": 0.005}
-        np.testing.assert_array_equal(found.read_trajectory(), data.transpose(0, 1, 4, 2, 3))
+        np.testing.assert_array_equal(found.read_trajectory(), data.transpose(0, 1, 4, 3, 2))
 
 
 def test_fluids_of_pdebench_with_axes_of_different_length_are_turned(tmp_path: Path) -> None:
@@ -331,10 +331,19 @@ def test_a_right_end_that_does_not_repeat_is_refused_or_warned_of(
     [np.cos(np.pi * np.arange(33) / 32)[::-1], np.arange(33.0)[::-1], np.geomspace(1, 10, 33)],
     ids=["chebyshev", "falling", "geometric"],
 )
-def test_grids_that_are_not_equally_spaced_are_refused(tmp_path: Path, points: np.ndarray) -> None:
-    path = netcdf(tmp_path / "f.nc", points, fields(2, 3, 33))
-    with pytest.raises(DatasetError, match="x coordinates that are not equally spaced and increasing"):
-        open_source(path)
+def test_grids_that_are_not_equally_spaced_are_kept(tmp_path: Path, points: np.ndarray) -> None:
+    values = fields(2, 3, 33)
+    path = netcdf(tmp_path / "f.nc", points, values)
+    with open_source(path) as data:
+        assert data.header.boundary == "open" and not data.header.evenly_spaced
+        np.testing.assert_array_equal(data.header.coordinates[0], points)
+        np.testing.assert_array_equal(data.read_trajectory()[:, :, 0], values)
+        with pytest.raises(ValueError, match="the points must be equally spaced and increase"):
+            _ = data.grid
+    wild = points.copy()
+    wild[[3, 4]] = wild[[4, 3]]
+    with pytest.raises(DatasetError, match="x coordinates that neither increase nor decrease throughout"):
+        open_source(netcdf(tmp_path / "g.nc", wild, values))
 
 
 def broken(folder: Path, name: str) -> tuple[Path, Overrides]:
@@ -399,7 +408,7 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, name: str, mess
 def test_arguments_are_checked(tmp_path: Path) -> None:
     np.savez(tmp_path / "f.npz", x=fields(5, 16), y=fields(5, 16))
     with pytest.raises(ValueError, match="`format` must be one of sciml_cf, mat"):
-        open_source(tmp_path / "f.npz", format="zarr")
+        open_source(tmp_path / "f.npz", format="parquet")
     with pytest.raises(DatasetError, match="cannot be opened as HDF5"):
         open_source(tmp_path / "f.npz", format="pdebench")
     with pytest.raises(ValueError, match="`extent` must be a finite number above 0; got -1"):

@@ -1,3 +1,4 @@
+import pathlib
 from dataclasses import replace
 
 import numpy as np
@@ -190,3 +191,24 @@ def test_fourier_sampling_in_the_plane_keeps_a_band_limited_field(tmp_path):
     assert strided.x.shape == (4, 1, 16, 16) and strided.y.abs().max() > 0.1
     torch.testing.assert_close(cut.x, strided.x, atol=1e-5, rtol=0)
     torch.testing.assert_close(cut.y, strided.y, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_unequal_axes_have_coordinates_and_no_fourier(tmp_path: pathlib.Path, falling: bool) -> None:
+    import xarray as xr
+
+    from sciml_cf.evaluate.grids import Grids, linear_resample
+
+    points = np.cos(np.pi * np.arange(16) / 15) if falling else np.geomspace(1, 10, 16)
+    values = np.random.default_rng(0).standard_normal((8, 3, 16))
+    found = xr.Dataset({"u": (("sample", "time", "x"), values)}, coords={"x": points, "time": np.arange(3.0)})
+    found.to_netcdf(tmp_path / "f.nc", engine="h5netcdf")
+    data = FieldDataset(tmp_path / "f.nc", "train", resolution=8)
+    assert not data.periodic and data.ends == {"boundary": "open"} and Grids.of(data).outputs == ("native", "linear")
+    np.testing.assert_array_equal(data.coordinates[0], points[::2])
+    (place,) = data.positions
+    assert place[0] == 0 and (np.diff(place) > 0).all() and place[-1] < 1
+    with pytest.raises(ValueError, match="`sampling` must be 'strided'"):
+        FieldDataset(tmp_path / "f.nc", "train", resolution=8, sampling="fourier")
+    linear = 3 * points - 1
+    np.testing.assert_allclose(linear_resample(linear[None, ::2], [points[::2]], [points])[0], linear, atol=1e-12)

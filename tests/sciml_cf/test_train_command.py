@@ -133,10 +133,10 @@ def test_groups_must_name_fields_once(groups):
 
 def test_metadata_words_give_the_same_metadata():
     given = {"extent": (6.283185307179586, 2.0), "times": (0.0, 1e-7), "parameters": ("nu=0.1",), "target_time": 0.5}
-    words = EvaluateFlags(run=Path("r"), data=Path("d"), boundary="wall", **given).metadata_words()
+    words = EvaluateFlags(run=Path("r"), data=Path("d"), boundary=("wall",), **given).metadata_words()
     assert words[:3] == ["--extent", "6.283185307179586", "2"]
     found = parse(EvaluateFlags, ["r", "--data", "d", *words], prog="sciml-cf evaluate")
-    assert found == EvaluateFlags(run=Path("r"), data=Path("d"), boundary="wall", **given)
+    assert found == EvaluateFlags(run=Path("r"), data=Path("d"), boundary=("wall",), **given)
     assert EvaluateFlags(run=Path("r"), data=Path("d")).metadata_words() == []
 
 

@@ -124,9 +124,12 @@ def run(config: Figure2, command: str = "") -> Path | None:
     """Run what is missing of the grid; the result file, or None after one part of it."""
     for method in config.methods:
         check_choice(NAME, "methods", method, tuple(METHODS))
+    scale, workers = PRESETS[config.preset], config.where()
+    training = round(scale.samples * 1448 / 2048)
     for size in config.batch_sizes:
         check_count(NAME, "batch_sizes", size)
-    scale, workers = PRESETS[config.preset], config.where()
+        if size > training:
+            raise ValueError(f"{NAME}: `batch_sizes` must be at most {training}, the training samples; got {size}.")
     make_folder(NAME, config.out)
     spec = DatasetSpec(samples=scale.samples, resolution=scale.stored_resolution, dtype="float32")
     make_data(config.out, _DATA, spec)

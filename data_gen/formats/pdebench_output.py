@@ -1,0 +1,111 @@
+"""Writing PDEBench's HDF5 files; x is the first axis in space, as the generator of PDEBench writes it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from data_gen.formats.source import Readable, blocks, trajectory_of
+from data_gen.header import Header
+from data_gen.storage.hdf5_layout import TABLE
+
+
+def write(source: Readable, path: Path) -> None:
+    """A PDEBench file: as for Darcy flow, one tensor in one dimension, else a group for each sample.
+
+    Raises:
+        ValueError: the input is another quantity than the target of a problem in time, which has no place there.
+    """
+    header = source.header
+    if not header.steady and header.inputs != header.channels:
+        raise ValueError(
+            f"convert: `out` must hold an input of other components ({', '.join(header.inputs)}); PDEBench cannot."
+        )
+    with h5py.File(path, "w") as file:
+        file.attrs.update(equation_name=header.name, boundary=",".join(boundaries_of(header)), **header.parameters)
+        file.attrs["axes"] = ",".join(reversed(header.axes))
+        for theirs, value in _their_numbers(header).items():
+            file.attrs[theirs] = value
+        if header.steady:
+            _write_steady(file, source)
+        elif header.num_dims == 1 and len(header.channels) == 1:
+            _write_tensor(file, source)
+        else:
+            _write_groups(file, source)
+
+
+def boundaries_of(header: Header) -> tuple[str, ...]:
+    """The kind of boundary, or that of each axis where they differ."""
+    return header.boundaries or (header.boundary,)
+
+
+def _their_numbers(header: Header) -> dict[str, float]:
+    numbers = header.parameters
+    if header.num_dims != 1:
+        return {}
+    return {
+        "burgers": {"Nu": numbers.get("viscosity", 0.0) * math.pi},
+        "fisher_kpp": {"Nu": numbers.get("diffusivity", 0.0), "rho": numbers.get("rate", 0.0)},
+        "advection": {"beta": numbers.get("speed", 0.0)},
+    }.get(header.name, {})
+
+
+def _write_coordinates(file: h5py.File, header: Header) -> None:
+    for axis, points in zip(header.axes, header.coordinates, strict=True):
+        file[f"{axis}-coordinate"] = points
+
+
+def _write_table(file: h5py.File, source: Readable) -> None:
+    """Parameters of each sample, which these files have no name for."""
+    for name, values in source.table.items():
+        file[f"{TABLE}/{name}"] = values
+
+
+def _x_first(fields: np.ndarray, dims: int) -> np.ndarray:
+    """The axes in space, which are the last, in reverse order."""
+    return fields.transpose(*range(fields.ndim - dims), *range(fields.ndim - 1, fields.ndim - dims - 1, -1))
+
+
+def _write_tensor(file: h5py.File, source: Readable) -> None:
+    header = source.header
+    shape = (header.num_samples, len(header.times), *header.shape)
+    tensor = file.create_dataset("tensor", shape, header.dtype)
+    _write_coordinates(file, header)
+    _write_table(file, source)
+    file["t-coordinate"] = [*header.times, 2 * header.times[-1] - header.times[-2]]  # one more, as in theirs
+    for rows, fields in blocks(source):
+        tensor[rows] = trajectory_of(header, fields)[:, :, 0]
+
+
+def _write_steady(file: h5py.File, source: Readable) -> None:
+    header = source.header
+    if len(header.channels) > 1 or len(header.inputs) > 1:
+        raise ValueError("convert: `out` must hold several components of a steady problem; PDEBench cannot.")
+    shape = header.shape[::-1]
+    tensor = file.create_dataset("tensor", (header.num_samples, 1, *shape), header.dtype)
+    given = file.create_dataset("nu", (header.num_samples, *shape), header.dtype)
+    _write_coordinates(file, header)
+    _write_table(file, source)
+    for rows, fields in blocks(source):
+        tensor[rows] = _x_first(fields[header.target_name], header.num_dims)
+        given[rows] = _x_first(fields[header.input_name], header.num_dims)[:, 0]
+
+
+def _write_groups(file: h5py.File, source: Readable) -> None:
+    header = source.header
+    file.attrs["components"] = ",".join(header.channels)
+    config = "sim:\n" + "".join(f"  {name}: {value!r}\n" for name, value in header.parameters.items())
+    digits = max(4, len(str(header.num_samples - 1)))
+    for rows, fields in blocks(source):
+        whole = np.moveaxis(_x_first(trajectory_of(header, fields), header.num_dims), 2, -1)
+        for row, sample in zip(range(rows.start, rows.stop), whole, strict=True):
+            group = file.create_group(f"{row:0{digits}d}")
+            group.attrs["config"] = config
+            group.attrs.update({name: values[row] for name, values in source.table.items()})
+            group["data"] = sample
+            for axis, points in zip(header.axes, header.coordinates, strict=True):
+                group[f"grid/{axis}"] = points
+            group["grid/t"] = header.times

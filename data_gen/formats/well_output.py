@@ -1,0 +1,76 @@
+"""Writing The Well's folders: data/train/NAME.hdf5 with all samples, and stats.yaml with their statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from data_gen.formats.hdf5 import dataset, words
+from data_gen.formats.source import Readable, blocks, trajectory_of
+from data_gen.formats.well_statistics import Statistics, statistics_yaml
+from data_gen.header import Header
+
+
+def write(source: Readable, path: Path) -> None:
+    """A folder of The Well: data/train/NAME.hdf5 with all samples, and stats.yaml with the statistics of its fields.
+
+    Raises:
+        ValueError: the input is another quantity than the target of a problem in time, which has no place there.
+    """
+    header = source.header
+    if not header.steady and header.inputs != header.channels:
+        raise ValueError(
+            f"convert: `out` must hold an input of other components ({', '.join(header.inputs)}); The Well cannot."
+        )
+    (path / "data" / "train").mkdir(parents=True)
+    names = (*header.channels, *(header.inputs if header.steady else ()))
+    statistics = {name: Statistics() for name in names}
+    with h5py.File(path / "data" / "train" / f"{path.name.removesuffix('.part')}.hdf5", "w") as file:
+        _write_description(file, header, source.table)
+        fields = file.create_group("t0_fields")
+        fields.attrs["field_names"] = words(names)
+        for name in names:
+            steps = (len(header.times),) if name in header.channels else ()
+            data = fields.create_dataset(name, (header.num_samples, *steps, *header.shape), header.dtype)
+            data.attrs.update(dim_varying=np.ones(header.num_dims, bool), sample_varying=True, time_varying=bool(steps))
+        for rows, block in blocks(source):
+            if header.steady:
+                whole, given = block[header.target_name][:, None], block[header.input_name]
+            else:
+                whole, given = trajectory_of(header, block), np.empty((0, 0))
+            for i, name in enumerate(header.channels):
+                dataset(file, f"t0_fields/{name}")[rows] = whole[:, :, i]
+                statistics[name].add(whole[:, :, i])
+            for i, name in enumerate(names[len(header.channels) :]):
+                dataset(file, f"t0_fields/{name}")[rows] = given[:, i]
+                statistics[name].add(given[:, None, i])
+    (path / "stats.yaml").write_text(statistics_yaml(statistics), encoding="ascii")
+
+
+def _write_description(file: h5py.File, header: Header, table: Mapping[str, np.ndarray]) -> None:
+    file.attrs.update(dataset_name=header.name, grid_type="cartesian", n_spatial_dims=header.num_dims)
+    file.attrs["n_trajectories"] = header.num_samples
+    file.attrs["simulation_parameters"] = words(list(header.parameters))
+    file.attrs.update(header.parameters)
+    dimensions = file.create_group("dimensions")
+    dimensions.attrs["spatial_dims"] = words(header.axes)
+    for name, values in [("time", np.array(header.times)), *zip(header.axes, header.coordinates, strict=True)]:
+        data = dimensions.create_dataset(name, data=values)
+        data.attrs.update(sample_varying=False, time_varying=name == "time")
+    walls = file.create_group("boundary_conditions")
+    for axis, points, boundary in zip(header.axes, header.shape, header.axis_boundaries, strict=True):
+        wall = walls.create_group(f"{axis}_{boundary}")
+        wall.attrs.update(bc_type=boundary.upper(), sample_varying=False, time_varying=False)
+        wall.attrs.update(associated_dims=words((axis,)), associated_fields=words(()))
+        mask = np.zeros(points, dtype=bool)
+        mask[[0, -1]] = True
+        wall["mask"] = mask
+    for name in ("t1_fields", "t2_fields"):
+        file.create_group(name).attrs["field_names"] = words(())
+    scalars = file.create_group("scalars")
+    scalars.attrs["field_names"] = words(list(table))
+    for name, values in table.items():
+        scalars.create_dataset(name, data=values).attrs.update(sample_varying=True, time_varying=False)

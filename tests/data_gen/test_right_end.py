@@ -1,0 +1,109 @@
+"""Whether the last point of a periodic file is its first one again: by coordinates, beyond doubt, or as is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from data_gen.errors import DatasetError
+from data_gen.formats import Overrides, Source, open_source
+
+RANDOM = np.random.default_rng(3)
+SAID = {"extent": (1.0,), "times": (0.0, 1.0)}
+
+
+def waves(points: np.ndarray, samples: int = 8) -> np.ndarray:
+    """Periodic fields of random phases, (samples, points)."""
+    phases = RANDOM.uniform(0, 6, (2, samples, 1))
+    return np.sin(2 * np.pi * points + phases[0]) + 0.5 * np.sin(4 * np.pi * points + phases[1])
+
+
+def pair(folder: Path, x: np.ndarray, y: np.ndarray, **words: object) -> Source:
+    torch.save({"x": torch.from_numpy(x), "y": torch.from_numpy(y)}, folder / "f.pt")
+    return open_source(folder / "f.pt", overrides=Overrides(**{**SAID, **words}))  # type: ignore[arg-type]
+
+
+def test_without_coordinates_a_repeated_point_goes_only_beyond_doubt(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    points = np.linspace(0, 1, 33)
+    for dtype in ("float64", "float32"):
+        x, y = waves(points).astype(dtype), waves(points).astype(dtype)
+        with pair(tmp_path, x, y) as data:
+            assert data.resolution == 32
+            np.testing.assert_array_equal(data.read("u")[:, 0], y[:, :-1])
+    with pair(tmp_path, x, y, right_end="excluded") as data:
+        assert data.resolution == 33
+    caplog.clear()
+    with pair(tmp_path, x[:2], y[:2]) as data:
+        assert data.resolution == 33
+    assert "say --right-end included if the last point is the first again" in caplog.text
+    with pair(tmp_path, x[:2], y[:2], right_end="included") as data:
+        assert data.resolution == 32
+    with pair(tmp_path, waves(points), y) as data:  # the input alone
+        assert data.resolution == 32
+    with pair(tmp_path, RANDOM.standard_normal(y.shape), y) as data:
+        assert data.resolution == 33
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_symmetric_fields_on_cells_keep_all_points(tmp_path: Path, axes: int) -> None:
+    points = (np.arange(64) + 0.5) / 64
+    bump = 1 + np.cos(2 * np.pi * (points - 0.5))
+    shape = bump if axes == 1 else bump[:, None] * bump
+    amplitudes = RANDOM.uniform(1, 2, (16, *(1,) * axes))
+    with pair(tmp_path, amplitudes * shape, 0.5 * amplitudes * shape) as data:
+        assert data.header.shape == (64,) * axes
+    series = amplitudes.reshape(16, 1, 1) * np.stack([bump, bump / 2, bump / 3])
+    found = xr.Dataset({"u": (("sample", "time", "x"), series)})
+    found.assign_coords(x=points, time=[0.0, 1.0, 2.0]).to_netcdf(tmp_path / "f.nc")
+    for extent in ((), (1.0,)):
+        with open_source(tmp_path / "f.nc", overrides=Overrides(extent=extent)) as data:
+            assert data.header.extents == (1.0,) and data.resolution == 64
+
+
+def test_walls_of_one_value_keep_all_points(tmp_path: Path) -> None:
+    points = np.linspace(0, 1, 17)
+    bump = np.sin(np.pi * points)
+    bump[[0, -1]] = 0
+    coefficient = np.where(RANDOM.random((8, 17, 17)) > 0.5, 12.0, 3.0)
+    solution = RANDOM.random((8, 1, 1)) * bump[:, None] * bump
+    with pair(tmp_path, coefficient, solution, times=(0.0,)) as data:
+        np.testing.assert_array_equal(data.read("a")[:, 0], coefficient)
+    with pair(tmp_path, solution, solution * 2) as data:
+        assert data.header.shape == (17, 17)
+    u = RANDOM.random((8, 3, 1)) * bump
+    found = xr.Dataset({"u": (("sample", "time", "x"), u)}, coords={"x": points, "time": [0.0, 1.0, 2.0]})
+    found.to_netcdf(tmp_path / "f.nc")
+    with open_source(tmp_path / "f.nc") as data:
+        assert data.resolution == 17
+    with open_source(tmp_path / "f.nc", overrides=Overrides(boundary="wall")) as data:
+        np.testing.assert_allclose(data.header.coordinates[0], points)
+
+
+def test_what_is_said_wins_against_noise(tmp_path: Path) -> None:
+    points = np.linspace(0, 1, 33)
+    y = waves(points).astype("float32")
+    y[:, -1] += 3e-5
+    with pair(tmp_path, y, y, right_end="included") as data:
+        assert data.resolution == 32 and data.header.extents == (1.0,)
+    with pytest.raises(DatasetError, match="must repeat its first point at the right end of x"):
+        pair(tmp_path, y, RANDOM.standard_normal(y.shape).astype("float32"), right_end="included")
+    found = xr.Dataset({"u": (("sample", "time", "x"), np.stack([y, y, y], axis=1))})
+    found.assign_coords(x=points, time=[0.0, 1.0, 2.0]).to_netcdf(tmp_path / "f.nc")
+    with open_source(tmp_path / "f.nc", overrides=Overrides(extent=(1.0,))) as data:
+        assert data.resolution == 32
+
+
+def test_one_axis_is_periodic_and_the_other_has_walls(tmp_path: Path) -> None:
+    points = np.linspace(0, 1, 17)
+    fields = waves(points)[:, None] * np.sin(np.pi * points)[:, None]  # y between walls, x periodic
+    words = {"boundary": ("wall", "periodic"), "right_end": "included", "extent": (1.0, 1.0)}
+    with pair(tmp_path, fields, 2 * fields, **words) as data:
+        assert data.header.shape == (17, 16) and data.header.axis_boundaries == ("wall", "periodic")
+        np.testing.assert_array_equal(data.read("a")[:, 0], fields[..., :-1])
+        np.testing.assert_allclose(data.header.coordinates[0], points)
