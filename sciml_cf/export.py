@@ -48,17 +48,17 @@ class PhysicalModel(nn.Module):
         self.model = model
         self.dtype = dtype_of(model)
         self.double_outputs = normalization.needs_double
-        for name in ("input_mean", "input_std", "target_mean", "target_std"):
+        for name in ("input_mean", "input_scale", "target_mean", "target_scale"):
             self.register_buffer(name, torch.tensor(getattr(normalization, name), dtype=torch.float64))
         self.input_mean: Tensor
-        self.input_std: Tensor
+        self.input_scale: Tensor
         self.target_mean: Tensor
-        self.target_std: Tensor
+        self.target_scale: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        z = (x.double() - _by_channel(self.input_mean, x.dim())) / _by_channel(self.input_std, x.dim())
+        z = (x.double() - _by_channel(self.input_mean, x.dim())) / _by_channel(self.input_scale, x.dim())
         w = self.model(z.to(self.dtype))
-        y = w.double() * _by_channel(self.target_std, w.dim()) + _by_channel(self.target_mean, w.dim())
+        y = w.double() * _by_channel(self.target_scale, w.dim()) + _by_channel(self.target_mean, w.dim())
         return y if self.double_outputs else y.to(w.dtype)
 
 

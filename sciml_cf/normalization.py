@@ -1,10 +1,11 @@
-"""Normalization: a model works on fields of mean 0 and deviation 1, everybody else on fields in the data's own units.
+"""Normalization: a model works on fields of mean 0 and order one, everybody else on fields in the data's own units.
 
-    z = (x - mean_x) / std_x        model: z -> w        y = mean_y + std_y w
+    z = (x - mean_x) / (2 std_x)        model: z -> w        y = mean_y + std_y w
 
 The means and deviations are one number for each channel, over all samples and grid points of the training split, in
-float64; the mean is subtracted before any cast to float32. A model carries its normalization as a pair of hooks, so
-that it maps physical fields to physical fields while its ``state_dict`` stays that of the model alone.
+float64; the mean is subtracted before any cast to float32. Inputs are divided by two deviations, so that most lie
+between -1 and 1. A model carries its normalization as a pair of hooks, so that it maps physical fields to physical
+fields while its ``state_dict`` stays that of the model alone.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ _FAR_OUTSIDE = 0.5
 _ROUNDING = 1e-13
 # Where |mean| / deviation exceeds this, float32 holds a field to fewer than three digits of its fluctuations.
 _OFFSET = 1e3
+# What inputs are divided by, in deviations: then they lie between -1 and 1, where a network is nearly linear at first.
+_INPUT_DEVIATIONS = 2.0
 _ATTRIBUTE = "_sciml_cf_normalization"
 
 
@@ -99,17 +102,17 @@ class Normalization:
     """One affine map for each channel of the inputs and of the targets.
 
     Args:
-        input_mean, input_std: (C,) of the inputs, in their units; deviations above 0.
-        target_mean, target_std: (C',) of the targets.
+        input_mean, input_scale: (C,) what is subtracted from the inputs and what they are divided by, above 0.
+        target_mean, target_scale: (C',) of the targets.
         input_low, input_high: (C,) range of the training inputs, empty if it is not known.
     Raises:
-        ValueError: numbers that are not finite, deviations that are not above 0, or entries of other lengths.
+        ValueError: numbers that are not finite, scales that are not above 0, or entries of other lengths.
     """
 
     input_mean: tuple[float, ...]
-    input_std: tuple[float, ...]
+    input_scale: tuple[float, ...]
     target_mean: tuple[float, ...]
-    target_std: tuple[float, ...]
+    target_scale: tuple[float, ...]
     input_low: tuple[float, ...] = field(default=())
     input_high: tuple[float, ...] = field(default=())
 
@@ -117,33 +120,33 @@ class Normalization:
         for one in fields(self):
             values = tuple(float(value) for value in getattr(self, one.name))
             object.__setattr__(self, one.name, values)
-            if not all(map(math.isfinite, values)) or (one.name.endswith("std") and not all(v > 0 for v in values)):
+            if not all(map(math.isfinite, values)) or (one.name.endswith("scale") and not all(v > 0 for v in values)):
                 raise ValueError(
-                    f"Normalization: `{one.name}` must be finite, a deviation above 0; got {values}. "
-                    "Leave a constant channel its deviation of 1."
+                    f"Normalization: `{one.name}` must be finite, a scale above 0; got {values}. "
+                    "Leave a constant channel its scale of 1."
                 )
         for kind in ("input", "target"):
-            mean, std = getattr(self, f"{kind}_mean"), getattr(self, f"{kind}_std")
+            mean, std = getattr(self, f"{kind}_mean"), getattr(self, f"{kind}_scale")
             if len(mean) != len(std) or not mean:
                 raise ValueError(
-                    f"Normalization: `{kind}_std` must have an entry for each channel of `{kind}_mean`; got "
+                    f"Normalization: `{kind}_scale` must have an entry for each channel of `{kind}_mean`; got "
                     f"{len(std)} beside {len(mean)}."
                 )
 
     def inputs(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Normalized inputs (B, C, *N) of physical ones; subtracted in float64, then cast."""
         _check_channels("inputs", "x", x, self.input_mean)
-        return ((x.double() - _channels(self.input_mean, x)) / _channels(self.input_std, x)).to(dtype)
+        return ((x.double() - _channels(self.input_mean, x)) / _channels(self.input_scale, x)).to(dtype)
 
     def targets(self, y: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Normalized targets (B, C', *N) of physical ones."""
         _check_channels("targets", "y", y, self.target_mean)
-        return ((y.double() - _channels(self.target_mean, y)) / _channels(self.target_std, y)).to(dtype)
+        return ((y.double() - _channels(self.target_mean, y)) / _channels(self.target_scale, y)).to(dtype)
 
     def in_deviations(self, y: Tensor) -> Tensor:
         """Physical targets divided by the deviations, their mean kept, float64: what a relative error divides by."""
         _check_channels("targets", "y", y, self.target_mean)
-        return y.double() / _channels(self.target_std, y)
+        return y.double() / _channels(self.target_scale, y)
 
     def outputs(self, prediction: Tensor) -> Tensor:
         """Physical fields of a model's normalized ones.
@@ -151,24 +154,24 @@ class Normalization:
         In the prediction's precision, but in float64 where float32 would round the fluctuations away.
         """
         _check_channels("outputs", "prediction", prediction, self.target_mean)
-        physical = prediction.double() * _channels(self.target_std, prediction)
+        physical = prediction.double() * _channels(self.target_scale, prediction)
         physical = physical + _channels(self.target_mean, prediction)
         return physical if self.needs_double else physical.to(prediction.dtype)
 
     def scaled(self, deviation: Tensor) -> Tensor:
         """Deviations (B, C', *N) of normalized outputs, in the target's units."""
-        return (deviation.double() * _channels(self.target_std, deviation)).to(deviation.dtype)
+        return (deviation.double() * _channels(self.target_scale, deviation)).to(deviation.dtype)
 
     @property
     def needs_double(self) -> bool:
         """Whether physical outputs do not fit float32: a mean far above the deviation, or values out of its range."""
-        pairs = zip(self.target_mean, self.target_std, strict=True)
+        pairs = zip(self.target_mean, self.target_scale, strict=True)
         return any(abs(mean) > _OFFSET * std or not 1e-30 < std < 1e30 for mean, std in pairs)
 
     @property
     def loss_scale(self) -> float:
         """Mean variance of the target's channels: a mean squared error of normalized fields times it is physical."""
-        return sum(std**2 for std in self.target_std) / len(self.target_std)
+        return sum(std**2 for std in self.target_scale) / len(self.target_scale)
 
     def far_outside(self, x: Tensor) -> list[tuple[int, float, float]]:
         """(channel, lowest, highest) of the inputs (B, C, *N) that lie far outside the range of the training inputs."""
@@ -177,7 +180,7 @@ class Normalization:
         rows = x.detach().double().movedim(1, 0).flatten(1)
         found = []
         for number, (low, high) in enumerate(zip(self.input_low, self.input_high, strict=True)):
-            margin = _FAR_OUTSIDE * max(high - low, self.input_std[number])
+            margin = _FAR_OUTSIDE * max(high - low, self.input_scale[number])
             least, most = rows[number].min().item(), rows[number].max().item()
             if least < low - margin or most > high + margin:
                 found.append((number, least, most))
@@ -190,13 +193,18 @@ class Normalization:
     @staticmethod
     def from_dict(values: Mapping[str, Sequence[float]]) -> Normalization:
         """The normalization that ``to_dict`` wrote."""
-        return Normalization(**{one.name: tuple(values.get(one.name, ())) for one in fields(Normalization)})
+        return Normalization(
+            **{
+                one.name: tuple(values.get(one.name, values.get(one.name.replace("scale", "std"), ())))
+                for one in fields(Normalization)
+            }
+        )
 
     def summary(self) -> str:
         """One line for a person: what was subtracted and divided by."""
-        parts = (("inputs", self.input_mean, self.input_std), ("targets", self.target_mean, self.target_std))
+        parts = (("inputs", self.input_mean, self.input_scale), ("targets", self.target_mean, self.target_scale))
         return "; ".join(
-            f"{name}: mean {', '.join(f'{m:.4g}' for m in mean)}, deviation {', '.join(f'{s:.4g}' for s in std)}"
+            f"{name}: mean {', '.join(f'{m:.4g}' for m in mean)}, divided by {', '.join(f'{s:.4g}' for s in std)}"
             for name, mean, std in parts
         )
 
@@ -206,7 +214,7 @@ def measure_normalization(
 ) -> Normalization:
     """The normalization of a dataset, in one pass over it.
 
-    A constant channel keeps a deviation of 1, and one line of the log says so.
+    A constant channel keeps a scale of 1, and one line of the log says so.
 
     Args:
         data: items {"x": (C, *N), "y": (C', *N)} or (x, y).
@@ -239,7 +247,8 @@ def _without_zeros(name: str, statistics: ChannelStatistics) -> tuple[float, ...
             value = statistics.mean[number].item()
             _LOG.info("fit: %s channel %d is constant (%.6g) over the training samples; its mean is subtracted, and "
                       "it is divided by 1.", name, number, value)  # fmt: skip
-    return tuple(std if std > 0 else 1.0 for std in stds)
+    share = _INPUT_DEVIATIONS if name == "input" else 1.0
+    return tuple(share * std if std > 0 else 1.0 for std in stds)
 
 
 def _blocks(data: Dataset[Any], function: str, argument: str) -> Iterator[tuple[int, dict[str, Tensor]]]:

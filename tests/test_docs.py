@@ -193,7 +193,7 @@ def test_examples_that_are_not_periodic_run(
         shown = capsys.readouterr().out
         assert words[1] != "evaluate" or "Relative L2 error" in shown
     settings = json.loads(Path(lines[2].split()[2], "run.json").read_text())
-    assert settings["model"]["arguments"]["coordinates"] == "linear" and settings["normalization"]["target_std"]
+    assert settings["model"]["arguments"]["coordinates"] == "linear" and settings["normalization"]["target_scale"]
     if file:
         assert np.load("predicted.npy").shape == (300, 256)
 

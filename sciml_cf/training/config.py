@@ -59,8 +59,8 @@ class FitConfig:
             error that of its relative L2 error. The head is solved with the same weights. Both are weighted means over
             the batch, and validation reports the plain mean squared error with either.
         normalize: "auto" subtracts the mean of each channel of inputs and targets over the training samples and divides
-            by the standard deviation, in float64 before any cast; the run stores both, and all outputs are in the
-            data's own units again. "none" trains on the fields as given.
+            by the standard deviation (inputs by two), in float64 before any cast; the run stores both, and all outputs
+            are in the data's own units again. "none" trains on the fields as given.
         batch_size: samples a step, over all processes. An incomplete last batch of an epoch is left out; each epoch is
             shuffled anew.
         epochs: passes over the training samples; fewer with patience.

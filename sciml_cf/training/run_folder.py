@@ -233,8 +233,8 @@ def read_normalization(settings: Mapping[str, Any]) -> Normalization | None:
 def save_normalization(normalization: Normalization, run: Path) -> None:
     """Write RUN/normalization.json: the numbers, and in words how to apply them without this package."""
     content = {
-        "how": "y = target_mean + target_std * model((x - input_mean) / input_std), one number for each channel, with "
-        "the weights of weights_best.pt; subtract in float64, then cast to float32.",
+        "how": "y = target_mean + target_scale * model((x - input_mean) / input_scale), one number for each channel, "
+        "with the weights of weights_best.pt; subtract in float64, then cast to float32.",
         **normalization.to_dict(),
     }
     write_atomically(run / NORMALIZATION_FILE, json.dumps(content, indent=2) + "\n")

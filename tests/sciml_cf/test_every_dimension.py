@@ -100,5 +100,5 @@ def _check_error_bars(folder, fields, mean, std):
     predict(model, fields[:3, None])
     watch.remove()
     phi = seen[0].movedim(1, -1).reshape(3, *fields.shape[1:], -1)  # the points in their order, as they enter the head
-    (unit,) = normalization_of(model).target_std
+    (unit,) = normalization_of(model).target_scale
     np.testing.assert_allclose(std[:3, 0], unit * known.std(phi)[..., 0].numpy(), rtol=1e-2)

@@ -84,7 +84,7 @@ def test_normalized_tensors_are_the_same_in_all_units():
     plain = Fields(20)
     norm = measure_normalization(plain)
     x, y = norm.inputs(plain.x), norm.targets(plain.y)
-    assert x.dtype == torch.float32 and abs(x.mean().item()) < 1e-6 and abs(x.std().item() - 1) < 1e-2
+    assert x.dtype == torch.float32 and abs(x.mean().item()) < 1e-6 and abs(x.std().item() - 0.5) < 1e-2
     for a, b, c, d in itertools.product(SCALES, OFFSETS, SCALES, OFFSETS):
         data = Fields(20, x=(a, b), y=(c, d))
         norm = measure_normalization(data)
@@ -104,7 +104,7 @@ def test_fit_leaves_a_model_of_physical_fields_and_load_gives_the_same(tmp_path)
     by_hand = loaded.state_dict()
     core = SHAPE.build().eval()
     core.load_state_dict(by_hand)
-    expected = core(norm.inputs(data.x)).double() * norm.target_std[0] + norm.target_mean[0]
+    expected = core(norm.inputs(data.x)).double() * norm.target_scale[0] + norm.target_mean[0]
     torch.testing.assert_close(outputs, expected)
     assert history.rows[-1]["validation_mse"] < data.y.var().item()
     np.testing.assert_allclose(predict(tmp_path / "run", data.x.numpy(), which="last"), expected.detach().numpy())
@@ -116,10 +116,10 @@ def test_the_exported_weights_need_only_the_file_beside_them(tmp_path):
     numbers = json.loads((tmp_path / "run" / "normalization.json").read_text())
     core = SHAPE.build().eval()
     core.load_state_dict(torch.load(tmp_path / "run" / "weights_best.pt", weights_only=True))
-    x = ((data.x - numbers["input_mean"][0]) / numbers["input_std"][0]).float()
-    by_hand = numbers["target_mean"][0] + numbers["target_std"][0] * core(x)
+    x = ((data.x - numbers["input_mean"][0]) / numbers["input_scale"][0]).float()
+    by_hand = numbers["target_mean"][0] + numbers["target_scale"][0] * core(x)
     torch.testing.assert_close(load(tmp_path / "run")(data.x), by_hand)
-    assert "target_mean + target_std * model((x - input_mean) / input_std)" in numbers["how"]
+    assert "target_mean + target_scale * model((x - input_mean) / input_scale)" in numbers["how"]
 
 
 @pytest.mark.parametrize("settings", [{"method": "l2"}, {"method": "proximal"}, {"method": "ridge", "algorithm": 1}])
@@ -182,7 +182,7 @@ def test_constant_channels_and_one_sample_are_one_line_each(tmp_path, caplog):
     data = Fields(1, x=(0.0, 0.0))
     data.x += 7.0
     norm = measure_normalization(data)
-    assert norm.input_mean == (7.0,) and norm.input_std == (1.0,)
+    assert norm.input_mean == (7.0,) and norm.input_scale == (1.0,)
     lines = [line for line in caplog.messages if "constant" in line]
     assert len(lines) == 1 and "input channel 0 is constant (7)" in lines[0]
     train(tmp_path / "run", Fields(1), epochs=1, batch_size=1)
@@ -226,13 +226,13 @@ def test_a_copy_and_a_pickle_carry_it():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"target_std": (0.0,)}, "`target_std` must be finite, a deviation above 0"),
+        ({"target_scale": (0.0,)}, "`target_scale` must be finite, a scale above 0"),
         ({"input_mean": (float("nan"),)}, "`input_mean` must be finite"),
-        ({"input_mean": (1.0, 2.0)}, "`input_std` must have an entry for each channel"),
+        ({"input_mean": (1.0, 2.0)}, "`input_scale` must have an entry for each channel"),
     ],
 )
 def test_unusable_normalizations_are_refused(change, match):
-    numbers = {"input_mean": (0.0,), "input_std": (1.0,), "target_mean": (0.0,), "target_std": (1.0,), **change}
+    numbers = {"input_mean": (0.0,), "input_scale": (1.0,), "target_mean": (0.0,), "target_scale": (1.0,), **change}
     with pytest.raises(ValueError, match=match):
         Normalization(**numbers)
 

@@ -13,7 +13,7 @@ import xarray as xr
 from data_gen.formats import Facts
 from sciml_cf import ClosedFormLoss, Proximal, adapt, evaluate_rollout, load, predict, read_posterior
 from sciml_cf.evaluate import evaluate_transfer
-from sciml_cf.head.binding.layer import find_head
+from sciml_cf.head import find_head
 from sciml_cf.normalization import core_units
 from sciml_cf.training import FitConfig
 from sciml_cf.training.on_file import train_on_file
