@@ -82,6 +82,7 @@ def check(data, folder, *, epochs, kills, seed):
     assert_same_run(folder / "run", folder / "whole")
 
 
+@pytest.mark.slow
 def test_killed_twice_ends_in_the_same_bits(data, tmp_path):
     check(data, tmp_path, epochs=20, kills=2, seed=0)
 

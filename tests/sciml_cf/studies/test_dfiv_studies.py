@@ -70,6 +70,7 @@ def tickets(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_hearts_hold_every_cell_and_both_kinds_of_heads(hearts):
     result = read_result(hearts / "results.json")
     deep = {"proximal batch 16", "proximal batch 40", "ridge batch 16"}
@@ -82,6 +83,7 @@ def test_hearts_hold_every_cell_and_both_kinds_of_heads(hearts):
     assert [entry["epochs"] for entry in cell["selection"]] == [2, 2]
 
 
+@pytest.mark.slow
 def test_hearts_candidates_are_chosen_by_their_own_kind_of_heads(hearts):
     figures = read_result(hearts / "results.json")["figures"]
     for heads in ("current", "refit"):
@@ -94,6 +96,7 @@ def test_hearts_candidates_are_chosen_by_their_own_kind_of_heads(hearts):
         assert best["best_validation_mse"] == curve[f"validation_{heads}"][0]
 
 
+@pytest.mark.slow
 def test_direct_regression_is_chosen_on_held_out_outcomes_and_on_the_truth(hearts):
     figures = read_result(hearts / "results.json")["figures"]
     stored = [json.loads(path.read_text()) for path in (hearts / "trials").glob("direct * seed 0.json")]
@@ -102,6 +105,7 @@ def test_direct_regression_is_chosen_on_held_out_outcomes_and_on_the_truth(heart
         assert len(stored) == 2 and figures[name]["chosen"] == best["settings"]["fit"]
 
 
+@pytest.mark.slow
 def test_hearts_page_says_what_the_file_holds(hearts):
     text = (hearts / "dfiv-dsprites.md").read_text()
     assert "| proximal | 40 | current |" in text and "| constant | - | - |" in text
@@ -110,6 +114,7 @@ def test_hearts_page_says_what_the_file_holds(hearts):
     run(["study", "page", str(hearts / "results.json")])
 
 
+@pytest.mark.slow
 def test_another_preset_in_the_same_folder_is_refused(hearts, monkeypatch):
     monkeypatch.setitem(dfiv_dsprites.PRESETS, "small", replace(HEARTS, samples=90))
     with pytest.raises(BenchmarkError, match="`out` must hold results of the same settings"):
@@ -119,6 +124,7 @@ def test_another_preset_in_the_same_folder_is_refused(hearts, monkeypatch):
         dfiv_dsprites.train_trial(settings, hearts / "trials" / "any")
 
 
+@pytest.mark.slow
 def test_demand_holds_every_method_with_intervals(tickets):
     result = read_result(tickets / "results.json")
     expected = [f"{method}, noise {noise}" for noise in (1, 158) for method in dfiv_demand.METHODS]
@@ -133,6 +139,7 @@ def test_demand_holds_every_method_with_intervals(tickets):
     assert found["two-stage least squares, noise 1"] < 0.5 * found["constant, noise 1"]
 
 
+@pytest.mark.slow
 def test_demand_chooses_between_both_kinds_of_heads_of_one_training(tickets):
     cell = read_result(tickets / "results.json")["figures"]["DFIV ridge, noise 158"]
     trainings = list((tickets / "trials").glob("DFIV ridge * noise 158 seed 0.json"))
@@ -158,6 +165,7 @@ def test_what_two_candidates_share_is_trained_once(tmp_path):
         run_all([trials[0], replace(trials[1], settings={})], "select")
 
 
+@pytest.mark.slow
 def test_results_fill_the_page_of_the_docs(hearts, tickets, tmp_path):
     for folder, name in ((hearts, "dfiv_dsprites"), (tickets, "dfiv_demand")):
         shutil.copy(folder / "results.json", tmp_path / f"{name}.json")
@@ -189,6 +197,7 @@ def test_a_wrong_flag_is_one_line(tmp_path, words, capsys):
     assert caught.value.code == 2 and len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_pages_fit_a_phone(hearts, tickets, tmp_path):
     for page in (hearts / "dfiv-dsprites.html", tickets / "dfiv-demand.html"):

@@ -45,6 +45,7 @@ def test_every_arm_chooses_from_as_many_settings():
     assert {len(own) for own in layerwise.CANDIDATES.values()} == {24}
 
 
+@pytest.mark.slow
 def test_the_result_file_holds_every_run(finished):
     figures = read_result(finished[0] / "results.json")["figures"]
     assert [(one["form"], one["seed"]) for one in figures["forms"]] == [(f, s) for f in FORMS for s in (1, 2)]
@@ -67,6 +68,7 @@ def test_the_result_file_holds_every_run(finished):
     assert len(lost) == 2 and f"rate={chosen['rate']:g} batch={chosen['batch']}" in best
 
 
+@pytest.mark.slow
 def test_the_tables_show_means_and_medians(finished):
     out, text = finished
     figures = read_result(out / "results.json")["figures"]
@@ -77,6 +79,7 @@ def test_the_tables_show_means_and_medians(finished):
     assert "Condition number of each solved system" in page and str(out / "layerwise-time.png") in text
 
 
+@pytest.mark.slow
 def test_again_runs_nothing(finished, monkeypatch):
     out, _ = finished
     few(monkeypatch)

@@ -39,6 +39,7 @@ def finished(tmp_path_factory):
     return out, text
 
 
+@pytest.mark.slow
 def test_the_result_file_holds_every_run_and_what_was_chosen(finished):
     out, _ = finished
     cells = read_result(out / "results.json")["figures"]
@@ -57,6 +58,7 @@ def test_the_result_file_holds_every_run_and_what_was_chosen(finished):
             np.testing.assert_allclose(np.sum(found["part_mse"], axis=1), np.array(found["mse"])[:, fourier], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_run_of_the_grid_can_be_loaded_and_measured_again(finished):
     out, _ = finished
     cell = read_result(out / "results.json")["figures"]["burgers-0.1 conv"]
@@ -67,6 +69,7 @@ def test_a_run_of_the_grid_can_be_loaded_and_measured_again(finished):
     np.testing.assert_allclose(run["evaluation"]["relative_l2"], again["relative_l2"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_table_holds_geometric_means(finished):
     out, text = finished
     rows = list(csv.DictReader((out / "table.csv").read_text().splitlines()))
@@ -96,6 +99,7 @@ def test_the_page_stands_alone_and_is_made_again_from_the_file(finished, tmp_pat
     assert (tmp_path / path.name).read_text() == page
 
 
+@pytest.mark.slow
 def test_again_runs_nothing_and_a_part_keeps_its_trials(finished, monkeypatch):
     out, _ = finished
     monkeypatch.setitem(transfer.PRESETS, "small", TINY)
@@ -109,6 +113,7 @@ def test_again_runs_nothing_and_a_part_keeps_its_trials(finished, monkeypatch):
     assert read_result(out / "results.json")["figures"] == before
 
 
+@pytest.mark.slow
 def test_runs_that_diverged_and_models_not_run_are_shown_as_such(finished):
     out, _ = finished
     result = read_result(out / "results.json")

@@ -13,6 +13,7 @@ from sciml_cf.studies.theory import page as report
 TEXT = PAGE.read_text()
 
 
+@pytest.mark.slow
 def test_the_study_runs_and_writes_its_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["study", "theory", "--preset", "small", "--out", "found"])
