@@ -156,7 +156,7 @@ class ClosedFormLosses(nn.Module):
         heads = self.heads
         solved = (not _is_held(head) and type(head.rule).passes_over is Rule.passes_over for head in heads.values())
         first = next(iter(heads.values()))
-        if num_processes() == 1 or not first.solving or all(solved):
+        if num_processes() == 1 or not first._solving or all(solved):
             return set()
         given = first.layer.weight.new_tensor([float(name in weights) for name in heads])
         return {name for name, share in zip(heads, mean_of_processes(given).tolist(), strict=True) if share > 0}
