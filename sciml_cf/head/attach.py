@@ -23,6 +23,7 @@ from sciml_cf.head.initial import initial_head
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.monitor import Monitor, Solve, Steps
 from sciml_cf.head.objectives import Objective, SquaredError, check_per_output, no_worse
+from sciml_cf.head.offset import around, offset_of, started
 from sciml_cf.head.per_output import PerOutput, added, reduced, settled
 from sciml_cf.head.rules import Rule, State
 from sciml_cf.head.rules.common.rule import check_bias, updated
@@ -306,7 +307,8 @@ class ClosedFormHead(SolvedLayer):
         try:
             if (report := self._known.report) is not None:
                 report.check()
-            state = self._next(state, moments, weighted)
+            state = self._offset(state, moments)
+            state = self._next(state, around(moments, state), weighted)
         except NotPositiveDefinite as error:
             raise NotPositiveDefinite(f"{error} {self._blame(one)}") from error
         narrow = self.layer.weight.dtype == torch.float16
@@ -315,9 +317,20 @@ class ClosedFormHead(SolvedLayer):
                 f"ClosedFormHead: the head of layer {self._who()} must be finite in {self.layer.weight.dtype}; "
                 f"got numbers up to {state['head'].abs().max():.1e}. {self._blame(one)}"
             )
-        self.restore(state)
+        self._put(state)
         if self.objective.quadratic:  # the metrics are those of the loss
             self._monitor.judge()
+
+    def _offset(self, state: State, moments: PerOutput) -> State:
+        """The state with an offset, if it is the first solve and the targets are far from zero."""
+        if self._centered:
+            return state
+        self._centered = True
+        pulled = self.layer.bias is not None and self.penalise_bias
+        if not pulled or type(self.objective) is not SquaredError:
+            return state
+        offset = offset_of(moments)
+        return state if offset is None else state | {"offset": offset, "head": started(state["head"], offset)}
 
     def _next(self, state: State, moments: Moments | tuple[Moments, ...], weighted: bool) -> State:
         """The rule's next state; a free bias is eliminated before and put back after."""

@@ -28,29 +28,35 @@ class SolvedLayer(BoundLayer):
         super().__init__(layer, name=name, model=model)
         self.rule = rule
         self._known = Known()  # what the host knows of the buffers
+        self._centered = False  # whether it is settled if the head is solved around an offset
         self._written: Written
 
     def _begin(self, state: State) -> None:
         """Make the buffers of a state, and write its head into the layer."""
         for key, value in state.items():
             self.register_buffer(_STATE_PREFIX + key, value.to(self.layer.weight.device))
-        self._keep(write_head(self.layer, state["head"]))
+        self._write(state)
 
     def state(self) -> TrackedState:
-        """The rule's state: named float64 tensors, among them ``head`` (F, C)."""
+        """The rule's state: named float64 tensors, among them ``head`` (F, C).
+
+        For targets far from zero there is an ``offset`` (C,) too: the layer's bias is that of the head, and the offset.
+        """
         own, length = self._buffers, len(_STATE_PREFIX)
         entries = {name[length:]: cast(Tensor, own[name]) for name in own if name.startswith(_STATE_PREFIX)}
         return TrackedState(entries, self._known)
 
     def restore(self, state: State) -> None:
         """Go back to a state taken earlier with ``state()``, and put its head into the layer."""
-        self._hold(self.rule.completed(state))
-        self._keep(write_head(self.layer, state["head"]))
+        if "offset" not in state:
+            self._buffers.pop(_STATE_PREFIX + "offset", None)
+        self._centered = "offset" in state or bool(state["head"].any())
+        self._put(self.rule.completed(state))
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Load the rule's state and put its head into the layer."""
         result = super().load_state_dict(state_dict, strict=strict, assign=assign)
-        self._keep(write_head(self.layer, self.state()["head"]))
+        self._write(self.state())
         return result
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
@@ -61,12 +67,33 @@ class SolvedLayer(BoundLayer):
             for name in self.state():
                 self._buffers[_STATE_PREFIX + name] = cast(Tensor, self._buffers[_STATE_PREFIX + name]).clone()
             self._track({})
+            self._centered = True
+            if "offset" in given:
+                self._buffers[_STATE_PREFIX + "offset"] = given["offset"].clone()
             more = self.rule.completed(given)
             state_dict = {**state_dict, **{start + name: value for name, value in more.items()}}
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_known": Known()}
+
+    def _put(self, state: State) -> None:
+        """Go on to a state, and write its head into the layer."""
+        self._hold(state)
+        self._write(state)
+
+    def _write(self, state: State) -> None:
+        self._keep(write_head(self.layer, self._whole(state["head"])))
+
+    def _whole(self, head: Tensor) -> Tensor:
+        """The head with the offset of its bias, as the layer has it."""
+        offset = self._buffers.get(_STATE_PREFIX + "offset")
+        return head if offset is None else torch.cat([head[:-1], (head[-1] + offset.to(head))[None]])
+
+    def _around(self, head: Tensor) -> Tensor:
+        """The layer's head without the offset of its bias."""
+        offset = self._buffers.get(_STATE_PREFIX + "offset")
+        return head if offset is None else torch.cat([head[:-1], (head[-1] - offset.to(head))[None]])
 
     def _keep(self, written: Written) -> None:
         """Remember what was written, past a module's own way of setting attributes, which costs as much as writing."""
@@ -88,18 +115,17 @@ class SolvedLayer(BoundLayer):
             state = self._present()
         finally:
             self._told_moved = told
-        self._hold(state)
-        self._keep(write_head(self.layer, state["head"]))
+        self._put(state)
 
     def _present(self) -> TrackedState:
         """The rule's state. Weights that someone loaded into the layer win over the remembered head."""
         state = self.state()
-        head = state["head"]
+        head = self._whole(state["head"])
         if head.device.type == "cpu" and (self._written.holds(self.layer, head) or holds_head(self.layer, head)):
             return state
         present = read_head(self.layer)
         if head.device.type == "cpu" and agree(present, head):  # the layer was cast, and the head has more digits
             return state
         self._tell_moved(head, present)
-        same = state["head"].to(self.layer.weight.dtype).to(torch.float64) == present  # these keep float64 digits
-        return state | {"head": torch.where(same, state["head"], present)}
+        same = head.to(self.layer.weight.dtype).to(torch.float64) == present  # these keep float64 digits
+        return state | {"head": torch.where(same, state["head"], self._around(present))}

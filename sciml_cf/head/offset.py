@@ -1,0 +1,69 @@
+"""Targets far from zero: the head is solved around their mean, so that no penalty pulls the bias away from it."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+from sciml_cf.head.moments import Moments, RowMoments
+from sciml_cf.head.per_output import PerOutput
+from sciml_cf.head.rules import State
+
+_LOG = logging.getLogger(__name__)
+# Where |mean| of the targets exceeds this many deviations, a penalised bias costs more than the fluctuations.
+_FAR = 10.0
+
+
+def offset_of(moments: PerOutput) -> Tensor | None:
+    """(C,) float64: the mean of each output's targets where it is far from zero beside their deviation, else 0.
+
+    Constant targets are left to the head.
+
+    Args:
+        moments: of one batch, the last feature the constant one; or for each output its own.
+    Returns:
+        None if all are 0.
+    """
+    offset = torch.cat([_mean_if_far(one) for one in (moments if isinstance(moments, tuple) else (moments,))])
+    if not bool(offset.any()):
+        return None
+    shown = ", ".join(f"{value:.4g}" for value in offset.tolist()[:4])
+    _LOG.info("ClosedFormHead: targets are far from zero; the head is solved around their first mean (%s)", shown)
+    return offset
+
+
+def started(head: Tensor, offset: Tensor) -> Tensor:
+    """A head (F, C) from before the first solve, around an offset: a bias of zero starts at the offset itself."""
+    bias = torch.where(head[-1] == 0, 0.0, head[-1] - offset)
+    return torch.cat([head[:-1], bias[None]])
+
+
+def around(moments: PerOutput, state: State) -> PerOutput:
+    """Moments of the same rows with targets less the state's offset, if it has one.
+
+    cross - mean(phi) c^T        target_square - 2 c mean(y) + c^2
+    """
+    offset = state.get("offset")
+    if offset is None:
+        return moments
+    if isinstance(moments, tuple):
+        return tuple(_shifted(one, offset[[index]]) for index, one in enumerate(moments))
+    return _shifted(moments, offset)
+
+
+def _mean_if_far(moments: Moments) -> Tensor:
+    mean = moments.cross[-1] / moments.gram[-1, -1]
+    variance = (moments.target_square - mean.square()).clamp_min(0)
+    return torch.where((mean.square() > _FAR**2 * variance) & (variance > 0), mean, 0.0)
+
+
+def _shifted(moments: Moments, offset: Tensor) -> Moments:
+    if isinstance(moments, RowMoments):
+        features, targets = moments.rows
+        return RowMoments(features, targets - features[:, -1:] * offset, moments.weight, moments.count)
+    constant = moments.gram[-1, -1]
+    squares = moments.target_square - 2 * offset * moments.cross[-1] + constant * offset.square()
+    cross = moments.cross - moments.gram[:, -1:] * offset
+    return Moments(moments.gram, cross, squares.clamp_min(0), moments.weight, moments.count)
