@@ -292,12 +292,13 @@ def _count_missing(data: Source, name: str, indices: np.ndarray, time: float | N
 def _rows_of(data: Source, split: str, seed: int) -> np.ndarray:
     """Row numbers of a split: those of the file's own, if it has one, else of a seeded permutation.
 
-    A split without validation samples has them from its training samples, in the usual proportion.
+    A split without validation samples has them from its training samples, in the usual proportion. Training samples
+    alone are no split.
     """
     if split == "all":
         return np.arange(data.num_samples)
     own = data.splits
-    if not own:
+    if set(own) <= {"train"}:
         return split_indices(data.num_samples, seed=seed)[split]
     train = own.get("train", np.empty(0, dtype=np.int64))
     if "validation" not in own and len(train) > 1:

@@ -62,6 +62,7 @@ class ClosedFormLoss(nn.Module):
             loss_of.solve(model(x), y)
         u = model(x)
         (loss_of.value(u, y) + physics(u, x)).backward()
+
     With a frozen backbone the head is all that is learned: the loss then is a leaf that requires a gradient, so that
     ``backward`` does nothing, and no optimizer is needed.
 

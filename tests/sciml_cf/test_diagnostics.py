@@ -20,9 +20,9 @@ from sciml_cf.errors import (
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Every, Moments, Proximal, Ridge, Rule, diagnose, solved_state
 from sciml_cf.head.monitor import IN_A_ROW, WINDOW, Monitor
 from sciml_cf.report import figures
+from sciml_cf.training import loop
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import fit
-from sciml_cf.training.loop import Training
 from sciml_cf.training.run_folder import read_history, write_history
 from sciml_cf.training.tensorboard import ScalarWriter
 from tests.problems import Points, Shifted, mlp, regression
@@ -424,12 +424,13 @@ def test_burgers_like_training_is_silent_and_its_history_shows_the_head(tmp_path
 
 def test_figures_of_an_epoch_are_taken_before_the_head_is_solved_for_evaluation(tmp_path, monkeypatch):
     order = []
-    for owner, name in ((ClosedFormHead, "figures"), (Training, "_solve_ahead")):
+    for owner, name in ((ClosedFormHead, "figures"), (loop, "solve_on")):
         method = getattr(owner, name)
-        monkeypatch.setattr(owner, name, lambda *a, name=name, method=method: (order.append(name), method(*a))[1])
+        watched = lambda *a, name=name, method=method, **k: (order.append(name), method(*a, **k))[1]  # noqa: E731
+        monkeypatch.setattr(owner, name, watched)
     config = FitConfig(epochs=2, batch_size=8, accelerator="cpu")
     fit(mlp(), Points(16), Points(8, seed=1), config=config, out=tmp_path / "run", progress=False)
-    assert order == ["figures", "_solve_ahead"] * 2
+    assert order == ["figures", "solve_on"] * 2
 
 
 @pytest.mark.parametrize("algorithm", [1, 2])
