@@ -54,7 +54,7 @@ def around(moments: PerOutput, state: State) -> PerOutput:
 
 
 def _mean_if_far(moments: Moments) -> Tensor:
-    mean = moments.cross[-1] / moments.gram[-1, -1]
+    mean = moments.cross[-1] / moments.squares[-1]
     variance = (moments.target_square - mean.square()).clamp_min(0)
     return torch.where((mean.square() > _FAR**2 * variance) & (variance > 0), mean, 0.0)
 

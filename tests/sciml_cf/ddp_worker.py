@@ -66,13 +66,13 @@ class Classes(Points):
 def work(job: str, out: Path) -> None:
     torch.set_num_threads(1)
     heads: list[str] = []
-    restore = ClosedFormHead.restore
+    put = ClosedFormHead._put
 
     def recorded(self, state) -> None:
-        restore(self, state)
+        put(self, state)
         heads.append(hashlib.sha256(state["head"].numpy().tobytes()).hexdigest())
 
-    ClosedFormHead.restore = recorded
+    ClosedFormHead._put = recorded
     outcome = ""
     train, validation, model = Points(96), Points(17, seed=1), mlp()
     settings, objective = MLP_JOBS.get(job, {}), None
@@ -111,7 +111,7 @@ def work(job: str, out: Path) -> None:
         dist.all_gather_object(reports, report)
     if int(os.environ.get("RANK", "0")) == 0:
         out.with_suffix(".json").write_text(json.dumps(reports))
-    ClosedFormHead.restore = restore
+    ClosedFormHead._put = put
 
 
 def sharded(out: Path) -> None:
