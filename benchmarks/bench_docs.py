@@ -71,9 +71,9 @@ def normalization(result: dict[str, Any]) -> str:
     if mean > 1.1:
         first = "Fields of order one need no normalization, and can end with larger errors with it. "
     return (
-        f"{first}On periodic Burgers with {config['samples']} samples, {config['epochs']} epochs and the default method, "
-        f"the test mse with `auto` is {mean:.2g} times that with `none` (mean of {len(ratios)} seeds, {min(ratios):.2g} to "
-        f"{max(ratios):.2g}); mean relative L2 errors are {100 * errors['auto']:.2g} % and "
+        f"{first}On periodic Burgers with {config['samples']} samples, {config['epochs']} epochs and the default "
+        f"method, the test mse with `auto` is {mean:.2g} times that with `none` (mean of {len(ratios)} seeds, "
+        f"{min(ratios):.2g} to {max(ratios):.2g}); mean relative L2 errors are {100 * errors['auto']:.2g} % and "
         f"{100 * errors['none']:.2g} % (`{result['command']}`)."
     )
 
