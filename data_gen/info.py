@@ -89,7 +89,7 @@ def _origin_of(spec: DatasetSpec | None) -> dict[str, Any]:
 
 
 def _opened(path: str | Path, overrides: Overrides | None) -> FieldReader:
-    """The file open for reading: one of ours, whose faults are told in its own words, or one of another format."""
+    """The file open for reading: a native one, whose errors are kept as they are, or one of another format."""
     said = overrides is not None and overrides != Overrides()
     given = Path(path)
     if not said and (not given.exists() or (given.is_file() and _is_ours(given))):

@@ -62,7 +62,7 @@ def open_source(
     """
     given = given_overrides("open_source", overrides, facts)
     found = format_of_name(format) if format is not None else recognize(path)
-    source = _opened(found, Path(path), replace(given, input_time=None, target_time=None))
+    source = found.open(Path(path), replace(given, input_time=None, target_time=None))
     if given.input_time is None and given.target_time is None:
         return source
     try:
@@ -70,21 +70,6 @@ def open_source(
     except ValueError:
         source.close()
         raise
-
-
-def _is_of(known: Format, path: Path) -> bool:
-    """Whether a file is of a format.
-
-    Raises:
-        DatasetError: it is so damaged that this cannot be told.
-    """
-    try:
-        return known.load().recognizes(path)
-    except (DatasetError, MemoryError):
-        raise
-    except Exception as error:  # a damaged file can fail in as many ways as its libraries have
-        reason = " ".join(str(error).split())[:160]
-        raise DatasetError(f"open_source: {path} cannot be read ({reason}). Is it damaged?") from None
 
 
 def _exists(path: Path) -> bool:
@@ -103,22 +88,6 @@ def _exists(path: Path) -> bool:
         reason = getattr(error, "strerror", None) or "a loop of links"
         raise DatasetError(f"open_source: {path} cannot be opened ({reason}). Check the path.") from None
     return True
-
-
-def _opened(found: Format, path: Path, overrides: Overrides) -> Source:
-    """A file open for reading; every way in which it can be damaged is one line."""
-    try:
-        return found.load().open_file(path, overrides)
-    except (DatasetError, MemoryError, ImportError, NotImplementedError):
-        raise
-    except Exception as error:  # a file of unknown origin can fail in as many ways as its libraries have
-        if isinstance(error, ValueError) and "`" in str(error):
-            raise
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}".rstrip(": ")
-        raise DatasetError(
-            f"open_source: {path} cannot be read as {found.name} ({reason}). Is it damaged, or of another format "
-            f"(--from)?"
-        ) from None
 
 
 def format_of_name(name: str, asker: str = "open_source: `format`") -> Format:
@@ -145,7 +114,7 @@ def recognize(path: str | Path) -> Format:
             hint = "An unfinished one is there: resume it (--resume)." if unfinished else "Check the path."
             raise DatasetError(f"open_source: {part} does not exist. {hint}")
     for known in FORMATS.values():
-        if _is_of(known, path):
+        if known.recognizes(path):
             return known
     if path.is_dir():
         raise DatasetError(f"open_source: {path} is a folder. Give the dataset file itself.")

@@ -91,7 +91,7 @@ def source_of_arrays(
         given, target: the arrays, or what slices as they do.
         overrides: what is said about them.
         names: of the two in the file, for messages.
-        about: what the file says.
+        about: the metadata of the file.
         close: closes the file.
         timed: whether the target has an axis of times, where the file says that.
         law: the axes by the law of the format, where it has one.

@@ -197,6 +197,8 @@ def _variables(path: Path) -> tuple[dict[str, Any], Any]:
 
     try:
         found = loadmat(path)
+    except MemoryError:
+        raise
     except Exception as error:  # scipy raises a different kind for every way a file can be damaged
         reason = " ".join(str(error).split())[:120]
         raise DatasetError(f"open_source: {path} cannot be read as a MATLAB file ({reason}). Is it damaged?") from None

@@ -62,7 +62,7 @@ def _sorted(found: Any) -> list[Path]:
 
 
 def _format_of(path: Path) -> Format | None:
-    return next((one for one in formats() if one.name != FORMAT.name and one.load().recognizes(path)), None)
+    return next((one for one in formats() if one.name != FORMAT.name and one.recognizes(path)), None)
 
 
 def open_file(path: Path, overrides: Overrides) -> Source:
@@ -93,10 +93,11 @@ class _Parts:
         if index not in self._open:
             known = _format_of(self.files[index])
             if known is None:
-                raise
-                DatasetError(f"open_source: {self.files[index]} is of no known format. Take it out of the folder.")
+                raise DatasetError(
+                    f"open_source: {self.files[index]} is of no known format. Take it out of the folder."
+                )
             own = known.name == "sciml_cf"
-            self._open[index] = known.load().open_file(self.files[index], Overrides() if own else self.overrides)
+            self._open[index] = known.open(self.files[index], Overrides() if own else self.overrides)
             if len(self._open) > _MOST_OPEN:
                 self._open.popitem(last=False)[1].close()
         self._open.move_to_end(index)
@@ -108,7 +109,7 @@ class _Parts:
             source.close()
 
 
-def _join(path: Path, parts: _Parts, overrides: Overrides) -> Source:
+def _join(path: Path, parts: _Parts, overrides: Overrides) -> ForeignSource:
     headers, each, tables, timed = [], [], [], False
     for index, file in enumerate(parts.files):
         source = parts[index]
@@ -147,9 +148,7 @@ def _retimed(path: Path, parts: _Parts, overrides: Overrides) -> Callable[[float
         parts.close()
         parts._open.clear()
         again = _Retimed(parts.files, overrides, first, last)
-        found = _join(path, again, overrides)
-        assert isinstance(found, ForeignSource)  # noqa: S101
-        return found
+        return _join(path, again, overrides)
 
     return at_times
 

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_gen.errors import DatasetError
+
+if TYPE_CHECKING:
+    from data_gen.formats.overrides import Overrides
+    from data_gen.formats.source import Source
 
 _PACKAGE = __name__.rpartition(".")[0]
 
@@ -32,6 +39,39 @@ class Format:
     def load(self) -> Any:
         """The module with ``recognizes``, ``open_file`` and ``write``."""
         return _modules()[self.name]
+
+    def recognizes(self, path: Path) -> bool:
+        """Whether a file is of this format, by its content.
+
+        Raises:
+            DatasetError: it is so damaged that the content does not say.
+        """
+        try:
+            return self.load().recognizes(path)
+        except (DatasetError, MemoryError):
+            raise
+        except Exception as error:  # a damaged file can fail in as many ways as its libraries have
+            raise DatasetError(f"open_source: {path} cannot be read ({_reason(error)}). Is it damaged?") from None
+
+    def open(self, path: Path, overrides: Overrides) -> Source:
+        """The file open for reading.
+
+        Raises:
+            DatasetError: it is damaged, or metadata is missing.
+            ValueError: an override is unusable.
+        """
+        try:
+            return self.load().open_file(path, overrides)
+        except (DatasetError, MemoryError, ImportError, NotImplementedError):
+            raise
+        except Exception as error:  # a file of unknown origin can fail in as many ways as its libraries have
+            if isinstance(error, ValueError) and "`" in str(error):
+                raise
+            kind = f"{type(error).__name__}: {_reason(error)}".rstrip(": ")
+            raise DatasetError(
+                f"open_source: {path} cannot be read as {self.name} ({kind}). Is it damaged, or of another format "
+                "(--from)?"
+            ) from None
 
 
 class Formats(Mapping[str, Format]):
@@ -59,3 +99,8 @@ def _modules() -> dict[str, Any]:
     modules = [import_module(f"{_PACKAGE}.{name}") for name in names]
     formats = [module for module in modules if isinstance(getattr(module, "FORMAT", None), Format)]
     return {module.FORMAT.name: module for module in sorted(formats, key=lambda module: module.FORMAT.order)}
+
+
+def _reason(error: Exception) -> str:
+    """What a library said, on one line."""
+    return " ".join(str(error).split())[:160]

@@ -50,11 +50,9 @@ def source_of_groups(path: Path, file: h5py.File, groups: list[str], overrides: 
     """
     grid = f"{groups[0]}/grid"
     known = [axis for axis in "xyz" if f"{grid}/{axis}" in file]
-    given, target = (
-        _field(path, file, groups, names, len(known), overrides)
-        for names in (split_names(overrides.input_name), split_names(overrides.target_name) or ("data",))
-    )
-    assert target is not None  # noqa: S101
+    target = _field(path, file, groups, split_names(overrides.target_name) or ("data",), len(known), overrides)
+    named = split_names(overrides.input_name)
+    given = _field(path, file, groups, named, len(known), overrides) if named else None
     _check_alike(path, file, groups, [part.name for one in (given, target) if one for part in one.parts])
     times = exact_times(dataset(file, f"{grid}/t")[()])[: target.num_times] if f"{grid}/t" in file else ()
     parameters, table = parameters_and_table([_parameters(file, name) for name in groups])
@@ -72,9 +70,7 @@ def source_of_groups(path: Path, file: h5py.File, groups: list[str], overrides: 
 
 def _field(
     path: Path, file: h5py.File, groups: list[str], names: tuple[str, ...], dims: int, overrides: Overrides
-) -> Field | None:
-    if not names:
-        return None
+) -> Field:
     parts = []
     for name in names:
         stack = _Stack(file, groups, name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from data_gen.formats.source import Readable, blocks, trajectory_of
+from data_gen.formats.source import Readable, blocks, check_one_quantity, trajectory_of
 from data_gen.header import Header
 from data_gen.storage.hdf5_layout import TABLE
 
@@ -20,10 +20,7 @@ def write(source: Readable, path: Path) -> None:
         ValueError: the input is another quantity than the target of a problem in time, which has no place there.
     """
     header = source.header
-    if not header.steady and header.inputs != header.channels:
-        raise ValueError(
-            f"convert: `out` must hold an input of other components ({', '.join(header.inputs)}); PDEBench cannot."
-        )
+    check_one_quantity(header, "PDEBench")
     with h5py.File(path, "w") as file:
         file.attrs.update(equation_name=header.name, boundary=",".join(boundaries_of(header)), **header.parameters)
         file.attrs["axes"] = ",".join(reversed(header.axes))

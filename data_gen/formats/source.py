@@ -136,6 +136,21 @@ def series(field: Callable[[int, int, slice], np.ndarray], header: Header) -> Lo
     return load
 
 
+def check_one_quantity(header: Header, name: str) -> None:
+    """Refuse to write an input of other components than the target of a problem in time, which has no place there.
+
+    Args:
+        header: of the data.
+        name: of the format that has no place for it.
+    Raises:
+        ValueError: there is such an input.
+    """
+    if not header.steady and header.inputs != header.channels:
+        raise ValueError(
+            f"convert: `out` must hold an input of other components ({', '.join(header.inputs)}); {name} cannot."
+        )
+
+
 def trajectory_of(header: Header, fields: dict[str, np.ndarray]) -> np.ndarray:
     """(rows, times, channels, *points) of a block whose input is the target at the first time."""
     if header.trajectories:

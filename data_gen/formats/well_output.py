@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from data_gen.formats.hdf5 import dataset, words
-from data_gen.formats.source import Readable, blocks, trajectory_of
+from data_gen.formats.source import Readable, blocks, check_one_quantity, trajectory_of
 from data_gen.formats.well_statistics import Statistics, statistics_yaml
 from data_gen.header import Header
 
@@ -21,10 +21,7 @@ def write(source: Readable, path: Path) -> None:
         ValueError: the input is another quantity than the target of a problem in time, which has no place there.
     """
     header = source.header
-    if not header.steady and header.inputs != header.channels:
-        raise ValueError(
-            f"convert: `out` must hold an input of other components ({', '.join(header.inputs)}); The Well cannot."
-        )
+    check_one_quantity(header, "The Well")
     (path / "data" / "train").mkdir(parents=True)
     names = (*header.channels, *(header.inputs if header.steady else ()))
     statistics = {name: Statistics() for name in names}

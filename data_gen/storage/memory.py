@@ -49,7 +49,7 @@ def _available() -> int | None:
 
 
 def _limit() -> int | None:
-    """What a limit on the address space leaves."""
+    """Bytes left under a limit on the address space (RLIMIT_AS), or None without one."""
     try:
         import resource
 

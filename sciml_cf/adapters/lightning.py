@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from sciml_cf.adapters.common import layer_of, with_flat_points
 from sciml_cf.errors import check_choice
 from sciml_cf.head import ClosedFormHead, Initial, Objective, Rule, check_solved
 from sciml_cf.head.algorithms import solve_on
+from sciml_cf.head.binding.find import layer_of
 from sciml_cf.model_outputs import Entry, check_entry, predicted
 
 try:
@@ -168,14 +168,12 @@ class ClosedFormCallback(Callback):
 
     def _solve(self, trainer: Trainer, module: LightningModule, pairs: Sequence[Pair]) -> None:
         """Solve the head on all these batches together."""
-        head = self._bound()
 
         def forward(x: Any) -> Tensor:
-            return with_flat_points(predicted("ClosedFormCallback", module(x), self.prediction), head.layer)
+            return predicted("ClosedFormCallback", module(x), self.prediction)
 
-        batches = [(x, with_flat_points(y, head.layer)) for x, y in pairs]
         with trainer.precision_plugin.forward_context():
-            solve_on(module, head, batches, forward=forward)
+            solve_on(module, self._bound(), pairs, forward=forward)
 
     def _bound(self) -> ClosedFormHead:
         if self.head is None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sciml_cf.adapters.common import layer_of, with_flat_points
 from sciml_cf.head import ClosedFormLoss, Initial, Rule
+from sciml_cf.head.binding.find import layer_of
 from sciml_cf.model_outputs import which_entry
 
 
@@ -79,7 +79,7 @@ class NeuralopLoss(nn.Module):
             raise ValueError(
                 f"NeuralopLoss: `y` must be shaped like the prediction {tuple(prediction.shape)}; got {tuple(y.shape)}."
             )
-        value = self.closed_form(with_flat_points(prediction, layer), with_flat_points(y, layer))
+        value = self.closed_form(prediction, y)
         return value if layer.training else value * len(y)
 
     def reset(self) -> None:

@@ -201,7 +201,7 @@ class Estimator(ABC, BaseEstimator):
         return torch.optim.SGD(parameters, rate, momentum=0.9, nesterov=True)
 
     def _inputs(self, X: np.ndarray, dtype: Any = None) -> Tensor:
-        """What the model sees, by default in the precision of X; the mean is subtracted in float64."""
+        """X standardized, by default in the precision of X; the mean is subtracted in float64."""
         inputs = np.empty(X.shape, dtype or X.dtype)
         for start in range(0, len(X), _ROWS):
             inputs[start : start + _ROWS] = (X[start : start + _ROWS].astype(np.float64) - self._mean) / self._std

@@ -28,7 +28,7 @@ class Rows(NamedTuple):
     weights: Tensor | None
 
     def weighted(self, weights: Tensor) -> Rows:
-        """The rows with a weight above zero, flat; what is masked is gone, whatever it holds."""
+        """The rows with a weight above zero, flat; masked rows are removed, whatever their values."""
         features, targets = self.features.flatten(0, -2), self.targets.flatten(0, -2)
         keep = weights > 0
         if weights.ndim == 2:

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sciml_cf.datasets.items import check_batch
-from sciml_cf.errors import check_choice
 from sciml_cf.head.binding.arrangement import Arrangement, Arrangements
 from sciml_cf.head.binding.capture import Capture
-from sciml_cf.head.binding.find import find_head, head_on
+from sciml_cf.head.binding.find import layer_of
 from sciml_cf.head.binding.layer import (
     Layer,
     check_layer,
@@ -60,7 +59,9 @@ class HeadView:
     ) -> None:
         self.function, self.model, self.argument = function, model, argument
         self.entry = entry_of(model) if prediction is None else prediction
-        self.layer = _layer(function, model, head, example)
+        layer = layer_of(function, model, head, example=example)
+        check_layer(layer)
+        self.layer: Layer = layer
         parameter = next(iter(model.parameters()))
         self.device = parameter.device
         self.dtype = dtype_of(model)
@@ -297,14 +298,3 @@ def accepted(function: str, argument: str, x: Tensor, must: str = _AS_TRAINED) -
             f"{function}: `{argument}` must {must}; got {x.shape[1]} channels of {points or 'no'} points "
             f"({' '.join(str(error).split())[:120]})."
         ) from error
-
-
-def _layer(function: str, model: nn.Module, head: nn.Module | str | None, example: Tensor | None) -> Layer:
-    if head is None:
-        return find_head(model) if example is None else head_on(model, example)
-    if isinstance(head, str):
-        names = tuple(name for name, _ in model.named_modules() if name)
-        check_choice(function, "head", head, names)
-        head = model.get_submodule(head)
-    check_layer(head)
-    return head  # type: ignore[return-value]

@@ -1,49 +1,42 @@
-"""The closed-form head of a training: which layer it is, and the loss that solves it."""
+"""The losses of a training: of a head that is solved, and of an objective beside one that is not."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sciml_cf.datasets.items import first_inputs
-from sciml_cf.errors import check_choice
-from sciml_cf.head import ClosedFormLoss, Objective, Proximal, find_head
-from sciml_cf.head.binding.find import head_on
+from sciml_cf.head import ClosedFormLoss, Objective, Proximal
+from sciml_cf.head.binding.find import layer_of
 from sciml_cf.training.batches import mix_seed
 from sciml_cf.training.config import FitConfig
 
 _HEAD = 2  # purpose of a seed
 
 
-def head_layer(model: nn.Module, head: nn.Module | str | None, data: Dataset[dict[str, Tensor]]) -> Any:
-    """The layer that is the head: as given, by its dotted name, or the last linear one to run on the first sample."""
-    if head is None:
-        x = first_inputs(data)
-        return find_head(model) if x is None else head_on(model, x)
-    if isinstance(head, str):
-        names = [name for name, _ in model.named_modules()]
-        check_choice("fit", "head", head, tuple(name for name in names if name))
-        return model.get_submodule(head)
-    return head
+def make_losses(
+    model: nn.Module,
+    head: nn.Module | str | None,
+    data: Dataset[dict[str, Tensor]],
+    config: FitConfig,
+    objective: Objective | None,
+) -> tuple[ClosedFormLoss | None, ClosedFormLoss | None]:
+    """The loss that solves the head, and the one that is descended, of the same head or of an objective beside it.
 
-
-def make_loss(model: nn.Module, layer: Any, config: FitConfig, objective: Objective | None) -> ClosedFormLoss | None:
-    """The loss that solves the head; None for a method without a closed-form head."""
-    if config.method == "l2":
-        return None
+    The first is None for a method without a closed-form head, both for the squared error of such a method. The head is
+    as given, by its dotted name, or the last linear layer to run on the first sample.
+    """
+    solves = config.method != "l2"
+    if not solves and objective is None:
+        return None, None
+    layer = layer_of("fit", model, head, example=first_inputs(data))
+    if not solves:
+        plain = ClosedFormLoss(layer, Proximal(), initial="keep", objective=objective)
+        plain.head.detach()
+        return None, plain
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix_seed(config.seed, 0, _HEAD))
         initial = config.initial_head or "zeros"
-        return ClosedFormLoss(layer, config.rule(), initial=initial, objective=objective, model=model)
-
-
-def make_plain_loss(layer: Any, objective: Objective | None) -> ClosedFormLoss | None:
-    """An objective's loss beside a head that is trained like the other layers."""
-    if objective is None:
-        return None
-    plain = ClosedFormLoss(layer, Proximal(), initial="keep", objective=objective)
-    plain.head.detach()
-    return plain
+        loss = ClosedFormLoss(layer, config.rule(), initial=initial, objective=objective, model=model)
+    return loss, loss

@@ -28,7 +28,7 @@ from sciml_cf.training.clipping import clip_by_unit
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.distributed import make_fabric, mean, share_buffers, total
 from sciml_cf.training.error_bars import save_error_bars
-from sciml_cf.training.head import head_layer, make_loss, make_plain_loss
+from sciml_cf.training.head import make_losses
 from sciml_cf.training.history import History, validation_error
 from sciml_cf.training.losses import weighted_mse
 from sciml_cf.training.optimizers import set_up
@@ -90,9 +90,7 @@ class Training:
             model, self.data, config, has_objective=objective is not None, validation=self.validation_data
         )
         self.units = Units.of(model, chosen, config.loss)
-        layer = None if config.method == "l2" and objective is None else head_layer(model, head, self.data)
-        self.loss = make_loss(model, layer, config, objective)
-        self.plain = make_plain_loss(layer, objective) if self.loss is None else self.loss
+        self.loss, self.plain = make_losses(model, head, self.data, config, objective)
         self.model, self.optimizer, self.has_gradients = set_up(self.fabric, model, config)
         if self.loss is not None:
             self.loss.to(self.fabric.device)

@@ -323,3 +323,31 @@ def test_a_field_of_the_well_is_a_mask(tmp_path: Path) -> None:
     with open_source(tmp_path / "one.hdf5", overrides=said) as data:
         expected = np.where(wall, scalar, np.nan).swapaxes(2, 3)
         np.testing.assert_array_equal(data.read_trajectory()[:, :, 0], expected)
+
+
+@pytest.mark.parametrize("content", [b"neither", b"PK\x03\x04 damaged", b""])
+def test_a_file_of_a_folder_of_no_known_format_is_named(tmp_path: Path, content: bytes) -> None:
+    fields = np.random.default_rng(0).normal(size=(4, 16))
+    np.savez(tmp_path / "a.npz", x=fields, y=fields)
+    (tmp_path / "b.npz").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"b\.npz is of no known format. Take it out of the folder"):
+        open_source(tmp_path, overrides=Overrides(extent=(1.0,), times=(0.0, 1.0)))
+
+
+def test_a_file_of_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    fields = np.random.default_rng(0).normal(size=(4, 16))
+    np.savez(tmp_path / "a.npz", x=fields, y=fields)
+    np.savez(tmp_path / "b.npz", x=fields, y=fields)
+    whole = (tmp_path / "b.npz").read_bytes()
+    (tmp_path / "b.npz").write_bytes(whole[:100] + b"\x00" * 50 + whole[150:])
+    with pytest.raises(DatasetError, match=r"b\.npz"):
+        open_source(tmp_path, overrides=Overrides(extent=(1.0,), times=(0.0, 1.0))).read_target(slice(0, 8))
+
+
+def test_an_empty_file_of_a_folder_is_named(tmp_path: Path) -> None:
+    fields = np.random.default_rng(0).normal(size=(4, 16))
+    np.savez(tmp_path / "a.npz", x=fields, y=fields)
+    with h5py.File(tmp_path / "b.h5", "w"):
+        pass
+    with pytest.raises(DatasetError, match=r"b\.h5 is HDF5 of no known layout"):
+        open_source(tmp_path, overrides=Overrides(extent=(1.0,), times=(0.0, 1.0)))

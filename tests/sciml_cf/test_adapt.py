@@ -207,7 +207,7 @@ ONE = {"samples": 1}
         (convolutions, {"choose": "loo"}, {}, "`choose` must be one of 'cross-validation', 'gcv'; got 'loo'"),
         (convolutions, {"strength": -1.0}, {}, "`strength` must be a finite number above 0; got -1.0"),
         (convolutions, {"batch_size": 0}, {}, "`batch_size`"),
-        (convolutions, {"head": "5"}, {}, "`head` must be one of '0', '1', '2'; got '5'"),
+        (convolutions, {"head": "5"}, {}, "`head` must be one of '2'; got '5'"),
         (convolutions, {}, {"samples": 1}, "`data` must hold at least 2 samples to choose a strength; got 1"),
         (convolutions, {}, {"samples": 0}, "`data` must hold at least one sample"),
         (convolutions, {}, {"x": torch.nan}, "`data` must hold finite numbers; got NaN or Inf in x of sample"),

@@ -197,10 +197,11 @@ class Captures:
         passes = self.passes if passes is None else passes
         if passes[-1].gave(prediction) and passes[-1].intact:
             return [passes[-1]], [_unchanged]
-        found = self._in_memory(passes, prediction)
-        if found is None:
-            search = self._in_graph if prediction.requires_grad else self._by_values
-            found = search(passes, prediction)
+        found = _one_of(passes, prediction, self.arrangements.in_memory)
+        if found is None and prediction.requires_grad:
+            found = self._in_graph(passes, prediction)
+        elif found is None:  # the values decide
+            found = _one_of(passes, prediction, self.arrangements.find)
         if found is not None:
             used, arrangements = zip(*found, strict=True)
             return list(used), [
@@ -214,14 +215,6 @@ class Captures:
             f"{who()}. Something after the head changes it (a residual, gate, mask, activation or de-normalizer; move "
             "it to the targets), or the model ran again since (keep the prediction's graph, and call the loss at once)."
         )
-
-    def _in_memory(self, passes: list[Capture], prediction: Tensor) -> _Found | None:
-        """A pass whose output the prediction is, or is a view of."""
-        for one in reversed(passes):
-            found = self.arrangements.in_memory(prediction, one.output) if one.intact else None
-            if found is not None:
-                return [(one, found)]
-        return None
 
     def _in_graph(self, passes: list[Capture], prediction: Tensor) -> _Found | None:
         """The passes that a prediction leads to in its graph."""
@@ -239,14 +232,6 @@ class Captures:
         places = places_in(prediction, trace, {one: one.output for one in used}) if used else None
         return None if places is None else [(one, places[one]) for one in used]
 
-    def _by_values(self, passes: list[Capture], prediction: Tensor) -> _Found | None:
-        """The last pass whose output has the values of a prediction without a graph."""
-        for one in reversed(passes):
-            found = self.arrangements.find(prediction, one.output) if one.intact else None
-            if found is not None:
-                return [(one, found)]
-        return None
-
     def knows(self, prediction: Tensor) -> bool:
         """Whether it was proven how a prediction of this shape is arranged."""
         return self.arrangements.of_shape(prediction.shape) is not None
@@ -263,6 +248,17 @@ class Captures:
 
 
 _Found = list[tuple[Capture, Arrangement | Tensor]]  # passes, and how a prediction is arranged from each
+
+
+def _one_of(
+    passes: list[Capture], prediction: Tensor, find: Callable[[Tensor, Tensor], Arrangement | None]
+) -> _Found | None:
+    """The last pass from whose output alone a prediction is arranged, as ``find`` shows."""
+    for one in reversed(passes):
+        found = find(prediction, one.output) if one.intact else None
+        if found is not None:
+            return [(one, found)]
+    return None
 
 
 def _unchanged(values: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sciml_cf.errors import check_choice
 from sciml_cf.head.binding.layer import Layer, is_head_layer
 from sciml_cf.normalization import dtype_of, normalization_of
 
@@ -33,6 +34,25 @@ def find_head(model: nn.Module, x: Any = None) -> Layer:
     if not layers:
         raise _none(model, "contain")
     return layers[-1]  # type: ignore[return-value]
+
+
+def layer_of(function: str, model: nn.Module, head: nn.Module | str | None, *, example: Any = None) -> Any:
+    """The layer that ``head`` says: a layer, the dotted name of one, or None for the model's last linear layer.
+
+    Args:
+        function: that messages name.
+        example: a batch; the last layer is then the one that runs last on it. Ignored if it is no tensor.
+    Raises:
+        ValueError: the model has no layer of that name, or none that can be a head.
+    """
+    if head is None:
+        return head_on(model, example) if isinstance(example, Tensor) else find_head(model)
+    if not isinstance(head, str):
+        return head
+    named = {name: module for name, module in model.named_modules() if name}
+    if head not in named:
+        check_choice(function, "head", head, tuple(name for name, module in named.items() if is_head_layer(module)))
+    return named[head]
 
 
 def head_on(model: nn.Module, x: Tensor) -> Layer:

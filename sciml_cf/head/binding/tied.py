@@ -106,7 +106,7 @@ def _holders(own: Tensor) -> Iterator[nn.Module]:
 def _references_of_one() -> int:
     """What ``check`` counts for a parameter that only its module holds."""
     held: dict[str, Any] = {"weight": object()}
-    for _, own in held.items():  # written as there, for what a loop holds counts, too
+    for _, own in held.items():  # a loop variable counts as a reference, too
         if own is None or (count := sys.getrefcount(own)) < 0:
             continue
         return count

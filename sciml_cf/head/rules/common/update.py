@@ -38,7 +38,7 @@ class Update:
 
     @property
     def jitter(self) -> Tensor:
-        """() the relative diagonal shift of the solve; not finite if the solve failed, which a device tells later."""
+        """() the relative diagonal shift of the solve; not finite if it failed, which on a device is known later."""
         return self.state["jitter"]
 
     def changed(self, entries: State) -> Update:
