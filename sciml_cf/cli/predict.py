@@ -13,6 +13,7 @@ from data_gen.cli.flags import UsageError, parse
 from data_gen.cli.override_flags import OverrideFlags
 from data_gen.formats import open_source
 from data_gen.header import Boundary
+from sciml_cf.datasets.missing import with_mask
 from sciml_cf.errors import DatasetError
 from sciml_cf.training.choices import Which
 
@@ -25,7 +26,7 @@ class PredictFlags(OverrideFlags):
         run: run folder.
         input: .npy file with fields (samples, points) or (samples, channels, points), in two dimensions with points
             along y and x, or a data file, whose inputs are taken.
-        output: .npy file to write, float32, shaped like the input.
+        output: .npy file to write, float32, shaped like the input (with an axis of channels for `--mask`).
         resolution: grid points along each axis to run the model at (inputs are Fourier-interpolated); by default those
             of the input.
         which: weights with the lowest validation error, or those of the last epoch.
@@ -85,7 +86,7 @@ def _read_fields(flags: PredictFlags, settings: dict[str, Any]) -> tuple[np.ndar
     pair = "," in str(path) and not path.exists()  # INPUT.npy,TARGET.npy
     if (path.suffix == ".npy" and not pair) or not (path.exists() or pair):
         kinds = set(flags.boundary)
-        return _read_npy(path), next(iter(kinds)) if len(kinds) == 1 else "open" if kinds else None
+        return _array(flags, settings), next(iter(kinds)) if len(kinds) == 1 else "open" if kinds else None
 
     found = Problem.of_file(path, facts=flags.overrides())
     check_problem("predict", Problem(num_dims=found.num_dims, in_channels=found.in_channels), flags.run, settings,
@@ -93,10 +94,19 @@ def _read_fields(flags: PredictFlags, settings: dict[str, Any]) -> tuple[np.ndar
     with open_source(path, overrides=flags.overrides()) as source:
         fields = source.read(source.input_name)
         if flags.mask is not None:
-            from sciml_cf.datasets.missing import with_mask
-
             fields = with_mask(fields)
         return fields, source.header.boundary
+
+
+def _array(flags: PredictFlags, settings: dict[str, Any]) -> np.ndarray:
+    """Input fields from a .npy file, with a last channel that says where they are known for `--mask fill`."""
+    fields = _read_npy(flags.input)
+    if flags.mask is None:
+        return fields
+    if flags.mask != "fill":
+        raise UsageError(f"sciml-cf predict: `mask` must be fill for a .npy file; got {flags.mask}.")
+    num_dims = ((settings.get("model") or {}).get("arguments") or {}).get("num_dims", max(1, fields.ndim - 2))
+    return with_mask(fields[:, None] if fields.ndim == num_dims + 1 else fields)
 
 
 def _read_npy(path: Path) -> np.ndarray:

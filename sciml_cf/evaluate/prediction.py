@@ -145,7 +145,10 @@ def _checked(fields: np.ndarray, num_dims: int, *, wide: bool = False) -> np.nda
         unusable = ~np.isfinite(fields if wide else fields.astype(np.float32))
     if unusable.any():
         bad = int(np.argwhere(unusable)[0][0])
-        raise ValueError(f"predict: `fields` must be finite; got NaN, Inf or a value beyond float32 in sample {bad}.")
+        raise ValueError(
+            f"predict: `fields` must be finite; got NaN, Inf or a value beyond float32 in sample {bad}. A run that was "
+            "trained with --mask takes missing values with --mask fill."
+        )
     if fields.ndim == num_dims + 2:
         return fields
     if num_dims > 1 and min(fields.shape[1:]) < _FEW:

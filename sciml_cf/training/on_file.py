@@ -19,8 +19,8 @@ _LOG = logging.getLogger(__name__)
 
 
 def train_on_file(
-    data: Path,
-    out: Path,
+    data: Path | str,
+    out: Path | str,
     config: FitConfig,
     *,
     resolution: int | None = None,
@@ -45,6 +45,7 @@ def train_on_file(
         facts: what a file of another format does not say, and which of its times are used.
         coordinates, padding: what the model is told of the place, see ``choose_place``; "auto" reads it from the data.
     """
+    data, out = Path(data), Path(out)
     if resolution is None:
         resolution = _resolution_of(data, facts)
     train = FieldDataset(data, "train", resolution=resolution, sampling=sampling, facts=facts)

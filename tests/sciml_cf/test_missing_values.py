@@ -10,9 +10,11 @@ import pytest
 import torch
 import xarray as xr
 
+from data_gen.cli.flags import UsageError
 from data_gen.convert import convert
 from data_gen.formats import Overrides, open_source
 from sciml_cf import metrics
+from sciml_cf.cli.predict import predict_command
 from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import DatasetError
 from sciml_cf.evaluate.transfer import evaluate_transfer
@@ -115,3 +117,36 @@ def test_losses_and_metrics_leave_missing_points_out() -> None:
             assert values[i].item() == pytest.approx(alone.item(), rel=1e-6)
     batch = Units(None, "relative", torch.float32).batch({"x": target, "y": target, "weights": known.float()})
     assert batch.weights is not None and batch.weights.shape == (3, 8) and not batch.weights[~known].any()
+
+
+def masked_run(folder: Path) -> np.ndarray:
+    """Train run on f.nc, whose inputs have missing values; returns these."""
+    stored = file_with_land(folder / "f.nc", holes=True)
+    config = FitConfig(epochs=1, method="proximal", batch_size=8, seed=1)
+    facts = Overrides(**SAID, mask="fill")
+    train_on_file(folder / "f.nc", folder / "run", config, model={"width": 8, "modes": 4}, facts=facts)
+    return stored["a"]
+
+
+def test_predict_takes_inputs_with_missing_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command gives for arrays and files what the model gives for zeros and a channel of the mask."""
+    monkeypatch.chdir(tmp_path)
+    a = masked_run(tmp_path)
+    np.save("a.npy", a)
+    np.save("channel.npy", a[:, None])
+    with torch.no_grad():
+        expected = load("run")(FieldDataset("f.nc", "all", facts=Overrides(**SAID, mask="fill")).x)
+    words = ["--input-name", "a", "--target-name", "u", "--times", "0", "1"]
+    for given, more in (("a.npy", []), ("channel.npy", []), ("f.nc", words)):
+        predict_command(["run", "--input", given, "--output", "out.npy", "--mask", "fill", "--overwrite", *more])
+        np.testing.assert_allclose(np.load("out.npy"), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_predict_without_the_flag_refuses_missing_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", masked_run(tmp_path))
+    with pytest.raises(ValueError, match=r"^predict: `fields` must be finite.*--mask fill"):
+        predict_command(["run", "--input", "a.npy", "--output", "out.npy"])
+    with pytest.raises(UsageError, match=r"`mask` must be fill for a \.npy file; got sea"):
+        predict_command(["run", "--input", "a.npy", "--output", "out.npy", "--mask", "sea"])
+    assert not Path("out.npy").exists()
