@@ -21,6 +21,9 @@ METADATA = (
     "target_name",
     "input_time",
     "target_time",
+    "input_steps",
+    "output_steps",
+    "stride",
     "axes",
     "mask",
     "follow_links",
@@ -42,6 +45,9 @@ class OverrideFlags:
         target_name: variable of the file that is the target, or several.
         input_time: time of the input, of a file with several; by default its first.
         target_time: time of the target, of a file with several; by default its last.
+        input_steps: of trajectories, train on windows of so many steps of input; by default 1 where a step is given.
+        output_steps: steps of target after them; by default 1.
+        stride: steps from the start of one window to that of the next; by default 1.
         axes: roles of the axes of arrays, such as sample,y,x,channel or sample,time,x: of the array with more
             axes, or one word for the input and one for the target.
         mask: values that are missing: "fill" for fill values and NaN, or the variable that is 0 where they are missing.
@@ -59,6 +65,9 @@ class OverrideFlags:
     target_name: str | None = None
     input_time: float | None = None
     target_time: float | None = None
+    input_steps: int | None = None
+    output_steps: int | None = None
+    stride: int | None = None
     axes: tuple[str, ...] = ()
     mask: str | None = None
     follow_links: bool = False
@@ -83,6 +92,9 @@ class OverrideFlags:
             target_name=self.target_name,
             input_time=self.input_time,
             target_time=self.target_time,
+            input_steps=self.input_steps,
+            output_steps=self.output_steps,
+            stride=self.stride,
             axes=self.axes,
             mask=self.mask,
             follow_links=self.follow_links,

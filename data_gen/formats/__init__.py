@@ -21,9 +21,10 @@ from data_gen.errors import DatasetError
 from data_gen.formats import folder
 from data_gen.formats.format import Format, Formats
 from data_gen.formats.hdf5 import is_hdf5, variable_names
-from data_gen.formats.overrides import Facts, Overrides, given_overrides
+from data_gen.formats.overrides import CHOICES, Facts, Overrides, given_overrides
 from data_gen.formats.paths import output_parts, parts_of
 from data_gen.formats.source import Source, pair_of_times
+from data_gen.formats.windows import windows_of
 
 __all__ = [
     "FORMATS",
@@ -62,12 +63,14 @@ def open_source(
     """
     given = given_overrides("open_source", overrides, facts)
     found = format_of_name(format) if format is not None else recognize(path)
-    source = found.open(Path(path), replace(given, input_time=None, target_time=None))
-    if given.input_time is None and given.target_time is None:
+    source = found.open(Path(path), replace(given, **dict.fromkeys(CHOICES)))
+    if all(getattr(given, name) is None for name in CHOICES):
         return source
     try:
+        if given.cuts_windows:
+            return windows_of(source, given)
         return pair_of_times(source, given.input_time, given.target_time)
-    except ValueError:
+    except (ValueError, DatasetError):
         source.close()
         raise
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from data_gen.errors import check_finite, check_positive
+from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.formats.axes import Axes, parse_axes
 from data_gen.header import Boundary
 
@@ -15,6 +15,10 @@ RightEnd = Literal["excluded", "included"]
 TAKEN = {"layout", "layout_version", "title", "equation", "header", "extent", "input", "target", "versions", "spec"}
 TAKEN |= {"dataset_name", "grid_type", "n_spatial_dims", "n_trajectories", "simulation_parameters", "source"}
 TAKEN |= {"input_time", "target_time", "config_hash"}
+
+#: Steps of windows, and all overrides that choose what is read from trajectories; they do not describe the file.
+STEPS = ("input_steps", "output_steps", "stride")
+CHOICES = ("input_time", "target_time", *STEPS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +35,15 @@ class Overrides:
         input_name, target_name: variables of the file to take; several, separated by commas, become channels.
         input_time, target_time: of a file with several times, the two that are used: the target then is the field at
             the second and the input the same field at the first.
+        input_steps, output_steps, stride: of trajectories, cut windows of so many steps of input and, after them, of
+            target, whose starts lie ``stride`` steps apart; each is 1 where another is given. See ``Windows``.
         axes: roles of the axes of arrays, such as "sample,y,x,channel": of the array with more axes, or one word for
             the input and one for the target.
         mask: "fill", or the variable that is 0 where values are missing.
         follow_links: also read what the file keeps in other files.
     Raises:
-        ValueError: ``extent`` is not above 0, ``boundary``, ``right_end`` or ``axes`` unknown, or a parameter not
-            finite or of a name that dataset files use themselves.
+        ValueError: ``extent`` is not above 0, ``boundary``, ``right_end`` or ``axes`` unknown, a number of steps below
+            1 or given beside times, or a parameter not finite or of a name that dataset files use themselves.
     """
 
     extent: tuple[float, ...] = ()
@@ -50,6 +56,9 @@ class Overrides:
     target_name: str | None = None
     input_time: float | None = None
     target_time: float | None = None
+    input_steps: int | None = None
+    output_steps: int | None = None
+    stride: int | None = None
     axes: str | tuple[str, ...] = ()
     mask: str | None = None
     follow_links: bool = False
@@ -57,6 +66,7 @@ class Overrides:
     def __post_init__(self) -> None:
         for extent in self.extent:
             check_positive("Overrides", "extent", extent)
+        self._check_windows()
         for name, known in (("boundary", get_args(Boundary)), ("right_end", get_args(RightEnd))):
             for value in _each(getattr(self, name)):
                 if value not in known:
@@ -72,6 +82,22 @@ class Overrides:
                 raise ValueError(
                     f"Overrides: `parameters` must have names that dataset files do not use; got {name!r}."
                 )
+
+    def _check_windows(self) -> None:
+        """Refuse numbers of steps below 1, or beside times."""
+        for name in STEPS:
+            if getattr(self, name) is not None:
+                check_count("Overrides", name, getattr(self, name))
+        if self.cuts_windows and (self.input_time is not None or self.target_time is not None):
+            raise ValueError(
+                "Overrides: `input_time` and `target_time` must be left out where windows are cut (`input_steps`, "
+                "`output_steps`, `stride`); got both."
+            )
+
+    @property
+    def cuts_windows(self) -> bool:
+        """Whether any setting of windows is given."""
+        return any(getattr(self, name) is not None for name in STEPS)
 
 
 def split_names(text: str | None) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ from data_gen.storage.memory import check_memory
 
 #: Name in a table of the part of the file's own split that each sample is in: 0, 1 or 2.
 SPLIT = "split_train0_validation1_test2"
+#: Name in a table of the trajectory that each sample is cut from; a split keeps the samples of one together.
+TRAJECTORY = "window_of_trajectory"
 
 
 class FieldReader(ABC):
@@ -43,6 +45,11 @@ class FieldReader(ABC):
             return {}
         found = {name: np.flatnonzero(codes == code) for code, name in enumerate(("train", "validation", "test"))}
         return {name: rows for name, rows in found.items() if rows.size}
+
+    @property
+    def groups(self) -> np.ndarray:
+        """(samples,), number of the trajectory that each sample is a window of; elsewhere each is one of its own."""
+        return self.table.get(TRAJECTORY, np.arange(self.num_samples))
 
     @property
     def num_samples(self) -> int:

@@ -77,7 +77,7 @@ def adapt_command(argv: list[str]) -> str:
     from torch.utils.data import Subset
 
     from sciml_cf.evaluate.adaptation import adapt, adapted_posterior
-    from sciml_cf.evaluate.problem import Problem, check_problem
+    from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
     from sciml_cf.models.coordinates import positions
     from sciml_cf.training.checkpoints import save_tensors, write_atomically
     from sciml_cf.training.run_folder import (
@@ -99,9 +99,10 @@ def adapt_command(argv: list[str]) -> str:
     if flags.samples is not None:
         check_count("adapt", "samples", flags.samples)
     settings = read_settings(flags.run)
-    check_problem("adapt", Problem.of_file(flags.data, facts=flags.overrides()), flags.run, settings)
+    facts = as_trained(flags.overrides(), settings)
+    check_problem("adapt", Problem.of_file(flags.data, facts=facts), flags.run, settings)
     model = load(flags.run)
-    data, description = _read(settings, flags.data, flags.split, flags.resolution, flags.overrides())
+    data, description = _read(settings, flags.data, flags.split, flags.resolution, facts)
     if flags.samples is not None and flags.samples > len(data):
         raise ValueError(
             f"adapt: `samples` must be at most {len(data)}, the {flags.split} samples of {flags.data}; "
@@ -137,7 +138,7 @@ def adapt_command(argv: list[str]) -> str:
 def posterior_command(argv: list[str]) -> str:
     """`sciml-cf posterior`."""
     flags = parse(PosteriorFlags, argv, prog="sciml-cf posterior")
-    from sciml_cf.evaluate.problem import Problem, check_problem
+    from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
     from sciml_cf.head.posterior import posterior
     from sciml_cf.models.coordinates import positions
     from sciml_cf.training.run_folder import POSTERIOR_FILE, load, read_settings, save_posterior
@@ -145,10 +146,9 @@ def posterior_command(argv: list[str]) -> str:
     settings = read_settings(flags.run)
     if (flags.run / POSTERIOR_FILE).exists() and not flags.overwrite:
         raise FileExistsError(f"posterior: `run` must have no error bars yet; got {flags.run}. Use --overwrite.")
-    check_problem("posterior", Problem.of_file(flags.data, facts=flags.overrides()), flags.run, settings)
-    train, validation = (
-        _read(settings, flags.data, split, None, flags.overrides())[0] for split in ("train", "validation")
-    )
+    facts = as_trained(flags.overrides(), settings)
+    check_problem("posterior", Problem.of_file(flags.data, facts=facts), flags.run, settings)
+    train, validation = (_read(settings, flags.data, split, None, facts)[0] for split in ("train", "validation"))
     stored = (settings.get("data") or {}).get("checksum")
     if stored is not None and stored != train.checksum:
         raise CheckpointError(
@@ -181,6 +181,7 @@ def _read(
         "sampling": sampling,
         "split_seed": split_seed,
         **data.ends,
+        **data.windows,
     }
 
 

@@ -80,7 +80,7 @@ def _check_output(name: str, path: Path, overwrite: bool) -> None:
 
 def _read_fields(flags: PredictFlags, settings: dict[str, Any]) -> tuple[np.ndarray, Boundary | None]:
     """Input fields from a .npy file, or the inputs of a data file of any format, and its boundary, if known."""
-    from sciml_cf.evaluate.problem import Problem, check_problem
+    from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
 
     path = flags.input
     pair = "," in str(path) and not path.exists()  # INPUT.npy,TARGET.npy
@@ -88,10 +88,11 @@ def _read_fields(flags: PredictFlags, settings: dict[str, Any]) -> tuple[np.ndar
         kinds = set(flags.boundary)
         return _array(flags, settings), next(iter(kinds)) if len(kinds) == 1 else "open" if kinds else None
 
-    found = Problem.of_file(path, facts=flags.overrides())
+    facts = as_trained(flags.overrides(), settings)
+    found = Problem.of_file(path, facts=facts)
     check_problem("predict", Problem(num_dims=found.num_dims, in_channels=found.in_channels), flags.run, settings,
                   argument="input")  # fmt: skip
-    with open_source(path, overrides=flags.overrides()) as source:
+    with open_source(path, overrides=facts) as source:
         fields = source.read(source.input_name)
         if flags.mask is not None:
             fields = with_mask(fields)

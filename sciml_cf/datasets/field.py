@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from data_gen.equation import Equation
 from data_gen.formats import Facts, Source, open_source
+from data_gen.formats.overrides import STEPS
 from data_gen.grids.periodic import PeriodicGrid, resample
 from data_gen.grids.positions import Placement, relative_positions
 from sciml_cf.datasets.choices import Sampling, Split
@@ -218,6 +219,13 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         return {} if self.wraps else {"boundary": self._header.boundary}
 
     @property
+    def windows(self) -> dict[str, dict[str, int]]:
+        """What run.json says of windows, so that data are cut for the run as they were for its training."""
+        if self.facts is None or not self.facts.cuts_windows:
+            return {}
+        return {"windows": {name: getattr(self.facts, name) or 1 for name in STEPS}}
+
+    @property
     def extents(self) -> tuple[float, ...]:
         """Length of each axis."""
         return self._header.extents
@@ -292,19 +300,22 @@ def _count_missing(data: Source, name: str, indices: np.ndarray, time: float | N
 def _rows_of(data: Source, split: str, seed: int) -> np.ndarray:
     """Row numbers of a split: those of the file's own, if it has one, else of a seeded permutation.
 
-    A split without validation samples has them from its training samples, in the usual proportion. Training samples
-    alone are no split.
+    The windows of a trajectory are in one part. A split without validation samples has them from its training samples,
+    in the usual proportion. Training samples alone are no split.
     """
     if split == "all":
         return np.arange(data.num_samples)
     own = data.splits
+    groups = data.groups
     if set(own) <= {"train"}:
-        return split_indices(data.num_samples, seed=seed)[split]
+        known, of_row = np.unique(groups, return_inverse=True)
+        return np.flatnonzero(np.isin(of_row, split_indices(len(known), seed=seed)[split]))
     train = own.get("train", np.empty(0, dtype=np.int64))
-    if "validation" not in own and len(train) > 1:
-        count = min(len(train) - 1, max(1, round(len(train) * _VALIDATION / (_TRAIN + _VALIDATION))))
-        order = np.random.default_rng(seed).permutation(train)
-        own = {**own, "train": np.sort(order[count:]), "validation": np.sort(order[:count])}
+    known = np.unique(groups[train])
+    if "validation" not in own and len(known) > 1:
+        count = min(len(known) - 1, max(1, round(len(known) * _VALIDATION / (_TRAIN + _VALIDATION))))
+        held_out = np.isin(groups[train], np.random.default_rng(seed).permutation(known)[:count])
+        own = {**own, "train": train[~held_out], "validation": train[held_out]}
     if split not in own:
         raise DatasetError(
             f"FieldDataset: {data.path} has a split of its own without samples for `split` {split!r}; it has "

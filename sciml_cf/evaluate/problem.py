@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from data_gen.formats import Facts, open_source
+from data_gen.formats.overrides import CHOICES, STEPS
 
 _WORDS = {"num_dims": "dimension", "in_channels": "input channel", "out_channels": "output channel"}
 
@@ -32,6 +33,19 @@ class Problem:
             header = data.header
         given = len(header.inputs) + (facts is not None and facts.mask is not None)  # the channel of the mask
         return cls(num_dims=header.num_dims, in_channels=given, out_channels=len(header.channels))
+
+
+def as_trained(facts: Facts | None, settings: Mapping[str, Any]) -> Facts | None:
+    """What is said of a data file, with the windows that the run was trained on unless others are given.
+
+    Args:
+        facts: what is said.
+        settings: what run.json says.
+    """
+    windows = (settings.get("data") or {}).get("windows")
+    if windows is None or (facts is not None and any(getattr(facts, name) is not None for name in CHOICES)):
+        return facts
+    return replace(facts or Facts(), **{name: windows[name] for name in STEPS})
 
 
 def check_problem(

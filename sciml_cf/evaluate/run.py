@@ -12,7 +12,7 @@ from data_gen.formats import Facts, open_source
 from sciml_cf.datasets import Split
 from sciml_cf.datasets.choices import Sampling
 from sciml_cf.evaluate.grids import default_resolutions
-from sciml_cf.evaluate.problem import Problem, check_problem
+from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
 from sciml_cf.evaluate.transfer import evaluate_transfer
 from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation
 
@@ -40,6 +40,7 @@ def evaluate_run(
         ValueError: the data have other dimensions or channels than the run's; and as ``evaluate_transfer``.
     """
     settings = read_settings(run)
+    facts = as_trained(facts, settings)
     check_problem("evaluate", Problem.of_file(data, facts=facts), run, settings)
     stored = settings.get("data") or {}
     if not resolutions:

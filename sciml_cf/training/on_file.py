@@ -65,6 +65,7 @@ def train_on_file(
             "sampling": sampling,
             "split_seed": train.split_seed,
             **train.ends,
+            **train.windows,
         },
     }
     return fit(
