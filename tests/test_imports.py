@@ -38,7 +38,14 @@ ARROWS = {
     },
     "data_gen.exact_solutions": {"data_gen.equation", "data_gen.errors", "data_gen.grids", "data_gen.random_fields"},
     "data_gen.executors": {"data_gen.errors"},
-    "data_gen.formats": {"data_gen.equations", "data_gen.errors", "data_gen.header", "data_gen.storage"},
+    "data_gen.files": {"data_gen.errors"},
+    "data_gen.formats": {
+        "data_gen.equations",
+        "data_gen.errors",
+        "data_gen.files",
+        "data_gen.header",
+        "data_gen.storage",
+    },
     "data_gen.generate": {
         "data_gen.errors",
         "data_gen.exact_solutions",
