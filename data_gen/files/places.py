@@ -35,13 +35,13 @@ def starts_with(name: str, *signatures: bytes) -> Kind:
     return Kind(name, recognizes)
 
 
-def place_of(path: str | Path, who: str, argument: str, *, folder: bool = False) -> Path:
+def place_of(path: str | Path, who: str, argument: str, *, folder: bool | None = False) -> Path:
     """Where an output will lie: the path, or if it is a symbolic link what that points to.
 
     Args:
         path: as it was given.
         who, argument: for messages: the function and its argument.
-        folder: a folder will be written, not a file.
+        folder: whether a folder will be written, and not a file; None if it may be either.
     Raises:
         FileNotFoundError: the folder that should hold it is missing.
         IsADirectoryError, FileExistsError: something else is there: a folder for a file, a file for a folder, a
@@ -54,7 +54,7 @@ def place_of(path: str | Path, who: str, argument: str, *, folder: bool = False)
     except (FileNotFoundError, NotADirectoryError):
         _check_new(path, place, who, argument)
         return place
-    if stat.S_ISDIR(mode) and not folder:
+    if stat.S_ISDIR(mode) and folder is False:
         raise IsADirectoryError(f"{who}: `{argument}` must be a file; got the folder {path}.")
     if stat.S_ISREG(mode) and folder:
         raise FileExistsError(f"{who}: `{argument}` must be a folder; got the file {path}. Choose another path.")
@@ -77,7 +77,9 @@ def _check_new(path: Path, place: Path, who: str, argument: str) -> None:
         )
 
 
-def check_free(place: Path, who: str, argument: str, *, kind: Kind, overwrite: bool) -> bool:
+def check_free(
+    place: Path, who: str, argument: str, *, kind: Kind, overwrite: bool, demand: str = "not exist yet"
+) -> bool:
     """Whether something is there that will be replaced.
 
     Raises:
@@ -87,15 +89,23 @@ def check_free(place: Path, who: str, argument: str, *, kind: Kind, overwrite: b
         return False
     if not overwrite:
         raise FileExistsError(
-            f"{who}: `{argument}` must not exist yet; got {place}. Use --overwrite (overwrite=True) to replace it."
+            f"{who}: `{argument}` must {demand}; got {place}. Pass overwrite=True (--overwrite) to replace it."
         )
     if not is_of(kind, place):
         what = "file" if place.is_file() else "folder"
         raise FileExistsError(
-            f"{who}: `{argument}` must be {kind.name} to be replaced; the {what} {place} is none. Choose another path, "
-            f"or remove it by hand."
+            f"{who}: `{argument}` must be {kind.name} to replace; the {what} {place} is not. Choose another path, or "
+            f"remove it by hand."
         )
     return True
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a path is a regular file itself, and no link to one."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def is_of(kind: Kind, place: Path) -> bool:

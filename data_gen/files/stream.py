@@ -67,7 +67,8 @@ class GuardedFile(io.RawIOBase):
             self._crc = zlib.crc32(view, self._crc)
         while view and self.error is None:
             try:
-                written = os.pwrite(self._descriptor, view, start)
+                os.lseek(self._descriptor, start, os.SEEK_SET)
+                written = os.write(self._descriptor, view)
                 view, start = view[written:], start + written
             except OSError as error:
                 self.error = error

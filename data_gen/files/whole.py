@@ -15,8 +15,9 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from data_gen.errors import OutputError
 from data_gen.files.locks import Held, held, short_name
@@ -38,6 +39,7 @@ def new_file(
     kind: Kind,
     argument: str = "out",
     overwrite: bool = False,
+    demand: str = "not exist yet",
     check: Callable[[Path], object] | None = None,
 ) -> Iterator[Path]:
     """A place to write a file to in this block; if the block ends well, the file gets its name.
@@ -50,6 +52,7 @@ def new_file(
         who, argument: for messages: the function and its argument.
         kind: what the file is; with ``overwrite`` a file that is of this kind is replaced, and no other.
         overwrite: replace what is there.
+        demand: what the message asks for where something is there and must not be replaced.
         check: called with the file before it is renamed; an exception means that it is damaged.
     Yields:
         A path of the same name in an empty folder that no other process writes into.
@@ -57,28 +60,77 @@ def new_file(
         FileNotFoundError, IsADirectoryError, FileExistsError: the place cannot be used, see ``place_of``.
         OutputError: another process is writing the file, or the operating system refuses to.
     """
-    place = place_of(path, who, argument)
-    with _writing(place, who, argument), said(who, place), _aside(place) as folder:
-        check_free(place, who, argument, kind=kind, overwrite=overwrite)
-        yield folder / place.name
-        _finish(folder / place.name, check)
-        replace = check_free(place, who, argument, kind=kind, overwrite=overwrite)
-        put_file(folder / place.name, place, replace=replace)
+    rules: dict[str, Any] = {"kind": kind, "overwrite": overwrite, "demand": demand}
+    with new_files([path], who=who, argument=argument, check=check, **rules) as (aside,):
+        yield aside
+
+
+@contextlib.contextmanager
+def new_files(
+    paths: Sequence[str | Path],
+    *,
+    who: str,
+    kind: Kind,
+    argument: str = "out",
+    overwrite: bool = False,
+    demand: str = "not exist yet",
+    check: Callable[[Path], object] | None = None,
+) -> Iterator[list[Path]]:
+    """As ``new_file``, for files that belong together: they get their names once all are whole, or none does."""
+    places = [place_of(path, who, argument) for path in paths]
+    rules: dict[str, Any] = {"kind": kind, "overwrite": overwrite, "demand": demand}
+    with contextlib.ExitStack() as stack:
+        for place in sorted(set(places)):
+            stack.enter_context(_writing(place, who, argument))
+        asides = []
+        for place in places:
+            check_free(place, who, argument, **rules)
+            stack.enter_context(said(who, place))
+            asides.append(stack.enter_context(_aside(place)) / place.name)
+        yield asides
+        for aside in asides:
+            _finish(aside, check)
+        replaced = [check_free(place, who, argument, **rules) for place in places]
+        with _together(asides, places, replaced):
+            for aside, place, replace in zip(asides, places, replaced, strict=True):
+                put_file(aside, place, replace=replace)
+
+
+@contextlib.contextmanager
+def _together(asides: list[Path], places: list[Path], replaced: list[bool]) -> Iterator[None]:
+    """Put back what was there if the block fails between two of several files."""
+    if len(places) == 1:
+        yield
+        return
+    kept = [aside.with_name(_REPLACED) for aside in asides]
+    for place, old, replace in zip(places, kept, replaced, strict=True):
+        if replace:
+            with contextlib.suppress(OSError):  # a file system without hard links
+                os.link(place, old)
+    try:
+        yield
+    except BaseException:
+        for aside, place, old, replace in zip(asides, places, kept, replaced, strict=True):
+            if replace and old.exists():
+                os.replace(old, place)
+            elif not replace and not aside.exists():
+                place.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
 def new_folder(
-    path: str | Path, *, who: str, kind: Kind, argument: str = "out", overwrite: bool = False
+    path: str | Path, *, who: str, kind: Kind, argument: str = "out", overwrite: bool = False, or_file: bool = False
 ) -> Iterator[Path]:
-    """A place to make a folder at in this block, which the block has to make; as ``new_file``."""
-    place = place_of(path, who, argument, folder=True)
+    """A place to make a folder at in this block, which the block has to make; as ``new_file``.
+
+    With ``or_file`` it may make a file instead, and a file may be replaced.
+    """
+    place = place_of(path, who, argument, folder=None if or_file else True)
     with _writing(place, who, argument), said(who, place), _aside(place) as folder:
         check_free(place, who, argument, kind=kind, overwrite=overwrite)
         yield folder / place.name
-        for below, _, names in os.walk(folder / place.name):
-            for name in names:
-                _finish(Path(below) / name, None)
-            sync_folder(Path(below))
+        _finish_all(folder / place.name)
         if check_free(place, who, argument, kind=kind, overwrite=overwrite):
             os.rename(place, folder / _REPLACED)
         try:
@@ -88,6 +140,16 @@ def new_folder(
                 os.rename(folder / _REPLACED, place)
             raise
         sync_folder(place.parent)
+
+
+def _finish_all(made: Path) -> None:
+    """Wait until a file, or all of a folder, is on the disk."""
+    if made.is_file():
+        _finish(made, None)
+    for below, _, names in os.walk(made):
+        for name in names:
+            _finish(Path(below) / name, None)
+        sync_folder(Path(below))
 
 
 @contextlib.contextmanager
@@ -125,11 +187,21 @@ def rewritten(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; what is not a regular file is never replaced.
     """
-    place = place_of(path, "write", "path")
+    with written_aside(place_of(path, "write", "path"), replace=True) as aside:
+        yield aside
+
+
+@contextlib.contextmanager
+def written_aside(place: Path, *, replace: bool) -> Iterator[Path]:
+    """As ``rewritten``, for a place that is no link, and with a choice.
+
+    Raises:
+        FileExistsError: something has the name and must not be replaced.
+    """
     with _aside(place) as folder:
         yield folder / place.name
         _finish(folder / place.name, None)
-        put_file(folder / place.name, place, replace=True)
+        put_file(folder / place.name, place, replace=replace)
 
 
 def put_file(new: Path, place: Path, *, replace: bool) -> None:
@@ -146,19 +218,20 @@ def put_file(new: Path, place: Path, *, replace: bool) -> None:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
     if before is not None:
         os.chmod(new, stat.S_IMODE(before.st_mode))
-    if before is not None or not _linked(new, place):
+    if replace or not _linked(new, place):
         os.replace(new, place)
     sync_folder(place.parent)
 
 
 def _linked(new: Path, place: Path) -> bool:
-    """Give a file a second name that nobody has; whether the file system could."""
+    """Move a file to a name that nobody has; whether the file system could do it so that nobody can come between."""
     try:
         os.link(new, place)
     except FileExistsError:
         raise
     except OSError:
         return False
+    os.unlink(new)
     return True
 
 
@@ -172,14 +245,14 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove what killed writers left beside a file, or beside all files of a folder; the caller holds the lock.
+def sweep(folder: Path, *names: str) -> None:
+    """Remove what killed writers left of these names in a folder, by default of all; the caller holds the lock.
 
     A folder that was being replaced when its writer died gets its name back.
     """
-    for found in _left_in(folder, name):
+    for found in _left_in(folder, names):
         place = folder / next(iter(_names_in(found)), "")
-        if (found / _REPLACED).is_dir() and place.name and not os.path.lexists(place):
+        if os.path.lexists(found / _REPLACED) and place.name and not os.path.lexists(place):
             os.rename(found / _REPLACED, place)
         shutil.rmtree(found, ignore_errors=True)
 
@@ -218,13 +291,14 @@ def said(who: str, place: Path, how: str = "run the same command again") -> Iter
 def _cause(error: BaseException, place: Path) -> int | None:
     """The operating system's number of an error that writing met; None for any other error."""
     seen: BaseException | None = error
-    aside = str(place.with_name(f".{short_name(place.name)}."))
+    aside = re.escape(str(place.with_name(f".{short_name(place.name)}.")))
+    named = re.compile(rf"{aside}|{re.escape(str(place))}(?![\w.])")
     while seen is not None:
         text = str(seen)
         number = seen.errno if isinstance(seen, OSError) else None
         if number is None and (match := re.search(r"errno = (\d+)", text)):
             number = int(match[1])
-        if number in _OF_WRITING or (number and (str(place) in text or aside in text)):
+        if number in _OF_WRITING or (number and named.search(text)):
             return number
         seen = seen.__cause__ or seen.__context__
     return None
@@ -261,13 +335,14 @@ def _finish(path: Path, check: Callable[[Path], object] | None) -> None:
         check(path)
 
 
-def _left_in(folder: Path, name: str | None) -> list[Path]:
-    wanted = None if name is None else short_name(name)
+def _left_in(folder: Path, names: Sequence[str]) -> list[Path]:
+    wanted = {short_name(name) for name in names}
     found = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             match = _ASIDE.fullmatch(entry.name)
-            if match and is_aside(entry.name) and wanted in (None, match[1]) and entry.is_dir(follow_symlinks=False):
+            ours = match is not None and is_aside(entry.name) and (not wanted or match[1] in wanted)
+            if ours and entry.is_dir(follow_symlinks=False):
                 found.append(folder / entry.name)
     return found
 

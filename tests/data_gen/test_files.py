@@ -47,7 +47,7 @@ def test_a_new_file_is_there_and_nothing_else(tmp_path):
 
 def test_an_existing_file_is_kept_without_overwrite_and_keeps_its_mode_with_it(tmp_path):
     write(tmp_path / "a.txt", "text 1")
-    with pytest.raises(FileExistsError, match="f: `out` must not exist yet; got .*a.txt. Use --overwrite"):
+    with pytest.raises(FileExistsError, match="f: `out` must not exist yet; got .*a.txt. Pass overwrite=True"):
         write(tmp_path / "a.txt", "text 2")
     (tmp_path / "a.txt").chmod(0o600)
     write(tmp_path / "a.txt", "text 2", overwrite=True)
@@ -69,7 +69,7 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path, monkeypatch):
 
 def test_a_file_of_another_kind_is_not_replaced(tmp_path):
     (tmp_path / "a.txt").write_text("unrelated")
-    with pytest.raises(FileExistsError, match="must be a text file to be replaced; the file .*a.txt is none"):
+    with pytest.raises(FileExistsError, match="must be a text file to replace; the file .*a.txt is not"):
         write(tmp_path / "a.txt", overwrite=True)
     (tmp_path / "a.txt").write_text("")
     write(tmp_path / "a.txt", overwrite=True)
@@ -216,7 +216,7 @@ def test_names_may_be_long_or_strange(tmp_path, name):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS])
-@pytest.mark.parametrize("call", ["pwrite", "fsync", "mkdir", "link", "replace", "open"])
+@pytest.mark.parametrize("call", ["write", "fsync", "mkdir", "link", "replace", "open"])
 def test_what_the_system_refuses_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, call, number):
     write(tmp_path / "a.txt", "text 1")
     real = getattr(os, call)
@@ -228,7 +228,7 @@ def test_what_the_system_refuses_is_one_line_and_leaves_nothing(tmp_path, monkey
         raise OSError(number, os.strerror(number), *map(str, named))
 
     monkeypatch.setattr(os, call, refused)
-    if number == errno.EIO and call in ("pwrite", "fsync"):
+    if number == errno.EIO and call in ("write", "fsync"):
         monkeypatch.setattr(whole, "_OF_WRITING", {errno.EIO})
     if call == "link":  # a file system without hard links
         write(tmp_path / "b.txt")
@@ -242,9 +242,9 @@ def test_what_the_system_refuses_is_one_line_and_leaves_nothing(tmp_path, monkey
 
 
 def test_a_failed_write_is_told_though_the_library_goes_on(tmp_path, monkeypatch):
-    real, count = os.pwrite, iter(range(100))
+    real, count = os.write, iter(range(100))
     monkeypatch.setattr(
-        os, "pwrite", lambda *given: real(*given) if next(count) < 2 else (_ for _ in ()).throw(OSError(28, "full"))
+        os, "write", lambda *given: real(*given) if next(count) < 2 else (_ for _ in ()).throw(OSError(28, "full"))
     )
     done = []
     with pytest.raises(OSError, match="No space left") as error, stream.guarded(tmp_path / "a") as file:
@@ -257,8 +257,8 @@ def test_a_failed_write_is_told_though_the_library_goes_on(tmp_path, monkeypatch
 @pytest.mark.parametrize("patched", [False, True])
 def test_what_was_written_is_read_back(tmp_path, monkeypatch, patched):
     """Sequential content by its checksum; content that was written over by its size."""
-    real = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, bytes(len(data)) if at else data, at))
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(len(data))))
     if patched:
         real_size = os.fstat
         monkeypatch.setattr(os, "fstat", lambda fd: real_size(0))
@@ -291,7 +291,7 @@ def test_a_folder_is_replaced_only_if_it_is_of_its_kind(tmp_path):
     write_pair(tmp_path / "p", overwrite=True)
     assert names(tmp_path / "p") == ["a"] and names(tmp_path) == ["p"]
     (tmp_path / "p" / "notes").write_text("mine")
-    with pytest.raises(FileExistsError, match="must be a pair of files to be replaced; the folder .*p is none"):
+    with pytest.raises(FileExistsError, match="must be a pair of files to replace; the folder .*p is not"):
         write_pair(tmp_path / "p", overwrite=True)
     with pytest.raises(FileExistsError, match="must be a folder; got the file"):
         write_pair(tmp_path / "p" / "a", overwrite=True)
