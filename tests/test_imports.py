@@ -143,6 +143,7 @@ ARROWS = {
     "sciml_cf.evaluate": {
         "sciml_cf.models",
         "sciml_cf.normalization",
+        "data_gen.files",
         "data_gen.formats",
         "data_gen.grids",
         "data_gen.header",

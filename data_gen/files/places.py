@@ -35,6 +35,11 @@ def starts_with(name: str, *signatures: bytes) -> Kind:
     return Kind(name, recognizes)
 
 
+def followed(path: Path) -> Path:
+    """A path, or if it is a symbolic link what that points to."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 def place_of(path: str | Path, who: str, argument: str, *, folder: bool | None = False) -> Path:
     """Where an output will lie: the path, or if it is a symbolic link what that points to.
 
@@ -48,7 +53,7 @@ def place_of(path: str | Path, who: str, argument: str, *, folder: bool | None =
             device, a FIFO, a link to nothing.
     """
     path = Path(path)
-    place = Path(os.path.realpath(path)) if path.is_symlink() else path
+    place = followed(path)
     try:
         mode = os.lstat(place).st_mode
     except (FileNotFoundError, NotADirectoryError):

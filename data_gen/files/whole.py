@@ -283,15 +283,24 @@ def said(who: str, place: Path, how: str = "run the same command again") -> Iter
         if number is None:
             raise
         fix = "Make room" if number in _FULL else "Fix that"
-        told = OutputError(f"{who}: {place} cannot be written ({os.strerror(number)}). {fix}, then {how}.")
-        told.errno = number
-        raise told from error
+        refusal = OutputError(
+            f"{who}: {_file_of(error, place)} cannot be written ({os.strerror(number)}). {fix}, then {how}."
+        )
+        refusal.errno = number
+        raise refusal from error
+
+
+def _file_of(error: BaseException, place: Path) -> str:
+    """The file that an error speaks of, by its final name, if it lies in the output; else the output."""
+    named = str(error.filename) if isinstance(error, OSError) and error.filename is not None else ""
+    final = re.sub(r"/\.[^/]+\.[0-9a-f]{16}\.part(?=/|$)", "", named)
+    return final if final.startswith(f"{place}/") else str(place)
 
 
 def _cause(error: BaseException, place: Path) -> int | None:
     """The operating system's number of an error that writing met; None for any other error."""
     seen: BaseException | None = error
-    aside = re.escape(str(place.with_name(f".{short_name(place.name)}.")))
+    aside = re.escape(os.path.join(place.parent, f".{short_name(place.name)}."))
     named = re.compile(rf"{aside}|{re.escape(str(place))}(?![\w.])")
     while seen is not None:
         text = str(seen)
