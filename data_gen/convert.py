@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable
+import contextlib
+import re
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -12,14 +12,15 @@ from typing import Literal
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.files.places import Kind
+from data_gen.files.whole import new_files, new_folder
 from data_gen.formats import FORMATS, Overrides, Source, format_of_name, format_of_output, open_source
+from data_gen.formats.format import Format
 from data_gen.formats.overrides import given_overrides
 from data_gen.formats.paths import output_parts, parts_of
 from data_gen.formats.source import Readable
 from data_gen.header import Header
-
-#: Suffix of a new file until it is whole.
-ASIDE = ".part"
+from data_gen.storage.hdf5_layout import DATASET
 
 
 def convert(
@@ -38,7 +39,7 @@ def convert(
     """Write the fields of a file, with their coordinates, times and parameters, in another format.
 
     Fields keep their precision. Metadata that the other format has no place for is left out: .npy, .npz and .pt have
-    arrays alone. The new file is written aside and renamed when it is whole.
+    arrays alone. The new file is written aside and renamed when it is whole; meanwhile no other process can write it.
 
     Args:
         path: the file, see ``formats.open_source``.
@@ -47,7 +48,7 @@ def convert(
         source_format: the format of ``path``; by default it is recognized.
         overrides: metadata that ``path`` lacks or has wrong.
         facts: the same, under the name of version 0.1.
-        overwrite: replace ``out``.
+        overwrite: replace ``out``, if it is a data file, or a folder of The Well and nothing else.
         allow_nan: also take samples with values that are not finite.
         mat_version: of a .mat file, "7.3" for variables of 2 GB and more.
         progress: called with the number of samples done after each block.
@@ -55,39 +56,61 @@ def convert(
         Description of the new file.
     Raises:
         DatasetError: the file cannot be read, lacks something, or has values that are not finite.
-        FileExistsError: ``out`` exists.
+        FileExistsError: ``out`` exists and ``overwrite`` is not set, or it is something else than data.
+        OutputError: another process is writing ``out``, or it cannot be written.
         ValueError: an argument is unusable, or the other format has no place for such fields.
     """
     given = given_overrides("convert", overrides, facts)
-    write = _writer(to, out, mat_version)
+    chosen = format_of_name(to, "convert: `to`") if to is not None else format_of_output(out)
+    write = _writer(chosen, to or Path(out).suffix, mat_version)
     targets = output_parts(out)
-    _check_targets(path, targets, overwrite)
-    temporary = [target.with_name(target.name + ASIDE) for target in targets]
-    with open_source(path, format=source_format, overrides=given) as source:
-        try:
-            _remove(*temporary)
-            write(_Checked(source, allow_nan or given.mask is not None, progress), Path(",".join(map(str, temporary))))
-            _put_in_place(temporary, targets)
-        finally:
-            _remove(*temporary)
+    _check_targets(path, targets)
+    with (
+        _new(chosen, targets, overwrite) as asides,
+        open_source(path, format=source_format, overrides=given) as source,
+    ):
+        write(_Checked(source, allow_nan or given.mask is not None, progress), Path(",".join(map(str, asides))))
         return source.header
 
 
-def _writer(to: str | None, out: str | Path, mat_version: str) -> Callable[[Readable, Path], None]:
-    """The function that writes the format of the output."""
-    chosen = format_of_name(to, "convert: `to`") if to is not None else format_of_output(out)
+def _writer(chosen: Format, name: str, mat_version: str) -> Callable[[Readable, Path], None]:
+    """The function that writes a format, which the output's suffix or the argument names."""
     module = chosen.load()
     if not hasattr(module, "write"):
         known = ", ".join(name for name, known in FORMATS.items() if hasattr(known.load(), "write"))
-        raise ValueError(f"convert: `to` must be one of {known}; got {to or Path(out).suffix}, which is only read.")
+        raise ValueError(f"convert: `to` must be one of {known}; got {name}, which is only read.")
     return partial(module.write, version=mat_version) if chosen.name == "mat" else module.write
 
 
-def _put_in_place(temporary: list[Path], targets: list[Path]) -> None:
-    for new, target in zip(temporary, targets, strict=True):
-        if target.is_dir() or new.is_dir():
-            _remove(target)
-        os.replace(new, target)
+@contextlib.contextmanager
+def _new(chosen: Format, targets: list[Path], overwrite: bool) -> Iterator[list[Path]]:
+    """Where to write the files, or the folder, of a format."""
+    if "" in chosen.suffixes or (len(targets) == 1 and targets[0].is_dir()):
+        with new_folder(targets[0], who="convert", kind=_KIND, overwrite=overwrite, or_file=True) as aside:
+            yield [aside]
+    else:
+        with new_files(targets, who="convert", kind=_KIND, overwrite=overwrite) as asides:
+            yield asides
+
+
+def _is_data(path: Path) -> bool:
+    """Whether a file or folder is of a format that can be written, so that an earlier conversion may have made it."""
+    if path.is_dir():
+        return _is_well_folder(path)
+    if DATASET.recognizes(path):  # damaged or not
+        return True
+    return any(known.recognizes(path) for known in FORMATS.values() if hasattr(known.load(), "write"))
+
+
+def _is_well_folder(path: Path) -> bool:
+    """Whether a folder has what ``convert`` writes for The Well, and nothing else."""
+    found = {str(item.relative_to(path)) for item in path.rglob("*")}
+    own = {"data", "data/train", "data/valid", "data/test", "stats.yaml"}
+    files = {name for name in found - own if re.fullmatch(r"data/(train|valid|test)/[^/]+\.hdf5", name)}
+    return "stats.yaml" in found and found <= own | files
+
+
+_KIND = Kind("a data file, or a folder of The Well", _is_data)
 
 
 class _Checked:
@@ -118,22 +141,8 @@ class _Checked:
         return sum(int((~np.isfinite(block)).sum()) for block in blocks)
 
 
-def _check_targets(path: str | Path, targets: list[Path], overwrite: bool) -> None:
+def _check_targets(path: str | Path, targets: list[Path]) -> None:
     sources = {part.resolve() for part in parts_of(path)}
     for target in targets:
         if target.resolve() in sources:
             raise ValueError(f"convert: `out` must be another file than the one that is read; got {target}.")
-        if not target.parent.is_dir():
-            raise FileNotFoundError(f"convert: `out` must lie in an existing folder; got {target}.")
-        if target.exists() and not overwrite:
-            raise FileExistsError(f"convert: `out` must not exist yet; got {target}. Use --overwrite.")
-        if target.is_dir() and not {"stats.yaml"} <= {item.name for item in target.iterdir()} <= {"data", "stats.yaml"}:
-            raise FileExistsError(f"convert: `out` must be a file, or a folder of The Well to replace; got {target}.")
-
-
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)

@@ -10,6 +10,13 @@ class DatasetError(Exception):
     """A dataset file is missing, unreadable, incomplete, corrupt, or not of the expected layout."""
 
 
+class OutputError(DatasetError, OSError):
+    """An output cannot be written: another process writes it, the disk is full, or the operating system refuses.
+
+    ``errno`` is that of the operating system, where it was the cause.
+    """
+
+
 class SolverDiverged(Exception):
     """A time integration lost finiteness or did not reach the requested tolerance."""
 

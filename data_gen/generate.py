@@ -59,14 +59,16 @@ def generate(
         shards: files for the samples, next to a small master file at ``path`` that lists them. No two processes write
             into one shard at a time, so at most as many work as there are shards.
         resume: continue an unfinished file of the same spec and shards, or start if there is none.
-        overwrite: replace an existing file, drop an unfinished one.
+        overwrite: replace an existing dataset file, drop an unfinished one.
         progress: show a bar on stderr.
     Returns:
         The path of the whole file.
     Raises:
         FileNotFoundError: the folder is missing.
-        FileExistsError: the file or an unfinished one exists, and neither ``resume`` nor ``overwrite`` is set.
+        FileExistsError: the file or an unfinished one exists, and neither ``resume`` nor ``overwrite`` is set; or what
+            exists is no dataset file.
         DatasetError: the unfinished file is of another spec, the disk is too small or refuses, or workers are lost.
+        OutputError: another process is writing the file.
         UnresolvedError: the grid does not resolve the solution (see ``spec.allow_unresolved``).
         SolverDiverged: a sample could not be solved.
     """
@@ -74,20 +76,21 @@ def generate(
     if resume and overwrite:
         raise ValueError("generate: `resume` must not be combined with `overwrite`; got both. Choose one.")
     output = Output(Path(path), spec, shards)
-    if output.is_whole(resume=resume, overwrite=overwrite):
-        return output.path
-    done = output.resume() if resume else None
-    if done is None:
-        output.check_space()
-    with _executor(workers, dask, output.num_blocks - len(done or {})) as run:
+    with output.only_writer():
+        if output.is_whole(resume=resume, overwrite=overwrite):
+            return Path(path)
+        done = output.resume() if resume else None
         if done is None:
-            _check_resolved(spec)
-            output.create()
-            done = {}
-        with _kept_on_failure(output, done):
-            _write_blocks(output, done, run, in_place=dask is None, progress=progress)
-            output.finish(done)
-    return output.path
+            output.check_space()
+        with _executor(workers, dask, output.num_blocks - len(done or {})) as run:
+            if done is None:
+                _check_resolved(spec)
+                output.create()
+                done = {}
+            with _kept_on_failure(output, done):
+                _write_blocks(output, done, run, progress=progress)
+                output.finish(done)
+    return Path(path)
 
 
 @contextlib.contextmanager
@@ -143,11 +146,11 @@ def _state(output: Output, done: dict[int, Checksums]) -> str:
     return f"{len(done)} of {output.num_blocks} blocks of {output.path} written; resume to finish it"
 
 
-def _write_blocks(output: Output, done: dict[int, Checksums], run: Runner, *, in_place: bool, progress: bool) -> None:
+def _write_blocks(output: Output, done: dict[int, Checksums], run: Runner, *, progress: bool) -> None:
     """Compute and write the blocks that are not done, listing each in the journal once it is on the disk."""
     output.start_journal(done)
     parts = {block: part for part in output.parts for block in part.blocks}
-    sight = None if in_place else (output.journal.absolute(), output.token)
+    sight = output.journal.absolute(), output.token
     with tqdm(total=output.spec.samples, unit="sample", disable=not progress, desc=output.path.name) as bar:
         bar.update(sum(parts[block].rows(block) for block in done))
         for block, checksums, fields in run(_make_block, _lanes(output, done, sight)):
@@ -159,8 +162,8 @@ def _write_blocks(output: Output, done: dict[int, Checksums], run: Runner, *, in
 
 
 def _lanes(
-    output: Output, done: dict[int, Checksums], sight: tuple[Path, str] | None
-) -> Iterator[list[tuple[DatasetSpec, Part, int, tuple[Path, str] | None]]]:
+    output: Output, done: dict[int, Checksums], sight: tuple[Path, str]
+) -> Iterator[list[tuple[DatasetSpec, Part, int, tuple[Path, str]]]]:
     """The tasks: one lane for each shard, or where there are none for each block."""
     for part in output.parts:
         tasks = [(output.spec, part, block, sight) for block in part.blocks if block not in done]
@@ -171,14 +174,15 @@ def _lanes(
 
 
 def _make_block(
-    spec: DatasetSpec, part: Part, block: int, sight: tuple[Path, str] | None
+    spec: DatasetSpec, part: Part, block: int, sight: tuple[Path, str]
 ) -> tuple[int, Checksums | None, tuple[np.ndarray, ...]]:
     """Compute a block and write it, giving its checksums; or if the file cannot be seen from here, give the fields.
 
-    ``sight`` is a journal and the token of its run; None if this is the machine that wrote it.
+    ``sight`` is a journal and the token of its run: a worker whose run has died finds another token there, and writes
+    nothing into the files of the run that follows.
     """
     fields = tuple(field[: part.rows(block)] for field in compute_block(spec, block))
-    if sight is None or journal.read_start(sight[0]).get("token") == sight[1]:
+    if journal.read_start(sight[0]).get("token") == sight[1]:
         return block, part.write(block, fields), ()
     return block, None, fields
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.image import imread
 from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from data_gen.files.places import starts_with
+from data_gen.files.whole import new_file
 from data_gen.grids.periodic import tail_start
 from data_gen.grids.spectra import amplitude_spectrum
 from data_gen.header import Header
@@ -35,7 +37,11 @@ IMAGE_TIMES, IMAGE_POINTS = 400, 1024
 #: Spectra are drawn down to so much of their largest amplitude: below is rounding.
 LOWEST = 1e-18
 _WIDTH = 11.5
-_FORMATS = ("png", "pdf", "svg")
+_KINDS = {
+    "png": starts_with("a .png file", b"\x89PNG"),
+    "pdf": starts_with("a .pdf file", b"%PDF"),
+    "svg": starts_with("an .svg file", b"<?xml", b"<svg"),
+}
 _STYLES = ("-", "--", ":", "-.")
 
 
@@ -71,25 +77,25 @@ def plot_dataset(
         out: the figure to write, with suffix .png, .pdf or .svg; in the file's folder, under its name, if None.
         samples: samples to draw, spread over the file, 1 to 6; 4 if None, 6 where there are more than four rows.
         channels: names of the components to draw; all if empty.
-        overwrite: replace the figure if it exists.
+        overwrite: replace the figure if it exists; a file that is no figure of this ending is kept.
     Returns:
         The path of the figure.
     Raises:
         DatasetError: the file cannot be read.
-        FileExistsError: the figure exists and ``overwrite`` is not set.
+        FileExistsError: the figure exists and ``overwrite`` is not set, or it is something else.
+        OutputError: another process is writing the figure, or it cannot be written.
         ValueError: an unusable ending, count or name of a component.
     """
     path = Path(path)
     out = path.with_suffix(".png") if out is None else Path(out)
-    _check_output(out, overwrite)
-    with open_dataset(path) as data:
-        figure = draw_dataset(data, samples=samples, channels=channels)
-    aside = out.with_name(out.name + ".partial")
-    try:
-        figure.savefig(aside, dpi=130, format=out.suffix[1:].lower())
-        os.replace(aside, out)
-    finally:
-        aside.unlink(missing_ok=True)
+    _check_ending(out)
+    ending = out.suffix[1:].lower()
+    with new_file(out, who="plot_dataset", kind=_KINDS[ending], overwrite=overwrite, demand="not exist") as aside:
+        with open_dataset(path) as data:
+            figure = draw_dataset(data, samples=samples, channels=channels)
+        figure.savefig(aside, dpi=130, format=ending)
+        if ending == "png":
+            imread(aside)  # its parts have checksums
     return out
 
 
@@ -126,15 +132,9 @@ def _layer(header: Header) -> str:
     return f", z = {header.coordinates[0][header.shape[0] // 2]:.3g}" if header.num_dims == 3 else ""
 
 
-def _check_output(out: Path, overwrite: bool) -> None:
-    if out.suffix[1:].lower() not in _FORMATS:
-        raise ValueError(f"plot_dataset: `out` must end in .{', .'.join(_FORMATS)}; got {out}.")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"plot_dataset: `out` must lie in an existing folder; got {out}. Create it first.")
-    if out.is_dir():
-        raise IsADirectoryError(f"plot_dataset: `out` must be a file; got the folder {out}.")
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"plot_dataset: `out` must not exist; got {out}. Pass overwrite=True (--overwrite).")
+def _check_ending(out: Path) -> None:
+    if out.suffix[1:].lower() not in _KINDS:
+        raise ValueError(f"plot_dataset: `out` must end in .{', .'.join(_KINDS)}; got {out}.")
 
 
 def _check_choice(header: Header, samples: int | None, channels: Sequence[str]) -> None:

@@ -27,7 +27,13 @@ ARROWS = {
         "data_gen.storage",
         "data_gen.validate",
     },
-    "data_gen.convert": {"data_gen.errors", "data_gen.formats", "data_gen.header"},
+    "data_gen.convert": {
+        "data_gen.errors",
+        "data_gen.files",
+        "data_gen.formats",
+        "data_gen.header",
+        "data_gen.storage",
+    },
     "data_gen.equation": {"data_gen.grids"},
     "data_gen.equations": {
         "data_gen.equation",
@@ -38,7 +44,14 @@ ARROWS = {
     },
     "data_gen.exact_solutions": {"data_gen.equation", "data_gen.errors", "data_gen.grids", "data_gen.random_fields"},
     "data_gen.executors": {"data_gen.errors"},
-    "data_gen.formats": {"data_gen.equations", "data_gen.errors", "data_gen.header", "data_gen.storage"},
+    "data_gen.files": {"data_gen.errors"},
+    "data_gen.formats": {
+        "data_gen.equations",
+        "data_gen.errors",
+        "data_gen.files",
+        "data_gen.header",
+        "data_gen.storage",
+    },
     "data_gen.generate": {
         "data_gen.errors",
         "data_gen.exact_solutions",
@@ -62,7 +75,7 @@ ARROWS = {
         "data_gen.storage",
     },
     "data_gen.initial": {"data_gen.equation", "data_gen.random_fields"},
-    "data_gen.plot": {"data_gen.grids", "data_gen.header", "data_gen.info", "data_gen.storage"},
+    "data_gen.plot": {"data_gen.files", "data_gen.grids", "data_gen.header", "data_gen.info", "data_gen.storage"},
     "data_gen.random_fields": {"data_gen.errors", "data_gen.grids"},
     "data_gen.sample_fields": {"data_gen.random_fields", "data_gen.spec"},
     "data_gen.self_convergence": {
@@ -83,7 +96,14 @@ ARROWS = {
         "data_gen.solvers",
     },
     "data_gen.stepping": {"data_gen.grids"},
-    "data_gen.storage": {"data_gen.equation", "data_gen.errors", "data_gen.grids", "data_gen.header", "data_gen.spec"},
+    "data_gen.storage": {
+        "data_gen.equation",
+        "data_gen.errors",
+        "data_gen.files",
+        "data_gen.grids",
+        "data_gen.header",
+        "data_gen.spec",
+    },
     "data_gen.validate": {
         "data_gen.equation",
         "data_gen.errors",
@@ -99,6 +119,8 @@ ARROWS = {
     "sciml_cf.cli": {
         "sciml_cf.models",
         "data_gen.cli",
+        "data_gen.errors",
+        "data_gen.files",
         "data_gen.formats",
         "data_gen.header",
         "sciml_cf",
@@ -121,6 +143,7 @@ ARROWS = {
     "sciml_cf.evaluate": {
         "sciml_cf.models",
         "sciml_cf.normalization",
+        "data_gen.files",
         "data_gen.formats",
         "data_gen.grids",
         "data_gen.header",
@@ -141,10 +164,11 @@ ARROWS = {
     },
     "sciml_cf.layerwise": {"sciml_cf.arrays", "sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.models": {"data_gen.grids", "sciml_cf.errors"},
-    "sciml_cf.report": {"sciml_cf.errors", "sciml_cf.training"},
+    "sciml_cf.report": {"data_gen.files", "sciml_cf.errors", "sciml_cf.training"},
     "sciml_cf.studies": {
         "data_gen",
         "data_gen.executors",
+        "data_gen.files",
         "data_gen.formats",
         "data_gen.generate",
         "sciml_cf.causal",
@@ -163,6 +187,8 @@ ARROWS = {
     "sciml_cf.theory": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.training": {
         "sciml_cf.normalization",
+        "data_gen.errors",
+        "data_gen.files",
         "data_gen.formats",
         "sciml_cf.datasets",
         "sciml_cf.errors",

@@ -10,6 +10,7 @@ files are read in parts.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.files.stream import GuardedFile, guarded
 from data_gen.formats.axes import Axes, Clues, given_axes, infer_axes
 from data_gen.formats.fields import Field, Variable
 from data_gen.formats.format import Format
@@ -179,15 +181,16 @@ def write(source: Readable, path: Path) -> None:
     header, names = source.header, output_parts(path)
     if len(names) != 2:
         raise ValueError(f"convert: `out` must be two files INPUT.npy,TARGET.npy; got {path}.")
-    files: list[np.memmap] = []
-    for rows, fields in blocks(source):
-        pair = pair_of(header, fields)
-        if not files:
-            files = [
-                np.lib.format.open_memmap(name, "w+", part.dtype, (header.num_samples, *part.shape[1:]))
-                for name, part in zip(names, pair, strict=True)
-            ]
-        for file, part in zip(files, pair, strict=True):
-            file[rows] = part
-    for file in files:
-        file.flush()
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(guarded(name)) for name in names]
+        for rows, fields in files[0].unbroken(files[1].unbroken(blocks(source))):
+            for file, part in zip(files, pair_of(header, fields), strict=True):
+                if rows.start == 0:
+                    _write_start(file, part.dtype, (header.num_samples, *part.shape[1:]))
+                file.write(np.ascontiguousarray(part).data)
+
+
+def _write_start(file: GuardedFile, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """What a .npy file has before its numbers."""
+    about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, about)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,20 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.files.stream import guarded
+from data_gen.files.whole import new_file
 from data_gen.formats.hdf5 import is_hdf5, text_in
 from data_gen.storage.hdf5_layout import package_versions
-from data_gen.storage.journal import partial_path
+from data_gen.storage.hdf5_output import kind_of_layout
 
 LAYOUT = "sciml_cf arrays"
 LAYOUT_VERSION = 1
+_KIND = kind_of_layout("a file of arrays", LAYOUT)
 _RESERVED = ("layout", "layout_version", "kind", "arrays", "facts", "versions", "checksum", "sample")
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], *, kind: str, facts: Mapping[str, Any]) -> Path:
-    """Write arrays by name and facts about them; an existing file is replaced once the new one is whole.
+    """Write arrays by name and facts about them; an existing file of this layout is replaced once the new one is whole.
 
     Args:
         path: the file.
@@ -42,15 +44,13 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], *, kind: st
         The path.
     Raises:
         ValueError: no arrays, other shapes, or facts that JSON does not have.
-        OSError: the folder is missing or cannot be written; nothing is left behind.
+        OSError: the folder is missing or cannot be written, or the file is of another layout; nothing is left behind.
     """
     path, values = Path(path), {name: np.asarray(array) for name, array in arrays.items()}
     _check(values, facts)
-    listed, partial = json.dumps(dict(facts), sort_keys=True, allow_nan=False), partial_path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"write_arrays: `path` must lie in an existing folder; got {path}. Create it first.")
-    try:
-        with h5py.File(partial, "w") as file:
+    listed = json.dumps(dict(facts), sort_keys=True, allow_nan=False)
+    with new_file(path, who="write_arrays", argument="path", kind=_KIND, overwrite=True) as aside:
+        with guarded(aside) as disk, h5py.File(disk, "w") as file:
             file.attrs.update(layout=LAYOUT, layout_version=LAYOUT_VERSION, kind=kind, facts=listed)
             file.attrs.update({name: fact for name, fact in facts.items() if isinstance(fact, str | int | float)})
             file.attrs["arrays"] = json.dumps(list(values))
@@ -59,12 +59,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], *, kind: st
             _write_scale(file, "sample", len(next(iter(values.values()))))
             for name, array in values.items():
                 _write_array(file, name, array)
-        with open(partial, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        read_arrays(aside, kind=kind)
     return path
 
 

@@ -12,7 +12,7 @@ Source: Li et al. (2021), Fourier Neural Operator for Parametric Partial Differe
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.files.stream import guarded
 from data_gen.formats.arrays import source_of_arrays
 from data_gen.formats.axes import SPACE, Axes
 from data_gen.formats.format import Format
@@ -29,6 +30,7 @@ from data_gen.formats.overrides import Overrides
 from data_gen.formats.pairs import About
 from data_gen.formats.source import Readable, Source, blocks
 from data_gen.header import Header
+from data_gen.storage.hdf5_output import read_through
 
 FORMAT = Format("mat", (".mat",), "FNO's MATLAB files, version 5 or 7.3", order=10)
 
@@ -241,24 +243,36 @@ def _write_version_5(source: Readable, path: Path, names: tuple[str, str], small
         raise ValueError("convert: `mat_version` must be 7.3 for variables of 2 GB and more; got 5.")
     parts = [_parts(header, fields) for _, fields in blocks(source)]
     variables = {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
-    with open(path, "wb") as file:
+    with guarded(path) as file:
         savemat(file, {**variables, **small})
 
 
 def _write_version_7(source: Readable, path: Path, names: tuple[str, str], small: dict[str, Any]) -> None:
+    words = f"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: {time.ctime()} HDF5 schema 1.00 ."
+    with guarded(path) as disk:
+        with h5py.File(disk, "w", userblock_size=_USERBLOCK) as file:
+            _write_variables(file, source, disk.unbroken(blocks(source)), names, small)
+        disk.seek(0)
+        disk.write(words.encode().ljust(116) + bytes(8) + b"\x00\x02IM")
+    read_through(path)
+
+
+def _write_variables(
+    file: h5py.File,
+    source: Readable,
+    parts: Iterator[tuple[slice, dict[str, np.ndarray]]],
+    names: tuple[str, str],
+    small: dict[str, Any],
+) -> None:
     header = source.header
     shapes = [header.shape, (*header.shape, len(header.times) - 1) if header.trajectories else header.shape]
-    with h5py.File(path, "w", userblock_size=_USERBLOCK) as file:
-        for name, shape in zip(names, shapes, strict=True):
-            data = file.create_dataset(name, (header.num_samples, *shape)[::-1], header.dtype)
-            data.attrs["MATLAB_class"] = np.bytes_(_CLASSES[header.dtype])
-        for name, value in small.items():
-            text = isinstance(value, str)
-            stored = np.array([[ord(c)] for c in value], "uint16") if text else np.atleast_2d(np.float64(value)).T
-            file.create_dataset(name, data=stored).attrs["MATLAB_class"] = np.bytes_(b"char" if text else b"double")
-        for rows, fields in blocks(source):
-            for name, part in zip(names, _parts(header, fields), strict=True):
-                dataset(file, name)[..., rows] = part.T
-    words = f"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: {time.ctime()} HDF5 schema 1.00 ."
-    with open(path, "r+b") as file:
-        file.write(words.encode().ljust(116) + bytes(8) + b"\x00\x02IM")
+    for name, shape in zip(names, shapes, strict=True):
+        data = file.create_dataset(name, (header.num_samples, *shape)[::-1], header.dtype)
+        data.attrs["MATLAB_class"] = np.bytes_(_CLASSES[header.dtype])
+    for name, value in small.items():
+        text = isinstance(value, str)
+        stored = np.array([[ord(c)] for c in value], "uint16") if text else np.atleast_2d(np.float64(value)).T
+        file.create_dataset(name, data=stored).attrs["MATLAB_class"] = np.bytes_(b"char" if text else b"double")
+    for rows, fields in parts:
+        for name, part in zip(names, _parts(header, fields), strict=True):
+            dataset(file, name)[..., rows] = part.T

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.files.stream import guarded
 from data_gen.formats.format import Format
 from data_gen.formats.hdf5 import is_hdf5, open_hdf5
 from data_gen.formats.overrides import Overrides
@@ -24,6 +25,7 @@ from data_gen.formats.pdebench_output import boundaries_of
 from data_gen.formats.source import Readable, Source, blocks
 from data_gen.formats.xarray_fields import source_of_datasets
 from data_gen.header import Header
+from data_gen.storage.hdf5_output import read_through
 
 FORMAT = Format("netcdf", (".nc", ".nc4", ".cdf"), "netCDF with dimensions sample, time, channel, y, x", order=40)
 
@@ -83,7 +85,7 @@ def write(source: Readable, path: Path) -> None:
     import h5netcdf
 
     header = source.header
-    with h5netcdf.File(path, "w") as file:
+    with guarded(path) as disk, h5netcdf.File(disk, "w") as file:
         file.dimensions = _dimensions(header)
         file.attrs.update(header.parameters)
         file.attrs.update(
@@ -102,10 +104,11 @@ def write(source: Readable, path: Path) -> None:
             variable = file.create_variable(name, header.stored_axes(name), header.dtype)
             names = header.inputs if name == header.input_name else header.channels
             variable.attrs["components"] = ",".join(names)
-        for rows, fields in blocks(source):
+        for rows, fields in disk.unbroken(blocks(source)):
             for name, field in fields.items():
                 many = "channel" in "".join(header.stored_axes(name))
                 file.variables[name][rows] = field if many else field.squeeze(-1 - header.num_dims)
+    read_through(path)
 
 
 def _dimensions(header: Header) -> dict[str, int]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.files.stream import guarded
 from data_gen.formats.arrays import pair_of, source_of_arrays
 from data_gen.formats.format import Format
 from data_gen.formats.npz import chosen_pair
@@ -107,5 +108,5 @@ def write(source: Readable, path: Path) -> None:
 
     pairs = [pair_of(source.header, fields) for _, fields in blocks(source)]
     x, y = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*pairs, strict=True))
-    with open(path, "wb") as file:
+    with guarded(path) as file:
         torch.save({"x": x, "y": y}, file)

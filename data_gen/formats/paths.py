@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _MOST = 3  # parts that are looked for
-_ARRAYS = (".npy", ".npy.part")
+_ARRAYS = ".npy"
 
 
 def parts_of(path: str | Path) -> list[Path]:

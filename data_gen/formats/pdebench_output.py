@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from data_gen.files.stream import guarded
 from data_gen.formats.source import Readable, blocks, check_one_quantity, trajectory_of
 from data_gen.header import Header
 from data_gen.storage.hdf5_layout import TABLE
+from data_gen.storage.hdf5_output import read_through
+
+#: The rows of a source and its stored fields there, block after block.
+Parts = Iterator[tuple[slice, dict[str, np.ndarray]]]
 
 
 def write(source: Readable, path: Path) -> None:
@@ -21,17 +27,18 @@ def write(source: Readable, path: Path) -> None:
     """
     header = source.header
     check_one_quantity(header, "PDEBench")
-    with h5py.File(path, "w") as file:
+    with guarded(path) as disk, h5py.File(disk, "w") as file:
         file.attrs.update(equation_name=header.name, boundary=",".join(boundaries_of(header)), **header.parameters)
         file.attrs["axes"] = ",".join(reversed(header.axes))
         for theirs, value in _their_numbers(header).items():
             file.attrs[theirs] = value
         if header.steady:
-            _write_steady(file, source)
+            _write_steady(file, source, disk.unbroken(blocks(source)))
         elif header.num_dims == 1 and len(header.channels) == 1:
-            _write_tensor(file, source)
+            _write_tensor(file, source, disk.unbroken(blocks(source)))
         else:
-            _write_groups(file, source)
+            _write_groups(file, source, disk.unbroken(blocks(source)))
+    read_through(path)
 
 
 def boundaries_of(header: Header) -> tuple[str, ...]:
@@ -66,18 +73,18 @@ def _x_first(fields: np.ndarray, dims: int) -> np.ndarray:
     return fields.transpose(*range(fields.ndim - dims), *range(fields.ndim - 1, fields.ndim - dims - 1, -1))
 
 
-def _write_tensor(file: h5py.File, source: Readable) -> None:
+def _write_tensor(file: h5py.File, source: Readable, parts: Parts) -> None:
     header = source.header
     shape = (header.num_samples, len(header.times), *header.shape)
     tensor = file.create_dataset("tensor", shape, header.dtype)
     _write_coordinates(file, header)
     _write_table(file, source)
     file["t-coordinate"] = [*header.times, 2 * header.times[-1] - header.times[-2]]  # one more, as in theirs
-    for rows, fields in blocks(source):
+    for rows, fields in parts:
         tensor[rows] = trajectory_of(header, fields)[:, :, 0]
 
 
-def _write_steady(file: h5py.File, source: Readable) -> None:
+def _write_steady(file: h5py.File, source: Readable, parts: Parts) -> None:
     header = source.header
     if len(header.channels) > 1 or len(header.inputs) > 1:
         raise ValueError("convert: `out` must hold several components of a steady problem; PDEBench cannot.")
@@ -86,17 +93,17 @@ def _write_steady(file: h5py.File, source: Readable) -> None:
     given = file.create_dataset("nu", (header.num_samples, *shape), header.dtype)
     _write_coordinates(file, header)
     _write_table(file, source)
-    for rows, fields in blocks(source):
+    for rows, fields in parts:
         tensor[rows] = _x_first(fields[header.target_name], header.num_dims)
         given[rows] = _x_first(fields[header.input_name], header.num_dims)[:, 0]
 
 
-def _write_groups(file: h5py.File, source: Readable) -> None:
+def _write_groups(file: h5py.File, source: Readable, parts: Parts) -> None:
     header = source.header
     file.attrs["components"] = ",".join(header.channels)
     config = "sim:\n" + "".join(f"  {name}: {value!r}\n" for name, value in header.parameters.items())
     digits = max(4, len(str(header.num_samples - 1)))
-    for rows, fields in blocks(source):
+    for rows, fields in parts:
         whole = np.moveaxis(_x_first(trajectory_of(header, fields), header.num_dims), 2, -1)
         for row, sample in zip(range(rows.start, rows.stop), whole, strict=True):
             group = file.create_group(f"{row:0{digits}d}")

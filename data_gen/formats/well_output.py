@@ -8,10 +8,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from data_gen.files.stream import guarded
 from data_gen.formats.hdf5 import dataset, words
 from data_gen.formats.source import Readable, blocks, check_one_quantity, trajectory_of
 from data_gen.formats.well_statistics import Statistics, statistics_yaml
 from data_gen.header import Header
+from data_gen.storage.hdf5_output import read_through
 
 
 def write(source: Readable, path: Path) -> None:
@@ -25,7 +27,8 @@ def write(source: Readable, path: Path) -> None:
     (path / "data" / "train").mkdir(parents=True)
     names = (*header.channels, *(header.inputs if header.steady else ()))
     statistics = {name: Statistics() for name in names}
-    with h5py.File(path / "data" / "train" / f"{path.name.removesuffix('.part')}.hdf5", "w") as file:
+    whole = path / "data" / "train" / f"{path.name}.hdf5"
+    with guarded(whole) as disk, h5py.File(disk, "w") as file:
         _write_description(file, header, source.table)
         fields = file.create_group("t0_fields")
         fields.attrs["field_names"] = words(names)
@@ -33,18 +36,20 @@ def write(source: Readable, path: Path) -> None:
             steps = (len(header.times),) if name in header.channels else ()
             data = fields.create_dataset(name, (header.num_samples, *steps, *header.shape), header.dtype)
             data.attrs.update(dim_varying=np.ones(header.num_dims, bool), sample_varying=True, time_varying=bool(steps))
-        for rows, block in blocks(source):
+        for rows, block in disk.unbroken(blocks(source)):
             if header.steady:
-                whole, given = block[header.target_name][:, None], block[header.input_name]
+                targets, given = block[header.target_name][:, None], block[header.input_name]
             else:
-                whole, given = trajectory_of(header, block), np.empty((0, 0))
+                targets, given = trajectory_of(header, block), np.empty((0, 0))
             for i, name in enumerate(header.channels):
-                dataset(file, f"t0_fields/{name}")[rows] = whole[:, :, i]
-                statistics[name].add(whole[:, :, i])
+                dataset(file, f"t0_fields/{name}")[rows] = targets[:, :, i]
+                statistics[name].add(targets[:, :, i])
             for i, name in enumerate(names[len(header.channels) :]):
                 dataset(file, f"t0_fields/{name}")[rows] = given[:, i]
                 statistics[name].add(given[:, None, i])
-    (path / "stats.yaml").write_text(statistics_yaml(statistics), encoding="ascii")
+    read_through(whole)
+    with guarded(path / "stats.yaml") as disk:
+        disk.write(statistics_yaml(statistics).encode("ascii"))
 
 
 def _write_description(file: h5py.File, header: Header, table: Mapping[str, np.ndarray]) -> None:

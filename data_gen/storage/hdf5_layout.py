@@ -16,6 +16,7 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.header import Header
 from data_gen.spec import DatasetSpec
+from data_gen.storage.hdf5_output import kind_of_layout, new_hdf5
 from data_gen.storage.journal import FileMap
 from data_gen.storage.virtual_datasets import create_view, dataset_in, write_other_views
 
@@ -27,6 +28,8 @@ CreateField = Callable[[h5py.File, str, tuple[int, ...], str], None]
 TABLE = "sample_parameters"
 #: Value of a checksum whose block has not been written.
 UNWRITTEN = -1
+#: What ``generate`` and ``repack`` write, and may replace.
+DATASET = kind_of_layout("a dataset file", LAYOUT)
 
 
 def create_file(path: Path, spec: DatasetSpec) -> FileMap:
@@ -55,14 +58,16 @@ def create_empty(
     gives one sequence of bytes.
 
     Args:
-        path: the file; one that is there is replaced.
+        path: a file that does not exist yet.
         header: description of its content.
         attributes: further root attributes, such as where the data come from.
         table: parameters of each sample, (samples,) by name.
     Returns:
         Where its blocks lie, for ``journal.write_block`` and, once all are written, ``journal.write_checksums``.
+    Raises:
+        OSError: the file exists, or cannot be written.
     """
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         write_all_but_fields(file, header, attributes, _create_field, table)
     return read_map(path)
 

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from data_gen.errors import OutputError
+from data_gen.files.whole import write_bytes
+
 #: One CRC-32 for each stored field.
 Checksums = tuple[int, ...]
 
@@ -29,6 +32,12 @@ class FileMap:
     row_bytes: tuple[int, ...]
     fields: tuple[int, ...]
     checksums: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """The bytes that a file must have at least."""
+        ends = [at + self.num_samples * row for at, row in zip(self.fields, self.row_bytes, strict=True)]
+        return max(*ends, *(at + 8 * self.num_blocks for at in self.checksums))
 
     @property
     def num_blocks(self) -> int:
@@ -56,9 +65,14 @@ def journal_path(path: Path) -> Path:
 
 
 def write_block(path: Path, file_map: FileMap, block: int, fields: tuple[np.ndarray, ...]) -> Checksums:
-    """Put a block of each field, (rows, ...), in its place, wait until it is on the disk, and return its checksums."""
+    """Put a block of each field, (rows, ...), in its place, wait until it is on the disk, and return its checksums.
+
+    Raises:
+        OSError: the operating system refuses to.
+        OutputError: the file does not hold what was written.
+    """
     checksums = []
-    descriptor = os.open(path, os.O_WRONLY)
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
     try:
         for (offset, size), field in zip(file_map.block_bytes(block), fields, strict=True):
             data = np.ascontiguousarray(field, dtype=file_map.dtype).data.cast("B")
@@ -69,6 +83,8 @@ def write_block(path: Path, file_map: FileMap, block: int, fields: tuple[np.ndar
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    if read_checksums(path, file_map, block) != tuple(checksums):
+        raise OutputError(f"{path} does not hold what was written to it. Check the disk.")
     return tuple(checksums)
 
 
@@ -85,7 +101,7 @@ def read_checksums(path: Path, file_map: FileMap, block: int) -> Checksums:
 def write_checksums(path: Path, file_map: FileMap, checksums: dict[int, Checksums]) -> None:
     """Put the checksums of all blocks in their place: from then on the file is complete."""
     table = np.array([checksums[block] for block in range(file_map.num_blocks)], dtype="<i8").T
-    descriptor = os.open(path, os.O_WRONLY)
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
     try:
         for start, column in zip(file_map.checksums, table, strict=True):
             _write_all(descriptor, memoryview(column.tobytes()), start)
@@ -109,12 +125,7 @@ def start_journal(
     """
     lines = [json.dumps({"config_hash": config_hash, "shards": shards, "token": token})]
     lines += [_line(block, pair) for block, pair in sorted(checksums.items())]
-    temporary = path.with_name(path.name + ".new")
-    with open(temporary, "w", encoding="ascii") as file:
-        file.write("\n".join(lines) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_bytes(path, ("\n".join(lines) + "\n").encode("ascii"))
 
 
 def append_journal(path: Path, block: int, checksums: Checksums) -> None:

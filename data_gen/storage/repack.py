@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import zlib
 from dataclasses import dataclass
@@ -14,10 +13,19 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from data_gen.errors import DatasetError, check_count
+from data_gen.errors import DatasetError, OutputError, check_count
+from data_gen.files.places import place_of
+from data_gen.files.stream import guarded
+from data_gen.files.whole import new_file
 from data_gen.storage import journal
 from data_gen.storage.dataset import Dataset, open_dataset
-from data_gen.storage.hdf5_layout import create_empty, further_attributes, spec_attributes, write_all_but_fields
+from data_gen.storage.hdf5_layout import (
+    DATASET,
+    create_empty,
+    further_attributes,
+    spec_attributes,
+    write_all_but_fields,
+)
 from data_gen.storage.journal import journal_path, partial_path
 from data_gen.storage.shards import shards_of
 from data_gen.storage.virtual_datasets import dataset_in
@@ -57,30 +65,26 @@ def repack(
         compression: "gzip" (bytes shuffled first, as netCDF-4 readers expect it) or "none".
         level: effort of gzip, 1 to 9.
         chunk_rows: samples compressed together, a divisor of the file's block; by default as many as make 64 KiB.
-        overwrite: replace an existing file once the new one is whole.
+        overwrite: replace an existing dataset file once the new one is whole.
         progress: show a bar on stderr.
     Raises:
         ValueError: an argument is unusable, or the output is the input.
-        FileExistsError: the output exists and ``overwrite`` is not set.
-        DatasetError: the dataset cannot be read or is damaged, or the output cannot be written.
+        FileExistsError: the output exists and ``overwrite`` is not set, or it is no dataset file.
+        DatasetError: the dataset cannot be read or is damaged.
+        OutputError: another process is writing the output, or it cannot be written.
     """
     path, out = Path(path), Path(out)
     with open_dataset(path) as data:
         rows = _checked_rows(data, compression, level, chunk_rows)
-        replaced = _check_output(data, out, overwrite)
-        temporary = out.with_name(out.name + ".repacking")
-        try:
+        _check_output(data, out)
+        with new_file(out, who="repack", kind=DATASET, overwrite=overwrite, demand="not exist") as aside:
+            replaced = _replaced_shards(data, out)
             with tqdm(total=data.num_samples, unit="sample", disable=not progress, desc=out.name) as bar:
                 if compression == "none":
-                    _write_plain(data, temporary, bar)
+                    _write_plain(data, aside, bar)
                 else:
-                    _write_chunked(data, temporary, bar, rows, level)
-            os.replace(temporary, out)
-        except OSError as error:
-            reason = error.strerror or " ".join(str(error).split())
-            raise DatasetError(f"repack: {out} cannot be written ({reason}). Make room, or choose another.") from None
-        finally:
-            temporary.unlink(missing_ok=True)
+                    _write_chunked(data, aside, bar, rows, level)
+            _check_copy(data, aside)
         before = data.num_bytes
     for old in replaced:
         old.unlink(missing_ok=True)
@@ -103,26 +107,31 @@ def _checked_rows(data: Dataset, compression: str, level: int, chunk_rows: int |
     return chunk_rows
 
 
-def _check_output(data: Dataset, out: Path, overwrite: bool) -> list[Path]:
-    """Refuse an unusable output; give the shards that go with a dataset that is replaced."""
-    _check_place(out)
+def _check_output(data: Dataset, out: Path) -> None:
+    """Refuse the dataset itself as output, one that ``generate`` is at, and a disk that is too small."""
+    place_of(out, "repack", "out")
     used = [data.path, *data.shard_paths]
     if out.exists() and any(out.samefile(file) for file in used):
         raise ValueError(f"repack: `out` must not be the dataset itself; got {out}. Choose another name.")
     if partial_path(out).exists() or journal_path(out).exists():
         raise FileExistsError(f"repack: `out` must not be unfinished; got {out}, which generate has begun. Finish it.")
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"repack: `out` must not exist; got {out}. Pass overwrite=True (--overwrite).")
     _check_space(data, out)
-    kept = {file.resolve() for file in used}
+
+
+def _replaced_shards(data: Dataset, out: Path) -> list[Path]:
+    """The shards that go with a dataset that is replaced."""
+    kept = {file.resolve() for file in (data.path, *data.shard_paths)}
     return [old for old in shards_of(out) if old.resolve() not in kept]
 
 
-def _check_place(out: Path) -> None:
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"repack: `out` must lie in an existing folder; got {out}. Create it first.")
-    if out.is_dir():
-        raise IsADirectoryError(f"repack: `out` must be a file; got the folder {out}.")
+def _check_copy(data: Dataset, aside: Path) -> None:
+    """Read the copy: every block must have the checksum of the original's."""
+    with open_dataset(aside) as copy:
+        same = all(np.array_equal(copy.block_checksums(n), data.block_checksums(n)) for n in data.stored_names)
+        for _ in _blocks(copy, None):
+            pass
+    if not same:
+        raise OutputError(f"repack: {aside} does not hold what was written to it. Check the disk.")
 
 
 def _check_space(data: Dataset, out: Path) -> None:
@@ -156,7 +165,8 @@ def _blocks(data: Dataset, bar: Any) -> Any:
                 )
             fields[name] = field
         yield block, slice(start, stop), fields
-        bar.update(stop - start)
+        if bar is not None:
+            bar.update(stop - start)
 
 
 def _write_plain(data: Dataset, out: Path, bar: Any) -> None:
@@ -168,17 +178,14 @@ def _write_plain(data: Dataset, out: Path, bar: Any) -> None:
 
 
 def _write_chunked(data: Dataset, out: Path, bar: Any, rows: int, level: int) -> None:
-    with h5py.File(out, "w") as file:
+    with guarded(out) as disk, h5py.File(disk, "w") as file:
         create = partial(_create_chunked, data, rows, level)
         write_all_but_fields(file, data.header, _attributes(data), create, data.table)
-        for _, place, fields in _blocks(data, bar):
+        for _, place, fields in disk.unbroken(_blocks(data, bar)):
             for name, field in fields.items():
                 dataset_in(file, name)[place] = field
         for name in data.stored_names:
             dataset_in(file, f"integrity/{name}")[...] = data.block_checksums(name)
-        file.flush()
-    with open(out, "rb") as written:
-        os.fsync(written.fileno())
 
 
 def _chunk(data: Dataset, name: str, rows: int) -> tuple[tuple[int, ...], int]:

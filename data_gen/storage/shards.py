@@ -16,6 +16,7 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.header import Header
 from data_gen.storage.hdf5_layout import read_header, write_all_but_fields
+from data_gen.storage.hdf5_output import new_hdf5
 from data_gen.storage.links import objects_in
 from data_gen.storage.virtual_datasets import dataset_in
 
@@ -62,7 +63,7 @@ def create_master(
     Where a shard is missing, other readers of HDF5 find NaN; ``open_dataset`` refuses.
 
     Args:
-        path: the file; one that is there is replaced.
+        path: a file that does not exist yet.
         header: description of the whole dataset.
         attributes: further root attributes.
         shards: in order, each made of whole blocks.
@@ -82,7 +83,7 @@ def create_master(
         kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
         h5py.h5d.create(file.id, name.encode(), kind, space, settings)
 
-    with h5py.File(path, "w") as file:
+    with new_hdf5(path) as file:
         listed = json.dumps([asdict(shard) for shard in shards])
         write_all_but_fields(file, header, {**attributes, "shards": listed}, create_field)
         for name, table in checksums.items():

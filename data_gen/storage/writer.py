@@ -7,19 +7,21 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_gen.errors import DatasetError
+from data_gen.errors import DatasetError, OutputError
+from data_gen.files.places import check_free, is_of, is_regular, place_of
+from data_gen.files.whole import only_writer, put_file, sweep, written_aside
 from data_gen.header import Header
 from data_gen.spec import DatasetSpec
 from data_gen.storage import dataset as store
 from data_gen.storage import journal
-from data_gen.storage.hdf5_layout import spec_attributes
+from data_gen.storage.hdf5_layout import DATASET, spec_attributes
 from data_gen.storage.journal import Checksums, FileMap, journal_path, partial_path
 from data_gen.storage.shards import MAX_SHARDS, Shard, checksum_of, create_master, is_shard_name, shard_paths, shards_of
 
@@ -58,6 +60,19 @@ class Part:
         """Checksums of a block on the disk."""
         return journal.read_checksums(self.partial, self.file_map, block - self.first_block)
 
+    def check(self) -> None:
+        """Read the finished file's structure and its checksums; its blocks were read when they were written.
+
+        Raises:
+            OutputError: it is damaged.
+        """
+        try:
+            same = store.read_map(self.partial) == self.file_map
+        except (OSError, DatasetError, KeyError, ValueError, TypeError):
+            same = False
+        if not same or self.partial.stat().st_size < self.file_map.size:
+            raise OutputError(f"{self.partial} does not hold what was written to it. Check the disk.")
+
 
 class Output:
     """The files of one generation.
@@ -68,11 +83,12 @@ class Output:
         shards: number of files for the samples; 1 puts them into the dataset's file.
     Raises:
         ValueError: there are more shards than blocks, or than a dataset can have.
+        FileNotFoundError, IsADirectoryError, FileExistsError: the path cannot be one of a file.
     """
 
     def __init__(self, path: Path, spec: DatasetSpec, shards: int = 1) -> None:
-        self.path, self.spec, self.shards = path, spec, shards
-        self.token, self.parts = uuid.uuid4().hex, list[Part]()
+        self.path, self.spec, self.shards = place_of(path, "generate", "path"), spec, shards
+        self.token, self.parts, self.overwrite = uuid.uuid4().hex, list[Part](), False
         self.header: Header = spec.header
         self.num_blocks = -(-spec.samples // self.header.block_samples)
         if not shards <= min(self.num_blocks, MAX_SHARDS):
@@ -88,22 +104,31 @@ class Output:
         """The list of blocks that are on the disk."""
         return journal_path(self.path)
 
+    @contextlib.contextmanager
+    def only_writer(self) -> Iterator[None]:
+        """Hold the lock of the dataset inside this block.
+
+        Raises:
+            OutputError: another process is generating or writing this file.
+            FileExistsError: a file that is no part of an unfinished generation has the name of one.
+        """
+        if not os.access(self.path.parent, os.W_OK):
+            raise PermissionError(f"generate: `path` must lie in a folder that can be written; got {self.path}.")
+        with only_writer(self.path, "generate", "path") as locked:
+            if locked:
+                left = self._unfinished()
+                sweep(self.path.parent, self.path.name, self.journal.name, *(path.name for path in left))
+            self._refuse_strangers()
+            yield
+
     def is_whole(self, *, resume: bool, overwrite: bool) -> bool:
         """Refuse an unusable output before any work; True if the whole file exists already."""
-        path = self.path
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"generate: `path` must lie in an existing folder; got {path}. Create it first.")
-        if path.is_dir():
-            raise IsADirectoryError(f"generate: `path` must be a file; got the folder {path}.")
-        if not os.access(path.parent, os.W_OK):
-            raise PermissionError(f"generate: `path` must lie in a folder that can be written; got {path}.")
+        path, self.overwrite = self.path, overwrite
+        if not (resume and os.path.lexists(path)):
+            check_free(path, "generate", "path", kind=DATASET, overwrite=overwrite, demand="not exist")
         if overwrite:
             return False
         if path.exists():
-            if not resume:
-                raise FileExistsError(
-                    f"generate: `path` must not exist; got {path}. Pass overwrite=True (--overwrite)."
-                )
             self._check_same()
             return True
         if not resume and (left := self._unfinished()):
@@ -126,9 +151,24 @@ class Output:
             difference = "; ".join(f"{key} is {before[key]!r}, asked for {after[key]!r}" for key in keys)
             raise DatasetError(f"generate: {self.path} is a whole dataset of another configuration: {difference}.")
 
+    def _refuse_strangers(self) -> None:
+        """Refuse what has the name of an unfinished file, or of the journal, and cannot be one that this tool wrote.
+
+        What lies beside a journal is of that generation, even if it is too damaged for anyone to say.
+        """
+        left = self._unfinished()
+        begun = self.journal in left and is_regular(self.journal) and bool(journal.read_start(self.journal))
+        for path in left:
+            ours = begun if path == self.journal else begun or (is_regular(path) and is_of(DATASET, path))
+            if not (ours and is_regular(path)):
+                raise FileExistsError(
+                    f"generate: `path` must have a free place for its unfinished file; {path} is there and was not "
+                    f"written by generate. Move it away, or choose another path."
+                )
+
     def _unfinished(self) -> list[Path]:
-        """Files of an unfinished generation of this name."""
-        left = [path for path in (partial_path(self.path), self.journal) if path.exists()]
+        """What has the names of an unfinished generation's files."""
+        left = [path for path in (partial_path(self.path), self.journal) if os.path.lexists(path)]
         names = (path.name.removesuffix(".partial") for path in self.path.parent.glob("*.partial"))
         return left + [partial_path(self.path.with_name(name)) for name in names if is_shard_name(self.path, name)]
 
@@ -165,7 +205,7 @@ class Output:
 
     def drop(self) -> None:
         """Remove unfinished files."""
-        for path in (*self._unfinished(), self.journal.with_name(self.journal.name + ".new")):
+        for path in self._unfinished():
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 
@@ -230,21 +270,32 @@ class Output:
         return plan
 
     def _create_part(self, path: Path, header: Header, attributes: Mapping[str, Any], first_block: int) -> Part:
-        return Part(path, first_block, store.create_empty(partial_path(path), header, attributes))
+        partial = partial_path(path)
+        with written_aside(partial, replace=False) as aside:
+            file_map = store.create_empty(aside, header, attributes)
+        return Part(path, first_block, file_map)
 
     def start_journal(self, done: dict[int, Checksums]) -> None:
         """Write a journal of the blocks that are there."""
         journal.start_journal(self.journal, self.spec.config_hash, done, shards=self.shards, token=self.token)
 
     def finish(self, done: dict[int, Checksums]) -> None:
-        """Write the checksums into the files and rename them; remove the journal and replaced shards."""
+        """Write the checksums into the files, check and rename them; remove the journal and replaced shards.
+
+        Raises:
+            OutputError: a file does not hold what was written to it.
+            FileExistsError: meanwhile somebody else wrote the dataset's file.
+        """
         replaced = set(shards_of(self.path))
         for part in self.parts:
             journal.write_checksums(part.partial, part.file_map, {b - part.first_block: done[b] for b in part.blocks})
-        for part in self.parts:
-            os.replace(part.partial, part.path)
+            part.check()
         if self.shards > 1:
+            for part in self.parts:
+                put_file(part.partial, part.path, replace=True)
             self._write_master(done)
+        else:
+            put_file(self.parts[0].partial, self.path, replace=self.overwrite)
         self.journal.unlink(missing_ok=True)
         for old in replaced - {part.path for part in self.parts}:
             old.unlink(missing_ok=True)
@@ -256,9 +307,8 @@ class Output:
             start, rows = part.first_block * size, part.file_map.num_samples
             checksum = checksum_of(table[:, part.blocks.start : part.blocks.stop])
             shards.append(Shard(part.path.name, start, start + rows, checksum))
-        partial = partial_path(self.path)
-        create_master(partial, self.header, spec_attributes(self.spec), shards, dict(zip(names, table, strict=True)))
-        os.replace(partial, self.path)
+        with written_aside(self.path, replace=self.overwrite) as aside:
+            create_master(aside, self.header, spec_attributes(self.spec), shards, dict(zip(names, table, strict=True)))
 
 
 def _memory() -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from tyro.conf import Positional
 
 from data_gen.cli.flags import parse
 from data_gen.cli.override_flags import OverrideFlags
+from data_gen.files.whole import new_folder, said
 from data_gen.formats import Facts
 from sciml_cf.datasets.choices import Split
 from sciml_cf.errors import CheckpointError, check_count
@@ -93,7 +92,7 @@ def adapt_command(argv: list[str]) -> str:
         versions,
         write_history,
     )
-    from sciml_cf.training.run_start import drop_run
+    from sciml_cf.training.run_start import RUN_KIND
 
     _check_out(flags.run, flags.out, flags.overwrite)
     if flags.samples is not None:
@@ -110,17 +109,16 @@ def adapt_command(argv: list[str]) -> str:
         )
     chosen = Subset(data, range(len(data) if flags.samples is None else flags.samples))
     prior = read_posterior(flags.run) if (flags.run / POSTERIOR_FILE).exists() else None
-    start = time.perf_counter()
-    with positions(model, data.positions):
-        result = adapt(model, chosen, prior=prior, strength=flags.strength, choose=flags.choose, folds=flags.folds)
-        seconds = time.perf_counter() - start
-        known = adapted_posterior(model, chosen, result, prior=prior) if len(chosen) > 1 else None
-    description.update({"split": flags.split, "samples": len(chosen)})
-    content = {**settings, "data": description, "adapted": {"from": str(flags.run), **_summary(result, flags.choose)}}
-    part = flags.out.with_name(flags.out.name + ".part")
-    drop_run(part)
-    try:
-        part.mkdir(exist_ok=True)
+    with new_folder(flags.out, who="adapt", kind=RUN_KIND, overwrite=flags.overwrite) as part:
+        start = time.perf_counter()
+        with positions(model, data.positions):
+            result = adapt(model, chosen, prior=prior, strength=flags.strength, choose=flags.choose, folds=flags.folds)
+            seconds = time.perf_counter() - start
+            known = adapted_posterior(model, chosen, result, prior=prior) if len(chosen) > 1 else None
+        description.update({"split": flags.split, "samples": len(chosen)})
+        summary = _summary(result, flags.choose)
+        content = {**settings, "data": description, "adapted": {"from": str(flags.run), **summary}}
+        part.mkdir()
         write_atomically(part / RUN_FILE, json.dumps({**content, "versions": versions()}, indent=2) + "\n")
         if (normalization := read_normalization(settings)) is not None:
             save_normalization(normalization, part)
@@ -129,9 +127,6 @@ def adapt_command(argv: list[str]) -> str:
             save_tensors(part / name, plain_state_dict(model))
         if known is not None:
             save_posterior(known, part)
-        _put(part, flags.out)
-    finally:
-        drop_run(part)
     return _text(flags.out, result, seconds, with_std=known is not None)
 
 
@@ -142,6 +137,7 @@ def posterior_command(argv: list[str]) -> str:
     from sciml_cf.head.posterior import posterior
     from sciml_cf.models.coordinates import positions
     from sciml_cf.training.run_folder import POSTERIOR_FILE, load, read_settings, save_posterior
+    from sciml_cf.training.run_start import only_writer
 
     settings = read_settings(flags.run)
     if (flags.run / POSTERIOR_FILE).exists() and not flags.overwrite:
@@ -154,10 +150,11 @@ def posterior_command(argv: list[str]) -> str:
         raise CheckpointError(
             f"posterior: `data` must be the file that {flags.run} was trained on; got {flags.data}, which has others."
         )
-    model = load(flags.run)
-    with positions(model, train.positions):
-        known = posterior(model, train, validation)
-    return str(save_posterior(known, flags.run))
+    with said("posterior", flags.run), only_writer(flags.run, "posterior", "run"):
+        model = load(flags.run)
+        with positions(model, train.positions):
+            known = posterior(model, train, validation)
+        return str(save_posterior(known, flags.run))
 
 
 def _read(
@@ -187,8 +184,7 @@ def _read(
 
 def _check_out(run: Path, out: Path, overwrite: bool) -> None:
     """Before any work: whether the new run may be put there."""
-    from sciml_cf.training.run_folder import RUN_FILE
-    from sciml_cf.training.run_start import replaced_run
+    from sciml_cf.training.run_start import is_run_folder
 
     if not out.parent.is_dir():
         raise FileNotFoundError(f"adapt: `out` must lie in an existing folder; got {out}. Create {out.parent} first.")
@@ -196,25 +192,10 @@ def _check_out(run: Path, out: Path, overwrite: bool) -> None:
         raise FileExistsError(f"adapt: `out` must be another folder than the run; got {out} for both.")
     if out.exists() and not overwrite:
         raise FileExistsError(f"adapt: `out` must not exist yet; got {out}. Use --overwrite to replace it.")
-    if out.exists() and not (out / RUN_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"adapt: `out` must be a run folder to be replaced; got {out}. Choose another path.")
-    if overwrite and replaced_run(out).exists():
+    if out.exists() and not (out.is_dir() and is_run_folder(out)):
         raise FileExistsError(
-            f"adapt: `out` must be replaceable; {replaced_run(out)} is in the way. Move it elsewhere."
+            f"adapt: `out` must be a run folder to be replaced, and hold nothing else; got {out}. Choose another path."
         )
-
-
-def _put(part: Path, out: Path) -> None:
-    """Give a finished run its name; the one that had it goes."""
-    from sciml_cf.training.run_start import drop_run, replaced_run
-
-    old = replaced_run(out)
-    if out.exists():
-        out.rename(old)
-    os.rename(part, out)
-    drop_run(old)
-    if old.is_dir() and not any(old.iterdir()):
-        shutil.rmtree(old)
 
 
 def _history(result: Adaptation, seconds: float) -> list[dict[str, float]]:

@@ -81,7 +81,7 @@ def _guarded(name: str, words: list[str]) -> None:
     except (FileExistsError, UsageError) as error:
         _fail(2, str(error))
     except (OSError, *JOB_ERRORS) as error:
-        _fail(1, str(error))
+        _fail(1, _refused(name, error))
     except Exception as error:
         status, line = _foreseen(name, error)
         if not status:
@@ -103,6 +103,15 @@ def _foreseen(name: str, error: Exception) -> tuple[int, str]:
     if isinstance(error, OverflowError):
         return 2, f"sciml-cf {name}: a number is too large ({text[:160]}). Give fewer points, samples or channels."
     return (2 if isinstance(error, ValueError | TypeError) and "`" in text else 0), text
+
+
+def _refused(name: str, error: Exception) -> str:
+    """The line of a failed job; what the operating system refused gets the command and what to do."""
+    if not isinstance(error, OSError) or error.errno is None or error.strerror is None:
+        return str(error)
+    resumes = ", with --resume" if name in ("generate", "train") else ""
+    where = " and ".join(str(path) for path in (error.filename, error.filename2) if path is not None) or "a file"
+    return f"sciml-cf {name}: {where} cannot be used ({error.strerror}). Fix that, then run it again{resumes}."
 
 
 def _is_memory(error: Exception) -> bool:

@@ -11,11 +11,16 @@ from tyro.conf import Positional
 
 from data_gen.cli.flags import UsageError, parse
 from data_gen.cli.override_flags import OverrideFlags
+from data_gen.files.places import check_free, place_of, starts_with
+from data_gen.files.stream import guarded
+from data_gen.files.whole import new_files
 from data_gen.formats import open_source
 from data_gen.header import Boundary
 from sciml_cf.datasets.missing import with_mask
 from sciml_cf.errors import DatasetError
 from sciml_cf.training.choices import Which
+
+_KIND = starts_with("a .npy file", b"\x93NUMPY")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +51,24 @@ class PredictFlags(OverrideFlags):
 def predict_command(argv: list[str]) -> str:
     """`sciml-cf predict`."""
     flags = parse(PredictFlags, argv, prog="sciml-cf predict")
-    _check_output("output", flags.output, flags.overwrite)
-    if flags.std is not None:
-        _check_output("std", flags.std, flags.overwrite)
-        if flags.which != "best" or flags.std == flags.output:
-            raise UsageError("sciml-cf predict: `std` must be another file than the output, for the best weights only.")
+    outputs = {"output": flags.output, **({} if flags.std is None else {"std": flags.std})}
+    for name, path in outputs.items():
+        check_free(place_of(path, "predict", name), "predict", name, kind=_KIND, overwrite=flags.overwrite)
+    if flags.std is not None and (flags.which != "best" or flags.std == flags.output):
+        raise UsageError("sciml-cf predict: `std` must be another file than the output, for the best weights only.")
+    with new_files(
+        list(outputs.values()), who="predict", argument="output", kind=_KIND, overwrite=flags.overwrite
+    ) as asides:
+        results = _results(flags)
+        for aside, values in zip(asides, results, strict=True):
+            with guarded(aside) as file:
+                np.save(file, values)  # type: ignore[arg-type]
+    written = zip(outputs.values(), results, strict=True)
+    return "\n".join(f"{path}: {values.shape} {values.dtype}" for path, values in written)
+
+
+def _results(flags: PredictFlags) -> list[np.ndarray]:
+    """The predictions, and their standard deviations if a file is named for them."""
     from sciml_cf.evaluate.prediction import predict
     from sciml_cf.training.run_folder import read_settings
 
@@ -58,24 +76,8 @@ def predict_command(argv: list[str]) -> str:
     fields, boundary = _read_fields(flags, settings)
     how: dict[str, Any] = {"resolution": flags.resolution, "which": flags.which, "boundary": boundary}
     if flags.std is None:
-        results = {flags.output: predict(flags.run, fields, **how)}
-    else:
-        results = dict(zip((flags.output, flags.std), predict(flags.run, fields, std=True, **how), strict=True))
-    for path, values in results.items():
-        temporary = path.with_name(path.name + ".part")
-        with temporary.open("wb") as file:
-            np.save(file, values)
-        temporary.replace(path)
-    return "\n".join(f"{path}: {values.shape} {values.dtype}" for path, values in results.items())
-
-
-def _check_output(name: str, path: Path, overwrite: bool) -> None:
-    if path.is_dir():
-        raise FileExistsError(f"predict: `{name}` must be a file; got the folder {path}.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"predict: `{name}` must not exist yet; got {path}. Use --overwrite.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"predict: `{name}` must lie in an existing folder; got {path}.")
+        return [predict(flags.run, fields, **how)]
+    return list(predict(flags.run, fields, std=True, **how))
 
 
 def _read_fields(flags: PredictFlags, settings: dict[str, Any]) -> tuple[np.ndarray, Boundary | None]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import shlex
+from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from data_gen.cli.flags import UsageError, parse
+from data_gen.files.places import followed
+from data_gen.files.whole import only_writer, said, sweep
 from sciml_cf.studies import Study, page_of, study_named, study_names, summary_of
 
 _LOG = logging.getLogger(__name__)
@@ -26,10 +31,7 @@ def study_command(argv: list[str]) -> str:
         raise UsageError(f"sciml-cf study: unknown study {argv[0]!r}; choose one of {_choices()}.") from error
     flags = parse(study.config, argv[1:], prog=f"sciml-cf study {argv[0]}")
     _check(study.name, flags)
-    from sciml_cf.studies.harness.folder import finish, part_done
-
-    result = _run(study, flags, shlex.join(["sciml-cf", "study", *argv]))
-    return result if isinstance(result, str) else part_done(flags.out) if result is None else finish(result)
+    return _run(study, flags, shlex.join(["sciml-cf", "study", *argv]))
 
 
 def old_spelling(argv: list[str]) -> str:
@@ -39,19 +41,39 @@ def old_spelling(argv: list[str]) -> str:
     return study_command(argv)
 
 
-def _run(study: Study, flags: Any, command: str) -> Path | str | None:
-    """Run a study; a folder made for one that could not begin is removed."""
-    made = flags.out.parent.is_dir() and not flags.out.exists()
+def _run(study: Study, flags: Any, command: str) -> str:
+    """Run a study and make its page, for the text to print; a folder made for one that could not begin is removed."""
+    from sciml_cf.studies.harness.folder import finish, part_done
+
+    made = flags.out.parent.is_dir() and not os.path.lexists(flags.out)
     if made:
         flags.out.mkdir(exist_ok=True)  # another task of the same array may be as quick
     if not flags.out.is_dir():
         raise FileNotFoundError(f"{study.name}: `out` must be a folder, or a new one in a folder; got {flags.out}.")
     try:
-        return study.run(flags, command)
+        with _only_writer(study.name, flags):
+            result = study.run(flags, command)
+            return result if isinstance(result, str) else part_done(flags.out) if result is None else finish(result)
     except BaseException:
         if made and not any(flags.out.iterdir()):
             flags.out.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def _only_writer(name: str, flags: Any) -> Iterator[None]:
+    """Hold the lock of the study's folder; tasks of an array share it, and each has one for its part."""
+    out, shard = followed(flags.out).absolute(), getattr(flags, "shard", None)
+    how = "the same command goes on"
+    if shard is None:
+        with only_writer(out, name, "out") as locked, said(name, out, how):
+            for folder in (out, out / "trials") if locked else ():
+                sweep(folder)
+            yield
+    else:
+        part = out / f"part {shard[0]} of {shard[1]}"
+        with only_writer(out, name, "out", shared=True), only_writer(part, name, "out"), said(name, out, how):
+            yield
 
 
 def _check(name: str, flags: Any) -> None:
@@ -97,4 +119,5 @@ def _page(words: list[str]) -> str:
         page_of(result["benchmark"])
     except ValueError as error:
         raise UsageError(f"{error} The file is {path}.") from error
-    return finish(path)
+    with only_writer(followed(path.parent).absolute(), "study page", "result"), said("study page", path.parent):
+        return finish(path)

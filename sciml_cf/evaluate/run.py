@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
+from data_gen.files.whole import said
 from data_gen.formats import Facts, open_source
 from sciml_cf.datasets import Split
 from sciml_cf.datasets.choices import Sampling
@@ -15,6 +17,7 @@ from sciml_cf.evaluate.grids import default_resolutions
 from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
 from sciml_cf.evaluate.transfer import evaluate_transfer
 from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation
+from sciml_cf.training.run_start import only_writer
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,9 +41,26 @@ def evaluate_run(
 
     Raises:
         ValueError: the data have other dimensions or channels than the run's; and as ``evaluate_transfer``.
+        CheckpointError: another process writes into the run's folder, or the run cannot be read.
+        OutputError: the file cannot be written.
     """
     settings = read_settings(run)
     facts = as_trained(facts, settings)
+    with said("evaluate", run), only_writer(run, "evaluate", "run"):
+        return _evaluate(run, data, resolutions, settings, sampling=sampling, split=split, which=which, facts=facts)
+
+
+def _evaluate(
+    run: Path,
+    data: Path,
+    resolutions: Sequence[int],
+    settings: dict[str, Any],
+    *,
+    sampling: Sampling,
+    split: Split,
+    which: Which,
+    facts: Facts | None,
+) -> xr.Dataset:
     check_problem("evaluate", Problem.of_file(data, facts=facts), run, settings)
     stored = settings.get("data") or {}
     if not resolutions:

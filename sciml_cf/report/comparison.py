@@ -6,12 +6,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_gen.files.places import place_of
+from data_gen.files.whole import only_writer, said
 from sciml_cf.report import figures
-from sciml_cf.report.html import Picture, render_page, write_pictures
+from sciml_cf.report.html import Picture, make_folder, render_page, write_pictures
 from sciml_cf.report.single import provenance
 from sciml_cf.report.tables import Table, baseline_table, comparison_table, same_samples
 from sciml_cf.report.verdict import run_verdict, verdict
 from sciml_cf.training.run_folder import read_evaluation, read_history, read_settings, write_atomically
+
+_TITLE = "Comparison of runs"
+_FILES = ("comparison.md", "comparison.csv", "training.png", "transfer.png")
 
 
 def compare_runs(runs: Sequence[Path | str], out: Path | str) -> tuple[Table, list[Path]]:
@@ -20,8 +25,16 @@ def compare_runs(runs: Sequence[Path | str], out: Path | str) -> tuple[Table, li
     Raises:
         CheckpointError: a run has no evaluation.
         ValueError: the runs were evaluated on different samples.
+        FileNotFoundError: the folder that should hold ``out`` is missing.
+        FileExistsError: ``out`` holds files of others and no comparison.
+        OutputError: another process is writing ``out``, or the operating system refuses to.
     """
-    names = _names([Path(run) for run in runs])
+    folder = place_of(out, "compare", "out", folder=True)
+    with only_writer(folder, "compare", "out"), said("compare", folder):
+        return _compare(_names([Path(run) for run in runs]), Path(out))
+
+
+def _compare(names: dict[str, Path], folder: Path) -> tuple[Table, list[Path]]:
     evaluations = {name: read_evaluation(run) for name, run in names.items()}
     if not same_samples(list(evaluations.values())):
         raise ValueError(
@@ -30,8 +43,7 @@ def compare_runs(runs: Sequence[Path | str], out: Path | str) -> tuple[Table, li
         )
     settings = {name: read_settings(run) for name, run in names.items()}
     histories = {name: read_history(run) for name, run in names.items()}
-    folder = Path(out)
-    folder.mkdir(exist_ok=True)
+    make_folder(folder, "compare", _TITLE, _FILES)
     table = comparison_table(evaluations, settings)
     curves = figures.training_curves(histories), figures.error_against_resolution(evaluations)
     pictures = [
@@ -44,8 +56,8 @@ def compare_runs(runs: Sequence[Path | str], out: Path | str) -> tuple[Table, li
     write_atomically(folder / "comparison.csv", table.csv())
     page, origin = folder / "index.html", provenance(settings[first], evaluations[first].attrs)
     details = json.dumps(settings, indent=2)
-    said = [f"{name}: {verdict(evaluation, histories[name])}" for name, evaluation in evaluations.items()]
-    write_atomically(page, render_page("Comparison of runs", said, [*tables, *pictures], origin, details))
+    words = [f"{name}: {verdict(evaluation, histories[name])}" for name, evaluation in evaluations.items()]
+    write_atomically(page, render_page(_TITLE, words, [*tables, *pictures], origin, details))
     return table, [page, *write_pictures(pictures, folder), folder / "comparison.md", folder / "comparison.csv"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from data_gen.files.places import place_of
+from data_gen.files.whole import sweep, write_bytes
 from sciml_cf.report.tables import Table
 
+#: Where a page has its title, counted from its start.
+_HEAD = 4096
 _STYLE = """
 :root{color-scheme:light}
 body{font:16px/1.55 system-ui,sans-serif;color:#222;background:#fff;max-width:64rem;margin:0 auto;padding:1rem}
@@ -68,11 +72,36 @@ def render_page(
     )
 
 
+def make_folder(folder: Path, who: str, title: str, names: Collection[str]) -> None:
+    """The folder of a page, made, or found with an earlier page of its kind and freed of what killed writers left.
+
+    Args:
+        folder: the folder; the one that should hold it exists.
+        who: the function, for the message.
+        title: how the titles of such pages begin.
+        names: files that are written before the page.
+    Raises:
+        FileNotFoundError: the folder that should hold it is missing.
+        FileExistsError: it holds files of others and no such page, or something else than a folder has its name.
+    """
+    place_of(folder, who, "out", folder=True)
+    folder.mkdir(exist_ok=True)
+    sweep(folder)
+    found, page = {entry.name for entry in folder.iterdir()}, folder / "index.html"
+    ours = page.is_file() and f"<title>{title}" in page.read_text(errors="replace")[:_HEAD]
+    if not ours and (page.name in found or found - set(names)):
+        held = ", ".join(sorted(found - set(names))[:3])
+        raise FileExistsError(
+            f"{who}: `out` must be a new folder, or one that {who} wrote before; got {folder}, which has {held}. "
+            "Choose another path, or remove it by hand."
+        )
+
+
 def write_pictures(pictures: Sequence[Picture], folder: Path) -> list[Path]:
     """Each picture as FOLDER/NAME.png as well."""
     paths = [folder / f"{picture.name}.png" for picture in pictures]
     for picture, path in zip(pictures, paths, strict=True):
-        path.write_bytes(picture.png)
+        write_bytes(path, picture.png)
     return paths
 
 

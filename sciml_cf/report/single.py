@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from data_gen.files.whole import said
 from sciml_cf.report import figures
-from sciml_cf.report.html import Picture, render_page, write_pictures
+from sciml_cf.report.html import Picture, make_folder, render_page, write_pictures
 from sciml_cf.report.tables import baseline_table, method_label, transfer_table
 from sciml_cf.report.verdict import verdict
 from sciml_cf.training.run_folder import read_evaluation, read_history, read_settings, write_atomically
+from sciml_cf.training.run_start import only_writer
 
 
 def report_run(run: Path | str) -> list[Path]:
@@ -19,12 +21,19 @@ def report_run(run: Path | str) -> list[Path]:
     The page begins with the ``verdict``.
 
     Raises:
-        CheckpointError: the run has no history or no evaluation yet.
+        CheckpointError: the run has no history or no evaluation yet, or another process writes into its folder.
+        FileExistsError: RUN/report holds files of others and no report.
+        OutputError: the operating system refuses to write.
     """
     run = Path(run)
+    read_settings(run)  # a wrong folder is reported before one is locked
+    with only_writer(run, "report", "run"), said("report", run):
+        return _report(run)
+
+
+def _report(run: Path) -> list[Path]:
     settings, history, evaluation = read_settings(run), read_history(run), read_evaluation(run)
     folder = run / "report"
-    folder.mkdir(exist_ok=True)
     label = method_label(settings["fit"])
     pictures = [
         Picture("training", figures.training_curves({label: history}), "Errors over the epochs."),
@@ -40,6 +49,8 @@ def report_run(run: Path | str) -> list[Path]:
     if "spectrum" in evaluation:  # periodic
         pictures.append(Picture("spectrum", figures.spectrum(evaluation), "Where in the spectrum the error lies."))
     tables = [transfer_table(evaluation), baseline_table(evaluation)]
+    names = {"tables.md", "transfer.csv", "baselines.csv", *(f"{picture.name}.png" for picture in pictures)}
+    make_folder(folder, "report", "Run ", names)
     write_atomically(folder / "tables.md", "\n".join(table.markdown() for table in tables))
     write_atomically(folder / "transfer.csv", tables[0].csv())
     write_atomically(folder / "baselines.csv", tables[1].csv())

@@ -29,17 +29,33 @@ class Table:
     def markdown(self) -> str:
         """A Markdown table under its title."""
         rule = "|" + "---:|" * len(self.columns)
-        lines = ["| " + " | ".join(self.columns) + " |", rule]
-        lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in self.rows]
+        cells = [self.columns, *[tuple(_cell(value) for value in row) for row in self.rows]]
+        lines = ["| " + " | ".join(map(_plain, row)) + " |" for row in cells]
+        lines.insert(1, rule)
         return "\n".join([f"**{self.title}**", "", *lines, ""])
 
     def csv(self) -> str:
-        """Full precision, with a header."""
+        """Full precision, with a header; a text that a spreadsheet would take for a formula gets an apostrophe."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(self.rows)
+        writer.writerows([_harmless(value) for value in row] for row in (self.columns, *self.rows))
         return buffer.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    """A cell of a CSV file: a text that begins as a formula does, and is no number, gets an apostrophe before it."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return "'" + value
+    return value
+
+
+def _plain(cell: str) -> str:
+    """A cell of a Markdown table, on one line and without an end of the cell in it."""
+    return " ".join(cell.replace("|", "\\|").split("\n"))
 
 
 def transfer_table(evaluation: xr.Dataset) -> Table:

@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from data_gen.files.stream import guarded
+from data_gen.files.whole import rewritten, write_bytes
 from sciml_cf.errors import CheckpointError
 
 CHECKPOINT_FILE = "last.pt"
@@ -29,17 +31,15 @@ _LOG = logging.getLogger(__name__)
 def save_checkpoint(run: Path, content: dict[str, Any]) -> None:
     """Write last.pt, keeping the one before as previous.pt; at every moment at least one of them is whole."""
     last, previous = run / CHECKPOINT_FILE, run / PREVIOUS_FILE
-    with _interrupt_held():
-        part = _write_part(last, content)
+    with _interrupt_held(), rewritten(last) as part:
+        _save(content, part)
         if last.exists():
-            link = previous.with_suffix(previous.suffix + ".part")
-            link.unlink(missing_ok=True)
+            link = part.with_name(PREVIOUS_FILE)
             try:
                 os.link(last, link)  # two names for a moment, so that last.pt is never missing
             except OSError:  # a file system without hard links: a kill between the renames leaves previous.pt alone
                 link = last
             os.replace(link, previous)
-        os.replace(part, last)
 
 
 def choose_checkpoint(run: Path, keys: frozenset[str]) -> str:
@@ -71,19 +71,19 @@ def choose_checkpoint(run: Path, keys: frozenset[str]) -> str:
 
 
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
-    """torch.save to a temporary file, flush to disk, then rename: the old file stays until the new one is whole."""
-    with _interrupt_held():
-        os.replace(_write_part(path, content), path)
+    """torch.save to a file beside it, read back, then rename: the old file stays until the new one is whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with _interrupt_held(), rewritten(path) as part:
+        _save(content, part)
 
 
-def _write_part(path: Path, content: dict[str, Any]) -> Path:
-    """``content`` on disk under the name beside ``path``, ready to be renamed."""
-    temporary = path.with_suffix(path.suffix + ".part")
-    with temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
+def _save(content: dict[str, Any], path: Path) -> None:
+    """``content`` on the disk, read back; a write that fails does not reach torch, which would not survive it."""
+    with guarded(path) as file:
+        torch.save(content, file)  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
@@ -121,7 +121,9 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old or the new one, never half."""
-    temporary = path.with_suffix(path.suffix + ".part")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    """Write a text file so that readers see the old or the new one, never half.
+
+    Raises:
+        OSError: it cannot be written; what is not a regular file is never replaced.
+    """
+    write_bytes(path, text.encode())

@@ -9,6 +9,8 @@ from typing import Any
 from torch import nn
 from torch.utils.data import Dataset
 
+from data_gen.files.places import followed
+from data_gen.files.whole import said
 from sciml_cf.errors import check_count
 from sciml_cf.head import Objective
 from sciml_cf.model_outputs import Entry, carrying, check_entry, entry_of
@@ -82,6 +84,7 @@ def fit(
             Where the folder was not there before, there is none after that.
         TrainingDiverged: the loss left the finite range; the folder keeps the last good checkpoint.
         CheckpointError, FileExistsError, FileNotFoundError: the run folder cannot be used.
+        OutputError: the operating system refuses to write into the run folder.
         ImportError: ``tensorboard`` was asked for and is not installed.
     """
     if tensorboard:
@@ -90,11 +93,13 @@ def fit(
         check_count("fit", "until", until)
     check_entry("fit", prediction)
     entry = entry_of(model) if prediction is None else prediction
-    training = Training(model, train, validation, config.resolved(), Path(out), head, progress, objective, entry)
+    out = followed(Path(out))
+    training = Training(model, train, validation, config.resolved(), out, head, progress, objective, entry)
     training.last_epoch, training.measure = min(config.epochs, until or config.epochs), measure
-    writer = only_writer(Path(out)) if training.fabric.is_global_zero else nullcontext()
-    refused = undone_if_refused(Path(out), training.has_learned) if training.fabric.is_global_zero else nullcontext()
+    writer = only_writer(out) if training.fabric.is_global_zero else nullcontext()
+    refused = undone_if_refused(out, training.has_learned) if training.fabric.is_global_zero else nullcontext()
     with (
+        said("fit", out, "the same command with --resume goes on"),
         writer,
         refused,
         carrying(model, entry),

@@ -16,20 +16,23 @@ The .pt files hold tensors and plain values only and load with ``torch.load(path
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import math
-import os
 import platform
-import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import h5netcdf
 import xarray as xr
 from torch import Tensor, nn
 
+from data_gen.files.stream import guarded
+from data_gen.files.whole import rewritten, sweep
 from sciml_cf.errors import CheckpointError, check_choice
 from sciml_cf.head.posterior import Posterior
 from sciml_cf.model_outputs import carry_entry
@@ -82,7 +85,20 @@ def drop_evaluation(run: Path) -> None:
     """Delete what was measured on weights that training is about to change."""
     for name in (EVALUATION_FILE, POSTERIOR_FILE):
         (run / name).unlink(missing_ok=True)
-    shutil.rmtree(run / REPORT_FOLDER, ignore_errors=True)
+    drop_report(run)
+
+
+def drop_report(run: Path) -> None:
+    """Delete RUN/report, but files that no report has, and the folder that holds them."""
+    folder = run / REPORT_FOLDER
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    sweep(folder)
+    for path in folder.iterdir():
+        if path.suffix in (".html", ".png", ".md", ".csv") and path.is_file():
+            path.unlink()
+    with contextlib.suppress(OSError):  # it is not empty
+        folder.rmdir()
 
 
 def read_settings(run: Path | str) -> dict[str, Any]:
@@ -107,14 +123,12 @@ def write_history(run: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write history.csv whole, so that it never holds half a row."""
     if not rows:
         return
-    path = run / HISTORY_FILE
-    temporary = path.with_suffix(".csv.part")
-    with temporary.open("w", newline="") as file:
-        names = dict.fromkeys(name for row in rows for name in row)  # a resumed run may be older than some figures
-        writer = csv.DictWriter(file, fieldnames=list(names), restval=math.nan)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, path)
+    text = io.StringIO(newline="")
+    names = dict.fromkeys(name for row in rows for name in row)  # a resumed run may be older than some figures
+    writer = csv.DictWriter(text, fieldnames=list(names), restval=math.nan)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(run / HISTORY_FILE, text.getvalue())
 
 
 def read_history(run: Path | str) -> list[dict[str, float]]:
@@ -142,9 +156,10 @@ def save_evaluation(result: xr.Dataset, run: Path | str) -> Path:
         run: the run folder.
     """
     path = Path(run) / EVALUATION_FILE
-    temporary = path.with_suffix(".nc.part")
-    result.to_netcdf(temporary, engine="h5netcdf")
-    os.replace(temporary, path)
+    with rewritten(path) as part:
+        with guarded(part) as file, h5netcdf.File(file, "w") as stored:
+            result.dump_to_store(xr.backends.H5NetCDFStore(stored))
+        xr.load_dataset(part, engine="h5netcdf")
     return path
 
 

@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, FileLock, Timeout
-
+from data_gen.files.locks import Held, held
+from data_gen.files.places import Kind, followed
+from data_gen.files.whole import is_aside, sweep
 from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged
 from sciml_cf.training.checkpoints import CHECKPOINT_FILE, PREVIOUS_FILE, write_atomically
-from sciml_cf.training.run_folder import OWN_FILES, REPORT_FOLDER, RUN_FILE, TENSORBOARD_FOLDER, read_settings, versions
+from sciml_cf.training.run_folder import (
+    OWN_FILES,
+    REPORT_FOLDER,
+    RUN_FILE,
+    TENSORBOARD_FOLDER,
+    drop_report,
+    read_settings,
+    versions,
+)
 
 # Settings that runs of version 0.1 do not name, and the values that do what they did.
 ADDED_SINCE = {"normalize": "none"}
@@ -24,7 +33,8 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
 
     Raises:
         FileNotFoundError: the folder that should hold ``out`` is missing.
-        FileExistsError: ``out`` exists, and neither ``resume`` nor ``overwrite`` was asked for.
+        FileExistsError: ``out`` exists, and neither ``resume`` nor ``overwrite`` was asked for; or it is to be
+            replaced and is no run folder, or holds files of others.
         CheckpointError: ``resume`` finds a run of other settings.
     """
     out = Path(out)
@@ -33,8 +43,6 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
         raise ValueError(
             "fit: `resume` and `overwrite` must not both be set; got both. Continue the run or replace it."
         )
-    if resume:
-        _drop_first_part(out)
     occupied = out.is_dir() and any(out.iterdir())
     if occupied and not (resume or overwrite):
         raise FileExistsError(
@@ -45,6 +53,7 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
     if occupied and resume:
         raise CheckpointError(f"fit: `out` must be a run folder to resume; got {out}, which has no {RUN_FILE}.")
     if occupied:
+        _check_replaceable(out)
         _put_aside(out)
     out.mkdir(exist_ok=True)
     write_atomically(out / RUN_FILE, json.dumps({**settings, "versions": versions()}, indent=2) + "\n")
@@ -58,11 +67,28 @@ def _check_place(out: Path) -> None:
         raise FileExistsError(f"fit: `out` must be a folder for the run; got the file {out}. Choose another path.")
 
 
-def _drop_first_part(out: Path) -> None:
-    """Delete what a kill during the very first write left."""
-    part = out / (RUN_FILE + ".part")
-    if out.is_dir() and [entry.name for entry in out.iterdir()] == [part.name]:
-        part.unlink()
+def _check_replaceable(out: Path) -> None:
+    if not is_run_folder(out):
+        found = ", ".join(strangers(out)[:3]) or "no " + RUN_FILE
+        raise FileExistsError(
+            f"fit: `out` must be a run folder and hold nothing else to replace it; got {out}, which has {found}. "
+            "Choose another path, or remove it by hand."
+        )
+
+
+def strangers(folder: Path) -> list[str]:
+    """Names of what a folder holds and no run has."""
+    own = {*OWN_FILES, *(name + ".part" for name in OWN_FILES), REPORT_FOLDER, TENSORBOARD_FOLDER}
+    return sorted(entry.name for entry in folder.iterdir() if entry.name not in own and not is_aside(entry.name))
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder is a run and holds nothing else; an empty one is too."""
+    return not strangers(folder) and ((folder / RUN_FILE).is_file() or not any(folder.iterdir()))
+
+
+#: What may be replaced by a new run.
+RUN_KIND = Kind("a run folder that holds nothing else", is_run_folder)
 
 
 def _resumed(out: Path, settings: dict[str, Any]) -> bool:
@@ -84,40 +110,34 @@ def _put_aside(out: Path) -> None:
 
 
 @contextmanager
-def only_writer(out: Path) -> Iterator[None]:
-    """Keep other trainings, of this machine or of others on one file system, out of the folder inside this block.
+def only_writer(out: Path, who: str = "fit", argument: str = "out") -> Iterator[None]:
+    """Keep other trainings and commands that write into a run folder out of it inside this block.
 
-    The lock is a file beside the folder and ends with the process that holds it, however that ends. A file system
-    without locks, or a place where no file may be written, is used unlocked.
+    The lock is a file beside the folder, see ``data_gen.files.locks``; what killed writers left is removed.
 
+    Args:
+        out: the folder; a symbolic link stands for the folder that it points to.
+        who, argument: for messages: the function and its argument.
     Raises:
-        CheckpointError: another training holds the folder.
+        CheckpointError: another process writes into the folder.
     """
-    lock = _lock(out.absolute())
-    try:
+    out = followed(out).absolute()
+    if not out.parent.is_dir() or not out.name:  # `start_run` tells of such a place
         yield
-    finally:
-        if lock is not None:
-            with suppress(OSError):
-                Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
-
-
-def _lock(out: Path) -> BaseFileLock | None:
-    """The lock of a folder, held; None where there can be none."""
-    if not out.parent.is_dir() or not out.name:  # `start_run` tells of such a place; a lock would make it
-        return None
-    lock = FileLock(out.with_name(f".{out.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise CheckpointError(
-            f"fit: `out` must have one training at a time; got {out}, which another one is writing. "
-            "Wait until it is done, or choose another folder."
-        ) from None
-    except (OSError, NotImplementedError):
-        return None
-    return lock
+        return
+    with ExitStack() as stack:
+        try:
+            locked = stack.enter_context(held(out))
+        except Held:
+            what = "training at a time; got" if who == "fit" else "writer at a time; got"
+            raise CheckpointError(
+                f"{who}: `{argument}` must have one {what} {out}, which another one is writing. "
+                "Wait until it is done, or choose another folder."
+            ) from None
+        if locked:
+            sweep(out.parent, out.name)
+            sweep(out)
+        yield
 
 
 @contextmanager
@@ -134,12 +154,14 @@ def undone_if_refused(out: Path, has_learned: Callable[[Exception], bool]) -> It
     empty = not existed or not any(out.iterdir())
     try:
         yield
-    except (ValueError, TypeError, RuntimeError, NotPositiveDefinite) as error:
+    except (ValueError, TypeError, RuntimeError, OSError, NotPositiveDefinite) as error:
         if not has_learned(error):
             old = replaced_run(out)
             aside = before is not None and before == _identity(old)
             if empty or aside:
                 drop_run(out)
+                with suppress(OSError):  # a folder in which not even the first file could be written
+                    out.rmdir()
             if aside and not out.exists():
                 old.rename(out)
             elif existed:
@@ -164,8 +186,9 @@ def drop_run(folder: Path) -> None:
     """Delete a run folder's own files; the folder goes too unless it holds anything else."""
     if not (folder / RUN_FILE).is_file():
         return
-    for name in (REPORT_FOLDER, TENSORBOARD_FOLDER):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    drop_report(folder)
+    shutil.rmtree(folder / TENSORBOARD_FOLDER, ignore_errors=True)
+    sweep(folder)
     for name in reversed(OWN_FILES):  # run.json last: what a kill leaves is still known for a run
         (folder / name).unlink(missing_ok=True)
         (folder / (name + ".part")).unlink(missing_ok=True)

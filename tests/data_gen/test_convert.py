@@ -109,7 +109,9 @@ def test_outputs_are_written_whole_and_never_over_others(tmp_path: Path) -> None
     with pytest.raises(FileExistsError, match="`out` must not exist yet"):
         convert(tmp_path / "ours.h5", tmp_path / "file.nc")
     assert (tmp_path / "file.nc").read_text() == "precious"
-    convert(tmp_path / "ours.h5", tmp_path / "file.nc", overwrite=True)
+    with pytest.raises(FileExistsError, match=r"must be a data file, .* to replace; the file .*file\.nc is not"):
+        convert(tmp_path / "ours.h5", tmp_path / "file.nc", overwrite=True)
+    assert (tmp_path / "file.nc").read_text() == "precious"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(FileExistsError, match="a folder of The Well to replace"):

@@ -97,6 +97,9 @@ def test_repack_refuses_bad_arguments(small_file: Path, tmp_path: Path) -> None:
     out.write_text("mine")
     with pytest.raises(FileExistsError, match=r"`out` must not exist; got .* Pass overwrite=True"):
         repack(small_file, out)
+    with pytest.raises(FileExistsError, match="`out` must be a dataset file to replace; the file .* is not"):
+        repack(small_file, out, overwrite=True)
     assert out.read_text() == "mine"
+    out.write_bytes(small_file.read_bytes()[:-1])  # damaged, but ours
     repack(small_file, out, overwrite=True, progress=False)
     assert validate(out).ok

@@ -31,7 +31,12 @@ def machine() -> dict[str, Any]:
 def write_result(
     path: Path, *, benchmark: str, command: str, config: dict[str, Any], seeds: Sequence[int], figures: dict[str, Any]
 ) -> Path:
-    """Write a result file; ``config`` and ``figures`` are plain values."""
+    """Write a result file; ``config`` and ``figures`` are plain values.
+
+    Raises:
+        BenchmarkError: something that is no result file has its name.
+        OSError: it cannot be written.
+    """
     content = {
         "benchmark": benchmark,
         "command": command,
@@ -42,6 +47,8 @@ def write_result(
         "seeds": list(seeds),
         "figures": figures,
     }
+    if path.is_file():
+        read_result(path)  # a file of others is not replaced
     write_atomically(path, json.dumps(content, indent=1) + "\n")
     return path
 
