@@ -59,6 +59,10 @@ def convert(
         ValueError: an argument is unusable, or the other format has no place for such fields.
     """
     given = given_overrides("convert", overrides, facts)
+    if not given.verify:
+        raise ValueError(
+            "convert: `verify` must stay on; got False (--no-verify). A damaged block would get a new checksum."
+        )
     write = _writer(to, out, mat_version)
     targets = output_parts(out)
     _check_targets(path, targets, overwrite)

@@ -59,6 +59,7 @@ def plot_dataset(
     samples: int | None = None,
     channels: Sequence[str] = (),
     overwrite: bool = False,
+    verify: bool = True,
 ) -> Path:
     """Draw a dataset file: some samples above, spectra and the distribution of values of a few more below.
 
@@ -72,6 +73,7 @@ def plot_dataset(
         samples: samples to draw, spread over the file, 1 to 6; 4 if None, 6 where there are more than four rows.
         channels: names of the components to draw; all if empty.
         overwrite: replace the figure if it exists.
+        verify: compare what is drawn with its checksums.
     Returns:
         The path of the figure.
     Raises:
@@ -82,7 +84,7 @@ def plot_dataset(
     path = Path(path)
     out = path.with_suffix(".png") if out is None else Path(out)
     _check_output(out, overwrite)
-    with open_dataset(path) as data:
+    with open_dataset(path, verify=verify) as data:
         figure = draw_dataset(data, samples=samples, channels=channels)
     aside = out.with_name(out.name + ".partial")
     try:

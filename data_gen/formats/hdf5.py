@@ -12,6 +12,7 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.formats.links import refuse_links
 from data_gen.header import Boundary
+from data_gen.storage.seal import damaged, read_seal
 
 _BOUNDARIES: dict[str, Boundary] = {"periodic": "periodic", "wall": "wall", "open": "open"}
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -41,6 +42,11 @@ def open_hdf5(path: Path, *, follow_links: bool = False, check: bool = True) -> 
     """
     if not path.is_file():
         raise DatasetError(f"open_source: {path} is not a file.")
+    seal = read_seal(path)
+    if seal is not None:  # a dataset file that is read as one of another format
+        with seal:
+            if not seal.is_sound():
+                raise damaged(path, "some of its bytes")
     try:
         file = h5py.File(path, "r")
     except OSError as error:

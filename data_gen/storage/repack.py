@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,9 @@ from data_gen.storage import journal
 from data_gen.storage.dataset import Dataset, open_dataset
 from data_gen.storage.hdf5_layout import create_empty, further_attributes, spec_attributes, write_all_but_fields
 from data_gen.storage.journal import journal_path, partial_path
+from data_gen.storage.sealing import seal_file
 from data_gen.storage.shards import shards_of
+from data_gen.storage.verification import crc_of
 from data_gen.storage.virtual_datasets import dataset_in
 
 Compression = Literal["gzip", "none"]
@@ -45,6 +46,7 @@ def repack(
     chunk_rows: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    verify: bool = True,
 ) -> RepackReport:
     """Copy a dataset into one file of another storage, block by block.
 
@@ -59,13 +61,15 @@ def repack(
         chunk_rows: samples compressed together, a divisor of the file's block; by default as many as make 64 KiB.
         overwrite: replace an existing file once the new one is whole.
         progress: show a bar on stderr.
+        verify: compare the header with its checksums; without, one that was changed on purpose is taken. Fields are
+            always verified.
     Raises:
         ValueError: an argument is unusable, or the output is the input.
         FileExistsError: the output exists and ``overwrite`` is not set.
         DatasetError: the dataset cannot be read or is damaged, or the output cannot be written.
     """
     path, out = Path(path), Path(out)
-    with open_dataset(path) as data:
+    with open_dataset(path, verify=verify) as data:
         rows = _checked_rows(data, compression, level, chunk_rows)
         replaced = _check_output(data, out, overwrite)
         temporary = out.with_name(out.name + ".repacking")
@@ -75,6 +79,7 @@ def repack(
                     _write_plain(data, temporary, bar)
                 else:
                     _write_chunked(data, temporary, bar, rows, level)
+            seal_file(temporary)
             os.replace(temporary, out)
         except OSError as error:
             reason = error.strerror or " ".join(str(error).split())
@@ -149,7 +154,7 @@ def _blocks(data: Dataset, bar: Any) -> Any:
         stop, fields = min(start + size, data.num_samples), {}
         for name, shape in shapes.items():
             field = data.read_stored(name, slice(start, stop)).reshape(stop - start, *shape)
-            if zlib.crc32(np.ascontiguousarray(field).data.cast("B")) != tables[name][block]:
+            if crc_of(field) != tables[name][block]:
                 raise DatasetError(
                     f"repack: {data.path} is damaged: the checksum of {name} differs in samples {start}..{stop - 1}. "
                     f"Generate it again, or copy it again."

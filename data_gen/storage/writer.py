@@ -21,6 +21,7 @@ from data_gen.storage import dataset as store
 from data_gen.storage import journal
 from data_gen.storage.hdf5_layout import spec_attributes
 from data_gen.storage.journal import Checksums, FileMap, journal_path, partial_path
+from data_gen.storage.sealing import seal_file
 from data_gen.storage.shards import MAX_SHARDS, Shard, checksum_of, create_master, is_shard_name, shard_paths, shards_of
 
 #: Memory that computing a block takes, in sizes of the block: measured 3 to 6.
@@ -241,6 +242,7 @@ class Output:
         replaced = set(shards_of(self.path))
         for part in self.parts:
             journal.write_checksums(part.partial, part.file_map, {b - part.first_block: done[b] for b in part.blocks})
+            seal_file(part.partial)
         for part in self.parts:
             os.replace(part.partial, part.path)
         if self.shards > 1:
@@ -258,6 +260,7 @@ class Output:
             shards.append(Shard(part.path.name, start, start + rows, checksum))
         partial = partial_path(self.path)
         create_master(partial, self.header, spec_attributes(self.spec), shards, dict(zip(names, table, strict=True)))
+        seal_file(partial)
         os.replace(partial, self.path)
 
 

@@ -12,6 +12,7 @@ from data_gen import open_dataset, validate
 from data_gen.header import Header
 from data_gen.storage import journal
 from data_gen.storage.hdf5_layout import create_empty
+from data_gen.storage.sealing import seal_file
 
 HEADERS = {
     "pairs": Header("any", 5, (16,), (1.0,), (0.0, 1.0)),
@@ -47,6 +48,7 @@ def write(path: Path, header: Header) -> dict[str, np.ndarray]:
         start, stop = layout.block_rows(block)
         checksums[block] = journal.write_block(path, layout, block, tuple(f[start:stop] for f in fields.values()))
     journal.write_checksums(path, layout, checksums)
+    seal_file(path)
     return fields
 
 
