@@ -12,6 +12,8 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.formats.links import refuse_links
 from data_gen.header import Boundary
+from data_gen.storage.links import objects_in
+from data_gen.storage.memory import check_memory
 from data_gen.storage.seal import damaged, read_seal
 
 _BOUNDARIES: dict[str, Boundary] = {"periodic": "periodic", "wall": "wall", "open": "open"}
@@ -63,6 +65,17 @@ def open_hdf5(path: Path, *, follow_links: bool = False, check: bool = True) -> 
             file.close()
             raise
     return file
+
+
+def check_file(path: Path) -> None:
+    """Refuse an HDF5 file that keeps data in other files, or claims more than there is memory, before it is read whole.
+
+    Raises:
+        DatasetError: it does, or cannot be opened.
+    """
+    with open_hdf5(path) as file:
+        sizes = [found.size * found.dtype.itemsize for _, found in objects_in(file) if found is not None and found.size]
+        check_memory("open_source", path, sizes)
 
 
 def dataset(file: h5py.File | h5py.Group, name: str) -> h5py.Dataset:

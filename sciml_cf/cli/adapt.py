@@ -79,7 +79,8 @@ def adapt_command(argv: list[str]) -> str:
     from sciml_cf.evaluate.adaptation import adapt, adapted_posterior
     from sciml_cf.evaluate.problem import Problem, check_problem
     from sciml_cf.models.coordinates import positions
-    from sciml_cf.training.checkpoints import save_tensors, write_atomically
+    from sciml_cf.training.checkpoints import save_tensors
+    from sciml_cf.training.manifest import write_listed
     from sciml_cf.training.run_folder import (
         POSTERIOR_FILE,
         RUN_FILE,
@@ -120,7 +121,7 @@ def adapt_command(argv: list[str]) -> str:
     drop_run(part)
     try:
         part.mkdir(exist_ok=True)
-        write_atomically(part / RUN_FILE, json.dumps({**content, "versions": versions()}, indent=2) + "\n")
+        write_listed(part / RUN_FILE, json.dumps({**content, "versions": versions()}, indent=2) + "\n")
         if (normalization := read_normalization(settings)) is not None:
             save_normalization(normalization, part)
         write_history(part, _history(result, seconds))

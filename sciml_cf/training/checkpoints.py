@@ -8,6 +8,7 @@ training repeats one epoch, to the same bits.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 
 from sciml_cf.errors import CheckpointError
+from sciml_cf.training.manifest import digest_of, list_files, present_digest, put_listed, read_verified, remember
 
 CHECKPOINT_FILE = "last.pt"
 PREVIOUS_FILE = "previous.pt"
@@ -31,7 +33,9 @@ def save_checkpoint(run: Path, content: dict[str, Any]) -> None:
     last, previous = run / CHECKPOINT_FILE, run / PREVIOUS_FILE
     with _interrupt_held():
         part = _write_part(last, content)
-        if last.exists():
+        kept = {previous.name: present_digest(last)} if last.exists() else {}
+        list_files(run, {last.name: digest_of(part), **kept})
+        if kept:
             link = previous.with_suffix(previous.suffix + ".part")
             link.unlink(missing_ok=True)
             try:
@@ -40,6 +44,7 @@ def save_checkpoint(run: Path, content: dict[str, Any]) -> None:
                 link = last
             os.replace(link, previous)
         os.replace(part, last)
+        remember(last)
 
 
 def choose_checkpoint(run: Path, keys: frozenset[str]) -> str:
@@ -73,7 +78,7 @@ def choose_checkpoint(run: Path, keys: frozenset[str]) -> str:
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
     """torch.save to a temporary file, flush to disk, then rename: the old file stays until the new one is whole."""
     with _interrupt_held():
-        os.replace(_write_part(path, content), path)
+        put_listed(_write_part(path, content), path)
 
 
 def _write_part(path: Path, content: dict[str, Any]) -> Path:
@@ -111,7 +116,11 @@ def read_tensors(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"load: `run` must hold {path.name}; got {path.parent}. Did the first epoch finish?")
     try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
+        data = io.BytesIO(read_verified(path))
+    except OSError as error:
+        raise CheckpointError(f"load: {path} cannot be read ({error.strerror}).") from error
+    try:
+        content = torch.load(data, weights_only=True, map_location="cpu")
         if not isinstance(content, dict):
             raise ValueError(f"holds a {type(content).__name__}")
         return content

@@ -12,7 +12,8 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged
-from sciml_cf.training.checkpoints import CHECKPOINT_FILE, PREVIOUS_FILE, write_atomically
+from sciml_cf.training.checkpoints import CHECKPOINT_FILE, PREVIOUS_FILE
+from sciml_cf.training.manifest import MANIFEST_FILE, write_listed
 from sciml_cf.training.run_folder import OWN_FILES, REPORT_FOLDER, RUN_FILE, TENSORBOARD_FOLDER, read_settings, versions
 
 # Settings that runs of version 0.1 do not name, and the values that do what they did.
@@ -47,7 +48,7 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
     if occupied:
         _put_aside(out)
     out.mkdir(exist_ok=True)
-    write_atomically(out / RUN_FILE, json.dumps({**settings, "versions": versions()}, indent=2) + "\n")
+    write_listed(out / RUN_FILE, json.dumps({**settings, "versions": versions()}, indent=2) + "\n")
     return False
 
 
@@ -60,9 +61,10 @@ def _check_place(out: Path) -> None:
 
 def _drop_first_part(out: Path) -> None:
     """Delete what a kill during the very first write left."""
-    part = out / (RUN_FILE + ".part")
-    if out.is_dir() and [entry.name for entry in out.iterdir()] == [part.name]:
-        part.unlink()
+    parts = {RUN_FILE + ".part", MANIFEST_FILE, MANIFEST_FILE + ".part"}
+    if out.is_dir() and {entry.name for entry in out.iterdir()} <= parts:
+        for name in parts:
+            (out / name).unlink(missing_ok=True)
 
 
 def _resumed(out: Path, settings: dict[str, Any]) -> bool:

@@ -378,6 +378,9 @@ def test_damaged_run_folders_are_named(tmp_path):
     best = tmp_path / "run" / "weights_best.pt"
     whole = best.read_bytes()
     best.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=r"weights_best\.pt is damaged: it differs from its digest"):
+        load(tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()  # as runs of version 0.1
     with pytest.raises(CheckpointError, match="must be a whole checkpoint"):
         load(tmp_path / "run")
     best.write_bytes(whole)
