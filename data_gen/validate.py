@@ -100,10 +100,8 @@ def validate(
         stored = {name: data.block_checksums(name) for name in data.stored_names}
         for block, start in enumerate(range(0, data.num_samples, size)):
             rows = slice(start, min(start + size, data.num_samples))
-            try:
-                fields = {name: data.read_stored(name, rows) for name in stored}
-            except DatasetError as error:  # compressed bytes that cannot be unpacked
-                problems.append(f"samples {start}..{rows.stop - 1} cannot be read ({error})")
+            fields = _readable(data, rows, problems)
+            if not fields:
                 errors.append(np.full(rows.stop - start, np.nan))
                 amplitudes.append(np.zeros(rows.stop - start))
                 continue
@@ -121,6 +119,15 @@ def validate(
             found, how = _recomputed_errors(data, compared, problems)
             errors.append(found)
         return _report(data, problems, np.concatenate(errors or [np.empty(0)]), compared, kind, how)
+
+
+def _readable(data: Dataset, rows: slice, problems: list[str]) -> dict[str, np.ndarray]:
+    """The stored fields of a block; none, and a problem, where compressed bytes cannot be unpacked."""
+    try:
+        return {name: data.read_stored(name, rows) for name in data.stored_names}
+    except DatasetError as error:
+        problems.append(f"samples {rows.start}..{rows.stop - 1} cannot be read ({error})")
+        return {}
 
 
 def _report(

@@ -12,7 +12,7 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.formats.links import refuse_links
 from data_gen.header import Boundary
-from data_gen.storage.links import objects_in
+from data_gen.storage.links import objects_in, shown
 from data_gen.storage.memory import check_memory
 from data_gen.storage.seal import damaged, read_seal
 
@@ -170,7 +170,8 @@ def dataset_names(file: h5py.File | h5py.Group) -> list[str]:
 def listed_names(file: h5py.File | h5py.Group) -> str:
     """The paths of the datasets in words, of many the first."""
     names = dataset_names(file)
-    return ", ".join([*names[:12], "..."] if len(names) > 12 else names) or "no variables"
+    names = [shown(name) for name in names[:12]] + (["..."] if len(names) > 12 else [])
+    return ", ".join(names) or "no variables"
 
 
 def datasets_in(file: h5py.File, name: str) -> dict[str, h5py.Dataset]:

@@ -57,6 +57,8 @@ class Overrides:
     verify: bool = True
 
     def __post_init__(self) -> None:
+        if not _each(self.boundary):
+            object.__setattr__(self, "boundary", None)
         for extent in self.extent:
             check_positive("Overrides", "extent", extent)
         for name, known in (("boundary", get_args(Boundary)), ("right_end", get_args(RightEnd))):
