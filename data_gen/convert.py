@@ -61,6 +61,10 @@ def convert(
         ValueError: an argument is unusable, or the other format has no place for such fields.
     """
     given = given_overrides("convert", overrides, facts)
+    if not given.verify:
+        raise ValueError(
+            "convert: `verify` must stay on; got False (--no-verify). A damaged block would get a new checksum."
+        )
     chosen = format_of_name(to, "convert: `to`") if to is not None else format_of_output(out)
     write = _writer(chosen, to or Path(out).suffix, mat_version)
     targets = output_parts(out)

@@ -26,6 +26,8 @@ BLOCK_BYTES = {1: 2**25, 2: 2**22, 3: 2**24}
 _AXES = ("z", "y", "x")
 # Fields that version 0.1 did not have: they are in the JSON only where they are used.
 _LATER = ("boundaries", "points")
+_SEQUENCES = ("shape", "extents", "times", "offsets", "channels", "input_channels", "boundaries", "points")
+_OPTIONAL = ("offsets", "input_channels", "boundaries", "points")  # None is the default
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Header:
 
     def __post_init__(self) -> None:
         check_count("Header", "num_samples", self.num_samples)
+        for name in _SEQUENCES:
+            self._fill(**{name: _sequence(name, getattr(self, name))})
         self._fill(offsets=self.offsets if self.offsets is not None else (0.0,) * len(self.shape))
         self._check_axes()
         _require("dtype", self.dtype in ("float32", "float64"), "be float32 or float64", self.dtype)
@@ -94,8 +98,9 @@ class Header:
         for value in (*self.times, *(self.offsets or ())):
             check_finite("Header", "times or offsets", value)
         _require("shape", 1 <= len(self.shape) <= len(_AXES), "have one to three axes", self.shape)
-        lengths = {len(self.shape), len(self.extents), len(self.offsets or ())}
-        _require("extents", len(lengths) == 1, f"have one entry an axis of {self.shape}", self.extents)
+        for name in ("extents", "offsets"):
+            values = getattr(self, name)
+            _require(name, len(values) == len(self.shape), f"have one entry an axis of {self.shape}", values)
         rising = all(later > earlier for earlier, later in itertools.pairwise(self.times))
         _require("times", bool(self.times) and rising, "be one time or several that increase", self.times)
 
@@ -119,8 +124,12 @@ class Header:
 
     def _check_names(self) -> None:
         """Refuse names of components and fields that are missing, double, or others than those of trajectories."""
-        for names in (self.channels, self.inputs):
-            _require("channels", bool(names) and len(set(names)) == len(names), "be names, each once", names)
+        for argument, names in (("channels", self.channels), ("input_channels", self.inputs)):
+            named = bool(names) and all(isinstance(name, str) and name for name in names)
+            _require(argument, named and len(set(names)) == len(names), "be names, each once", names)
+        for argument in ("name", "input_name", "target_name"):
+            word = getattr(self, argument)
+            _require(argument, isinstance(word, str) and bool(word), "be a word", word)
         same = self.inputs == self.channels
         _require("input_channels", same or len(self.times) < 3, "be those of the trajectories", self.inputs)
         _require("input_name", self.input_name != self.target_name, "differ from the target's", self.input_name)
@@ -272,6 +281,15 @@ class Header:
 def _tuples(value: Any) -> Any:
     """Lists, and lists in them, as tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _sequence(name: str, values: Any) -> Any:
+    """A sequence as a tuple; None, which stands for a default, as it is where there is one."""
+    if values is None and name in _OPTIONAL:
+        return None
+    listed = isinstance(values, list | tuple | np.ndarray)
+    _require(name, listed, "be a tuple" if name not in _OPTIONAL else "be a tuple, or None", values)
+    return tuple(values)
 
 
 def _is_monotone(points: tuple[float, ...]) -> bool:

@@ -65,6 +65,7 @@ def plot_dataset(
     samples: int | None = None,
     channels: Sequence[str] = (),
     overwrite: bool = False,
+    verify: bool = True,
 ) -> Path:
     """Draw a dataset file: some samples above, spectra and the distribution of values of a few more below.
 
@@ -78,6 +79,7 @@ def plot_dataset(
         samples: samples to draw, spread over the file, 1 to 6; 4 if None, 6 where there are more than four rows.
         channels: names of the components to draw; all if empty.
         overwrite: replace the figure if it exists; a file that is no figure of this ending is kept.
+        verify: compare what is drawn with its checksums.
     Returns:
         The path of the figure.
     Raises:
@@ -91,7 +93,7 @@ def plot_dataset(
     _check_ending(out)
     ending = out.suffix[1:].lower()
     with new_file(out, who="plot_dataset", kind=_KINDS[ending], overwrite=overwrite, demand="not exist") as aside:
-        with open_dataset(path) as data:
+        with open_dataset(path, verify=verify) as data:
             figure = draw_dataset(data, samples=samples, channels=channels)
         figure.savefig(aside, dpi=130, format=ending)
         if ending == "png":

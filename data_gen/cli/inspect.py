@@ -36,6 +36,7 @@ class PlotFlags:
         samples: samples to draw, 1 to 6, spread over the file; by default 4, fewer where there are many rows.
         fields: components to draw, by name; all by default.
         overwrite: replace the figure if it exists.
+        no_verify: draw without comparing with the checksums; damage then goes unnoticed.
     """
 
     file: Any
@@ -43,6 +44,7 @@ class PlotFlags:
     samples: int | None = None
     fields: tuple[str, ...] = ()
     overwrite: bool = False
+    no_verify: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +81,14 @@ def plot_command(argv: list[str]) -> str:
     from data_gen.plot import plot_dataset
 
     return str(
-        plot_dataset(flags.file, flags.out, samples=flags.samples, channels=flags.fields, overwrite=flags.overwrite)
+        plot_dataset(
+            flags.file,
+            flags.out,
+            samples=flags.samples,
+            channels=flags.fields,
+            overwrite=flags.overwrite,
+            verify=not flags.no_verify,
+        )
     )
 
 

@@ -27,6 +27,7 @@ METADATA = (
     "axes",
     "mask",
     "follow_links",
+    "no_verify",
 )
 
 
@@ -52,6 +53,7 @@ class OverrideFlags:
             axes, or one word for the input and one for the target.
         mask: values that are missing: "fill" for fill values and NaN, or the variable that is 0 where they are missing.
         follow_links: also read what a file keeps in other files of yours.
+        no_verify: read a dataset file without comparing it with its checksums; damage then goes unnoticed.
     """
 
     GROUPS: ClassVar[Groups] = {"metadata": METADATA}
@@ -71,6 +73,7 @@ class OverrideFlags:
     axes: tuple[str, ...] = ()
     mask: str | None = None
     follow_links: bool = False
+    no_verify: bool = False
 
     def overrides(self) -> Overrides:
         """The metadata that the flags give."""
@@ -98,6 +101,7 @@ class OverrideFlags:
             axes=self.axes,
             mask=self.mask,
             follow_links=self.follow_links,
+            verify=not self.no_verify,
         )
 
     def metadata_words(self) -> list[str]:

@@ -20,6 +20,7 @@ class RepackFlags:
         level: effort of gzip, 1 to 9.
         chunk_rows: samples compressed together, a power of two; by default as many as make 64 KiB.
         overwrite: replace the output once the new one is whole.
+        no_verify: also take a file whose header was changed on purpose; its fields are verified all the same.
     """
 
     file: Any
@@ -28,6 +29,7 @@ class RepackFlags:
     level: int = 4
     chunk_rows: int | None = None
     overwrite: bool = False
+    no_verify: bool = False
 
 
 def repack_command(argv: list[str]) -> str:
@@ -42,6 +44,7 @@ def repack_command(argv: list[str]) -> str:
         level=flags.level,
         chunk_rows=flags.chunk_rows,
         overwrite=flags.overwrite,
+        verify=not flags.no_verify,
     )
     share = report.bytes_after / report.bytes_before
     sizes = f"{report.bytes_before / 1e6:.1f} MB to {report.bytes_after / 1e6:.1f} MB ({share:.1%})"

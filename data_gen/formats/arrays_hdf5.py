@@ -25,6 +25,7 @@ from data_gen.files.whole import new_file
 from data_gen.formats.hdf5 import is_hdf5, text_in
 from data_gen.storage.hdf5_layout import package_versions
 from data_gen.storage.hdf5_output import kind_of_layout
+from data_gen.storage.links import outside_of
 
 LAYOUT = "sciml_cf arrays"
 LAYOUT_VERSION = 1
@@ -148,11 +149,15 @@ def _open(path: Path) -> h5py.File:
     if not is_hdf5(path):
         raise DatasetError(f"read_arrays: {path} is not an HDF5 file.")
     try:
-        return h5py.File(path, "r")
+        file = h5py.File(path, "r")
     except OSError as error:
         if "truncated" in str(error):
             raise DatasetError(f"read_arrays: {path} is truncated: copy it again.") from None
         raise DatasetError(f"read_arrays: {path} cannot be opened: {_line(error)}.") from None
+    if (place := outside_of(file)) is not None:
+        file.close()
+        raise DatasetError(f"read_arrays: {path} keeps {place} in another file, which is refused.")
+    return file
 
 
 def _line(error: Exception) -> str:

@@ -12,6 +12,9 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.formats.links import refuse_links
 from data_gen.header import Boundary
+from data_gen.storage.links import objects_in, shown
+from data_gen.storage.memory import check_memory
+from data_gen.storage.seal import damaged, read_seal
 
 _BOUNDARIES: dict[str, Boundary] = {"periodic": "periodic", "wall": "wall", "open": "open"}
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -41,6 +44,11 @@ def open_hdf5(path: Path, *, follow_links: bool = False, check: bool = True) -> 
     """
     if not path.is_file():
         raise DatasetError(f"open_source: {path} is not a file.")
+    seal = read_seal(path)
+    if seal is not None:  # a dataset file that is read as one of another format
+        with seal:
+            if not seal.is_sound():
+                raise damaged(path, "some of its bytes")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -57,6 +65,17 @@ def open_hdf5(path: Path, *, follow_links: bool = False, check: bool = True) -> 
             file.close()
             raise
     return file
+
+
+def check_file(path: Path) -> None:
+    """Refuse an HDF5 file that keeps data in other files, or claims more than there is memory, before it is read whole.
+
+    Raises:
+        DatasetError: it does, or cannot be opened.
+    """
+    with open_hdf5(path) as file:
+        sizes = [found.size * found.dtype.itemsize for _, found in objects_in(file) if found is not None and found.size]
+        check_memory("open_source", path, sizes)
 
 
 def dataset(file: h5py.File | h5py.Group, name: str) -> h5py.Dataset:
@@ -151,7 +170,8 @@ def dataset_names(file: h5py.File | h5py.Group) -> list[str]:
 def listed_names(file: h5py.File | h5py.Group) -> str:
     """The paths of the datasets in words, of many the first."""
     names = dataset_names(file)
-    return ", ".join([*names[:12], "..."] if len(names) > 12 else names) or "no variables"
+    names = [shown(name) for name in names[:12]] + (["..."] if len(names) > 12 else [])
+    return ", ".join(names) or "no variables"
 
 
 def datasets_in(file: h5py.File, name: str) -> dict[str, h5py.Dataset]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import h5py
 
 from data_gen.errors import DatasetError
-from data_gen.storage.links import leads_outside, objects_in
+from data_gen.storage.links import outside_of
 
 
 def refuse_links(file: h5py.File) -> None:
@@ -18,7 +18,7 @@ def refuse_links(file: h5py.File) -> None:
         DatasetError: it does, or its groups cannot be read.
     """
     try:
-        place = next((path for path, found in objects_in(file) if found is None or leads_outside(file, found)), None)
+        place = outside_of(file)
     except (KeyError, RuntimeError, OSError, ValueError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:160]
         raise DatasetError(f"open_source: {file.filename} cannot be read ({reason}). Is it damaged?") from None

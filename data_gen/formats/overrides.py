@@ -14,7 +14,7 @@ RightEnd = Literal["excluded", "included"]
 #: The attributes that a dataset file reserves; no parameter may have such a name.
 TAKEN = {"layout", "layout_version", "title", "equation", "header", "extent", "input", "target", "versions", "spec"}
 TAKEN |= {"dataset_name", "grid_type", "n_spatial_dims", "n_trajectories", "simulation_parameters", "source"}
-TAKEN |= {"input_time", "target_time", "config_hash"}
+TAKEN |= {"input_time", "target_time", "config_hash", "seal"}
 
 #: Steps of windows, and all overrides that choose what is read from trajectories; they do not describe the file.
 STEPS = ("input_steps", "output_steps", "stride")
@@ -41,6 +41,7 @@ class Overrides:
             the input and one for the target.
         mask: "fill", or the variable that is 0 where values are missing.
         follow_links: also read what the file keeps in other files.
+        verify: compare a dataset file with its checksums; without, damaged values are read as they are.
     Raises:
         ValueError: ``extent`` is not above 0, ``boundary``, ``right_end`` or ``axes`` unknown, a number of steps below
             1 or given beside times, or a parameter not finite or of a name that dataset files use themselves.
@@ -62,8 +63,11 @@ class Overrides:
     axes: str | tuple[str, ...] = ()
     mask: str | None = None
     follow_links: bool = False
+    verify: bool = True
 
     def __post_init__(self) -> None:
+        if not _each(self.boundary):
+            object.__setattr__(self, "boundary", None)
         for extent in self.extent:
             check_positive("Overrides", "extent", extent)
         self._check_windows()

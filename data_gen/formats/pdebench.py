@@ -40,7 +40,7 @@ from data_gen.formats.hdf5 import (
 )
 from data_gen.formats.overrides import Overrides, said_axes, split_names
 from data_gen.formats.pairs import About, source_of_fields
-from data_gen.formats.pdebench_groups import groups_in, source_of_groups
+from data_gen.formats.pdebench_groups import groups_in, has_groups, source_of_groups
 from data_gen.formats.pdebench_output import write
 from data_gen.formats.source import Source
 from data_gen.header import Boundary
@@ -61,7 +61,7 @@ def recognizes(path: Path) -> bool:
     with open_hdf5(path, check=False) as file:
         names = set(map(str, file))
         fluid = {"density", "x-coordinate"} <= names or set(_INCOMPRESSIBLE) <= names
-        return {"tensor", "x-coordinate"} <= names or fluid or bool(groups_in(file))
+        return {"tensor", "x-coordinate"} <= names or fluid or has_groups(file)
 
 
 def open_file(path: Path, overrides: Overrides) -> Source:

@@ -29,6 +29,13 @@ def groups_in(file: h5py.File) -> list[str]:
     return sorted(names, key=lambda name: (int(name), name))
 
 
+def has_groups(file: h5py.File) -> bool:
+    """Whether there are such groups in the file itself; no link is followed."""
+    numbers = [name for name in map(str, file) if name.isdecimal() and name.isascii()]
+    own = (file[name] for name in numbers if isinstance(file.get(name, getlink=True), h5py.HardLink))
+    return any(isinstance(group, h5py.Group) and "data" in set(map(str, group)) for group in own)
+
+
 class _Stack:
     """One dataset of every group as an array whose first axis is the group's."""
 

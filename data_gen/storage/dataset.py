@@ -17,35 +17,52 @@ from data_gen.spec import DatasetSpec
 from data_gen.storage.fields import FieldReader
 from data_gen.storage.hdf5_layout import TABLE, UNWRITTEN, create_empty, create_file, read_header, read_map
 from data_gen.storage.journal import journal_path, partial_path
+from data_gen.storage.seal import SEAL, checked_seal
 from data_gen.storage.shards import Shard, ShardedField, checksum_of, listed_shards, refuse_other_files
+from data_gen.storage.verification import SealedFields, StoredBlocks, where_values_lie
 from data_gen.storage.virtual_datasets import dataset_in
 
 __all__ = ["Dataset", "create_empty", "create_file", "open_dataset", "read_map"]
 
 
-def open_dataset(path: str | Path) -> Dataset:
+def open_dataset(path: str | Path, *, verify: bool = True) -> Dataset:
     """Open a dataset file for reading; use it in a ``with`` statement.
+
+    The header is compared with its checksums now, and fields when they are first read. Files of version 0.1 have
+    checksums of whole blocks of fields alone.
 
     Args:
         path: the file; of a dataset in shards, the small one that lists them.
+        verify: compare with checksums; without, damaged values are read as they are.
     Raises:
-        DatasetError: the file is missing, a folder, not HDF5, truncated, unfinished, or of another layout.
+        DatasetError: the file is missing, a folder, not HDF5, truncated, damaged, unfinished, or of another layout.
     """
-    return Dataset(path)
+    return Dataset(path, verify=verify)
 
 
 class Dataset(FieldReader):
     """A dataset file open for reading, and with the master of a dataset in shards, those too."""
 
-    def __init__(self, path: str | Path, *, is_shard: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, is_shard: bool = False, verify: bool = True, verify_fields: bool = True
+    ) -> None:
         self.path = Path(path)
         self._parts: list[Dataset] = []
-        self._file = _open_file(self.path)
+        self._verify, self._verify_fields = verify, verify and verify_fields
+        _check_place(self.path)
+        self._seal = checked_seal(self.path) if verify else None
+        self._checked: SealedFields | StoredBlocks | None = None
+        try:
+            self._file = _open_file(self.path)
+        except DatasetError:
+            self._close_seal()
+            raise
         try:
             self._read_header()
             if is_shard and self.shards:
                 raise DatasetError(f"open_dataset: {self.path} is listed as a shard but lists shards; that is refused.")
             self._open_shards()
+            self._check_sealed()
         except DatasetError:
             self.close()
             raise
@@ -88,7 +105,7 @@ class Dataset(FieldReader):
                     f"open_dataset: {self.path} needs its shard {shard.name}, which is not in its folder. Copy the "
                     f"whole folder again, or generate it again (--overwrite)."
                 )
-            part = Dataset(path, is_shard=True)
+            part = Dataset(path, is_shard=True, verify=self._verify, verify_fields=self._verify_fields)
             self._parts.append(part)
             blocks = slice(shard.start // size, -(-shard.stop // size))
             tables = [self.block_checksums(name)[blocks] for name in self.stored_names]
@@ -98,6 +115,23 @@ class Dataset(FieldReader):
                     f"open_dataset: {path} is not the shard that {self.path.name} lists: its samples or checksums "
                     f"differ. Copy the whole folder again, or generate it again (--overwrite)."
                 )
+
+    def _check_sealed(self) -> None:
+        """Refuse a file that has lost its seal, and make the fields ready for verification."""
+        if self._verify and self._seal is None and SEAL in self._file.attrs:
+            raise DatasetError(
+                f"open_dataset: {self.path} was cut or changed after it was written: its last bytes, the checksums of "
+                f"all others, are missing. Copy the file again. If you changed its attributes yourself, write it anew "
+                f"with sciml-cf repack FILE --out NEW --compression none --no-verify."
+            )
+        if not self._verify_fields or self.shards:
+            return
+        if self._seal is not None:
+            self._checked = SealedFields(self.path, self._file, self.header, self._seal)
+        else:
+            self._checked = StoredBlocks(
+                self.path, self.header, self.block_checksums, lambda name, i, j: dataset_in(self._file, name)[i:j]
+            )
 
     def _place_of(self, shard: Shard) -> Path:
         return self.path.resolve().parent / shard.name
@@ -136,7 +170,24 @@ class Dataset(FieldReader):
         """(blocks,), the stored CRC-32 of each block of a stored field."""
         return dataset_in(self._file, f"integrity/{name}")[()]
 
+    def extents(self) -> list[tuple[int, int]]:
+        """Where the values of the fields lie in the file itself, as ranges of bytes; those of shards do not."""
+        if self.shards:
+            return []
+        fields = [dataset_in(self._file, name) for name in self.stored_names]
+        return [place for field in fields for place in where_values_lie(field, slice(None))]
+
+    def _check_rows(self, name: str, start: int, stop: int, times: slice) -> None:
+        """Refuse rows that differ from their checksums."""
+        if self._checked is not None:
+            self._checked.check(name, start, stop, times)
+        for shard, part in zip(self.shards, self._parts, strict=True):
+            first, last = max(start, shard.start), min(stop, shard.stop)
+            if first < last:
+                part._check_rows(name, first - shard.start, last - shard.start, times)
+
     def _load(self, name: str, start: int, stop: int, times: slice) -> np.ndarray:
+        self._check_rows(name, start, stop, times)
         rows = slice(start, stop)
         block = self._field(name)[(rows, times) if self.header.trajectories else (rows,)]
         names = self.header.inputs if name == self.input_name else self.header.channels
@@ -152,15 +203,23 @@ class Dataset(FieldReader):
         for part in self._parts:
             part.close()
         self._file.close()
+        self._close_seal()
+
+    def _close_seal(self) -> None:
+        if self._seal is not None:
+            self._seal.close()
 
 
-def _open_file(path: Path) -> h5py.File:
+def _check_place(path: Path) -> None:
     if path.is_dir():
         raise DatasetError(f"open_dataset: {path} is a folder. Give the dataset file itself.")
     if not path.exists():
         unfinished = partial_path(path).exists() or journal_path(path).exists()
         hint = "An unfinished one is there: resume it (--resume)." if unfinished else "Check the path, or generate it."
         raise DatasetError(f"open_dataset: {path} does not exist. {hint}")
+
+
+def _open_file(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:

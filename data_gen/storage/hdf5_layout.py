@@ -18,6 +18,7 @@ from data_gen.header import Header
 from data_gen.spec import DatasetSpec
 from data_gen.storage.hdf5_output import kind_of_layout, new_hdf5
 from data_gen.storage.journal import FileMap
+from data_gen.storage.seal import SEAL, SEAL_TEXT
 from data_gen.storage.virtual_datasets import create_view, dataset_in, write_other_views
 
 LAYOUT = "sciml_cf dataset"
@@ -127,6 +128,7 @@ def _attributes(header: Header) -> tuple[dict[str, Any], dict[str, Any]]:
     first = {
         "layout": LAYOUT,
         "layout_version": LAYOUT_VERSION,
+        SEAL: SEAL_TEXT,
         "title": f"{header.name}: {header.num_samples} samples on {points} points",
         "equation": header.formula,
         "header": _stored_json(header),

@@ -35,6 +35,19 @@ def objects_in(file: h5py.File) -> Iterable[tuple[str, h5py.Dataset | None]]:
                     groups.append((f"{path}/", found))
 
 
+def outside_of(file: h5py.File) -> str | None:
+    """The path of the first thing that a file keeps elsewhere, fit for a message; None if there is none."""
+    for path, found in objects_in(file):
+        if found is None or leads_outside(file, found):
+            return shown(path)
+    return None
+
+
+def shown(path: str) -> str:
+    """A path in a file as part of a message of one line, whatever characters it has."""
+    return path if path.isprintable() else repr(path)
+
+
 def leads_outside(file: h5py.File, found: h5py.Dataset) -> bool:
     """Whether a dataset has its values elsewhere: in raw files, in other files, or in virtual datasets once more."""
     if found.external:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,9 @@ from data_gen.storage.hdf5_layout import (
     write_all_but_fields,
 )
 from data_gen.storage.journal import journal_path, partial_path
+from data_gen.storage.sealing import seal_file
 from data_gen.storage.shards import shards_of
+from data_gen.storage.verification import crc_of
 from data_gen.storage.virtual_datasets import dataset_in
 
 Compression = Literal["gzip", "none"]
@@ -53,6 +54,7 @@ def repack(
     chunk_rows: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    verify: bool = True,
 ) -> RepackReport:
     """Copy a dataset into one file of another storage, block by block.
 
@@ -67,6 +69,8 @@ def repack(
         chunk_rows: samples compressed together, a divisor of the file's block; by default as many as make 64 KiB.
         overwrite: replace an existing dataset file once the new one is whole.
         progress: show a bar on stderr.
+        verify: compare the header with its checksums; without, one that was changed on purpose is taken. Fields are
+            always verified.
     Raises:
         ValueError: an argument is unusable, or the output is the input.
         FileExistsError: the output exists and ``overwrite`` is not set, or it is no dataset file.
@@ -74,7 +78,7 @@ def repack(
         OutputError: another process is writing the output, or it cannot be written.
     """
     path, out = Path(path), Path(out)
-    with open_dataset(path) as data:
+    with open_dataset(path, verify=verify) as data:
         rows = _checked_rows(data, compression, level, chunk_rows)
         _check_output(data, out)
         with new_file(out, who="repack", kind=DATASET, overwrite=overwrite, demand="not exist") as aside:
@@ -84,6 +88,7 @@ def repack(
                     _write_plain(data, aside, bar)
                 else:
                     _write_chunked(data, aside, bar, rows, level)
+            seal_file(aside)
             _check_copy(data, aside)
         before = data.num_bytes
     for old in replaced:
@@ -158,7 +163,7 @@ def _blocks(data: Dataset, bar: Any) -> Any:
         stop, fields = min(start + size, data.num_samples), {}
         for name, shape in shapes.items():
             field = data.read_stored(name, slice(start, stop)).reshape(stop - start, *shape)
-            if zlib.crc32(np.ascontiguousarray(field).data.cast("B")) != tables[name][block]:
+            if crc_of(field) != tables[name][block]:
                 raise DatasetError(
                     f"repack: {data.path} is damaged: the checksum of {name} differs in samples {start}..{stop - 1}. "
                     f"Generate it again, or copy it again."

@@ -17,7 +17,7 @@ from data_gen.errors import DatasetError
 from data_gen.header import Header
 from data_gen.storage.hdf5_layout import read_header, write_all_but_fields
 from data_gen.storage.hdf5_output import new_hdf5
-from data_gen.storage.links import objects_in
+from data_gen.storage.links import objects_in, shown
 from data_gen.storage.virtual_datasets import dataset_in
 
 #: Most files of a dataset: all are open while it is read.
@@ -151,9 +151,9 @@ def refuse_other_files(file: h5py.File, header: Header, shards: Sequence[Shard])
         stored = path in header.stored_shapes
         expected = [(s.name, path, s.start, s.stop) for s in shards] if stored else []
         if found is None or not _may_lie_there(found, expected):
-            raise DatasetError(f"open_dataset: {file.filename} keeps {path} in another file, which is refused.")
+            raise DatasetError(f"open_dataset: {file.filename} keeps {shown(path)} in another file, which is refused.")
         if stored and bool(_parts(found)) != bool(shards):
-            raise DatasetError(f"open_dataset: {file.filename} keeps {path} in a view, which is refused.")
+            raise DatasetError(f"open_dataset: {file.filename} keeps {shown(path)} in a view, which is refused.")
 
 
 def _may_lie_there(found: h5py.Dataset, expected: list[tuple[str, str, int, int]]) -> bool:

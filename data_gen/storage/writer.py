@@ -23,6 +23,8 @@ from data_gen.storage import dataset as store
 from data_gen.storage import journal
 from data_gen.storage.hdf5_layout import DATASET, spec_attributes
 from data_gen.storage.journal import Checksums, FileMap, journal_path, partial_path
+from data_gen.storage.seal import write_seal
+from data_gen.storage.sealing import seal_file
 from data_gen.storage.shards import MAX_SHARDS, Shard, checksum_of, create_master, is_shard_name, shard_paths, shards_of
 
 #: Memory that computing a block takes, in sizes of the block: measured 3 to 6.
@@ -289,6 +291,7 @@ class Output:
         replaced = set(shards_of(self.path))
         for part in self.parts:
             journal.write_checksums(part.partial, part.file_map, {b - part.first_block: done[b] for b in part.blocks})
+            seal_file(part.partial)
             part.check()
         if self.shards > 1:
             for part in self.parts:
@@ -309,6 +312,7 @@ class Output:
             shards.append(Shard(part.path.name, start, start + rows, checksum))
         with written_aside(self.path, replace=self.overwrite) as aside:
             create_master(aside, self.header, spec_attributes(self.spec), shards, dict(zip(names, table, strict=True)))
+            write_seal(aside, [])  # its fields lie in the shards, which are sealed
 
 
 def _memory() -> int:

@@ -78,7 +78,8 @@ def adapt_command(argv: list[str]) -> str:
     from sciml_cf.evaluate.adaptation import adapt, adapted_posterior
     from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
     from sciml_cf.models.coordinates import positions
-    from sciml_cf.training.checkpoints import save_tensors, write_atomically
+    from sciml_cf.training.checkpoints import save_tensors
+    from sciml_cf.training.manifest import write_listed
     from sciml_cf.training.run_folder import (
         POSTERIOR_FILE,
         RUN_FILE,
@@ -119,7 +120,7 @@ def adapt_command(argv: list[str]) -> str:
         summary = _summary(result, flags.choose)
         content = {**settings, "data": description, "adapted": {"from": str(flags.run), **summary}}
         part.mkdir()
-        write_atomically(part / RUN_FILE, json.dumps({**content, "versions": versions()}, indent=2) + "\n")
+        write_listed(part / RUN_FILE, json.dumps({**content, "versions": versions()}, indent=2) + "\n")
         if (normalization := read_normalization(settings)) is not None:
             save_normalization(normalization, part)
         write_history(part, _history(result, seconds))

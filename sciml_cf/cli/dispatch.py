@@ -123,7 +123,8 @@ def _is_memory(error: Exception) -> bool:
 
 
 def _fail(status: int, message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))  # names come from files too
+    print(f"error: {line}", file=sys.stderr)
     raise SystemExit(status)
 
 

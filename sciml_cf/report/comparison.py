@@ -13,7 +13,8 @@ from sciml_cf.report.html import Picture, make_folder, render_page, write_pictur
 from sciml_cf.report.single import provenance
 from sciml_cf.report.tables import Table, baseline_table, comparison_table, same_samples
 from sciml_cf.report.verdict import run_verdict, verdict
-from sciml_cf.training.run_folder import read_evaluation, read_history, read_settings, write_atomically
+from sciml_cf.training.checkpoints import write_atomically
+from sciml_cf.training.run_folder import read_evaluation, read_history, read_settings
 
 _TITLE = "Comparison of runs"
 _FILES = ("comparison.md", "comparison.csv", "training.png", "transfer.png")

@@ -11,7 +11,8 @@ from sciml_cf.report import figures
 from sciml_cf.report.html import Picture, make_folder, render_page, write_pictures
 from sciml_cf.report.tables import baseline_table, method_label, transfer_table
 from sciml_cf.report.verdict import verdict
-from sciml_cf.training.run_folder import read_evaluation, read_history, read_settings, write_atomically
+from sciml_cf.training.checkpoints import write_atomically
+from sciml_cf.training.run_folder import read_evaluation, read_history, read_settings
 from sciml_cf.training.run_start import only_writer
 
 

@@ -8,6 +8,7 @@ training repeats one epoch, to the same bits.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ import torch
 from data_gen.files.stream import guarded
 from data_gen.files.whole import rewritten, write_bytes
 from sciml_cf.errors import CheckpointError
+from sciml_cf.training.manifest import digest_of, list_files, listed, present_digest, read_verified, remember
 
 CHECKPOINT_FILE = "last.pt"
 PREVIOUS_FILE = "previous.pt"
@@ -31,15 +33,23 @@ _LOG = logging.getLogger(__name__)
 def save_checkpoint(run: Path, content: dict[str, Any]) -> None:
     """Write last.pt, keeping the one before as previous.pt; at every moment at least one of them is whole."""
     last, previous = run / CHECKPOINT_FILE, run / PREVIOUS_FILE
-    with _interrupt_held(), rewritten(last) as part:
-        _save(content, part)
-        if last.exists():
-            link = part.with_name(PREVIOUS_FILE)
-            try:
-                os.link(last, link)  # two names for a moment, so that last.pt is never missing
-            except OSError:  # a file system without hard links: a kill between the renames leaves previous.pt alone
-                link = last
-            os.replace(link, previous)
+    with _interrupt_held():
+        with rewritten(last) as part:
+            _save(content, part)
+            kept = {previous.name: present_digest(last)} if last.exists() else {}
+            list_files(run, {last.name: digest_of(part), **kept})
+            if kept:
+                _keep(last, previous, part.with_name(PREVIOUS_FILE))
+        remember(last)
+
+
+def _keep(last: Path, previous: Path, link: Path) -> None:
+    """Give last.pt the name previous.pt too."""
+    try:
+        os.link(last, link)  # two names for a moment, so that last.pt is never missing
+    except OSError:  # a file system without hard links: a kill between the renames leaves previous.pt alone
+        link = last
+    os.replace(link, previous)
 
 
 def choose_checkpoint(run: Path, keys: frozenset[str]) -> str:
@@ -76,7 +86,7 @@ def save_tensors(path: Path, content: dict[str, Any]) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    with _interrupt_held(), rewritten(path) as part:
+    with _interrupt_held(), listed(path) as part:
         _save(content, part)
 
 
@@ -111,7 +121,11 @@ def read_tensors(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"load: `run` must hold {path.name}; got {path.parent}. Did the first epoch finish?")
     try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
+        data = io.BytesIO(read_verified(path))
+    except OSError as error:
+        raise CheckpointError(f"load: {path} cannot be read ({error.strerror}).") from error
+    try:
+        content = torch.load(data, weights_only=True, map_location="cpu")
         if not isinstance(content, dict):
             raise ValueError(f"holds a {type(content).__name__}")
         return content

@@ -1,5 +1,6 @@
 """The run folder: what a training leaves behind, and how to use it again.
 
+    manifest.json      sizes and digests of the other files (see sciml_cf.training.manifest)
     run.json           versions, the model's builder, the data, every setting of the training
     history.csv        one row an epoch
     last.pt            checkpoint to resume from (weights, head state, optimizer, counters)
@@ -32,8 +33,9 @@ import xarray as xr
 from torch import Tensor, nn
 
 from data_gen.files.stream import guarded
-from data_gen.files.whole import rewritten, sweep
-from sciml_cf.errors import CheckpointError, check_choice
+from data_gen.files.whole import sweep
+from data_gen.formats.hdf5 import check_file
+from sciml_cf.errors import CheckpointError, DatasetError, check_choice
 from sciml_cf.head.posterior import Posterior
 from sciml_cf.model_outputs import carry_entry
 from sciml_cf.models import build_from
@@ -44,9 +46,9 @@ from sciml_cf.training.checkpoints import (
     PREVIOUS_FILE,
     read_tensors,
     save_tensors,
-    write_atomically,
 )
 from sciml_cf.training.choices import Which
+from sciml_cf.training.manifest import MANIFEST_FILE, listed, read_verified, write_listed
 
 RUN_FILE = "run.json"
 HISTORY_FILE = "history.csv"
@@ -57,6 +59,7 @@ REPORT_FOLDER = "report"
 TENSORBOARD_FOLDER = "tensorboard"
 OWN_FILES = (
     RUN_FILE,
+    MANIFEST_FILE,
     HISTORY_FILE,
     CHECKPOINT_FILE,
     PREVIOUS_FILE,
@@ -111,7 +114,7 @@ def read_settings(run: Path | str) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"load: `run` must be a folder made by training; got {run}, which has no {RUN_FILE}.")
     try:
-        settings = json.loads(path.read_text())
+        settings = json.loads(read_verified(path))
     except ValueError as error:
         raise CheckpointError(f"load: `run` must hold a readable {RUN_FILE}; got {path} ({error}).") from error
     if not isinstance(settings, dict) or not isinstance(settings.get("fit"), dict):
@@ -128,7 +131,7 @@ def write_history(run: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, fieldnames=list(names), restval=math.nan)
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(run / HISTORY_FILE, text.getvalue())
+    write_listed(run / HISTORY_FILE, text.getvalue())
 
 
 def read_history(run: Path | str) -> list[dict[str, float]]:
@@ -137,8 +140,8 @@ def read_history(run: Path | str) -> list[dict[str, float]]:
     if not path.is_file():
         raise CheckpointError(f"read_history: `run` must hold a {HISTORY_FILE}; got {run}. Did an epoch finish?")
     try:
-        with path.open(newline="") as file:
-            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        text = io.StringIO(read_verified(path).decode(), newline="")
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(text)]
     except (ValueError, TypeError) as error:
         raise CheckpointError(
             f"read_history: {path} must hold numbers under a header; it does not ({error})."
@@ -156,7 +159,7 @@ def save_evaluation(result: xr.Dataset, run: Path | str) -> Path:
         run: the run folder.
     """
     path = Path(run) / EVALUATION_FILE
-    with rewritten(path) as part:
+    with listed(path) as part:
         with guarded(part) as file, h5netcdf.File(file, "w") as stored:
             result.dump_to_store(xr.backends.H5NetCDFStore(stored))
         xr.load_dataset(part, engine="h5netcdf")
@@ -175,11 +178,13 @@ def read_evaluation(run: Path | str) -> xr.Dataset:
             f"read_evaluation: `run` must hold {EVALUATION_FILE}; got {run}. Run `sciml-cf evaluate` on it first."
         )
     try:
+        read_verified(path)
+        check_file(path)
         result = xr.load_dataset(path, engine="h5netcdf")
         if "mse" not in result:
             raise KeyError("no variable mse")
         return result
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, DatasetError) as error:
         raise CheckpointError(
             f"read_evaluation: {path} must be a whole netCDF file; it cannot be read ({error})."
         ) from error
@@ -252,7 +257,7 @@ def save_normalization(normalization: Normalization, run: Path) -> None:
         "with the weights of weights_best.pt; subtract in float64, then cast to float32.",
         **normalization.to_dict(),
     }
-    write_atomically(run / NORMALIZATION_FILE, json.dumps(content, indent=2) + "\n")
+    write_listed(run / NORMALIZATION_FILE, json.dumps(content, indent=2) + "\n")
 
 
 def save_posterior(known: Posterior, run: Path | str) -> Path:

@@ -13,7 +13,8 @@ from data_gen.files.locks import Held, held
 from data_gen.files.places import Kind, followed
 from data_gen.files.whole import is_aside, sweep
 from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged
-from sciml_cf.training.checkpoints import CHECKPOINT_FILE, PREVIOUS_FILE, write_atomically
+from sciml_cf.training.checkpoints import CHECKPOINT_FILE, PREVIOUS_FILE
+from sciml_cf.training.manifest import MANIFEST_FILE, write_listed
 from sciml_cf.training.run_folder import (
     OWN_FILES,
     REPORT_FOLDER,
@@ -43,6 +44,7 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
         raise ValueError(
             "fit: `resume` and `overwrite` must not both be set; got both. Continue the run or replace it."
         )
+    _drop_first_part(out)
     occupied = out.is_dir() and any(out.iterdir())
     if occupied and not (resume or overwrite):
         raise FileExistsError(
@@ -56,7 +58,7 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
         _check_replaceable(out)
         _put_aside(out)
     out.mkdir(exist_ok=True)
-    write_atomically(out / RUN_FILE, json.dumps({**settings, "versions": versions()}, indent=2) + "\n")
+    write_listed(out / RUN_FILE, json.dumps({**settings, "versions": versions()}, indent=2) + "\n")
     return False
 
 
@@ -74,6 +76,12 @@ def _check_replaceable(out: Path) -> None:
             f"fit: `out` must be a run folder and hold nothing else to replace it; got {out}, which has {found}. "
             "Choose another path, or remove it by hand."
         )
+
+
+def _drop_first_part(out: Path) -> None:
+    """Delete what a kill during the very first write left."""
+    if out.is_dir() and {entry.name for entry in out.iterdir()} == {MANIFEST_FILE}:
+        (out / MANIFEST_FILE).unlink()
 
 
 def strangers(folder: Path) -> list[str]:
@@ -198,6 +206,7 @@ def drop_run(folder: Path) -> None:
 
 def replaced_run(out: Path) -> Path:
     """Where a run waits until the one that replaces it is done."""
+    out = out if out.name else out.absolute()  # the folder one stands in
     return out.with_name(out.name + ".replaced")
 
 

@@ -117,7 +117,7 @@ def _point_to(file):
         (_set_value, "does not match its checksum"),
         (_set_fact, "does not match its checksum"),
         (_rename, r"is damaged \(it has no y\)"),
-        (_link, r"is damaged \(it has no y\)"),
+        (_link, "keeps y in another file, which is refused"),
         (_point_to, r"is damaged \(it has no y\)"),
         (lambda file: file.attrs.pop("checksum"), "is damaged"),
         (lambda file: file.attrs.modify("facts", "{"), "is damaged"),

@@ -12,6 +12,7 @@ from data_gen import open_dataset, validate
 from data_gen.header import Header
 from data_gen.storage import journal
 from data_gen.storage.hdf5_layout import create_empty
+from data_gen.storage.sealing import seal_file
 
 HEADERS = {
     "pairs": Header("any", 5, (16,), (1.0,), (0.0, 1.0)),
@@ -47,6 +48,7 @@ def write(path: Path, header: Header) -> dict[str, np.ndarray]:
         start, stop = layout.block_rows(block)
         checksums[block] = journal.write_block(path, layout, block, tuple(f[start:stop] for f in fields.values()))
     journal.write_checksums(path, layout, checksums)
+    seal_file(path)
     return fields
 
 
@@ -128,6 +130,17 @@ def test_header_survives_json_and_keeps_blocks_small() -> None:
         ({"extents": (1.0, 1.0)}, "`extents` must have one entry an axis"),
         ({"channels": ("p", "p")}, "`channels` must be names, each once"),
         ({"dtype": "int8"}, "`dtype` must be float32 or float64; got 'int8'"),
+        ({"input_channels": ()}, r"`input_channels` must be names, each once; got \(\)"),
+        ({"channels": ("",)}, r"`channels` must be names, each once; got \(''"),
+        ({"channels": "uv"}, "`channels` must be a tuple; got 'uv'"),
+        ({"times": ()}, r"`times` must be one time or several that increase; got \(\)"),
+        ({"times": 1.0}, "`times` must be a tuple; got 1.0"),
+        ({"shape": ()}, r"`shape` must have one to three axes; got \(\)"),
+        ({"extents": ()}, r"`extents` must have one entry an axis of \(16,\); got \(\)"),
+        ({"offsets": ()}, r"`offsets` must have one entry an axis of \(16,\); got \(\)"),
+        ({"boundaries": ()}, r"`boundaries` must be periodic, wall or open for each axis; got \(\)"),
+        ({"points": ()}, "`points` must increase or decrease along each axis"),
+        ({"input_name": ""}, "`input_name` must be a word; got ''"),
         ({"input_name": "u"}, "`input_name` must differ from the target's; got 'u'"),
         ({"times": (0.0, 1.0, 2.0), "input_channels": ("f",)}, "`input_channels` must be those of the trajectories"),
         ({"shape": (1,)}, "`shape` must be an integer of at least 2; got 1"),
@@ -137,3 +150,8 @@ def test_header_refuses(changes: dict, message: str) -> None:
     values = {"name": "any", "num_samples": 3, "shape": (16,), "extents": (1.0,), "times": (0.0, 1.0), **changes}
     with pytest.raises(ValueError, match=message):
         Header(**values)
+
+
+def test_header_takes_lists_as_tuples() -> None:
+    listed = Header("any", 3, [16], [1.0], [0.0, 1.0], channels=["u"], input_channels=["u"])  # type: ignore[arg-type]
+    assert listed == Header("any", 3, (16,), (1.0,), (0.0, 1.0)) and hash(listed.shape)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -16,6 +15,7 @@ from data_gen.header import Header
 from data_gen.plot import Part, draw_dataset, drawn_rows, plot_dataset
 from data_gen.storage.dataset import Dataset
 from tests.data_gen.test_layout import HEADERS, write
+from tests.edits import edited
 
 MORE = {
     "long trajectories": Header("any", 5, (16,), (1.0,), tuple(np.linspace(0, 1, 12))),
@@ -84,7 +84,7 @@ def test_images_are_upright_share_symmetric_colors_and_show_the_box(tmp_path: Pa
 def test_positive_fields_get_sequential_colors_and_cells_their_place(tmp_path: Path) -> None:
     path = tmp_path / "file.h5"
     write(path, HEADERS["steady"])
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["coefficient"][...] = np.abs(file["coefficient"][...]) + 3
     with open_dataset(path) as data:
         image = panels(draw_dataset(data, samples=2))[0].images[0]
@@ -147,7 +147,7 @@ def test_plot_writes_the_figure_whole_or_not_at_all(tmp_path: Path, monkeypatch:
 def test_a_file_with_broken_samples_can_still_be_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "file.h5"
     write(path, HEADERS["pairs in two dimensions"])
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["u"][...] = np.nan
         file["a"][0, 0, 0] = np.inf
     assert plot_dataset(path, tmp_path / "broken.svg").stat().st_size > 1000

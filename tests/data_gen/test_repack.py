@@ -13,6 +13,7 @@ import xarray as xr
 from data_gen import DatasetSpec, generate, open_dataset, repack, validate
 from data_gen.errors import DatasetError
 from data_gen.storage.journal import partial_path
+from tests.edits import edited
 
 SPECS = {
     "pairs": DatasetSpec(samples=300, resolution=64, method="etdrk4", tolerance=1e-4),
@@ -69,7 +70,7 @@ def test_repack_gathers_shards(tmp_path: Path, small_spec: DatasetSpec, small_fi
 
 def test_repack_refuses_a_damaged_dataset_and_leaves_nothing(small_file: Path, tmp_path: Path) -> None:
     path = Path(shutil.copy(small_file, tmp_path / "data.h5"))
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["u"][200, 3] += 1e-13
     with pytest.raises(DatasetError, match=r"is damaged: the checksum of u differs in samples 128\.\.255"):
         repack(path, tmp_path / "small.h5", progress=False)

@@ -17,6 +17,7 @@ import xarray as xr
 from data_gen import DatasetSpec, generate, open_dataset, validate
 from data_gen.errors import DatasetError
 from data_gen.storage import journal
+from tests.edits import edited
 
 
 class Stop(Exception):
@@ -181,7 +182,7 @@ def test_open_refuses_a_shard_of_another_dataset(master: Path, small_spec: Datas
 
 def test_validate_names_the_samples_of_a_flipped_byte_in_a_shard(master: Path) -> None:
     shard = master.with_name(names(master.parent)[2])
-    with h5py.File(shard, "r+") as file:
+    with edited(shard) as file:
         file["u"][3, 5] += 1e-13
     assert validate(master).problems == ("checksum of u differs in samples 256..299: its bytes changed",)
 

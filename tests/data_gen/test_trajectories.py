@@ -15,6 +15,7 @@ from data_gen import DatasetSpec, cole_hopf, generate, open_dataset, validate
 from data_gen.errors import DatasetError
 from data_gen.storage import journal
 from data_gen.storage.dataset import create_file, read_map
+from tests.edits import edited
 
 TIMES = (0.25, 0.5, 1.0)
 
@@ -149,12 +150,12 @@ def test_generate_trajectories_resumes_and_shares_work_to_equal_bytes(
 def test_validate_measures_every_time(path: Path, copy: Path) -> None:
     report = validate(path, truth=True)
     assert report.ok and 0 < report.max_error < 1e-6
-    with h5py.File(copy, "r+") as file:
+    with edited(copy) as file:
         file["u"][129, 1] *= 1.01
     report = validate(copy, truth=True)
     assert report.worst_sample == 129 and report.max_error == pytest.approx(0.01, rel=0.01)
     assert report.problems == ("checksum of u differs in samples 128..129: its bytes changed",)
-    with h5py.File(copy, "r+") as file:
+    with edited(copy) as file:
         file["u"][3, 2, 5] = np.nan
     report = validate(copy, truth=True)
     assert report.worst_sample == 3 and "u has NaN or infinity in sample 3 (1 of this block)" in report.problems

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from data_gen import DatasetSpec, generate, validate
+from tests.edits import edited
 
 
 def test_validate_passes_a_sound_file_and_measures_its_error(small_file: Path) -> None:
@@ -37,7 +38,7 @@ def test_validate_finds_a_flipped_byte(small_file: Path, tmp_path: Path, name: s
 
 def test_validate_names_the_sample_with_nan(small_file: Path, tmp_path: Path) -> None:
     path = Path(shutil.copy(small_file, tmp_path / "nan.h5"))
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["u"][130, 7] = np.nan
     report = validate(path, truth=True)
     assert not report.ok and report.worst_sample == 130 and np.isnan(report.max_error)
@@ -46,7 +47,7 @@ def test_validate_names_the_sample_with_nan(small_file: Path, tmp_path: Path) ->
 
 def test_validate_measures_a_wrong_sample(small_file: Path, tmp_path: Path) -> None:
     path = Path(shutil.copy(small_file, tmp_path / "wrong.h5"))
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["u"][201] *= 1.01
     report = validate(path, truth=True)
     assert report.worst_sample == 201 and report.max_error == pytest.approx(0.01, rel=0.01)

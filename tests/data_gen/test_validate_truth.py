@@ -6,7 +6,6 @@ import dataclasses
 from importlib import import_module
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from data_gen import DatasetSpec, generate, open_dataset, validate
 from data_gen.errors import SolverDiverged
 from data_gen.validate import _chosen_rows
 from tests.data_gen.test_layout import HEADERS, write
+from tests.edits import edited
 
 FISHER = DatasetSpec(equation="fisher_kpp", samples=6, resolution=64)
 KDV = DatasetSpec(equation="kdv", samples=5, resolution=64, times=(0.1, 0.2), tolerance=1e-7)
@@ -55,7 +55,7 @@ def test_single_precision_is_judged_from_inputs_in_double_precision(tmp_path: Pa
     path = generate(spec, tmp_path / "file.h5", progress=False)
     report = validate(path, truth=True)
     assert report.ok and 0 < report.max_error <= np.finfo(np.float32).eps / 2 * (1 + 1e-6)
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["a"][7] = file["a"][8]
     report = validate(path, truth=True)
     assert "a of sample 7 differs from the file's description" in report.problems
@@ -87,7 +87,7 @@ def test_a_known_solution_checks_every_sample_as_long_as_it_is_known(
     path = generate(spec, tmp_path / "file.h5", progress=False)
     report = validate(path, truth=True)
     assert report.ok and report.truth == "known" and report.compared == (0, 1, 2) and report.max_error < 1e-9
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["u"][1, 2] *= 1 + 1e-6
     assert "sample 1 differs by 1e-06 of its maximum from the known solution" in validate(path, truth=True).inaccurate
 

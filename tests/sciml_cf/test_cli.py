@@ -17,6 +17,7 @@ from data_gen import open_dataset
 from sciml_cf.cli import main
 from sciml_cf.evaluate.prediction import predict
 from sciml_cf.training.run_folder import load, read_settings, read_tensors
+from tests.edits import edited
 from tests.signalled import command as signalled
 
 ROOT = Path(__file__).parents[2]
@@ -277,15 +278,13 @@ def test_bad_input_gives_one_clear_line(capsys, tmp_path, burgers_file, run_fold
 
 
 def broken_files(folder, good):
-    import h5py
-
     whole = good.read_bytes()
     paths = {name: folder / f"{name}.h5" for name in ("text", "truncated", "flipped", "nan")}
     paths["text"].write_text("sample,x\n0,1\n" * 500)
     paths["truncated"].write_bytes(whole[: len(whole) // 2])
     for name in ("flipped", "nan"):
         paths[name].write_bytes(whole)
-        with h5py.File(paths[name], "r+") as file:
+        with edited(paths[name]) as file:
             file["u"][::1, 8] = np.nan if name == "nan" else file["u"][:, 8] + 1e-3
     return paths
 

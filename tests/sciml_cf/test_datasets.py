@@ -15,6 +15,7 @@ from sciml_cf.evaluate import evaluate_transfer
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.on_file import train_on_file
 from tests.data_gen.test_layout import write
+from tests.edits import edited
 
 
 def test_paper_split_has_the_papers_sizes():
@@ -90,12 +91,11 @@ def test_bad_arguments_are_refused(burgers_file, settings, message):
 
 
 def test_nan_in_the_file_is_named(burgers_file, tmp_path):
-    import h5py
 
     path = tmp_path / "nan.h5"
     path.write_bytes(burgers_file.read_bytes())
     row = int(split_indices(40)["train"][3])
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file["u"][row, 8] = np.nan
     with pytest.raises(DatasetError, match=f"sample {row} of .* holds NaN"):
         FieldDataset(path, "train", resolution=32)

@@ -1,4 +1,5 @@
 import copy
+import errno
 import json
 import math
 import subprocess
@@ -253,10 +254,10 @@ def test_the_folder_one_stands_in_is_refused_in_one_line(tmp_path, monkeypatch):
 
 
 def test_a_folder_whose_place_cannot_be_locked_is_trained_in_all_the_same(tmp_path, monkeypatch):
-    def refused(self):
-        raise PermissionError("read-only")
+    def refused(descriptor, how):
+        raise OSError(errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    monkeypatch.setattr("fcntl.flock", refused)
     assert len(train(tmp_path / "run", epochs=1)[1].rows) == 1
 
 
@@ -378,6 +379,9 @@ def test_damaged_run_folders_are_named(tmp_path):
     best = tmp_path / "run" / "weights_best.pt"
     whole = best.read_bytes()
     best.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=r"weights_best\.pt is damaged: it differs from its digest"):
+        load(tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()  # as runs of version 0.1
     with pytest.raises(CheckpointError, match="must be a whole checkpoint"):
         load(tmp_path / "run")
     best.write_bytes(whole)

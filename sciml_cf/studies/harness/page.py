@@ -9,7 +9,7 @@ from typing import Any
 from sciml_cf.report.html import Picture, render_page, write_pictures
 from sciml_cf.report.tables import Table
 from sciml_cf.studies import page_of
-from sciml_cf.training.run_folder import write_atomically
+from sciml_cf.training.checkpoints import write_atomically
 
 
 def write_bench_page(result: dict[str, Any], folder: Path) -> tuple[list[Table], list[Path]]:
