@@ -61,6 +61,9 @@ EXTRAS = {
     "onnx": Extra(
         ("onnx==1.23.2", "onnxscript==0.7.2", "onnxruntime==1.32.0"), ("tests/sciml_cf/test_export.py", "-k", "onnx")
     ),
+    "frameworks": Extra(
+        ("accelerate==1.15.0", "transformers==5.24.0", "skorch==1.4.0"), ("tests/sciml_cf/test_frameworks.py",)
+    ),
     "browser": Extra(
         ("-c", "constraints.txt", "-e", ".[docs]"),
         (

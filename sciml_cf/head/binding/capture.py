@@ -58,7 +58,7 @@ class Hook:
     copy of a model (an average of weights, a target network) never reports to the head of the original.
     """
 
-    def __init__(self, method: Callable[[nn.Module, Tensor, Tensor], None] | None = None) -> None:
+    def __init__(self, method: Callable[..., None] | None = None) -> None:
         self._method = None if method is None else weakref.WeakMethod(method)
 
     @property
@@ -76,7 +76,15 @@ class Hook:
     __call__._torchdynamo_disable = True  # pyright: ignore[reportFunctionMemberAccess]
 
     def __reduce__(self) -> tuple[type[Hook], tuple[()]]:
-        return Hook, ()
+        return type(self), ()
+
+
+class LoadHook(Hook):
+    """The same for ``load_state_dict``: it tells its owner, without arguments, that weights were loaded."""
+
+    def __call__(self, *_: Any) -> None:
+        if (method := None if self._method is None else self._method()) is not None:
+            method()
 
 
 def _report(method: Callable[..., None], *passed: Any) -> None:
