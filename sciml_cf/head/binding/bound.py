@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sciml_cf.errors import MovedHeadWarning, UnsolvedHeadWarning
 from sciml_cf.head.batch_rows import Rows
 from sciml_cf.head.binding.calls import call_around
-from sciml_cf.head.binding.capture import Captures, Hook, LoadHook, hooks_of, in_backward
+from sciml_cf.head.binding.capture import Captures, Hook, Relay, hooks_of, in_backward, unchanged
 from sciml_cf.head.binding.layer import (
     Layer,
     check_layer,
@@ -28,6 +28,7 @@ from sciml_cf.head.binding.layer import (
     split_channel,
     to_rows,
 )
+from sciml_cf.head.binding.point_weights import point_weights
 from sciml_cf.head.binding.tied import Kind, Ties, check_untied
 from sciml_cf.model_outputs import which_entry
 
@@ -122,7 +123,11 @@ class BoundLayer(nn.Module):
         """
         each = output_weights(weights, shape, self.layer)
         if each is None:
-            return rows.weighted(row_weights(weights.to(output.device), row_shape(output, self.layer), self.layer))
+            weights, order = weights.to(output.device), row_shape(output, self.layer)
+            flat = len(order) < len(shape) - 1 and weights.shape in (order, order[1:])  # as the layer sees the points
+            if flat or layout is unchanged:
+                return rows.weighted(row_weights(weights, order, self.layer))
+            return rows.weighted(point_weights(weights, shape, order, layout, self.layer))
         return rows.weighted(to_rows(layout(each.to(output.device)), self.layer))
 
     def _tell_moved(self, head: Tensor, present: Tensor) -> None:
@@ -238,14 +243,14 @@ class BoundLayer(nn.Module):
         self.status: Literal["bound", "detached", "replaced"] = "bound"
         self._hooks = (
             self.layer.register_forward_hook(Hook(self._capture), with_kwargs=True),
-            self.layer.register_load_state_dict_post_hook(LoadHook(self._note_loaded)),
+            self.layer.register_load_state_dict_post_hook(Relay(self._note_loaded)),
         )
 
     def _stop_listening(self) -> None:
         for hook in self._hooks:
             hook.remove()
 
-    def _note_loaded(self) -> None:
+    def _note_loaded(self, *_: object) -> None:
         self._loaded = True
 
     def _note_unmoved(self) -> None:
@@ -308,5 +313,5 @@ def release(module: nn.Module) -> None:
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(True)
     for key, hook in list(module._load_state_dict_post_hooks.items()):
-        if isinstance(hook, LoadHook):
+        if isinstance(hook, Relay):
             module._load_state_dict_post_hooks.pop(key)

@@ -79,12 +79,12 @@ class Hook:
         return type(self), ()
 
 
-class LoadHook(Hook):
-    """The same for ``load_state_dict``: it tells its owner, without arguments, that weights were loaded."""
+class Relay(Hook):
+    """The same for hooks of any other kind: what they are given goes on to the owner's method, who returns nothing."""
 
-    def __call__(self, *_: Any) -> None:
+    def __call__(self, *passed: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         if (method := None if self._method is None else self._method()) is not None:
-            method()
+            method(*passed)
 
 
 def _report(method: Callable[..., None], *passed: Any) -> None:
@@ -204,7 +204,7 @@ class Captures:
         """
         passes = self.passes if passes is None else passes
         if passes[-1].gave(prediction) and passes[-1].intact:
-            return [passes[-1]], [_unchanged]
+            return [passes[-1]], [unchanged]
         found = _one_of(passes, prediction, self.arrangements.in_memory)
         if found is None and prediction.requires_grad:
             found = self._in_graph(passes, prediction)
@@ -269,7 +269,8 @@ def _one_of(
     return None
 
 
-def _unchanged(values: Tensor) -> Tensor:
+def unchanged(values: Tensor) -> Tensor:
+    """The layout of a prediction that is the layer's output itself."""
     return values
 
 
