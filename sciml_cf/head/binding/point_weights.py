@@ -46,15 +46,21 @@ def _channel_axes(numbers: Tensor, prediction: torch.Size, rows: torch.Size, lay
     Args:
         numbers: (rows, C), the place of each output in the flat prediction.
     """
-    count, last = num_outputs(layer), len(prediction) - 1
-    if count > 1:
-        step = numbers[0, 1] - numbers[0, 0]
-        if not torch.equal(numbers, numbers[:, :1] + step * torch.arange(count, device=numbers.device)):
-            return None
-        sizes = {prediction[axis + 1 :].numel(): axis for axis in range(last, -1, -1) if prediction[axis] >= count}
-        return (sizes[int(step)],) if int(step) in sizes else None
+    if num_outputs(layer) > 1:
+        axis = _axis_along(numbers, prediction)
+        return None if axis is None else (axis,)
+    last = len(prediction) - 1
     likely = (last, 1) if isinstance(layer, nn.Linear) else (1, last)
     single = [axis for axis in likely if axis <= last and prediction[axis] == 1]
     if single or len(prediction) < 3 or rows[0] == prediction[0]:
         return tuple(single[:1])
     return (likely[0],)  # variables of a sample that the layer sees as samples
+
+
+def _axis_along(numbers: Tensor, prediction: torch.Size) -> int | None:
+    """The axis of a prediction along which the places (rows, C) of each row lie, C > 1; None if there is none."""
+    count, step = numbers.shape[1], int(numbers[0, 1] - numbers[0, 0])
+    if not torch.equal(numbers, numbers[:, :1] + step * torch.arange(count, device=numbers.device)):
+        return None
+    sizes = {prediction[axis + 1 :].numel(): axis for axis in range(len(prediction)) if prediction[axis] >= count}
+    return sizes.get(step)
