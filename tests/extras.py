@@ -61,6 +61,11 @@ EXTRAS = {
     "onnx": Extra(
         ("onnx==1.23.2", "onnxscript==0.7.2", "onnxruntime==1.32.0"), ("tests/sciml_cf/test_export.py", "-k", "onnx")
     ),
+    "frameworks": Extra(
+        ("accelerate==1.15.0", "transformers==5.24.0", "skorch==1.4.0"), ("tests/sciml_cf/test_frameworks.py",)
+    ),
+    # The last version that is not compiled for one torch. It asks for triton, and works without.
+    "sphere": Extra(("--no-deps", "torch-harmonics==0.6.5"), ("tests/sciml_cf/test_neuralop_models.py",)),
     "browser": Extra(
         ("-c", "constraints.txt", "-e", ".[docs]"),
         (

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from sciml_cf.head import ClosedFormLoss, Initial, Rule
-from sciml_cf.head.binding.find import layer_of
+from sciml_cf.head.binding.capture import Relay
+from sciml_cf.head.binding.find import layer_of, layers_that_run
+from sciml_cf.head.binding.layer import Layer
 from sciml_cf.model_outputs import which_entry
+
+
+class Guess:
+    """A layer that was taken for a model's last one by order of registration, and what it was before.
+
+    Args:
+        layer: that is about to be bound.
+        rule, settings: of the loss, which binds the right layer with the same.
+    """
+
+    def __init__(self, layer: Layer, rule: Rule, settings: dict[str, Any]) -> None:
+        self.layer, self.rule, self.settings = layer, rule, settings
+        self.loaded = False  # whether a state was loaded since
+        self.hook: Any = None
+        self._before = {name: value.clone() for name, value in layer.state_dict().items()}
+
+    def give_back(self, loss: ClosedFormLoss) -> None:
+        """Leave the layer as it was before the loss."""
+        loss.head.detach()
+        self.layer.load_state_dict(self._before)
 
 
 class NeuralopLoss(nn.Module):
@@ -30,8 +53,10 @@ class NeuralopLoss(nn.Module):
     Args:
         model: for instance a neuralop FNO; one of its layers is the head.
         rule: Proximal(...), Ridge(...), or another rule.
-        head: the layer to solve, or its dotted name; by default the last linear layer of the model (FNO: the last
-            layer of the projection).
+        head: the layer to solve, or its dotted name; by default the last linear layer that runs (FNO: the last layer
+            of the projection). Without an example that is the last one by order of registration, until the first
+            forward pass of the model shows another one.
+        example: inputs, which show at once which layer runs last.
         initial, penalise_bias: see ClosedFormHead.
     Raises:
         ValueError: the model has no such layer, or none that can be solved.
@@ -55,12 +80,17 @@ class NeuralopLoss(nn.Module):
         rule: Rule,
         *,
         head: nn.Module | str | None = None,
+        example: Tensor | None = None,
         initial: Initial = "zeros",
         penalise_bias: bool = True,
     ) -> None:
         super().__init__()
-        layer = layer_of("NeuralopLoss", model, head)
-        self.closed_form = ClosedFormLoss(layer, rule, initial=initial, penalise_bias=penalise_bias, model=model)
+        layer = layer_of("NeuralopLoss", model, head, example=example)
+        settings: dict[str, Any] = {"initial": initial, "penalise_bias": penalise_bias}
+        self._guess = None if head is not None or example is not None else Guess(layer, rule, settings)
+        self.closed_form = ClosedFormLoss(layer, rule, model=model, **settings)
+        if self._guess is not None:
+            self._await_pass(model)
 
     def forward(self, prediction: Tensor, y: Tensor, **sample: Any) -> Tensor:
         """Scalar loss; see the class.
@@ -81,6 +111,48 @@ class NeuralopLoss(nn.Module):
             )
         value = self.closed_form(prediction, y)
         return value if layer.training else value * len(y)
+
+    def _await_pass(self, model: nn.Module) -> None:
+        cast(Guess, self._guess).hook = model.register_forward_pre_hook(Relay(self._look), with_kwargs=True)
+
+    def _look(self, model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Before the first forward pass: take the layer that runs last in it, if it is another one.
+
+        Raises:
+            ValueError: the layer that was taken for the last one runs before it: an optimizer that was made since does
+                not have it; or a state was loaded into it.
+        """
+        guess, self._guess = self._guess, None
+        if guess is None:
+            return
+        guess.hook.remove()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the pass that follows gives them
+                ran = layers_that_run(model, arguments, named)
+        except Exception:  # so will the pass that follows
+            self._guess = guess
+            self._await_pass(model)
+            return
+        if not ran or ran[-1] is guess.layer:
+            return
+        guess.give_back(self.closed_form)
+        names = {module: name for name, module in model.named_modules()}
+        if guess.loaded or any(layer is guess.layer for layer in ran):
+            raise ValueError(
+                f"NeuralopLoss: `head` must be named where the last linear layer that runs, {names[ran[-1]]!r}, is not "
+                f"the last one by order of registration, {names[guess.layer]!r}. Pass head={names[ran[-1]]!r}, or "
+                "example=x, and make the optimizer after it."
+            )
+        self.closed_form = ClosedFormLoss(ran[-1], guess.rule, model=model, **guess.settings)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        if self._guess is not None:
+            self._guess.loaded = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_guess": None}
 
     def reset(self) -> None:
         """Nothing to do; the Trainer calls it on its regularizer before each batch."""

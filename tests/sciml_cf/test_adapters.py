@@ -1,5 +1,7 @@
 """neuralop's own Trainer, unmodified, with the closed-form head as its training loss."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -115,3 +117,73 @@ def test_neuralop_loss_names_a_head_that_is_not_there():
         NeuralopLoss(SMALL.build(), RULE, head="readout")
     with pytest.raises(TypeError, match="`layer` must be nn.Linear or a 1x1"):
         NeuralopLoss(SMALL.build(), RULE, head=nn.Identity())
+
+
+# Which layer.
+
+
+class Registered(nn.Module):
+    """A field to a field, with a linear layer that is registered after the one that runs last: (B, 1, N)."""
+
+    def __init__(self, last):
+        super().__init__()
+        torch.manual_seed(0)
+        self.readout, self.last = nn.Conv1d(8, 1, 1), last
+        self.body, self.extra = nn.Conv1d(1, 8, 3, padding=1), nn.Conv1d(8, 1 if last == "unused" else 8, 1)
+
+    def forward(self, x, y=None):
+        phi = torch.tanh(self.body(x))
+        return self.readout(phi if self.last == "unused" else torch.tanh(self.extra(phi)))
+
+
+def ends(model, loader, epochs=2, **settings):
+    values, _ = neuralop_trainer(model, loader, epochs, loss=NeuralopLoss(model, RULE, **settings))
+    return values, {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_neuralop_loss_finds_the_layer_that_runs_last_at_the_first_forward_pass(loader):
+    expected, state = ends(Registered("unused"), loader, head="readout")
+    model = Registered("unused")
+    before = model.extra.weight.detach().clone()
+    found, own = ends(model, loader)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    for name, value in own.items():
+        torch.testing.assert_close(value, state[name], rtol=1e-5, atol=1e-7)
+    assert torch.equal(model.extra.weight, before) and before.any() and model.extra.weight.requires_grad
+    assert not model.readout.weight.requires_grad and not model._forward_pre_hooks
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_neuralop_loss_takes_an_example_or_says_which_layer_runs_last(loader, evaluated):
+    expected, state = ends(Registered("inner"), loader, head="readout")
+    found, own = ends(Registered("inner"), loader, example=loader.dataset.x[:1])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert all(torch.allclose(value, state[name], rtol=1e-5, atol=1e-7) for name, value in own.items())
+    model = Registered("inner")
+    loss, before = NeuralopLoss(model, RULE), Registered("inner").state_dict()
+    assert not model.extra.weight.any()
+    model.train(not evaluated)
+    with pytest.raises(ValueError, match=r"'readout', is not .* 'extra'. Pass head='readout', or example=x"):
+        model(loader.dataset.x[:1])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert loss.closed_form.head.status == "detached"
+
+
+def test_neuralop_loss_that_has_loaded_a_state_does_not_change_its_layer(loader):
+    model = Registered("unused")
+    loss = NeuralopLoss(model, RULE)
+    loss.load_state_dict(loss.state_dict())
+    with pytest.raises(ValueError, match="NeuralopLoss: `head` must be named"):
+        model(loader.dataset.x[:1])
+
+
+def test_a_model_with_a_loss_can_be_copied_and_fails_by_its_own_words_before_its_first_pass(loader):
+    model = Registered("unused")
+    loss = NeuralopLoss(model, RULE)
+    other, _ = copy.deepcopy((model, loss))
+    other(loader.dataset.x[:1])  # it looks for nothing, and works
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="expected input"):
+            model(torch.zeros(1, 3, 8))
+    model(loader.dataset.x[:1])
+    assert loss.closed_form.head.layer is model.readout

@@ -58,7 +58,7 @@ class Hook:
     copy of a model (an average of weights, a target network) never reports to the head of the original.
     """
 
-    def __init__(self, method: Callable[[nn.Module, Tensor, Tensor], None] | None = None) -> None:
+    def __init__(self, method: Callable[..., None] | None = None) -> None:
         self._method = None if method is None else weakref.WeakMethod(method)
 
     @property
@@ -76,7 +76,15 @@ class Hook:
     __call__._torchdynamo_disable = True  # pyright: ignore[reportFunctionMemberAccess]
 
     def __reduce__(self) -> tuple[type[Hook], tuple[()]]:
-        return Hook, ()
+        return type(self), ()
+
+
+class Relay(Hook):
+    """The same for hooks of any other kind: what they are given goes on to the owner's method, who returns nothing."""
+
+    def __call__(self, *passed: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if (method := None if self._method is None else self._method()) is not None:
+            method(*passed)
 
 
 def _report(method: Callable[..., None], *passed: Any) -> None:
@@ -196,7 +204,7 @@ class Captures:
         """
         passes = self.passes if passes is None else passes
         if passes[-1].gave(prediction) and passes[-1].intact:
-            return [passes[-1]], [_unchanged]
+            return [passes[-1]], [unchanged]
         found = _one_of(passes, prediction, self.arrangements.in_memory)
         if found is None and prediction.requires_grad:
             found = self._in_graph(passes, prediction)
@@ -261,7 +269,8 @@ def _one_of(
     return None
 
 
-def _unchanged(values: Tensor) -> Tensor:
+def unchanged(values: Tensor) -> Tensor:
+    """The layout of a prediction that is the layer's output itself."""
     return values
 
 

@@ -62,10 +62,16 @@ def head_on(model: nn.Module, x: Tensor) -> Layer:
     times is taken: whether the prediction is made of its outputs alone is proven later.
     """
     try:
-        able = [module for module in _run(model, (example_for(model, x),)) if is_head_layer(module)]
+        able = layers_that_run(model, (example_for(model, x),))
     except Exception:  # a model may fail in any way
         able = []
-    return able[-1] if able else find_head(model)  # type: ignore[return-value]
+    return able[-1] if able else find_head(model)
+
+
+def layers_that_run(model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any] | None = None) -> list[Layer]:
+    """The layers that could be a head and run on these arguments, in their order; the model is left as it was."""
+    ran = _run(model, arguments, named or {})
+    return [module for module in ran if is_head_layer(module)]  # type: ignore[misc]
 
 
 def example_for(model: nn.Module, x: Tensor) -> Tensor:
@@ -77,7 +83,7 @@ def example_for(model: nn.Module, x: Tensor) -> Tensor:
 
 def _last_of(model: nn.Module, arguments: tuple[Any, ...]) -> Layer:
     try:
-        ran = _run(model, arguments)
+        able = layers_that_run(model, arguments)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         shapes = ", ".join(
             str(tuple(one.shape)) if isinstance(one, Tensor) else type(one).__name__ for one in arguments
@@ -85,7 +91,6 @@ def _last_of(model: nn.Module, arguments: tuple[Any, ...]) -> Layer:
         raise ValueError(
             f"find_head: `x` must be a batch that the model takes; got {shapes} ({' '.join(str(error).split())[:150]})."
         ) from error
-    able = [module for module in ran if is_head_layer(module)]
     if not able:
         raise _none(model, "run")
     times = sum(module is able[-1] for module in able)
@@ -95,16 +100,16 @@ def _last_of(model: nn.Module, arguments: tuple[Any, ...]) -> Layer:
             f"find_head: `model` must run its last linear layer once in a forward pass; got {name!r}, which runs "
             f"{times} times. Name the head yourself."
         )
-    return able[-1]  # type: ignore[return-value]
+    return able[-1]
 
 
-def _run(model: nn.Module, arguments: tuple[Any, ...]) -> list[nn.Module]:
+def _run(model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> list[nn.Module]:
     """The modules that run on a batch, in their order; the model is left as it was."""
     ran: list[nn.Module] = []
     hooks = [module.register_forward_hook(lambda own, *_: ran.append(own)) for module in model.modules()]
     try:
         with _left_alone(model), torch.no_grad():
-            model(*arguments)
+            model(*arguments, **named)
     finally:
         for hook in hooks:
             hook.remove()

@@ -121,9 +121,9 @@ def row_weights(weights: Tensor, rows: torch.Size, layer: Layer) -> Tensor:
     """Weights of samples or grid points, one for each row.
 
     Args:
-        weights: (B,), (*N,), or anything that broadcasts to (B, *N); an axis of length one in the place of the
-            channels is allowed too. (B, 1, ..., 1) are weights of samples, however many axes the rows have: a layer
-            may see a plane as one axis of points. True and False count as 1 and 0.
+        weights: (B,), (*N,), or anything that broadcasts to either or to (B, *N), such as (latitudes, 1); an axis of
+            length one in the place of the channels is allowed too. (B, 1, ..., 1) are weights of samples, however
+            many axes the rows have. True and False count as 1 and 0.
         rows: (B, *N), from row_shape.
         layer: whose output has the channels last (nn.Linear) or second.
     Returns:
@@ -136,14 +136,16 @@ def row_weights(weights: Tensor, rows: torch.Size, layer: Layer) -> Tensor:
     weights = weights if weights.is_floating_point() else weights.to(torch.float32)
     weights = _without_channels(weights, rows, layer)
     samples = weights.ndim == 1 and len(rows) > 0 and weights.shape[0] == rows[0]
-    points = len(rows) > 1 and weights.shape == rows[1:]
-    if samples and points:
+    fits = _broadcasts(weights.shape, rows)
+    points = not fits and len(rows) > 1 and _broadcasts(weights.shape, rows[1:])
+    samples = samples or (not fits and len(rows) > 0 and weights.shape == (rows[0], *[1] * (weights.ndim - 1)))
+    if samples and points and weights.numel() > 1:
         raise ValueError(
             f"ClosedFormLoss: `weights` must say whether they belong to samples or points; got {given} for "
-            f"(B, *N) = {tuple(rows)}. Give weights[:, None] for samples or weights[None, :] for points."
+            f"(B, *N) = {tuple(rows)}. Give them every axis, of length one where they do not vary: "
+            f"{(rows[0], *[1] * (len(rows) - 1))} for samples, {(1, *weights.shape)} for points."
         )
-    fits = points or _broadcasts(weights.shape, rows)
-    if samples or (not fits and len(rows) > 0 and weights.shape == (rows[0], *[1] * (weights.ndim - 1))):
+    if samples:
         weights = weights.reshape(-1, *[1] * (len(rows) - 1))
     if not points and not _broadcasts(weights.shape, rows):
         wanted = f"(B, *N) = {tuple(rows)}, (B,) or (*N,)"
