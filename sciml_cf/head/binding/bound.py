@@ -21,13 +21,13 @@ from sciml_cf.head.binding.layer import (
     describe,
     describe_type,
     features_last,
-    looks_stepped,
     output_weights,
     row_shape,
     row_weights,
     split_channel,
     to_rows,
 )
+from sciml_cf.head.binding.steps import Steps, follows_gradient
 from sciml_cf.head.binding.tied import Kind, Ties, check_untied
 from sciml_cf.model_outputs import which_entry
 
@@ -123,14 +123,21 @@ class BoundLayer(nn.Module):
         return rows.weighted(to_rows(layout(each.to(output.device)), self.layer))
 
     def _tell_moved(self, head: Tensor, present: Tensor) -> None:
-        """Warn, once, if the layer was changed as an optimizer would change it, and not as by loading other weights."""
-        if self._told_moved or not looks_stepped(self.layer, head, present):
+        """Warn, once, if an optimizer changed the layer; weights that were loaded into it are welcome."""
+        if self._told_moved:
+            return
+        if not self._steps.moved and not follows_gradient(self.layer, present - head):
+            return
+        if torch.equal(
+            present, head.to(self.layer.weight.dtype).to(torch.float64)
+        ):  # on a device nobody has looked yet
+            self._steps.moved = False
             return
         self._told_moved = True
         warnings.warn(
             f"ClosedFormHead: layer {self._who()} does not have the head that it was given: an optimizer moves it, "
             "too. Give the optimizer [p for p in model.parameters() if p.requires_grad], made after the loss, "
-            "and leave requires_grad of this layer False. If the weights were loaded, this is a false alarm.",
+            "and leave requires_grad of this layer False.",
             MovedHeadWarning,
             stacklevel=6,
         )
@@ -194,7 +201,7 @@ class BoundLayer(nn.Module):
             parameter.requires_grad_(True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_hook": None}
+        return {**self.__dict__, "_hook": None, "_steps": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -218,7 +225,7 @@ class BoundLayer(nn.Module):
         self._listen()
 
     def _listen(self) -> None:
-        self._ties, self._kind = Ties(), Kind(self.layer)
+        self._ties, self._kind, self._steps = Ties(), Kind(self.layer), Steps(self.layer)
         for hook in hooks_of(self.layer):
             if isinstance(hook.owner, BoundLayer):
                 hook.owner.status = "replaced"
