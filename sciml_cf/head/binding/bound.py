@@ -128,9 +128,8 @@ class BoundLayer(nn.Module):
             return
         if not self._steps.moved and not follows_gradient(self.layer, present - head):
             return
-        if torch.equal(
-            present, head.to(self.layer.weight.dtype).to(torch.float64)
-        ):  # on a device nobody has looked yet
+        written = head.to(self.layer.weight.dtype).to(torch.float64)
+        if torch.equal(present, written):  # on a device nobody has looked yet
             self._steps.moved = False
             return
         self._told_moved = True
