@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from sciml_cf.errors import check_choice
 from sciml_cf.head import ClosedFormHead, Initial, Objective, Rule, check_solved
-from sciml_cf.head.algorithms import solve_on
+from sciml_cf.head.algorithms import Batch, solve_on
 from sciml_cf.head.binding.find import layer_of
+from sciml_cf.head.choices import Loss
+from sciml_cf.head.relative import check_loss, training_weights
 from sciml_cf.model_outputs import Entry, check_entry, predicted
 
 try:
@@ -24,13 +26,13 @@ except ImportError as error:
         "sciml_cf.adapters.lightning: `lightning` must be installed; got none. Run: pip install 'sciml-cf[lightning]'."
     ) from error
 
-Pair = tuple[Tensor, Tensor]
+Pair = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor | None]
 
 
 def pair_of(batch: Any) -> Pair:
-    """(x, y) of a batch {"x": x, "y": y, ...} or (x, y)."""
+    """(x, y) of a batch {"x": x, "y": y, ...} or (x, y), and its "weights" if it has any."""
     if isinstance(batch, Mapping) and {"x", "y"} <= set(batch):
-        return batch["x"], batch["y"]
+        return batch["x"], batch["y"], batch.get("weights")
     if isinstance(batch, Sequence) and len(batch) == 2:
         return batch[0], batch[1]
     raise TypeError(
@@ -61,12 +63,16 @@ class ClosedFormCallback(Callback):
             features (Algorithm 1).
         initial, penalise_bias, objective: see ClosedFormHead.
         log: log the head's figures at the end of each epoch as ``head/condition`` and so on (docs/diagnostics.md).
-        pair: (x, y) of a batch, y shaped like ``module(x)``; by default of {"x": x, "y": y} or (x, y).
+        loss: "mse", or "relative", which weighs each sample by 1 / |y|^2 in the solve, as ``fit`` does; the module's
+            own loss should weigh them alike.
+        pair: (x, y) of a batch, y shaped like ``module(x)``, or (x, y, weights), see ClosedFormLoss; by default of
+            {"x": x, "y": y}, {"x": x, "y": y, "weights": weights} or (x, y).
         prediction: which entry of what ``module(x)`` returns is the prediction, where that is no tensor: a key, an
             index or a function.
     Raises:
         TypeError: the module returns no tensor, and no entry of it is named.
-        ValueError: a setting is unknown; when training starts, also if the module has no such layer.
+        ValueError: a setting is unknown, or the loss not for the objective; when training starts, also if the module
+            has no such layer.
 
     Example::
 
@@ -82,12 +88,15 @@ class ClosedFormCallback(Callback):
         initial: Initial = "zeros",
         penalise_bias: bool = True,
         objective: Objective | None = None,
+        loss: Loss = "mse",
         log: bool = False,
         pair: Callable[[Any], Pair] = pair_of,
         prediction: Entry | None = None,
     ) -> None:
         check_entry("ClosedFormCallback", prediction)
         check_choice("ClosedFormCallback", "algorithm", algorithm, (1, 2))
+        check_loss("ClosedFormCallback", loss, objective)
+        self._loss: Loss = loss
         self.rule, self.where, self.algorithm, self.pair = rule, head, algorithm, pair
         self.prediction = prediction
         self._logs = log  # not `log`: Lightning puts a method there
@@ -173,7 +182,12 @@ class ClosedFormCallback(Callback):
             return predicted("ClosedFormCallback", module(x), self.prediction)
 
         with trainer.precision_plugin.forward_context():
-            solve_on(module, self._bound(), pairs, forward=forward)
+            solve_on(module, self._bound(), map(self._weighted, pairs), forward=forward)
+
+    def _weighted(self, pair: Pair) -> Batch:
+        x, y, *weights = pair
+        given = weights[0] if weights else None
+        return x, y, training_weights("ClosedFormCallback", y, given, self._loss, self._bound().layer)
 
     def _bound(self) -> ClosedFormHead:
         if self.head is None:

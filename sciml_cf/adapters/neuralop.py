@@ -5,12 +5,15 @@ from __future__ import annotations
 import warnings
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
-from sciml_cf.head import ClosedFormLoss, Initial, Rule
+from sciml_cf.head import ClosedFormLoss, Initial, Objective, Rule, SquaredError
 from sciml_cf.head.binding.capture import Relay
 from sciml_cf.head.binding.find import layer_of, layers_that_run
 from sciml_cf.head.binding.layer import Layer
+from sciml_cf.head.choices import Loss
+from sciml_cf.head.relative import check_loss, training_weights
 from sciml_cf.model_outputs import which_entry
 
 
@@ -40,6 +43,8 @@ class NeuralopLoss(nn.Module):
     In training it solves the head on the batch and returns the batch's mean squared error (Eq. 17), whose gradient
     does not depend on the batch size. In evaluation nothing is solved, and it returns the sum over samples of each
     sample's mean squared error: the Trainer divides by the number of samples, so that what it reports is the MSE.
+    Weights come with the samples, as their entry ``"weights"``, which the data processor hands on: (B,) of samples,
+    (B, *N) of points (a mask of missing values) or (B, C, *N) of each output, see ClosedFormLoss.
 
         training: mean over batch, outputs, points      evaluation: sum over batch of mean over outputs, points
 
@@ -57,9 +62,12 @@ class NeuralopLoss(nn.Module):
             of the projection). Without an example that is the last one by order of registration, until the first
             forward pass of the model shows another one.
         example: inputs, which show at once which layer runs last.
-        initial, penalise_bias: see ClosedFormHead.
+        initial, penalise_bias, objective: see ClosedFormHead.
+        loss: "mse", or "relative", which in training weighs each sample by 1 / |y|^2, as ``fit`` does; here y is as
+            the data processor hands it on. Evaluation is the plain mean squared error with either.
     Raises:
-        ValueError: the model has no such layer, or none that can be solved.
+        ValueError: the model has no such layer, or none that can be solved; the loss is unknown or not for the
+            objective; with "relative" the targets of a sample are all zero.
         TypeError: the layer is not linear at each grid point.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17).
 
@@ -83,21 +91,26 @@ class NeuralopLoss(nn.Module):
         example: Tensor | None = None,
         initial: Initial = "zeros",
         penalise_bias: bool = True,
+        objective: Objective | None = None,
+        loss: Loss = "mse",
     ) -> None:
         super().__init__()
+        check_loss("NeuralopLoss", loss, objective)
+        self._loss: Loss = loss  # not `loss`, which the Trainer reads
         layer = layer_of("NeuralopLoss", model, head, example=example)
-        settings: dict[str, Any] = {"initial": initial, "penalise_bias": penalise_bias}
+        settings: dict[str, Any] = {"initial": initial, "penalise_bias": penalise_bias, "objective": objective}
         self._guess = None if head is not None or example is not None else Guess(layer, rule, settings)
         self.closed_form = ClosedFormLoss(layer, rule, model=model, **settings)
         if self._guess is not None:
             self._await_pass(model)
 
-    def forward(self, prediction: Tensor, y: Tensor, **sample: Any) -> Tensor:
+    def forward(self, prediction: Tensor, y: Tensor, weights: Tensor | None = None, **sample: Any) -> Tensor:
         """Scalar loss; see the class.
 
         Args:
             prediction: (B, C, *N), the model's output.
-            y: targets, shaped like the prediction.
+            y: targets, shaped like the prediction; labels (B, *N) for an objective of classes.
+            weights: of samples, points or outputs.
             sample: the batch's other entries; not used.
         """
         if not isinstance(prediction, Tensor):
@@ -105,12 +118,20 @@ class NeuralopLoss(nn.Module):
         layer = self.closed_form.head.layer
         if next(self.buffers()).device != layer.weight.device:  # the Trainer moves the model, not its losses
             self.to(layer.weight.device)
-        if prediction.shape != y.shape:
+        if prediction.shape != y.shape and isinstance(self.closed_form.head.objective, SquaredError):
             raise ValueError(
                 f"NeuralopLoss: `y` must be shaped like the prediction {tuple(prediction.shape)}; got {tuple(y.shape)}."
             )
-        value = self.closed_form(prediction, y)
-        return value if layer.training else value * len(y)
+        if layer.training:
+            return self.closed_form(prediction, y, training_weights("NeuralopLoss", y, weights, self._loss, layer))
+        if weights is None:
+            return self.closed_form(prediction, y) * len(y)
+        if len(weights) != len(y):  # of points, the same for all samples
+            weights = weights if weights.ndim > y.ndim - 2 else weights[None]
+            weights = weights.expand(len(y), *weights.shape[1:])
+        samples = zip(prediction.split(1), y.split(1), weights.split(1), strict=True)
+        sums = [self.closed_form.sums(*sample) for sample in samples]
+        return torch.stack([total / known if known > 0 else total for total, known in sums]).sum()
 
     def _await_pass(self, model: nn.Module) -> None:
         cast(Guess, self._guess).hook = model.register_forward_pre_hook(Relay(self._look), with_kwargs=True)

@@ -14,6 +14,7 @@ from sciml_cf.causal.checks import as_given, check_fitted, check_inputs, check_o
 from sciml_cf.causal.estimator import Estimator
 from sciml_cf.causal.tables import counted, deviations, means
 from sciml_cf.errors import TrainingDiverged, check_count, check_positive
+from sciml_cf.head.algorithms import move
 
 _FIT = "DirectRegression.fit"
 _PREDICTED_ROWS = 4096  # rows of a forward pass without gradients
@@ -158,9 +159,7 @@ class DirectRegression(Estimator):
                     part = part.to(targets.device)
                     weight = None if shares is None else shares[part]
                     loss = _loss(net, [value[part] for value in inputs], targets[part], weight)
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
-                    optimizer.step()
+                    move(loss, optimizer)
                     total += float(loss.detach()) * len(part) / rows
                 if not math.isfinite(total):
                     raise TrainingDiverged(
@@ -190,6 +189,11 @@ def _loss(net: nn.Module, inputs: list[Tensor], targets: Tensor, weight: Tensor 
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         wanted = tuple(targets.shape)
         raise ValueError(f"{_FIT}: `net` must give outcomes of shape {wanted} for these rows; got {shape}.")
+    if not found.requires_grad:
+        raise ValueError(
+            f"{_FIT}: `net` must give outcomes with a gradient; got some without. Does it detach them, or compute them "
+            "under no_grad?"
+        )
     squares = (found - targets).square().mean(dim=1)
     return (squares if weight is None else weight * squares).mean()
 

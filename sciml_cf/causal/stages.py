@@ -14,6 +14,7 @@ and the alternation of modes are those of DFIV (Xu et al., arXiv:2010.07154, sec
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -23,8 +24,10 @@ import torch
 from torch import Tensor
 
 from sciml_cf.causal.nets import Batch, Nets
+from sciml_cf.causal.settings import FUNCTION
 from sciml_cf.causal.stage_rules import Gradients, StageHead, StageRules
 from sciml_cf.head import Moments, ridge
+from sciml_cf.head.algorithms import alternate
 
 Optimizers = dict[str, torch.optim.Optimizer]
 
@@ -100,14 +103,12 @@ def stage_one(
     nets.train_only("instrument_net")
     with torch.no_grad():
         targets = nets.psi(batch).double()
-    loss = torch.zeros(())
-    for update in range(updates):
-        features = with_constant(nets.phi(batch))
-        loss = _objective(heads.first, features, targets, batch.weights, gradients, solve=update > 0)
-        _step(optimizers.get("instrument_net"), loss)
-    with torch.no_grad():
-        heads.first.solve(Moments.from_batch(with_constant(nets.phi(batch)), targets, batch.weights))
-    return loss.item()
+
+    def features() -> Tensor:
+        return with_constant(nets.phi(batch))
+
+    rows = heads.first, features, targets, batch.weights
+    return _stage(*rows, optimizers.get("instrument_net"), updates=updates, gradients=gradients)
 
 
 def stage_covariates(
@@ -126,13 +127,12 @@ def stage_covariates(
         phi = _instrument_features(nets, first, second)
         heads.inner.start_from(heads.first.value)
         expected = expected_features(heads, nets, first, phi)
-    for update in range(updates):
-        features = stage_two_features(expected, nets.xi(second))
-        loss = _objective(heads.second, features, second.outcome, second.weights, gradients, solve=update > 0)
-        _step(optimizers.get("covariate_net"), loss)
-    with torch.no_grad():
-        features = stage_two_features(expected, nets.xi(second))
-        heads.second.solve(Moments.from_batch(features, second.outcome, second.weights))
+
+    def features() -> Tensor:
+        return stage_two_features(expected, nets.xi(second))
+
+    rows = heads.second, features, second.outcome, second.weights
+    _stage(*rows, optimizers.get("covariate_net"), updates=updates, gradients=gradients)
 
 
 def stage_two(
@@ -150,15 +150,12 @@ def stage_two(
     with torch.no_grad():
         phi, xi = _instrument_features(nets, first, second), nets.xi(second)
     heads.inner.start_from(heads.first.value)
-    loss = torch.zeros(())
-    for update in range(updates):
-        features = stage_two_features(expected_features(heads, nets, first, phi), xi)
-        loss = _objective(heads.second, features, second.outcome, second.weights, gradients, solve=update > 0)
-        _step(optimizers.get("treatment_net"), loss)
-    with torch.no_grad():
-        features = stage_two_features(expected_features(heads, nets, first, phi), xi)
-        heads.second.solve(Moments.from_batch(features, second.outcome, second.weights))
-    return loss.item()
+
+    def features() -> Tensor:
+        return stage_two_features(expected_features(heads, nets, first, phi), xi)
+
+    rows = heads.second, features, second.outcome, second.weights
+    return _stage(*rows, optimizers.get("treatment_net"), updates=updates, gradients=gradients)
 
 
 @torch.no_grad()
@@ -186,22 +183,40 @@ def _instrument_features(nets: Nets, first: Batch, second: Batch) -> tuple[Tenso
     return with_constant(nets.phi(first)), with_constant(nets.phi(second))
 
 
-def _objective(
-    head: StageHead, features: Tensor, targets: Tensor, weights: Tensor | None, gradients: Gradients, *, solve: bool
-) -> Tensor:
-    """The loss of one update, with the head solved first unless the update is to see the one before the batch."""
-    if solve or gradients != "previous":
-        if gradients == "through":
+def _stage(
+    head: StageHead,
+    features: Callable[[], Tensor],
+    targets: Tensor,
+    weights: Tensor | None,
+    optimizer: torch.optim.Optimizer | None,
+    *,
+    updates: int,
+    gradients: Gradients,
+) -> float:
+    """Updates of one net and its head in turn; the last loss.
+
+    Args:
+        features: of the net as it is.
+        optimizer: of the net; None if it has nothing to train.
+    """
+
+    def loss_at(*, solved: bool) -> Tensor:
+        phi = features()
+        if optimizer is not None and not phi.requires_grad:
+            raise ValueError(
+                f"{FUNCTION}: the nets must give features with a gradient; got some without. Does a net detach its "
+                "output, or compute it under no_grad?"
+            )
+        if solved and gradients == "through":
             start = head.base()["head"]
-            solved = head.solve(Moments.in_graph(features, targets, weights))
-            return mean_square(features @ solved, targets, weights) + head.penalty(solved, start)
-        head.solve(Moments.from_batch(features, targets, weights))
-    return mean_square(features @ head.value, targets, weights)
+            value = head.solve(Moments.in_graph(phi, targets, weights))
+            return mean_square(phi @ value, targets, weights) + head.penalty(value, start)
+        if solved:
+            head.solve(Moments.from_batch(phi, targets, weights))
+        return mean_square(phi @ head.value, targets, weights)
 
+    def solve() -> None:
+        head.solve(Moments.from_batch(features(), targets, weights))
 
-def _step(optimizer: torch.optim.Optimizer | None, loss: Tensor) -> None:
-    if optimizer is None:
-        return
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
+    solved = gradients != "previous"
+    return alternate(loss_at, solve, descend=optimizer, updates=updates, solved=solved).item()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,8 @@ from sciml_cf.head.loss import ClosedFormLoss
 Batch = tuple[Any, Tensor] | tuple[Any, Tensor, Tensor | None]
 Forward = Callable[[Any], Tensor]
 # What moves the backbone down a loss: an optimizer (zero_grad, backward, step), or a function that does these.
-Descend = torch.optim.Optimizer | Callable[[Tensor], object]
+# None where nothing of it can move.
+Descend = torch.optim.Optimizer | Callable[[Tensor], object] | None
 Value = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -94,14 +95,18 @@ class Algorithm1(Algorithm):
     """
 
     def step(self, x: Any, targets: Tensor, weights: Tensor | None = None, *, descend: Descend) -> Tensor:
-        prediction = self.forward(x)
-        self.loss_of.head._prove(prediction)
-        loss = self.loss_of.value(prediction, targets, weights)
-        move(loss, descend)
-        self.loss_of.head.clear()  # the first pass was for the backbone
-        with torch.no_grad():
-            self.loss_of.head.update(targets, prediction=self.forward(x), weights=weights)
-        return loss.detach()
+        head = self.loss_of.head
+
+        def value(*, solved: bool) -> Tensor:
+            prediction = self.forward(x)
+            head._prove(prediction)
+            return self.loss_of.value(prediction, targets, weights)
+
+        def solve() -> None:
+            head.clear()  # the first pass was for the backbone
+            head.update(targets, prediction=self.forward(x), weights=weights)
+
+        return alternate(value, solve, descend=descend)
 
 
 class Algorithm2(Algorithm):
@@ -137,8 +142,41 @@ def make_algorithm(
     return kind(model, loss_of, forward=forward)
 
 
+class LossAt(Protocol):
+    """A loss of the backbone at the head before this batch, or at the head solved for this very loss."""
+
+    def __call__(self, *, solved: bool) -> Tensor: ...
+
+
+def alternate(
+    loss_at: LossAt, solve: Callable[[], object], *, descend: Descend, updates: int = 1, solved: bool = False
+) -> Tensor:
+    """Updates of a backbone on one batch, each but the first at the head solved for it; then the head for good.
+
+    With one update at the head before the batch this is Algorithm 1; with ``solved`` it is Algorithm 2 and its line 10.
+
+    Args:
+        loss_at: the loss of an update.
+        solve: solves the head on the features that the last update has left; called without gradients.
+        descend: see ``Algorithm.step``.
+        updates: how many.
+        solved: whether the first of them is at the solved head, too.
+    Returns:
+        The loss of the last update, detached; zero if there is none.
+    """
+    loss = torch.zeros(())
+    for update in range(updates):
+        loss = loss_at(solved=solved or update > 0)
+        move(loss, descend)
+    with torch.no_grad():
+        solve()
+    return loss.detach()
+
+
 def move(loss: Tensor, descend: Descend) -> None:
     """Move the backbone down a loss."""
+    if descend is None:
+        return
     if callable(descend):
         descend(loss)
         return

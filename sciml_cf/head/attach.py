@@ -24,7 +24,7 @@ from sciml_cf.head.moments import Moments
 from sciml_cf.head.monitor import Monitor, Solve, Steps
 from sciml_cf.head.objectives import Objective, SquaredError, check_per_output, no_worse
 from sciml_cf.head.offset import around, offset_of, started
-from sciml_cf.head.per_output import PerOutput, added, reduced, settled
+from sciml_cf.head.per_output import OutputMoments, PerOutput, added, first_of, reduced
 from sciml_cf.head.rules import Rule, State
 from sciml_cf.head.rules.common.rule import check_bias, updated
 from sciml_cf.head.rules.common.state import JitterReport, report_of, with_report
@@ -101,7 +101,7 @@ class ClosedFormHead(SolvedLayer):
         state["head"] = initial_head(initial, layer)
         self._begin(state)
         self._monitor = Monitor()
-        self._pending: PerOutput | None = None
+        self._pending: Moments | None = None
         self._weighted = False  # whether weights were given since the last update
         self._bind()
 
@@ -135,10 +135,10 @@ class ClosedFormHead(SolvedLayer):
         if self._pending is None:
             raise RuntimeError("ClosedFormHead.update: `targets` must be given, or gathered by accumulate() before.")
         pending, self._pending = self._pending, None
-        moments = reduced(pending)
+        moments = pending.all_reduce()
         weighted, self._weighted = self._weighted, False
         self.solve(moments, weighted=weighted)
-        return moments[0] if isinstance(moments, tuple) else moments
+        return first_of(moments)
 
     def accumulate(self, targets: Tensor, *, prediction: Tensor | None = None, weights: Tensor | None = None) -> None:
         """Add a forward pass to the moments that the next ``update()`` solves on; the head does not change.
@@ -153,7 +153,7 @@ class ClosedFormHead(SolvedLayer):
             )
         rows = self._take(targets, prediction=prediction, weights=weights)
         self._weighted = self._weighted or rows.weights is not None
-        self._pending = added(self._pending, self._moments(rows), weighted=self._weighted)
+        self._pending = added(self._pending, cast(Moments, self._moments(rows)), weighted=self._weighted)
 
     def _solve_rows(self, rows: Rows) -> Moments:
         """Update the head on what ``_take`` returned, linearized again as often as the objective asks.
@@ -166,9 +166,8 @@ class ClosedFormHead(SolvedLayer):
             constant, objective = self.layer.bias is not None, self.objective
             for _ in range(objective.iterations):
                 before = state["head"]
-                found = objective.moments(rows, before, constant=constant)
-                found = reduced(found)
-                self._solve_any(found, rows.weights is not None, start)
+                found = reduced(objective.moments(rows, before, constant=constant))
+                self._solve(found, rows.weights is not None, start)
                 if objective.iterations > 1 or objective.guarded:
                     state = self.state()
                 if objective.guarded:
@@ -177,7 +176,7 @@ class ClosedFormHead(SolvedLayer):
                     head = no_worse(objective, rows, heads, strength=strength, free_bias=self._free_bias)
                     state = state | {"head": head}
                     self.restore(state)
-        return found[0] if isinstance(found, tuple) else found
+        return first_of(found)
 
     def solve(
         self, moments: Moments | tuple[Moments, ...], *, weighted: bool = False, start: State | None = None
@@ -198,8 +197,8 @@ class ClosedFormHead(SolvedLayer):
         """
         self._check_free()
         self._check_layer()
-        with exactly((moments[0] if isinstance(moments, tuple) else moments).device):
-            self._solve_any(moments, weighted, self._present() if start is None else start)
+        with exactly(first_of(moments).device):
+            self._solve(moments, weighted, self._present() if start is None else start)
 
     # Rows of a forward pass.
 
@@ -289,26 +288,20 @@ class ClosedFormHead(SolvedLayer):
 
     # Inside.
 
-    def _solve_any(self, moments: PerOutput, weighted: bool, state: State) -> None:
-        """``_solve``, with moments of outputs that may have no rows."""
-        if not isinstance(moments, tuple) or not self.objective.quadratic:
-            return self._solve(moments, weighted, state)
-        summed, self._recording = self._recording, True  # sums over solves are of one solve a step
-        try:
-            self._solve(settled(moments), weighted, state)
-        finally:
-            self._recording = summed
-
-    def _solve(self, moments: Moments | tuple[Moments, ...], weighted: bool, state: State) -> None:
+    def _solve(self, moments: PerOutput, weighted: bool, state: State) -> None:
         """``solve`` where arithmetic is exact already."""
+        if isinstance(moments, tuple) and self.objective.quadratic:
+            moments = OutputMoments.of(moments)
         one = moments[0] if isinstance(moments, tuple) else moments
         if weighted and float(one.weight) == 0.0:
             raise ValueError("ClosedFormHead: `weights` must not be zero everywhere; got no row to solve on.")
         try:
             if (report := self._known.report) is not None:
                 report.check()
-            state = self._offset(state, moments)
-            state = self._next(state, around(moments, state), weighted)
+            if not isinstance(moments, tuple):
+                state = self._offset(state, moments)
+                moments = around(moments, state)
+            state = self._next(state, moments, weighted)
         except NotPositiveDefinite as error:
             raise NotPositiveDefinite(f"{error} {self._blame(one)}") from error
         narrow = self.layer.weight.dtype == torch.float16
@@ -321,7 +314,7 @@ class ClosedFormHead(SolvedLayer):
         if self.objective.quadratic:  # the metrics are those of the loss
             self._monitor.judge()
 
-    def _offset(self, state: State, moments: PerOutput) -> State:
+    def _offset(self, state: State, moments: Moments) -> State:
         """The state with an offset, if it is the first solve and the targets are far from zero."""
         if self._centered:
             return state
@@ -332,7 +325,7 @@ class ClosedFormHead(SolvedLayer):
         offset = offset_of(moments)
         return state if offset is None else state | {"offset": offset, "head": started(state["head"], offset)}
 
-    def _next(self, state: State, moments: Moments | tuple[Moments, ...], weighted: bool) -> State:
+    def _next(self, state: State, moments: PerOutput, weighted: bool) -> State:
         """The rule's next state; a free bias is eliminated before and put back after."""
         if isinstance(moments, tuple):
             columns = [state | {"head": column} for column in state["head"].split(1, dim=1)]
@@ -344,9 +337,9 @@ class ClosedFormHead(SolvedLayer):
             return state | {"head": whole, "jitter": jitter}
         if not self._free_bias:
             return self._ask_rule(state, moments, weighted)
-        centered = center(moments)
+        centered, bias = center(moments), state["head"][-1]
         state = self._ask_rule(state | {"head": state["head"][:-1]}, centered.moments, weighted)
-        return state | {"head": centered.with_bias(state["head"])}
+        return state | {"head": centered.with_bias(state["head"], bias)}
 
     def _ask_rule(self, state: State, moments: Moments, weighted: bool) -> State:
         update = updated(self.rule, state, moments)
@@ -356,7 +349,8 @@ class ClosedFormHead(SolvedLayer):
 
     def _blame(self, moments: Moments) -> str:
         """The cause of a failed solve, as far as the moments show it."""
-        if not bool(torch.isfinite(moments.gram).all()):
+        gram = moments.grams if isinstance(moments, OutputMoments) else moments.gram
+        if not bool(torch.isfinite(gram).all()):
             return f"The features that enter layer {self._who()} are not finite, or overflow when squared."
         if not bool(torch.isfinite(moments.cross).all()):
             return f"The targets of layer {self._who()} are not finite, or overflow when squared."

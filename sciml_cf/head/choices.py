@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from typing import Literal
 
+Loss = Literal["mse", "relative"]
 Initial = Literal["zeros", "keep", "lecun", "xavier", "he"]

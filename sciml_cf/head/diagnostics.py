@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sciml_cf.head.moments import Moments, RowMoments
+from sciml_cf.head.per_output import OutputMoments
 from sciml_cf.head.solution import Penalty
 from sciml_cf.head.systems import with_penalty
 
@@ -121,7 +122,7 @@ def loss_at(moments: Moments, head: Tensor) -> Tensor:
 
 def losses_at(moments: Sequence[Moments], heads: Tensor) -> Tensor:
     """(K, n), the same of K heads for each of n moments, (K, n, F, C)."""
-    if any(isinstance(one, RowMoments) for one in moments):
+    if any(isinstance(one, RowMoments | OutputMoments) for one in moments):
         return torch.stack([_losses(one, own) for one, own in zip(moments, heads.unbind(dim=1), strict=True)], dim=1)
     gram, cross = (torch.stack([getattr(one, name) for one in moments]) for name in ("gram", "cross"))
     squares = torch.stack([one.target_square for one in moments]).sum(dim=1)

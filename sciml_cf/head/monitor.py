@@ -23,6 +23,7 @@ from sciml_cf.head.diagnostics import (
 )
 from sciml_cf.head.free_bias import center
 from sciml_cf.head.moments import Moments
+from sciml_cf.head.per_output import OutputMoments, first_of
 from sciml_cf.head.rules.common.state import Report, State, number_in
 from sciml_cf.head.rules.common.update import Update
 from sciml_cf.head.small import losses_at_once, losses_of
@@ -93,7 +94,8 @@ class Monitor:
             _Waiting.of(moments, before, after) if known is None else _Waiting(before, after, None, known, _UNKNOWN)
         )
         features, outputs = moments.shape
-        if len(self._waiting) * features * (features + outputs) >= _AT_ONCE or self.solves >= WINDOW:
+        grams = len(moments.grams) if isinstance(moments, OutputMoments) else 1
+        if len(self._waiting) * grams * features * (features + outputs) >= _AT_ONCE or self.solves >= WINDOW:
             self._sum_up()
 
     @property
@@ -148,7 +150,9 @@ class Monitor:
         state, update, moments = self.last.state, self.last.update, self.last.solved_on
         jitter, rows = number_in(update.state, "jitter"), self.last.rows.item()
         with exactly(moments.device):
-            return diagnose(moments, state["head"], update.head, penalty=update.penalty, jitter=jitter, rows=rows)
+            one = first_of(moments)
+            before, after = (head[:, : one.num_outputs] for head in (state["head"], update.head))
+            return diagnose(one, before, after, penalty=update.penalty, jitter=jitter, rows=rows)
 
     def figures(self) -> dict[str, float]:
         """Of the solves since the last call, and of the last one, by the names they have in history.csv."""
@@ -276,11 +280,12 @@ def _shares(solve: Solve, num_rows: float) -> Tensor:
 
     Those are the share gained of what was there to gain, that over the loss, an upper bound of the degrees of freedom,
     tr(G P^-1), and the degrees of freedom a row. The first three leave out a bias. A full matrix as penalty is the
-    memory of all batches, which rightly holds the head back.
+    memory of all batches, which rightly holds the head back. Outputs with rows of their own are not looked at.
     """
     moments, penalty = solve.solved_on, solve.update.penalty
     unknown = moments.weight.new_full((), math.nan)
-    if penalty is None or (isinstance(penalty, Tensor) and penalty.ndim == 2):
+    whole = isinstance(penalty, Tensor) and penalty.ndim == 2
+    if penalty is None or whole or isinstance(moments, OutputMoments):
         return torch.stack([unknown] * 4)
     filled = unknown
     if moments.num_features >= INTERPOLATES * num_rows:

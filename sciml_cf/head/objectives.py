@@ -14,7 +14,7 @@ from sciml_cf.head.batch_rows import Rows
 from sciml_cf.head.binding.layer import Layer, num_outputs
 from sciml_cf.head.labels import check_class_weights, check_smoothing, smoothed, spread_labels
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.per_output import moments_per_output
+from sciml_cf.head.per_output import OutputMoments
 from sciml_cf.head.processes import mean_of_processes
 from sciml_cf.head.rules import Proximal, Rule
 
@@ -64,10 +64,10 @@ class Objective(ABC):
 class SquaredError(Objective):
     """Squared error, the mean over rows and outputs: regression."""
 
-    def moments(self, rows: Rows, head: Tensor, *, constant: bool) -> Moments | tuple[Moments, ...]:
+    def moments(self, rows: Rows, head: Tensor, *, constant: bool) -> Moments:
         if rows.weights is None or rows.weights.ndim == 1:
             return rows.moments(constant=constant)
-        return moments_per_output(rows.features, rows.targets, rows.weights, constant=constant)
+        return OutputMoments.of_rows(rows.features, rows.targets, rows.weights, constant=constant)
 
     def errors(self, output: Tensor, targets: Tensor) -> Tensor:
         return (output - targets).square().mean(dim=-1)
@@ -251,7 +251,7 @@ def check_separable(objective: Objective) -> None:
 def check_per_output(objective: Objective, rule: Rule) -> None:
     """Raise ValueError unless the objective and the rule can do with moments of each output."""
     check_separable(objective)
-    if rule.remembers() or set(rule.init(1, 1)) > {"head", "jitter"}:
+    if not rule.solves_apart() and (rule.remembers() or set(rule.init(1, 1)) > {"head", "jitter"}):
         raise ValueError(
             f"ClosedFormLoss: `weights` must be one a row with {rule!r}, whose memory all outputs share; got some for "
             "each output. Use Proximal or Ridge, or give weights (B, *N)."

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sciml_cf.head.moments import Moments, RowMoments
-from sciml_cf.head.per_output import PerOutput
+from sciml_cf.head.per_output import OutputMoments
 from sciml_cf.head.rules import State
 
 _LOG = logging.getLogger(__name__)
@@ -16,17 +16,20 @@ _LOG = logging.getLogger(__name__)
 _FAR = 10.0
 
 
-def offset_of(moments: PerOutput) -> Tensor | None:
+def offset_of(moments: Moments) -> Tensor | None:
     """(C,) float64: the mean of each output's targets where it is far from zero beside their deviation, else 0.
 
     Constant targets are left to the head.
 
     Args:
-        moments: of one batch, the last feature the constant one; or for each output its own.
+        moments: of one batch, the last feature the constant one.
     Returns:
         None if all are 0.
     """
-    offset = torch.cat([_mean_if_far(one) for one in (moments if isinstance(moments, tuple) else (moments,))])
+    constant = moments.constants[-1] if isinstance(moments, OutputMoments) else moments.squares[-1]
+    mean = moments.cross[-1] / constant
+    variance = (moments.target_square - mean.square()).clamp_min(0)
+    offset = torch.where((mean.square() > _FAR**2 * variance) & (variance > 0), mean, 0.0)
     if not bool(offset.any()):
         return None
     shown = ", ".join(f"{value:.4g}" for value in offset.tolist()[:4])
@@ -40,7 +43,7 @@ def started(head: Tensor, offset: Tensor) -> Tensor:
     return torch.cat([head[:-1], bias[None]])
 
 
-def around(moments: PerOutput, state: State) -> PerOutput:
+def around(moments: Moments, state: State) -> Moments:
     """Moments of the same rows with targets less the state's offset, if it has one.
 
     cross - mean(phi) c^T        target_square - 2 c mean(y) + c^2
@@ -48,22 +51,12 @@ def around(moments: PerOutput, state: State) -> PerOutput:
     offset = state.get("offset")
     if offset is None:
         return moments
-    if isinstance(moments, tuple):
-        return tuple(_shifted(one, offset[[index]]) for index, one in enumerate(moments))
-    return _shifted(moments, offset)
-
-
-def _mean_if_far(moments: Moments) -> Tensor:
-    mean = moments.cross[-1] / moments.squares[-1]
-    variance = (moments.target_square - mean.square()).clamp_min(0)
-    return torch.where((mean.square() > _FAR**2 * variance) & (variance > 0), mean, 0.0)
-
-
-def _shifted(moments: Moments, offset: Tensor) -> Moments:
     if isinstance(moments, RowMoments):
         features, targets = moments.rows
         return RowMoments(features, targets - features[:, -1:] * offset, moments.weight, moments.count)
-    constant = moments.gram[-1, -1]
-    squares = moments.target_square - 2 * offset * moments.cross[-1] + constant * offset.square()
-    cross = moments.cross - moments.gram[:, -1:] * offset
-    return Moments(moments.gram, cross, squares.clamp_min(0), moments.weight, moments.count)
+    means = moments.constants if isinstance(moments, OutputMoments) else moments.gram[:, -1:]
+    squares = moments.target_square - 2 * offset * moments.cross[-1] + means[-1] * offset.square()
+    cross, squares = moments.cross - means * offset, squares.clamp_min(0)
+    if isinstance(moments, OutputMoments):
+        return moments.with_targets(cross, squares)
+    return Moments(moments.gram, cross, squares, moments.weight, moments.count)

@@ -122,7 +122,7 @@ class SolvedLayer(BoundLayer):
         state = self.state()
         head = self._whole(state["head"])
         if head.device.type == "cpu" and (self._written.holds(self.layer, head) or holds_head(self.layer, head)):
-            self._note_unmoved()
+            self._steps.moved = False
             return state
         present = read_head(self.layer)
         if head.device.type == "cpu" and agree(present, head):  # the layer was cast, and the head has more digits

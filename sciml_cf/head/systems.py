@@ -1,4 +1,4 @@
-"""The two linear systems of a head in torch: that of the features by Cholesky, and that of the rows by QR."""
+"""The linear systems of a head in torch: that of the features by Cholesky, that of the rows by QR."""
 
 from __future__ import annotations
 
@@ -28,31 +28,68 @@ def solve_features(gram: Tensor, cross: Tensor, penalty: Penalty, previous: Tens
     return Solution(head, jitter)
 
 
+def solve_features_each(gram: Tensor, cross: Tensor, penalty: Penalty, previous: Tensor | None) -> Solution:
+    """The same for K systems at once, each with the least jitter that it needs.
+
+    Args:
+        gram: (K, F, F) float64.
+        cross: (K, F, C) float64.
+        penalty: as in ``solve_features``, the same for all.
+        previous: (K, F, C); None means zero.
+    Returns:
+        Heads (K, F, C), and the largest jitter.
+    Raises:
+        NotPositiveDefinite: no jitter of the ladder makes a system definite, or a head is not finite.
+    """
+    system = with_penalty(gram, penalty)
+    factors, info = torch.linalg.cholesky_ex(system)
+    failed, needed = info.nonzero()[:, 0], 0.0
+    for jitter in JITTER_LADDER[1:]:
+        if not len(failed):
+            break
+        shifted, needed = system[failed], jitter
+        own = shifted.diagonal(dim1=-2, dim2=-1)
+        own += jitter * own.mean(dim=-1, keepdim=True)
+        again, info = torch.linalg.cholesky_ex(shifted)
+        done = info == 0
+        factors[failed[done]] = again[done]
+        failed = failed[~done]
+    if len(failed):
+        raise _indefinite(system[failed[0]])
+    if needed:
+        warn_of_jitter(needed)
+    head = _shifted(factors, gram, cross, previous)
+    check_finite(head.sum().item())
+    return Solution(head, needed)
+
+
 def solve_features_later(
     gram: Tensor, cross: Tensor, penalty: Penalty, previous: Tensor | None, keep: Tensor
 ) -> UncheckedSolution:
-    """The same without a wait for a device.
+    """One system or several, without a wait for a device.
 
     All jitters of the ladder are factorised in one call, and the first that succeeds is chosen on the device.
 
     Args:
-        gram, cross, penalty, previous: as in ``solve_features``.
-        keep: (F, C), the head of a solve that fails.
+        gram, cross, penalty, previous: as in ``solve_features`` or ``solve_features_each``.
+        keep: shaped like ``cross``, the head of a solve that fails; of several all are kept if one fails.
     """
     system = with_penalty(gram, penalty)
     ladder = torch.tensor(JITTER_LADDER, dtype=system.dtype)
     if system.is_cuda:
         ladder = ladder.pin_memory()
     ladder = ladder.to(system.device, non_blocking=True)
-    shifted = system.expand(len(JITTER_LADDER), -1, -1).clone()
-    shifted.diagonal(dim1=1, dim2=2).add_(ladder[:, None] * system.diagonal().mean())
+    shifted = system.expand(len(JITTER_LADDER), *system.shape).clone()
+    means = system.diagonal(dim1=-2, dim2=-1).mean(dim=-1)
+    shifted.diagonal(dim1=-2, dim2=-1).add_((ladder.reshape(-1, *[1] * means.ndim) * means)[..., None])
     factors, info = torch.linalg.cholesky_ex(shifted)
-    first = (info == 0).to(torch.int8).argmax().reshape(1)
-    head = _shifted(factors.index_select(0, first)[0], gram, cross, previous)
-    definite = (info == 0).any()
-    solved = definite & torch.isfinite(head).all()
-    failure = torch.where(~definite & torch.isfinite(system).all(), torch.inf, torch.nan)
-    jitter = torch.where(solved, ladder.index_select(0, first)[0], failure)
+    first = (info == 0).to(torch.int8).argmax(dim=0)
+    factor = factors.gather(0, first[..., None, None].expand_as(system)[None])[0]
+    head = _shifted(factor, gram, cross, previous)
+    definite = (info == 0).any(dim=0)
+    solved = definite.all() & torch.isfinite(head).all()
+    failure = torch.where(~definite.all() & torch.isfinite(system).all(), torch.inf, torch.nan)
+    jitter = torch.where(solved, ladder.gather(0, first.reshape(-1)).max(), failure)
     return UncheckedSolution(torch.where(solved, head, keep), jitter)
 
 
@@ -88,11 +125,11 @@ def is_divisor(penalty: Penalty) -> bool:
 
 
 def with_penalty(gram: Tensor, penalty: Penalty) -> Tensor:
-    """G + P, a new tensor."""
+    """G + P, a new tensor; of one Gram matrix (F, F) or several (K, F, F)."""
     if isinstance(penalty, Tensor) and penalty.ndim == 2:
         return gram + penalty
     system = gram.clone()
-    system.diagonal().add_(penalty)
+    system.diagonal(dim1=-2, dim2=-1).add_(penalty)
     return system
 
 
@@ -107,11 +144,16 @@ def _factorised(system: Tensor) -> tuple[Tensor, float]:
             if jitter:
                 warn_of_jitter(jitter)
             return factor, jitter
+    raise _indefinite(system)
+
+
+def _indefinite(system: Tensor) -> NotPositiveDefinite:
+    """The error for a system that no jitter makes definite."""
     finite = bool(torch.isfinite(system).all())
     reason = (
         "the features are linearly dependent; raise `strength`" if finite else "features or targets hold NaN or Inf"
     )
-    raise NotPositiveDefinite(
+    return NotPositiveDefinite(
         f"solve_head: `moments` must give a positive definite system of size {system.shape[0]}; "
         f"Cholesky failed with every jitter up to {JITTER_LADDER[-1]:g}. Likely cause: {reason}."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from sciml_cf.head.choices import Loss as Loss
+
 Schedule = Literal["constant", "cosine", "step", "plateau"]
-Loss = Literal["mse", "relative"]
 Which = Literal["best", "last"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from sciml_cf.head.relative import inverse_squares
 from sciml_cf.training.choices import Loss
 from sciml_cf.training.distributed import mean
 
@@ -22,13 +22,8 @@ def sample_weights(targets: Tensor, loss: Loss) -> Tensor | None:
     """
     if loss == "mse":
         return None
-    squares = targets.square().flatten(1).mean(1)
-    if not bool(((squares > 0) & torch.isfinite(squares)).all()):
-        raise ValueError(
-            "fit: `loss` must be 'mse' where the targets of a sample are all zero or not finite; got 'relative', which "
-            "divides by their norm."
-        )
-    return 1 / squares.reshape(-1, *[1] * (targets.ndim - 1))
+    own = inverse_squares("fit", targets.square().flatten(1).mean(1))
+    return own.reshape(-1, *[1] * (targets.ndim - 1))
 
 
 def weighted_mse(prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:

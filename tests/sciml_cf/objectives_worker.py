@@ -1,4 +1,4 @@
-"""Steps on class labels in two processes, each with its share of rows, then the same in one (see test_objectives)."""
+"""Steps on labels, and with masks of outputs, in two processes, then the same in one (see test_objectives)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from sciml_cf.head import ClosedFormLoss, CrossEntropy, OneHot, Proximal
+from sciml_cf.head import ClosedFormLoss, CrossEntropy, OneHot, Proximal, SquaredError
 from tests.problems import mlp
 
 OBJECTIVES = {
@@ -19,6 +19,7 @@ OBJECTIVES = {
     "iterations": CrossEntropy(iterations=3),
     "per-class": CrossEntropy(curvature="per-class", iterations=2),
     "overshooting": CrossEntropy(curvature="per-class", iterations=3),  # whose steps have to be halved
+    "masks": SquaredError(),  # of each output
 }
 
 
@@ -33,6 +34,9 @@ def steps(objective, rank: int, world: int) -> dict[str, list]:
         x = 3 * torch.randn(40, 4, dtype=torch.float64, generator=generator)
         labels = torch.randint(3, (40,), generator=generator)
         weights = torch.rand(40, dtype=torch.float64, generator=generator)
+        if isinstance(objective, SquaredError):
+            labels, weights = torch.sin(x[:, :3]), (x[:, 1:] > 0).double()
+            weights[1::2, 0] = 0  # the second process has no row of this output
         loss = loss_of(model(x[rank::world]), labels[rank::world], weights[rank::world]).detach()
         if world > 1:
             dist.all_reduce(loss)

@@ -96,6 +96,15 @@ def test_a_plain_perceptron_is_quantized(source):
     torch.testing.assert_close(quantized(x), model(x).detach(), rtol=0.05, atol=0.02)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_model_with_its_hook_is_quantized_too(source):
+    model, x, _ = trained("perceptron", False)
+    expected = model(x).detach()
+    quantized = torch.ao.quantization.quantize_dynamic(SOURCES[source](model), {nn.Linear}, torch.qint8)
+    torch.testing.assert_close(quantized(x), expected, rtol=0.05, atol=0.02)
+
+
 def test_the_model_itself_goes_on():
     model, _, loss_of = trained("conv", True)
     plain = plain_model(model)

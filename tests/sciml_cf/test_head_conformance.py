@@ -312,6 +312,48 @@ def test_every_rule_on_every_model_is_the_dense_solution(rule, shape, bias, outp
         assert loss.item() == pytest.approx((error**2).mean(), rel=10 * rounding, abs=8 * (rounding * scale) ** 2)
 
 
+DECISIONS = {
+    "its own": lambda model, x, size: model(x),
+    "a residual": lambda model, x, size: model(x) + 0.1 * model(x).detach(),
+    "an activation": lambda model, x, size: size * torch.tanh(model(x) / size),  # in the units of the targets
+    "another batch": lambda model, x, size: [model(x), model(x.flip(0) + 1)][0].detach(),
+    "a copy": lambda model, x, size: model(x).clone(),
+    "channels moved": lambda model, x, size: model(x).movedim(1, -1),
+    "a squeezed batch": lambda model, x, size: model(x)[:1],
+}
+
+
+@pytest.mark.parametrize("shape", ["conv1d", "linear", "conv2d_to_channels_last"])
+@pytest.mark.parametrize("kind", DECISIONS)
+def test_decisions_are_the_same_for_targets_of_any_size_in_float32(kind, shape):
+    """What is taken and what is refused, the weights in units of the targets, and what the loss warns of."""
+    decided = {}
+    for size in (1e-18, 1.0, 1e18):
+        points, options = MODELS[shape]
+        model = Net(outputs=3, bias=True, **options)
+        with torch.no_grad():
+            model.head.weight *= size
+            model.head.bias *= size
+        x = torch.randn((7, *points, 3) if model.linear else (7, 3, *points))
+        loss_of = ClosedFormLoss(model.head, Proximal(0.3), initial="keep")
+        told = "taken"
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            for _ in range(3):
+                prediction = DECISIONS[kind](model, x, size)
+                targets = size * torch.sin(torch.arange(prediction.numel())).reshape(prediction.shape)
+                try:
+                    loss_of(prediction, targets)
+                except (ValueError, RuntimeError) as error:
+                    told = str(error).split(";")[0]
+                    break
+        decided[size] = told, [one.category for one in found], head_of(model.head) / size
+    for size in (1e-18, 1e18):
+        assert decided[size][:2] == decided[1.0][:2]
+        np.testing.assert_allclose(decided[size][2], decided[1.0][2], rtol=1e-5, atol=1e-6)
+    assert (decided[1.0][0] == "taken") == (kind in ("its own", "a copy", "channels moved"))
+
+
 FREE = [name for name in RULES if RULES[name].free_bias]  # of the other rules the test above asks a refusal
 FORMS = {
     "samples": ("conv1d", (7,), lambda w: w[:, None]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import warnings
 import weakref
@@ -532,36 +533,111 @@ def test_solving_first_gives_all_terms_the_solved_head():
 # The optimizer.
 
 
-@pytest.mark.parametrize("how", ["unfrozen", "stale gradients"])
-def test_an_optimizer_that_moves_the_head_is_named_once(how):
+OPTIMIZERS = {
+    "adam": lambda own: torch.optim.Adam(own, lr=1e-2),
+    "fused": lambda own: torch.optim.Adam(own, lr=1e-2, fused=True),
+    "large steps": lambda own: torch.optim.SGD(own, lr=10.0),
+    "tiny steps": lambda own: torch.optim.AdamW(own, lr=1e-6),
+    "lbfgs": lambda own: torch.optim.LBFGS(own, lr=1e-2),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("how", ["unfrozen", "stale gradients", "by hand"])
+def test_an_optimizer_that_moves_the_head_is_named_once(how, name):
     (x, y), model = batch(), net()
     if how == "stale gradients":
         model(x).sum().backward()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    optimizer = OPTIMIZERS[name](model.parameters())
     loss_of = ClosedFormLoss(model[-1], Proximal(0.1))
-    if how == "unfrozen":
+    if how != "stale gradients":
         model.requires_grad_(True)
+
+    def value():
+        loss = model(x).square().mean()
+        if how != "stale gradients":
+            optimizer.zero_grad()
+        loss.backward()
+        return loss
+
     with pytest.warns(MovedHeadWarning, match=r"\[p for p in model\.parameters\(\) if p\.requires_grad\]") as found:
         for _ in range(4):
-            loss_of(model(x), y).backward()
-            model(x).square().mean().backward()
-            optimizer.step()
+            if how == "by hand":
+                value()
+                with torch.no_grad():
+                    for one in model.parameters():
+                        one -= 1e-2 * one.grad
+            else:
+                optimizer.step(value)
+            loss_of.head.clear()
+            loss_of(model(x), y)
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("how", ["load_state_dict", "an optimizer with every parameter", "unfrozen and left alone"])
-def test_what_does_not_move_the_head_by_steps_is_silent(how):
+def loaded(model, how):
+    """Weights that are near those that the model has, put into it on purpose."""
+    near = {name: value + 1e-3 * torch.randn_like(value) for name, value in model.state_dict().items()}
+    other = {name: torch.randn_like(value) for name, value in near.items()}
+    if how == "load_state_dict":
+        model.load_state_dict(other)
+    elif how == "load_state_dict of near weights":
+        model.load_state_dict(near)
+    else:
+        with torch.no_grad():
+            for name, value in model.named_parameters():
+                value.copy_((near if how == "copy_ of near weights" else other)[name])
+
+
+LOADS = ["load_state_dict", "load_state_dict of near weights", "copy_", "copy_ of near weights"]
+
+
+@pytest.mark.parametrize("state", ["frozen", "unfrozen", "with a gradient"])
+@pytest.mark.parametrize("how", LOADS)
+@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+def test_weights_that_are_loaded_on_purpose_are_no_move(how, state, name):
+    torch.manual_seed(1)
+    (x, y), model = batch(), net()
+    if state == "with a gradient":
+        model(x).sum().backward()
+    loss_of = ClosedFormLoss(model[-1], Proximal(0.1))
+    every = state == "frozen"  # an optimizer may have all parameters, if the head has no gradient
+    optimizer = OPTIMIZERS[name](model.parameters() if every else model[:-1].parameters())
+
+    def value():
+        loss = loss_of(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        optimizer.step(value)
+    if state == "unfrozen":
+        model.requires_grad_(True)
+    loaded(model, how)
+    loss_of(model(x), y)  # warnings are errors here
+
+
+def test_a_move_and_a_load_after_it_are_told_apart():
     (x, y), model = batch(), net()
     loss_of = ClosedFormLoss(model[-1], Proximal(0.1))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(3):
-        optimizer.zero_grad()
-        loss_of(model(x), y).backward()
-        optimizer.step()
-    if how == "load_state_dict":
-        model.load_state_dict(net().state_dict())
-    if how == "unfrozen and left alone":
-        model.requires_grad_(True)
+    model(x).square().mean().backward()
+    model[-1].weight.grad = torch.zeros_like(model[-1].weight)  # it is given to the optimizer, which leaves it alone
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    optimizer.step()
+    loss_of.head.clear()
+    loss_of(model(x), y)
+    model[-1].weight.grad = None
+    loaded(model, "copy_")
+    loss_of(model(x), y)
+    copied, head = copy.deepcopy((model, loss_of))  # a copy watches its own layer
+    copied.requires_grad_(True)
+    head(copied(x), y)
+    other = torch.optim.SGD(copied.parameters(), lr=1e-2)
+    copied(x).square().mean().backward()
+    other.step()
+    head.head.clear()
+    with pytest.warns(MovedHeadWarning):
+        head(copied(x), y)
     loss_of(model(x), y)
 
 

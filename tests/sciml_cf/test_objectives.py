@@ -516,7 +516,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
     done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "out.json").read_text())
-    assert len(found) == 5
+    assert len(found) == 6
     for shared, alone in found.values():
         np.testing.assert_allclose(shared["heads"], alone["heads"], rtol=1e-9, atol=1e-11)
         np.testing.assert_allclose(shared["losses"], alone["losses"], rtol=1e-10)

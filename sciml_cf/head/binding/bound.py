@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from sciml_cf.errors import MovedHeadWarning, UnsolvedHeadWarning
 from sciml_cf.head.batch_rows import Rows
 from sciml_cf.head.binding.calls import call_around
-from sciml_cf.head.binding.capture import Captures, Hook, Relay, hooks_of, in_backward, unchanged
+from sciml_cf.head.binding.capture import Captures, Hook, hooks_of, in_backward, unchanged
 from sciml_cf.head.binding.layer import (
     Layer,
     check_layer,
     describe,
     describe_type,
     features_last,
-    looks_stepped,
     output_weights,
     row_shape,
     row_weights,
@@ -29,6 +28,7 @@ from sciml_cf.head.binding.layer import (
     to_rows,
 )
 from sciml_cf.head.binding.point_weights import point_weights
+from sciml_cf.head.binding.steps import Steps, follows_gradient
 from sciml_cf.head.binding.tied import Kind, Ties, check_untied
 from sciml_cf.model_outputs import which_entry
 
@@ -47,9 +47,6 @@ class BoundLayer(nn.Module):
         TypeError, ValueError: the layer is not linear at each grid point, or its weight is not a plain parameter of
             its own.
     """
-
-    _loaded = False  # whether weights were loaded since the last solve
-    _put_back: Tensor | None = None  # weights that the last solve found in the place of the head before it
 
     def __init__(self, layer: Layer, *, name: str | None, model: nn.Module | None = None) -> None:
         super().__init__()
@@ -131,23 +128,20 @@ class BoundLayer(nn.Module):
         return rows.weighted(to_rows(layout(each.to(output.device)), self.layer))
 
     def _tell_moved(self, head: Tensor, present: Tensor) -> None:
-        """Warn, once, if the layer was changed as an optimizer would change it, and not as by loading other weights.
-
-        A line search puts the weights of its start back before each trial, the head among them if it has it: then
-        solve after solve finds the same old weights.
-        """
-        loaded, self._loaded = self._loaded, False
-        before, self._put_back = self._put_back, None
-        if head.device.type == "cpu":
-            self._put_back = present
-        again = before is not None and torch.equal(before, present)
-        if self._told_moved or loaded or not (again or looks_stepped(self.layer, head, present)):
+        """Warn, once, if an optimizer changed the layer; weights that were loaded into it are welcome."""
+        if self._told_moved:
+            return
+        if not self._steps.moved and not follows_gradient(self.layer, present - head):
+            return
+        written = head.to(self.layer.weight.dtype).to(torch.float64)
+        if torch.equal(present, written):  # on a device nobody has looked yet
+            self._steps.moved = False
             return
         self._told_moved = True
         warnings.warn(
             f"ClosedFormHead: layer {self._who()} does not have the head that it was given: an optimizer moves it, "
             "too. Give the optimizer [p for p in model.parameters() if p.requires_grad], made after the loss, "
-            "and leave requires_grad of this layer False. If you put them there by hand, this is a false alarm.",
+            "and leave requires_grad of this layer False.",
             MovedHeadWarning,
             stacklevel=6,
         )
@@ -205,13 +199,13 @@ class BoundLayer(nn.Module):
         if self.status != "bound":
             return
         self.status = "detached"
-        self._stop_listening()
+        self._hook.remove()
         self.clear()
         for parameter in self._parameters_of_layer():
             parameter.requires_grad_(True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_hooks": ()}
+        return {**self.__dict__, "_hook": None, "_steps": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -235,28 +229,13 @@ class BoundLayer(nn.Module):
         self._listen()
 
     def _listen(self) -> None:
-        self._ties, self._kind = Ties(), Kind(self.layer)
+        self._ties, self._kind, self._steps = Ties(), Kind(self.layer), Steps(self.layer)
         for hook in hooks_of(self.layer):
             if isinstance(hook.owner, BoundLayer):
                 hook.owner.status = "replaced"
-                hook.owner._stop_listening()
+                hook.owner._hook.remove()
         self.status: Literal["bound", "detached", "replaced"] = "bound"
-        self._hooks = (
-            self.layer.register_forward_hook(Hook(self._capture), with_kwargs=True),
-            self.layer.register_load_state_dict_post_hook(Relay(self._note_loaded)),
-        )
-
-    def _stop_listening(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def _note_loaded(self, *_: object) -> None:
-        self._loaded = True
-
-    def _note_unmoved(self) -> None:
-        """The layer has the head that it was given."""
-        if self._loaded or self._put_back is not None:
-            self._loaded, self._put_back = False, None
+        self._hook = self.layer.register_forward_hook(Hook(self._capture), with_kwargs=True)
 
     def _capture(self, module: nn.Module, features: Tensor, output: Tensor) -> None:
         wanted = module.training or self._recording or (self.solve_in_eval and torch.is_grad_enabled())
@@ -312,6 +291,3 @@ def release(module: nn.Module) -> None:
         module._forward_hooks_with_kwargs.pop(key, None)
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(True)
-    for key, hook in list(module._load_state_dict_post_hooks.items()):
-        if isinstance(hook, Relay):
-            module._load_state_dict_post_hooks.pop(key)

@@ -67,7 +67,8 @@ class Hook:
         method = None if self._method is None else self._method()
         return None if method is None else getattr(method, "__self__", None)
 
-    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], *others: Any) -> None:
+        named, output = others if len(others) > 1 else ({}, *others)  # quantization moves hooks, and drops a flag
         method = None if self._method is None else self._method()
         if method is not None:
             report = _undisturbed() if torch.compiler.is_dynamo_compiling() or _compiler() is not None else _report

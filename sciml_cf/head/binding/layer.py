@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from sciml_cf.head.small import is_plain
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
-_STEPPED = 0.1  # relative change of a head that is rather a step than other weights
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -252,23 +251,6 @@ def holds_head(layer: Layer, head: Tensor) -> bool:
     weight = layer.weight.detach().reshape(num_outputs(layer), inputs)
     same = torch.equal(weight, head[:inputs].T.to(weight.dtype))
     return same and (layer.bias is None or torch.equal(layer.bias.detach(), head[inputs].to(layer.bias.dtype)))
-
-
-def looks_stepped(layer: Layer, head: Tensor, present: Tensor) -> bool:
-    """Whether a layer whose weights are not the head that was written looks like one that an optimizer moved.
-
-    So it does if its parameters could be trained or have a gradient, or if they differ by a few per cent. On a device
-    only the first is asked, and looking waits for it then only.
-    """
-    own = [one for one in _parameters(layer) if one is not None]
-    trained = any(one.requires_grad or one.grad is not None for one in own)
-    if not trained and head.device.type != "cpu":
-        return False
-    written = head.to(own[0].dtype).to(torch.float64)
-    change = torch.linalg.vector_norm(present - written)
-    if not bool(change > 0):
-        return False
-    return trained or bool(change <= _STEPPED * torch.linalg.vector_norm(written))
 
 
 class Written:

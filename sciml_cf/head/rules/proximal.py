@@ -28,5 +28,8 @@ class Proximal(Rule):
     def __post_init__(self) -> None:
         check_strength("Proximal", self.strength)
 
+    def solves_apart(self) -> bool:
+        return True
+
     def update(self, state: State, moments: Moments) -> Update:
         return solved_state(state, moments, self.strength, previous=state["head"])

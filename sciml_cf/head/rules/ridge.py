@@ -28,5 +28,8 @@ class Ridge(Rule):
     def __post_init__(self) -> None:
         check_strength("Ridge", self.strength, allow_zero=True)
 
+    def solves_apart(self) -> bool:
+        return True
+
     def update(self, state: State, moments: Moments) -> Update:
         return solved_state(state, moments, self.strength, previous=None)

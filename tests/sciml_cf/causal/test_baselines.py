@@ -250,6 +250,16 @@ def test_unusable_settings_of_direct_regression_are_one_line(net, parameters, wo
         DirectRegression(net, **{"progress": False, **parameters}).fit(**data)
 
 
+def test_a_net_that_detaches_its_output_is_one_line():
+    class Detached(nn.Linear):
+        def forward(self, input):
+            return super().forward(input).detach()
+
+    data, _ = linear_model(samples=10)
+    with pytest.raises(ValueError, match="^DirectRegression.fit: `net` must give outcomes with a gradient"):
+        DirectRegression(Detached(4, 1), epochs=1, progress=False).fit(**data)
+
+
 def test_a_diverging_training_is_one_line():
     data, _ = linear_model(samples=10)
     net = nn.Sequential(nn.Linear(4, 1), nn.Softplus(), nn.Linear(1, 1))

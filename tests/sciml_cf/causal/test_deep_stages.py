@@ -105,7 +105,7 @@ def test_the_treatment_nets_gradient_is_that_of_finite_differences():
 
 def test_a_detached_inner_head_leaves_no_gradient(monkeypatch):
     monkeypatch.setattr(Moments, "in_graph", Moments.from_batch)
-    with pytest.raises(RuntimeError, match="does not require grad"):
+    with pytest.raises(ValueError, match="must give features with a gradient"):
         treatment_gradients_and_differences()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from sciml_cf.head.moments import Moments
+from sciml_cf.head.per_output import OutputMoments
 from sciml_cf.head.rules.common.state import JitterReport, State, known_number, report_of, with_report
 from sciml_cf.head.rules.common.update import Update
 
@@ -44,6 +45,13 @@ class Rule(ABC):
         """Whether moments of earlier batches enter an update, so that a bias cannot be centred away batch by batch."""
         return False
 
+    def solves_apart(self) -> bool:
+        """Whether one update serves outputs with a Gram matrix each: it asks nothing of the moments but to be solved.
+
+        A rule without a memory that does not say so is asked for each group of outputs with the same rows.
+        """
+        return False
+
     def passes_over(self, state: State) -> State | None:
         """The state after a step whose moments this rule would not look at; None if it wants them (as most do)."""
         return None
@@ -54,6 +62,8 @@ def updated(rule: Rule, state: State, moments: Moments) -> Update:
 
     Also of a rule that returns a pair (head, state), as all did in an earlier version.
     """
+    if isinstance(moments, OutputMoments) and not rule.solves_apart():
+        return _updated_by_group(rule, state, moments)
     found: Any = rule.update(state, moments)
     if not isinstance(found, Update):
         head, after = found
@@ -67,6 +77,19 @@ def updated(rule: Rule, state: State, moments: Moments) -> Update:
     if after["jitter"] is not state["jitter"]:  # a CPU warns at once, but a rule may have asked it not to wait
         report = JitterReport(after["jitter"], warns=after["jitter"].is_cuda)
     return found if report is None else found.changed(with_report(after, report))
+
+
+def _updated_by_group(rule: Rule, state: State, moments: OutputMoments) -> Update:
+    """One update of a rule for each group of outputs, whose states are the head and its jitter alone."""
+    head, jitters, waits = state["head"].clone(), [], False
+    for outputs, one in moments.apart():
+        update = updated(rule, state | {"head": state["head"][:, outputs]}, one)
+        head[:, outputs] = update.head
+        jitters.append(update.jitter)
+        waits = waits or report_of(update.state) is not None
+    jitter = torch.stack(jitters).max()
+    after = {"head": head, "jitter": jitter}
+    return Update(with_report(state, JitterReport(jitter), head=head) if waits else state | after)
 
 
 def check_bias(rule: Rule, *, penalise_bias: bool) -> None:

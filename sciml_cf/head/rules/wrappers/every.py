@@ -81,6 +81,9 @@ class Every(Rule):
     def remembers(self) -> bool:
         return self.rule.remembers() or (self.on == "all" and self.steps > 1)
 
+    def solves_apart(self) -> bool:
+        return self.on == "last" and self.rule.solves_apart()
+
     def passes_over(self, state: State) -> State | None:
         waited = int(number_in(state, "waited")) + 1
         if self.on == "all" or waited >= self.steps:

@@ -56,5 +56,8 @@ class WarmUp(Rule):
     def completed(self, state: State) -> State:
         return self.rule.completed(state)
 
+    def solves_apart(self) -> bool:
+        return self.rule.solves_apart()
+
     def remembers(self) -> bool:
         return self.rule.remembers()
