@@ -162,6 +162,8 @@ def undone_if_refused(out: Path, has_learned: Callable[[Exception], bool]) -> It
     empty = not existed or not any(out.iterdir())
     try:
         yield
+    except (FileExistsError, FileNotFoundError):  # nothing was changed
+        raise
     except (ValueError, TypeError, RuntimeError, OSError, NotPositiveDefinite) as error:
         if not has_learned(error):
             old = replaced_run(out)
