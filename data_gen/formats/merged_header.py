@@ -12,7 +12,7 @@ import numpy as np
 from data_gen.equations import equation_named, equation_names, equation_parameters
 from data_gen.errors import DatasetError
 from data_gen.formats.found import Found
-from data_gen.formats.grid_axes import axes_of
+from data_gen.formats.grid_axes import axes_of, said_right_end
 from data_gen.formats.overrides import TAKEN, Overrides
 from data_gen.header import Boundary, Header
 
@@ -31,6 +31,8 @@ def make_header(path: Path, found: Found, overrides: Overrides) -> tuple[Header,
     dtype = _precision(path, found.dtypes)
     axes = axes_of(path, found, overrides)
     boundaries: tuple[Boundary, ...] = tuple(axis.boundary for axis in axes)
+    ends = tuple(said_right_end(found, overrides, i) for i in range(len(axes)))
+    known = tuple(end for end in ends if end is not None)
     name = overrides.equation or found.name or "unknown"
     parameters = {**{k: v for k, v in found.parameters.items() if k not in TAKEN}, **overrides.parameters}
     times = _times(path, found, overrides)
@@ -49,6 +51,7 @@ def make_header(path: Path, found: Found, overrides: Overrides) -> tuple[Header,
         boundary=boundaries[0],
         boundaries=boundaries,
         points=tuple(axis.coordinates for axis in axes),
+        right_ends=known if len(known) == len(axes) else None,
         formula=_formula(path, name, parameters, overrides),
         parameters=parameters,
     )
