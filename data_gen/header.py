@@ -320,9 +320,9 @@ def _sequence(name: str, values: Any) -> Any:
     """A sequence as a tuple; None, which stands for a default, as it is where there is one."""
     if values is None and name in _OPTIONAL:
         return None
-    listed = isinstance(values, list | tuple | np.ndarray)
-    _require(name, listed, "be a tuple" if name not in _OPTIONAL else "be a tuple, or None", values)
-    return tuple(values)
+    values = values.tolist() if isinstance(values, np.ndarray) else values
+    _require(name, isinstance(values, list | tuple), "be a tuple", values)
+    return _tuples(list(values))
 
 
 def _is_monotone(points: tuple[float, ...]) -> bool:

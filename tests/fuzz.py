@@ -85,7 +85,7 @@ def make(folder: Path) -> dict[str, Path]:
     model = {"width": 4, "modes": 4, "layers": 1}
     train_on_file(plain, run, FitConfig(epochs=1, batch_size=8, accelerator="cpu"), resolution=16, model=model)
     evaluate_run(run, plain, (16,))
-    (folder / "config.toml").write_text('seed = 0\nmethod = "proximal"\nlearning_rate = 0.001\n')
+    (folder / "config.toml").write_text('seed = 0\nmethod = "proximal"\nlearning_rate = 0.003\n')
     found = {"plain.h5": plain, "packed.h5": packed, "master.h5": master, "shard": shard, "version 0.1.h5": old}
     return {**found, **{name: run / name for name in READ_BY}, "config.toml": folder / "config.toml"}
 
@@ -128,20 +128,18 @@ class Bench:
             target = run / given.name if self.kind in READ_BY else self.work / given.name
             places["config"] = target if self.kind == "config.toml" else places["config"]
         target.write_bytes(content)
-        before = {path: _digest(path) for path in sorted(self.work.rglob("*")) if path.is_file()}
+        before = set(self.work.rglob("*"))
         line = OF_DATA[name] if self.kind in DATA_KINDS else OF_RUNS[name]
         words = [word.format(**{key: str(value) for key, value in places.items()}) for word in line.split()]
         status, said = outcome(words)
-        written = {
-            str(path.relative_to(self.work)): _digest(path)
-            for path in sorted(self.work.rglob("*"))
-            if path.is_file() and path not in before
-        }
+        after = [path for path in sorted(self.work.rglob("*")) if path.is_file() and path.suffix != ".damaged"]
         if status:
-            return status, said if not written or set(written) <= {
-                "run/last.pt.damaged"
-            } else f"wrote {written}: {said}"
-        return status, json.dumps([_plain(said), written])
+            new = [path.name for path in after if path not in before]
+            return status, f"wrote {new}: {said}" if new else said
+        if name == "resume":  # from the checkpoint before: the same weights again, and no evaluation yet
+            after = [path for path in after if path.name.startswith("weights_")]
+        kept = {str(path.relative_to(self.work)): _digest(path) for path in after if path != target}
+        return status, json.dumps([_plain(said), kept])
 
 
 def outcome(words: list[str]) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from data_gen.errors import DatasetError
 from data_gen.formats.found import Found
 from data_gen.formats.grid_axes import axes_of, said_right_end
 from data_gen.formats.overrides import TAKEN, Overrides
-from data_gen.header import Boundary, Header
+from data_gen.header import Boundary, Header, RightEnd
 
 # Names that the HDF5 layout of a dataset file reserves.
 _RESERVED = {"sample", "time", "x", "y", "z", "channel", "input_channel", "tensor", "nu", "block", "integrity"}
@@ -31,8 +31,6 @@ def make_header(path: Path, found: Found, overrides: Overrides) -> tuple[Header,
     dtype = _precision(path, found.dtypes)
     axes = axes_of(path, found, overrides)
     boundaries: tuple[Boundary, ...] = tuple(axis.boundary for axis in axes)
-    ends = tuple(said_right_end(found, overrides, i) for i in range(len(axes)))
-    known = tuple(end for end in ends if end is not None)
     name = overrides.equation or found.name or "unknown"
     parameters = {**{k: v for k, v in found.parameters.items() if k not in TAKEN}, **overrides.parameters}
     times = _times(path, found, overrides)
@@ -51,11 +49,18 @@ def make_header(path: Path, found: Found, overrides: Overrides) -> tuple[Header,
         boundary=boundaries[0],
         boundaries=boundaries,
         points=tuple(axis.coordinates for axis in axes),
-        right_ends=known if len(known) == len(axes) else None,
+        right_ends=_right_ends(found, overrides),
         formula=_formula(path, name, parameters, overrides),
         parameters=parameters,
     )
     return header, tuple(axis.dropped for axis in axes)
+
+
+def _right_ends(found: Found, overrides: Overrides) -> tuple[RightEnd, ...] | None:
+    """Of each axis whether its last point is the right end, where that is said."""
+    ends = [said_right_end(found, overrides, axis) for axis in range(len(found.shape))]
+    known: list[RightEnd] = [end for end in ends if end is not None]
+    return tuple(known) if len(known) == len(ends) else None
 
 
 def _check_size(path: Path, found: Found) -> None:
