@@ -20,14 +20,25 @@ from data_gen.grids.periodic import PeriodicGrid
 from data_gen.grids.positions import Placement, placement_of, relative_positions
 
 Boundary = Literal["periodic", "wall", "open"]
+RightEnd = Literal["excluded", "included"]
 #: Most samples of a block, and most bytes of the fields of one, by the number of dimensions.
 BLOCK = 128
 BLOCK_BYTES = {1: 2**25, 2: 2**22, 3: 2**24}
 _AXES = ("z", "y", "x")
 # Fields that version 0.1 did not have: they are in the JSON only where they are used.
-_LATER = ("boundaries", "points")
-_SEQUENCES = ("shape", "extents", "times", "offsets", "channels", "input_channels", "boundaries", "points")
-_OPTIONAL = ("offsets", "input_channels", "boundaries", "points")  # None is the default
+_LATER = ("boundaries", "points", "right_ends")
+_SEQUENCES = (
+    "shape",
+    "extents",
+    "times",
+    "offsets",
+    "channels",
+    "input_channels",
+    "boundaries",
+    "points",
+    "right_ends",
+)
+_OPTIONAL = ("offsets", "input_channels", "boundaries", "points", "right_ends")  # None is the default
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,8 @@ class Header:
         boundaries: kind of each axis, where they differ; else None.
         points: coordinates of each axis that is not equally spaced or that falls, None of the others; None if there is
             no such axis.
+        right_ends: of each axis whether its last point is the right end of the domain, where that was said and does
+            not follow from the coordinates; else None. On a periodic axis it never is.
         formula: the equation in words.
         parameters: its numbers, by name.
     Raises:
@@ -75,6 +88,7 @@ class Header:
     parameters: Mapping[str, float] = field(default_factory=dict)
     boundaries: tuple[Boundary, ...] | None = None
     points: tuple[tuple[float, ...] | None, ...] | None = None
+    right_ends: tuple[RightEnd, ...] | None = None
 
     def __post_init__(self) -> None:
         check_count("Header", "num_samples", self.num_samples)
@@ -113,6 +127,7 @@ class Header:
                 self._fill(boundary=self.boundaries[0], boundaries=None)
             else:
                 self._fill(boundary="open")
+        self._check_right_ends()
         if self.points is None:
             return
         fits = len(self.points) == len(self.shape) and all(
@@ -121,6 +136,15 @@ class Header:
         )
         _require("points", fits, f"increase or decrease along each axis of {self.shape}", "others")
         self._fill(points=None if not any(self.points) else self.points)
+
+    def _check_right_ends(self) -> None:
+        """Refuse words that do not fit the axes; those that follow from the coordinates are left out."""
+        if self.right_ends is None:
+            return
+        known = set(self.right_ends) <= set(get_args(RightEnd)) and len(self.right_ends) == len(self.shape)
+        _require("right_ends", known, "be excluded or included for each axis", self.right_ends)
+        if self.placements == self._usual_placements:
+            self._fill(right_ends=None)
 
     def _check_names(self) -> None:
         """Refuse names of components and fields that are missing, double, or others than those of trajectories."""
@@ -197,6 +221,15 @@ class Header:
     @property
     def placements(self) -> tuple[Placement, ...]:
         """Of each axis whether its points are periodic, cells, or nodes from end to end."""
+        usual = self._usual_placements
+        if self.right_ends is None:
+            return usual
+        pairs = zip(usual, self.right_ends, strict=True)
+        return tuple(kind if kind == "periodic" else "nodes" if end == "included" else "cells" for kind, end in pairs)
+
+    @property
+    def _usual_placements(self) -> tuple[Placement, ...]:
+        """Those that follow from the coordinates."""
         parts = zip(self.shape, self.extents, self.offsets or (), self.axis_boundaries, strict=True)
         return tuple(placement_of(*axis) for axis in parts)
 
@@ -287,9 +320,9 @@ def _sequence(name: str, values: Any) -> Any:
     """A sequence as a tuple; None, which stands for a default, as it is where there is one."""
     if values is None and name in _OPTIONAL:
         return None
-    listed = isinstance(values, list | tuple | np.ndarray)
-    _require(name, listed, "be a tuple" if name not in _OPTIONAL else "be a tuple, or None", values)
-    return tuple(values)
+    values = values.tolist() if isinstance(values, np.ndarray) else values
+    _require(name, isinstance(values, list | tuple), "be a tuple", values)
+    return _tuples(list(values))
 
 
 def _is_monotone(points: tuple[float, ...]) -> bool:

@@ -24,10 +24,11 @@ from data_gen.files.stream import guarded
 from data_gen.formats.arrays import source_of_arrays
 from data_gen.formats.axes import SPACE, Axes
 from data_gen.formats.format import Format
-from data_gen.formats.hdf5 import dataset, is_hdf5, open_hdf5
+from data_gen.formats.hdf5 import boundary_in, dataset, is_hdf5, open_hdf5, right_ends_in
 from data_gen.formats.npz import chosen_pair, finder
 from data_gen.formats.overrides import Overrides
 from data_gen.formats.pairs import About
+from data_gen.formats.pdebench_output import boundaries_of, right_ends_of
 from data_gen.formats.source import Readable, Source, blocks
 from data_gen.header import Header
 from data_gen.storage.hdf5_output import read_through
@@ -76,7 +77,8 @@ def _open(path: Path, variables: Mapping[str, Any], overrides: Overrides, close:
         name=_text(variables, "equation"),
         parameters=_parameters(variables, names),
         table=_table(variables, names, target if given is None else given),
-        boundary="wall" if steady else "periodic",
+        boundary=boundary_in({"boundary": _text(variables, "boundary")}, "wall" if steady else "periodic"),
+        right_ends=right_ends_in({"right_end": _text(variables, "right_end")}),
         right_end="included" if steady else "excluded",
         find=finder(path, variables),
     )
@@ -223,7 +225,9 @@ def write(source: Readable, path: Path, *, version: Literal["5", "7.3"] = "5") -
     if not header.steady:
         later = header.trajectories and header.times[0] == 0  # then t is of u alone, as in the published files
         small["t"] = np.array(header.times[1:] if later else header.times)[None]
-    small["equation"] = header.name
+    small |= {"equation": header.name, "right_end": right_ends_of(header)}
+    if set(header.axis_boundaries) != {"wall" if header.steady else "periodic"}:
+        small["boundary"] = ",".join(boundaries_of(header))
     (_write_version_7 if version == "7.3" else _write_version_5)(source, path, names, small)
 
 

@@ -27,6 +27,7 @@ class Found:
         name, parameters: the equation and its numbers, as far as the file says.
         boundary: the kind of boundary, as far as the file says, or of each axis.
         right_end: whether files of this format include it, where there are no coordinates.
+        right_ends: of each axis whether it is included, where the file says; else ().
         probes: the first samples of input and target, each (rows, ..., *points), to look for a repeated point.
     """
 
@@ -44,4 +45,5 @@ class Found:
     parameters: Mapping[str, float] = field(default_factory=dict)
     boundary: Boundary | tuple[Boundary, ...] = "periodic"
     right_end: RightEnd = "excluded"
+    right_ends: tuple[RightEnd, ...] = ()
     probes: Callable[[], Sequence[np.ndarray]] | None = None

@@ -29,6 +29,7 @@ from data_gen.formats.hdf5 import (
     listed_names,
     numbers_in,
     open_hdf5,
+    right_ends_in,
     text_in,
 )
 from data_gen.formats.overrides import Overrides, split_names
@@ -144,6 +145,7 @@ def _about(file: h5py.File, group: h5py.Group, target: h5py.Dataset, taken: set[
         table=_table(group, target, taken),
         name=text_in(attributes, "equation_name"),
         boundary=boundary_in(attributes, "periodic"),
+        right_ends=right_ends_in(attributes),
         find=lambda name: (dataset(file, name), None),
     )
 

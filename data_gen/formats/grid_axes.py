@@ -71,7 +71,7 @@ def axes_of(path: Path, found: Found, overrides: Overrides) -> list[Axis]:
     for i, (points, label) in enumerate(zip(found.shape, "zyx"[-dims:], strict=True)):
         extent, coordinates = given[i] if given else None, found.coordinates[i] if found.coordinates else None
         repeats = compare_ends(found.probes, i - dims) if kinds[i] == "periodic" else Repeats()
-        known = _Known(path, label, points, extent, overrides.right_end, kinds[i], repeats)
+        known = _Known(path, label, points, extent, said_right_end(found, overrides, i), kinds[i], repeats)
         if coordinates is not None:
             axes.append(_from_points(known, np.asarray(coordinates), said=overrides.boundary is not None))
         elif extent is not None:
@@ -79,6 +79,12 @@ def axes_of(path: Path, found: Found, overrides: Overrides) -> list[Axis]:
         else:
             raise DatasetError(f"open_source: {path} has no grid: give --extent, the length of the domain.")
     return axes
+
+
+def said_right_end(found: Found, overrides: Overrides, axis: int) -> RightEnd | None:
+    """Whether the last point of an axis is the right end, as is said, else as the file says; None if neither does."""
+    recorded = found.right_ends[axis] if len(found.right_ends) == len(found.shape) else None
+    return overrides.right_end or recorded
 
 
 def _each(name: str, values: Any, dims: int) -> tuple[Any, ...]:

@@ -11,12 +11,13 @@ import numpy as np
 
 from data_gen.errors import DatasetError
 from data_gen.formats.links import refuse_links
-from data_gen.header import Boundary
+from data_gen.header import Boundary, RightEnd
 from data_gen.storage.links import objects_in, shown
 from data_gen.storage.memory import check_memory
 from data_gen.storage.seal import damaged, read_seal
 
 _BOUNDARIES: dict[str, Boundary] = {"periodic": "periodic", "wall": "wall", "open": "open"}
+_RIGHT_ENDS: dict[str, RightEnd] = {"excluded": "excluded", "included": "included"}
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -123,6 +124,13 @@ def boundary_in(attributes: Any, usual: Boundary) -> Boundary | tuple[Boundary, 
     """The boundary that a file written here records, of each axis where they differ, or the usual one."""
     words: list[Boundary] = [_BOUNDARIES.get(word, usual) for word in text_in(attributes, "boundary").split(",")]
     return tuple(words) if len(words) > 1 else words[0]
+
+
+def right_ends_in(attributes: Any) -> tuple[RightEnd, ...]:
+    """Of each axis whether its last point is the right end, as a file written here records it; () of others."""
+    found = [_RIGHT_ENDS.get(word) for word in text_in(attributes, "right_end").split(",")]
+    known: list[RightEnd] = [end for end in found if end is not None]
+    return tuple(known) if len(known) == len(found) else ()
 
 
 def variable_names(path: Path) -> str:

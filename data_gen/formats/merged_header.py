@@ -12,9 +12,9 @@ import numpy as np
 from data_gen.equations import equation_named, equation_names, equation_parameters
 from data_gen.errors import DatasetError
 from data_gen.formats.found import Found
-from data_gen.formats.grid_axes import axes_of
+from data_gen.formats.grid_axes import axes_of, said_right_end
 from data_gen.formats.overrides import TAKEN, Overrides
-from data_gen.header import Boundary, Header
+from data_gen.header import Boundary, Header, RightEnd
 
 # Names that the HDF5 layout of a dataset file reserves.
 _RESERVED = {"sample", "time", "x", "y", "z", "channel", "input_channel", "tensor", "nu", "block", "integrity"}
@@ -49,10 +49,18 @@ def make_header(path: Path, found: Found, overrides: Overrides) -> tuple[Header,
         boundary=boundaries[0],
         boundaries=boundaries,
         points=tuple(axis.coordinates for axis in axes),
+        right_ends=_right_ends(found, overrides),
         formula=_formula(path, name, parameters, overrides),
         parameters=parameters,
     )
     return header, tuple(axis.dropped for axis in axes)
+
+
+def _right_ends(found: Found, overrides: Overrides) -> tuple[RightEnd, ...] | None:
+    """Of each axis whether its last point is the right end, where that is said."""
+    ends = [said_right_end(found, overrides, axis) for axis in range(len(found.shape))]
+    known: list[RightEnd] = [end for end in ends if end is not None]
+    return tuple(known) if len(known) == len(ends) else None
 
 
 def _check_size(path: Path, found: Found) -> None:

@@ -21,7 +21,7 @@ from data_gen.files.stream import guarded
 from data_gen.formats.format import Format
 from data_gen.formats.hdf5 import is_hdf5, open_hdf5
 from data_gen.formats.overrides import Overrides
-from data_gen.formats.pdebench_output import boundaries_of
+from data_gen.formats.pdebench_output import boundaries_of, right_ends_of
 from data_gen.formats.source import Readable, Source, blocks
 from data_gen.formats.xarray_fields import source_of_datasets
 from data_gen.header import Header
@@ -91,6 +91,7 @@ def write(source: Readable, path: Path) -> None:
         file.attrs.update(
             equation_name=header.name, boundary=",".join(boundaries_of(header)), target=header.target_name
         )
+        file.attrs["right_end"] = right_ends_of(header)
         if not header.trajectories:
             file.attrs["input"] = header.input_name
             file.attrs["times"] = np.array(header.times)

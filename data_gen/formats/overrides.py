@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.formats.axes import Axes, parse_axes
-from data_gen.header import Boundary
+from data_gen.header import Boundary, RightEnd
 
-RightEnd = Literal["excluded", "included"]
 #: The attributes that a dataset file reserves; no parameter may have such a name.
 TAKEN = {"layout", "layout_version", "title", "equation", "header", "extent", "input", "target", "versions", "spec"}
 TAKEN |= {"dataset_name", "grid_type", "n_spatial_dims", "n_trajectories", "simulation_parameters", "source"}

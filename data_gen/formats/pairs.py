@@ -40,6 +40,7 @@ class About:
         name: of the equation.
         boundary: kind of boundary, or of each axis.
         right_end: whether files of this format include it, where there are no coordinates.
+        right_ends: of each axis whether it is included, where the file says; else ().
         input_name, target_name: names of the two fields, where they are others than the variables'.
         find: a variable by its name, for a mask; None where the format has none.
     """
@@ -51,6 +52,7 @@ class About:
     name: str = ""
     boundary: Boundary | tuple[Boundary, ...] = "periodic"
     right_end: RightEnd = "excluded"
+    right_ends: tuple[RightEnd, ...] = ()
     input_name: str = ""
     target_name: str = ""
     find: Find | None = None
@@ -158,6 +160,7 @@ def _found(given: Field | None, target: Field, overrides: Overrides, about: Abou
         parameters=about.parameters,
         boundary=about.boundary,
         right_end=about.right_end,
+        right_ends=about.right_ends,
         probes=lambda: _probes(given, target),
     )
 

@@ -36,6 +36,7 @@ from data_gen.formats.hdf5 import (
     line_of,
     numbers_in,
     open_hdf5,
+    right_ends_in,
     text_in,
 )
 from data_gen.formats.overrides import Overrides, said_axes, split_names
@@ -105,6 +106,7 @@ def _open(path: Path, file: h5py.File, overrides: Overrides) -> Source:
         name=text_in(file.attrs, "equation_name", name),
         table={name: found[()] for name, found in datasets_in(file, TABLE).items()},
         boundary=boundary_in(file.attrs, usual),
+        right_ends=right_ends_in(file.attrs),
         input_name=given.name if given is not None and len(inputs) == 1 else "a",
         target_name="u",
         find=lambda name: (dataset(file, name), None),

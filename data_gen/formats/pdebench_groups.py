@@ -12,7 +12,7 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.formats.axes import Axes
 from data_gen.formats.fields import Field, Variable
-from data_gen.formats.hdf5 import boundary_in, dataset, exact_times, line_of, numbers_in, text_in
+from data_gen.formats.hdf5 import boundary_in, dataset, exact_times, line_of, numbers_in, right_ends_in, text_in
 from data_gen.formats.overrides import Overrides, said_axes, split_names
 from data_gen.formats.pairs import About, source_of_fields
 from data_gen.formats.source import Source
@@ -70,6 +70,7 @@ def source_of_groups(path: Path, file: h5py.File, groups: list[str], overrides: 
         parameters={**parameters, **numbers_in(file.attrs)},
         table=table,
         boundary=boundary_in(file.attrs, "open"),
+        right_ends=right_ends_in(file.attrs),
         target_name="u",
     )
     return source_of_fields(path, given, target, overrides, about, file.close)

@@ -29,6 +29,7 @@ def write(source: Readable, path: Path) -> None:
     check_one_quantity(header, "PDEBench")
     with guarded(path) as disk, h5py.File(disk, "w") as file:
         file.attrs.update(equation_name=header.name, boundary=",".join(boundaries_of(header)), **header.parameters)
+        file.attrs["right_end"] = right_ends_of(header)
         file.attrs["axes"] = ",".join(reversed(header.axes))
         for theirs, value in _their_numbers(header).items():
             file.attrs[theirs] = value
@@ -44,6 +45,11 @@ def write(source: Readable, path: Path) -> None:
 def boundaries_of(header: Header) -> tuple[str, ...]:
     """The kind of boundary, or that of each axis where they differ."""
     return header.boundaries or (header.boundary,)
+
+
+def right_ends_of(header: Header) -> str:
+    """Of each axis whether its last point is the right end of the domain, as files record it."""
+    return ",".join("included" if kind == "nodes" else "excluded" for kind in header.placements)
 
 
 def _their_numbers(header: Header) -> dict[str, float]:

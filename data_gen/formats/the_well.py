@@ -22,7 +22,7 @@ from data_gen.errors import DatasetError
 from data_gen.formats.axes import SPACE, Axes
 from data_gen.formats.fields import Field, Variable
 from data_gen.formats.format import Format
-from data_gen.formats.hdf5 import dataset, datasets_in, is_hdf5, numbers_in, open_hdf5, text_in, words_in
+from data_gen.formats.hdf5 import dataset, datasets_in, is_hdf5, numbers_in, open_hdf5, right_ends_in, text_in, words_in
 from data_gen.formats.overrides import Overrides, split_names
 from data_gen.formats.pairs import About, source_of_fields
 from data_gen.formats.source import Source
@@ -139,6 +139,7 @@ def _open(path: Path, opened: _Opened, overrides: Overrides) -> Source:
         name=text_in(first.attrs, "dataset_name"),
         parameters=parameters,
         table={**table, **_splits(path, opened.files, counts)},
+        right_ends=right_ends_in(first.attrs),
         boundary=_boundary(first, [grid.axes[i] for i in grid.order]),
         input_name=given[0].channel if len(given) == 1 else "a",
         target_name="u",

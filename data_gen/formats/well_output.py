@@ -10,6 +10,7 @@ import numpy as np
 
 from data_gen.files.stream import guarded
 from data_gen.formats.hdf5 import dataset, words
+from data_gen.formats.pdebench_output import right_ends_of
 from data_gen.formats.source import Readable, blocks, check_one_quantity, trajectory_of
 from data_gen.formats.well_statistics import Statistics, statistics_yaml
 from data_gen.header import Header
@@ -57,6 +58,7 @@ def _write_description(file: h5py.File, header: Header, table: Mapping[str, np.n
     file.attrs["n_trajectories"] = header.num_samples
     file.attrs["simulation_parameters"] = words(list(header.parameters))
     file.attrs.update(header.parameters)
+    file.attrs["right_end"] = right_ends_of(header)
     dimensions = file.create_group("dimensions")
     dimensions.attrs["spatial_dims"] = words(header.axes)
     for name, values in [("time", np.array(header.times)), *zip(header.axes, header.coordinates, strict=True)]:

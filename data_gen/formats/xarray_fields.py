@@ -15,7 +15,7 @@ from data_gen.errors import DatasetError
 from data_gen.formats.axes import Axes
 from data_gen.formats.decoding import decoder_of
 from data_gen.formats.fields import Field, Variable
-from data_gen.formats.hdf5 import boundary_in, numbers_in, text_in
+from data_gen.formats.hdf5 import boundary_in, numbers_in, right_ends_in, text_in
 from data_gen.formats.overrides import Overrides, said_axes, split_names
 from data_gen.formats.pairs import About, source_of_fields
 from data_gen.formats.source import Source
@@ -124,6 +124,7 @@ def _open(opened: _Opened, overrides: Overrides) -> Source:
         parameters=_parameters(data, attributes),
         table=_table(data, root, places, {*inputs, *targets}),
         boundary=boundary_in(attributes, "periodic"),
+        right_ends=right_ends_in(attributes),
         find=lambda name: _mask(opened, name, overrides),
     )
     return source_of_fields(opened.path, given, target, overrides, about, opened.close)

@@ -208,10 +208,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
     @property
     def placements(self) -> tuple[Placement, ...]:
         """Of each axis whether its points are periodic, cells, or nodes from end to end, by ``facts`` or the file."""
-        said = None if self.facts is None or self.wraps else self.facts.right_end
-        if said is None:
-            return self._header.placements
-        return ("nodes" if said == "included" else "cells",) * self._header.num_dims
+        return self._header.placements
 
     @property
     def ends(self) -> dict[str, str]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
+from data_gen.convert import convert
 from data_gen.errors import DatasetError
 from data_gen.formats import Overrides, Source, open_source
+from data_gen.header import Header
 
 RANDOM = np.random.default_rng(3)
 SAID = {"extent": (1.0,), "times": (0.0, 1.0)}
@@ -107,3 +111,38 @@ def test_one_axis_is_periodic_and_the_other_has_walls(tmp_path: Path) -> None:
         assert data.header.shape == (17, 16) and data.header.axis_boundaries == ("wall", "periodic")
         np.testing.assert_array_equal(data.read("a")[:, 0], fields[..., :-1])
         np.testing.assert_allclose(data.header.coordinates[0], points)
+
+
+COORDINATES = {"nodes": np.arange(33) / 32, "cells": (np.arange(33) + 0.5) / 33, "from 0.3": 0.3 + np.arange(33) * 0.37}
+
+
+@pytest.mark.parametrize("out", ["out.h5", "out.nc", "out.hdf5", "out.mat", "well"])
+@pytest.mark.parametrize("boundary", ["periodic", "wall", "open"])
+@pytest.mark.parametrize("right_end", ["included", "excluded"])
+@pytest.mark.parametrize("name", COORDINATES)
+def test_what_is_said_at_convert_need_not_be_said_again(
+    tmp_path: Path, name: str, right_end: Any, boundary: Any, out: str
+) -> None:
+    phases = np.random.default_rng(0).random((8, 3, 1))
+    fields = np.sin(2 * np.pi * (np.arange(33) / 32 + phases))  # repeats, as a periodic field from end to end does
+    found = xr.Dataset({"u": (("sample", "time", "x"), fields)}, {"x": COORDINATES[name], "time": np.arange(3.0)})
+    found.to_netcdf(tmp_path / "in.nc", engine="h5netcdf")
+    said = Overrides(right_end=right_end, boundary=boundary)
+    convert(tmp_path / "in.nc", tmp_path / out, overrides=said)
+    with open_source(tmp_path / "in.nc", overrides=said) as one, open_source(tmp_path / out) as other:
+        first, second = one.header, other.header
+        assert (first.shape, first.axis_boundaries) == (second.shape, second.axis_boundaries)
+        assert first.placements == second.placements
+        np.testing.assert_allclose(first.coordinates, second.coordinates, rtol=1e-12)
+        np.testing.assert_allclose(first.extents, second.extents, rtol=1e-12)
+        np.testing.assert_allclose(first.positions, second.positions, rtol=1e-12)
+
+
+def test_header_keeps_what_was_said_of_right_ends() -> None:
+    known = Header("any", 3, (8, 8), (1.0, 1.0), (0.0, 1.0), boundaries=("periodic", "wall"))
+    same = dataclasses.replace(known, right_ends=("excluded", "included"))
+    other = dataclasses.replace(known, right_ends=("excluded", "excluded"))
+    assert same == known and "right_ends" not in same.to_json() and other.placements == ("periodic", "cells")
+    assert Header.from_json(other.to_json()) == other
+    with pytest.raises(ValueError, match="`right_ends` must be excluded or included for each axis"):
+        dataclasses.replace(known, right_ends=("included",))
