@@ -109,4 +109,4 @@ def write(source: Readable, path: Path) -> None:
     pairs = [pair_of(source.header, fields) for _, fields in blocks(source)]
     x, y = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*pairs, strict=True))
     with guarded(path) as file:
-        torch.save({"x": x, "y": y}, file)
+        torch.save({"x": x, "y": y}, file)  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ from typing import Any
 import h5netcdf
 import xarray as xr
 from torch import Tensor, nn
+from xarray.backends import H5NetCDFStore
 
 from data_gen.files.stream import guarded
 from data_gen.files.whole import sweep
@@ -161,7 +162,7 @@ def save_evaluation(result: xr.Dataset, run: Path | str) -> Path:
     path = Path(run) / EVALUATION_FILE
     with listed(path) as part:
         with guarded(part) as file, h5netcdf.File(file, "w") as stored:
-            result.dump_to_store(xr.backends.H5NetCDFStore(stored))
+            result.dump_to_store(H5NetCDFStore(stored))
         xr.load_dataset(part, engine="h5netcdf")
     return path
 
