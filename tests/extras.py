@@ -64,8 +64,8 @@ EXTRAS = {
     "frameworks": Extra(
         ("accelerate==1.15.0", "transformers==5.24.0", "skorch==1.4.0"), ("tests/sciml_cf/test_frameworks.py",)
     ),
-    # The last version that is not compiled for one torch. It asks for triton, and works without.
-    "sphere": Extra(("--no-deps", "torch-harmonics==0.6.5"), ("tests/sciml_cf/test_neuralop_models.py",)),
+    # The last version that is not compiled for one torch.
+    "sphere": Extra(("torch-harmonics==0.6.5", "triton==3.9.0"), ("tests/sciml_cf/test_neuralop_models.py",)),
     "browser": Extra(
         ("-c", "constraints.txt", "-e", ".[docs]"),
         (
