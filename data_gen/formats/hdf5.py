@@ -128,7 +128,7 @@ def boundary_in(attributes: Any, usual: Boundary) -> Boundary | tuple[Boundary, 
 
 def right_ends_in(attributes: Any) -> tuple[RightEnd, ...]:
     """Of each axis whether its last point is the right end, as a file written here records it; () of others."""
-    found = [_RIGHT_ENDS.get(word) for word in text_in(attributes, "right_end").split(",")]
+    found: list[RightEnd | None] = [_RIGHT_ENDS.get(word) for word in text_in(attributes, "right_end").split(",")]
     known: list[RightEnd] = [end for end in found if end is not None]
     return tuple(known) if len(known) == len(found) else ()
 

@@ -58,7 +58,7 @@ def make_header(path: Path, found: Found, overrides: Overrides) -> tuple[Header,
 
 def _right_ends(found: Found, overrides: Overrides) -> tuple[RightEnd, ...] | None:
     """Of each axis whether its last point is the right end, where that is said."""
-    ends = [said_right_end(found, overrides, axis) for axis in range(len(found.shape))]
+    ends: list[RightEnd | None] = [said_right_end(found, overrides, axis) for axis in range(len(found.shape))]
     known: list[RightEnd] = [end for end in ends if end is not None]
     return tuple(known) if len(known) == len(ends) else None
 
