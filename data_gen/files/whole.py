@@ -245,12 +245,17 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def sweep(folder: Path, *names: str) -> None:
+def sweep(folder: Path, *names: str, also: Callable[[str], bool] | None = None) -> None:
     """Remove what killed writers left of these names in a folder, by default of all; the caller holds the lock.
 
     A folder that was being replaced when its writer died gets its name back.
+
+    Args:
+        folder: the folder.
+        names: of the outputs.
+        also: whether a further name is one of the caller's.
     """
-    for found in _left_in(folder, names):
+    for found in _left_in(folder, names, also):
         place = folder / next(iter(_names_in(found)), "")
         if os.path.lexists(found / _REPLACED) and place.name and not os.path.lexists(place):
             os.rename(found / _REPLACED, place)
@@ -344,13 +349,16 @@ def _finish(path: Path, check: Callable[[Path], object] | None) -> None:
         check(path)
 
 
-def _left_in(folder: Path, names: Sequence[str]) -> list[Path]:
+def _left_in(folder: Path, names: Sequence[str], also: Callable[[str], bool] | None) -> list[Path]:
     wanted = {short_name(name) for name in names}
     found = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             match = _ASIDE.fullmatch(entry.name)
-            ours = match is not None and is_aside(entry.name) and (not wanted or match[1] in wanted)
+            if match is None or not is_aside(entry.name):
+                continue
+            ours = match[1] in wanted if wanted else True
+            ours = ours or (also is not None and also(match[1]))
             if ours and entry.is_dir(follow_symlinks=False):
                 found.append(folder / entry.name)
     return found

@@ -118,10 +118,14 @@ class Output:
             raise PermissionError(f"generate: `path` must lie in a folder that can be written; got {self.path}.")
         with only_writer(self.path, "generate", "path") as locked:
             if locked:
-                left = self._unfinished()
-                sweep(self.path.parent, self.path.name, self.journal.name, *(path.name for path in left))
+                partial = partial_path(self.path)
+                sweep(self.path.parent, self.path.name, self.journal.name, partial.name, also=self._is_shard)
             self._refuse_strangers()
             yield
+
+    def _is_shard(self, name: str) -> bool:
+        """Whether a name could be that of a shard, finished or not."""
+        return is_shard_name(self.path, name.removesuffix(".partial"))
 
     def is_whole(self, *, resume: bool, overwrite: bool) -> bool:
         """Refuse an unusable output before any work; True if the whole file exists already."""
