@@ -30,13 +30,18 @@ class Call:
 def call_around(layer: nn.Module) -> Call | None:
     """The call that is running now of the module that called the layer; None if that cannot be seen."""
     frame: Any = sys._getframe(1)
+    before, first = "", True
     for _ in range(_MOST_FRAMES):
         frame = frame.f_back
         if frame is None:
             return None
-        if frame.f_code.co_name != "_call_impl":
+        last, before = before, frame.f_code.co_name
+        if before != "_call_impl":
             continue
-        own = frame.f_locals
+        if first and last == "inner":  # the layer's own call, from which its hooks run: a look into it is dear
+            first = False
+            continue
+        first, own = False, frame.f_locals
         module = own.get("self")
         if module is layer or not isinstance(module, nn.Module):
             continue

@@ -16,6 +16,7 @@ from sciml_cf.head.binding.calls import Call
 from sciml_cf.head.binding.graph import Trace, mark, mark_of, reaches
 
 Layout = Callable[[Tensor], Tensor]  # from values shaped like a prediction to those shaped like an output
+_Versions = tuple[int | None, int | None]
 # What compiles the frames that run now, or None.
 _compiler: Callable[[], Any] = cast(Any, torch._C)._dynamo.eval_frame.get_eval_frame_callback
 _UNDISTURBED: list[Callable[..., None]] = []  # made once it is needed, for it loads the compiler
@@ -32,13 +33,21 @@ class Capture:
         repeated: whether a pass without a graph came after another one in the same call.
     """
 
-    def __init__(self, features: Tensor, output: Tensor, *, recorded: bool = False, call: Call | None = None) -> None:
+    def __init__(
+        self,
+        features: Tensor,
+        output: Tensor,
+        *,
+        recorded: bool = False,
+        call: Call | None = None,
+        versions: _Versions | None = None,
+    ) -> None:
         self.features = features
         self.output = output.detach() if recorded else output
         self.recorded = recorded
         self.call = call
         self.repeated = False
-        self._versions = _version(features), _version(output)
+        self.versions = versions or (_version(features), _version(output))
         self._given = weakref.ref(output)
 
     def gave(self, prediction: Tensor | None) -> bool:
@@ -48,7 +57,7 @@ class Capture:
     @property
     def intact(self) -> bool:
         """Whether input and output still hold what they held when the layer ran."""
-        return self._versions == (_version(self.features), _version(self.output))
+        return self.versions == (_version(self.features), _version(self.output))
 
 
 class Hook:
@@ -115,6 +124,7 @@ class Captures:
     def __init__(self) -> None:
         self._kept: list[Callable[[], Capture | None]] = []
         self._last: Capture | None = None
+        self._numbers: tuple[Tensor, Tensor, Call | None, _Versions] | None = None  # to make it of, once it is needed
         self.arrangements = Arrangements()
 
     @property
@@ -122,13 +132,16 @@ class Captures:
         """Those that are alive, in the order in which they were made."""
         alive = [kept() for kept in self._kept]
         if alive and alive[-1] is None:
+            if self._last is None and self._numbers is not None:
+                features, output, call, versions = self._numbers
+                self._last = Capture(features, output, call=call, versions=versions)
             alive[-1] = self._last
         return [one for one in alive if one is not None]
 
     @passes.setter
     def passes(self, passes: list[Capture]) -> None:
         if not passes:
-            self._last, self._kept = None, []
+            self._last, self._numbers, self._kept = None, None, []
             return
         self._kept = [weakref.ref(one) if one.recorded else _always(one) for one in passes]
 
@@ -144,7 +157,7 @@ class Captures:
         old = [one for one in self.passes if one is not self._last] if self._kept else []
         if recorded:
             mark(output, new)
-            self._last = Capture(features.detach(), new.output, call=call)
+            self._last, self._numbers = None, (features.detach(), new.output, call, new.versions)
         else:
             new.repeated = any(not one.recorded and _same_call(one, new) and not _alike(one, new) for one in old)
             old = [one for one in old if one.recorded]
@@ -253,7 +266,7 @@ class Captures:
         return values if last is None or last.move is None else move_channels(values, last.move)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_kept": [], "_last": None}
+        return {**self.__dict__, "_kept": [], "_last": None, "_numbers": None}
 
 
 _Found = list[tuple[Capture, Arrangement | Tensor]]  # passes, and how a prediction is arranged from each

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 _ALONG = 0.5  # cosine of a change with the downward gradient, from which on it is a step made by hand
 
@@ -25,20 +25,20 @@ class Steps:
     def __init__(self, layer: nn.Module) -> None:
         self.moved = False
         self._layer = weakref.ref(layer)
-        _ALL.add(self)
+        _ALL.append(weakref.ref(self, _ALL.remove))
         if not _HOOKS:
-            _HOOKS.append(register_optimizer_step_pre_hook(_look))  # it may drop its gradients
-            _HOOKS.append(register_optimizer_step_post_hook(_look))  # its closure may make them
+            _HOOKS.append(register_optimizer_step_post_hook(_look))
 
     def look(self, optimizer: torch.optim.Optimizer) -> None:
-        """An optimizer takes a step."""
+        """An optimizer has taken a step."""
         layer = self._layer()
-        own = [] if layer is None else [one for one in layer._parameters.values() if one is not None]
+        if layer is None:
+            return
         puts_back = optimizer.param_groups[0].get("line_search_fn") is not None  # all weights, for the next trial
-        driven = [one for one in own if one.grad is not None or puts_back]
-        if driven:
-            given = {id(one) for group in optimizer.param_groups for one in group["params"]}
-            self.moved = self.moved or any(id(one) in given for one in driven)
+        for own in layer._parameters.values():
+            if own is not None and (own.grad is not None or puts_back):
+                given = (one for group in optimizer.param_groups for one in group["params"])
+                self.moved = self.moved or any(one is own for one in given)
 
 
 def follows_gradient(layer: nn.Module, change: Tensor) -> bool:
@@ -56,11 +56,13 @@ def follows_gradient(layer: nn.Module, change: Tensor) -> bool:
     return bool((norms > 0) & (-(slope * change).sum() >= _ALONG * norms))
 
 
-_ALL: weakref.WeakSet[Steps] = weakref.WeakSet()
+_ALL: list[weakref.ref[Steps]] = []
 _HOOKS: list[Any] = []  # made with the first head
 
 
 def _look(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-    if not torch.compiler.is_compiling():
-        for one in list(_ALL):
+    if torch.compiler.is_compiling():
+        return
+    for found in _ALL:
+        if (one := found()) is not None:
             one.look(optimizer)
