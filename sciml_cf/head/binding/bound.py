@@ -54,7 +54,8 @@ class BoundLayer(nn.Module):
         object.__setattr__(self, "layer", layer)
         self.layer: Layer
         self.name = name
-        self._ties, self._kind = Ties(), Kind(layer)
+        self._within = None if model is None else weakref.ref(model)
+        self._ties, self._kind = Ties(model), Kind(layer)
         if model is not None:
             check_untied(layer, model, self._who())
         self._ties.check(layer, self._who)
@@ -205,7 +206,7 @@ class BoundLayer(nn.Module):
             parameter.requires_grad_(True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_hook": None, "_steps": None}
+        return {**self.__dict__, "_hook": None, "_steps": None, "_ties": None, "_within": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -229,7 +230,8 @@ class BoundLayer(nn.Module):
         self._listen()
 
     def _listen(self) -> None:
-        self._ties, self._kind, self._steps = Ties(), Kind(self.layer), Steps(self.layer)
+        model = None if self._within is None else self._within()
+        self._ties, self._kind, self._steps = Ties(model), Kind(self.layer), Steps(self.layer)
         for hook in hooks_of(self.layer):
             if isinstance(hook.owner, BoundLayer):
                 hook.owner.status = "replaced"
