@@ -177,6 +177,7 @@ def test_bad_input_is_refused(run_folder, tmp_path):
         predict(other, inputs, std=known)
     run = shutil.copytree(run_folder, tmp_path / "run")
     torch.save({"gram": torch.eye(2)}, run / "posterior.pt")
+    (run / "manifest.json").unlink()
     with pytest.raises(CheckpointError, match=r"posterior\.pt must hold a posterior"):
         predict(run, inputs, std=True)
     state = copy.copy(known.state())

@@ -132,6 +132,7 @@ def test_a_run_of_a_class_that_is_gone_is_loaded(tmp_path):
     assert stored(tmp_path / "run")["method"] == {"rule": label, "settings": {"strength": 0.5, "share": 0.5}}
     path = tmp_path / "run" / "run.json"
     path.write_text(path.read_text().replace(label, "gone.module.PartWay"))
+    (tmp_path / "run" / "manifest.json").unlink()
     again = load(tmp_path / "run", model=mlp(outputs=2), which="last")
     torch.testing.assert_close(again.state_dict(), model.state_dict())
     assert method_label(stored(tmp_path / "run")) == "PartWay s=0.5, Alg. 2"

@@ -84,6 +84,7 @@ def test_a_run_from_before_these_settings_can_be_resumed(tmp_path):
     assert settings["fit"].pop("forgetting") is None
     assert settings["fit"].pop("initial_head") is None
     path.write_text(json.dumps(settings))
+    (tmp_path / "run" / "manifest.json").unlink()
     train(tmp_path / "run", method="proximal", resume=True)
 
 

@@ -240,6 +240,9 @@ def test_no_whole_checkpoint_is_refused(tmp_path):
     train(tmp_path / "run")
     for name in ("last.pt", "previous.pt"):
         damage(tmp_path / "run" / name, 0.5)
+    with pytest.raises(CheckpointError, match=r"last.pt is damaged: it differs from its digest.*no whole previous.pt"):
+        train(tmp_path / "run", resume=True)
+    (tmp_path / "run" / "manifest.json").unlink()
     with pytest.raises(CheckpointError, match=r"last.pt must be a whole checkpoint.*no whole previous.pt either"):
         train(tmp_path / "run", resume=True)
 
@@ -298,6 +301,7 @@ def test_checkpoint_from_elsewhere_runs_no_code(way, name, tmp_path):
         path.write_bytes(pickle.dumps({"model": Malicious(proof)}))
     else:
         torch.save({"model": Malicious(proof)}, path, _use_new_zipfile_serialization=way == "torch")
+    (tmp_path / "run" / "manifest.json").unlink()
     with pytest.raises(CheckpointError, match="must be a whole checkpoint"):
         read_tensors(path)
     if name == "last.pt":
