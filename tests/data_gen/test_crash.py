@@ -55,6 +55,7 @@ def expected(folder: Path, shards: int) -> dict[str, bytes]:
     return contents(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["one worker", "shards"])
 def test_killed_generation_resumes_to_equal_bytes(tmp_path: Path, way: str) -> None:
     shards = WAYS[way].get("shards", 1)

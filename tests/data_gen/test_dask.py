@@ -45,6 +45,7 @@ def test_a_local_cluster_of_two_gives_the_bytes_of_one_process(
     assert path.read_bytes() == small_file.read_bytes() and [p.name for p in tmp_path.iterdir()] == ["data.h5"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_with_a_local_cluster_says_one_line(tmp_path: Path) -> None:
     path = tmp_path / "data.h5"
     words = "burgers --samples 4000 --resolution 64 --method etdrk4 --tolerance 1e-6 --dask local --workers 2 --out"

@@ -102,6 +102,7 @@ def periodic_solitons(grid: PeriodicGrid, time: float, **settings: list[float]) 
     return sum(kdv_solitons(grid.points + m * grid.extent, time, **settings) for m in (-1, 0, 1))
 
 
+@pytest.mark.slow
 def test_kdv_soliton_returns_after_ten_periods() -> None:
     """Its tail at the box's end is exp(-16) of it, but images only change its speed, by about exp(-32)."""
     grid = PeriodicGrid(112, 32.0)

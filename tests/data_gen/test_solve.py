@@ -17,6 +17,7 @@ def relative_errors(u: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.abs(u - truth).max(axis=-1) / np.abs(truth).max(axis=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lawson7", "etdrk4", "adams6"])
 @pytest.mark.parametrize("tolerance", [1e-6, 1e-8, 1e-10])
 @pytest.mark.parametrize(("viscosity", "samples"), [(0.5, 32), (0.1, 320), (0.01, 16)])
@@ -82,6 +83,7 @@ def test_solve_max_step_bounds_the_step() -> None:
     assert counts[1] > 11 * 100 > counts[0]
 
 
+@pytest.mark.slow
 def test_solve_kdv_soliton_keeps_its_shape() -> None:
     """u_t + 6 u u_x + u_xxx = 0: an imaginary symbol, nothing damped."""
     grid = PeriodicGrid(256, 40.0)

@@ -18,6 +18,7 @@ from tests.loops import RULE, backbone, neuralop_trainer
 
 L = pytest.importorskip("lightning.pytorch")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),  # Lightning 2.6 with torch 2.13
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:The number of training batches"),

@@ -65,6 +65,7 @@ def test_printed_figures_are_also_in_files(capsys, run_folder, burgers_file, tmp
     assert float(table[1].split(",")[1]) == float(evaluation["mse"].sel(resolution=64, output="native"))
 
 
+@pytest.mark.slow
 def test_study_runs_from_one_command(capsys, tmp_path):
     words = ["run", "burgers-fno", "--samples", 16, "--epochs", 1, "--stored-resolution", 256, "--resolution", 64]
     words += ["--resolutions", 64, 256, "--out", tmp_path / "study", "--batch-size", 4]
@@ -77,6 +78,7 @@ def test_study_runs_from_one_command(capsys, tmp_path):
     assert call(capsys, *words, "--resume")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_method_that_finds_its_own_strength_is_reported_like_others(capsys, burgers_file, tmp_path):
     run = tmp_path / "run"
     words = ("train", "--data", burgers_file, "--out", run, "--epochs", 1, "--method", "automatic", *SMALL)
@@ -333,6 +335,7 @@ def test_interrupted_generate_resumes_to_the_same_bytes(capsys, tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["whole.h5", "x.h5"]
 
 
+@pytest.mark.slow
 def test_interrupted_train_resumes_to_the_same_weights(capsys, burgers_file, tmp_path):
     words = ("train", "--data", burgers_file, *SMALL, "--epochs", 12)
     status, error = interrupted("weights_last.pt", 3, *words, "--out", tmp_path / "run")

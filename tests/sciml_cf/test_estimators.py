@@ -34,6 +34,7 @@ def checks(array_api):
     return [pair for pair in found if ("array_api" in pair[1].func.__name__) is array_api]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "check"), checks(False), ids=lambda one: one.func.__name__ if hasattr(one, "func") else None
 )
@@ -41,6 +42,7 @@ def test_scikit_learns_checks_on_a_small_network(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
 def test_scikit_learns_checks_of_the_array_api():
     code = "from tests.sciml_cf.test_estimators import checks\nfor estimator, check in checks(True): check(estimator)"
     environment = {**os.environ, "SCIPY_ARRAY_API": "1"}  # scipy reads it as it is loaded
@@ -169,6 +171,7 @@ def test_it_stands_in_pipelines_and_searches(digits):
     assert scores.min() > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["proximal", "l2", "kalman"])
 def test_the_regressor_is_free_of_the_targets_unit(method):
     rng = np.random.default_rng(0)

@@ -52,6 +52,7 @@ def run(capsys, *words):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "dims", "boundary"), CASES)
 def test_from_training_to_report(capsys, tmp_path, pairs, model, dims, boundary):
     shape, data, folder = SHAPES[dims], pairs[dims], tmp_path / "run"

@@ -15,6 +15,7 @@ L = pytest.importorskip("lightning.pytorch")
 from sciml_cf.adapters.lightning import ClosedFormCallback  # noqa: E402
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),  # Lightning 2.6 with torch 2.13
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:The number of training batches"),

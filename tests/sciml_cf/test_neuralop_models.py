@@ -11,6 +11,8 @@ import torch
 from sciml_cf.head import ClosedFormHead, ClosedFormLoss, Ridge, find_head
 from tests.dense import close, head_in, with_ones
 
+pytestmark = pytest.mark.slow
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # neuralop's dependencies warn at import
     from neuralop import models

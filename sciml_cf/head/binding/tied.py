@@ -57,7 +57,7 @@ class Ties:
             if self._scans >= _MOST_SCANS:
                 return
             self._most[key], self._scans = count, self._scans + 1
-            for other in _holders(own):
+            for other in _holders(own, layer):
                 if other is not layer:
                     raise _tied(who(), f"another {type(other).__name__}")
 
@@ -102,10 +102,14 @@ def _tied(name: str, other: str) -> ValueError:
     )
 
 
-def _holders(own: Tensor) -> Iterator[nn.Module]:
-    """Modules that hold a parameter, anywhere in memory."""
+def _holders(own: Tensor, layer: nn.Module) -> Iterator[nn.Module]:
+    """Modules that hold a parameter of a layer, anywhere in memory, but for the layer."""
     for holder in gc.get_referrers(own):
-        if not isinstance(holder, dict) or not any(value is own for value in list(holder.values())):
+        if (
+            holder is layer._parameters
+            or not isinstance(holder, dict)
+            or not any(value is own for value in list(holder.values()))
+        ):
             continue
         for owner in gc.get_referrers(holder):
             if isinstance(owner, dict) and owner.get("_parameters") is holder:

@@ -157,6 +157,7 @@ def test_figures_are_kept_of_the_same_configuration_only(tmp_path):
     assert known_figures(path, preset="small") == {"part": 1} and known_figures(path, preset="full") == {}
 
 
+@pytest.mark.slow
 def test_a_small_grid_runs_from_the_command_line_keeps_parts_and_goes_on(monkeypatch, tmp_path):
     monkeypatch.setitem(ablations.PRESETS, "small", TINY)
     out = tmp_path / "ablations"

@@ -20,6 +20,8 @@ TINY = replace(
     samples=40, stored_resolution=256, resolution=64, width=6, modes=5, layers=1, batch_sizes=(8, 16), epochs=4,
     rungs=(Rung(1, 2), Rung(2, 1)), seeds=(1, 2), curve=(1, 2, 4), curve_samples=4,
 )  # fmt: skip
+
+pytestmark = pytest.mark.slow
 METHODS = ("l2-SGD", "proximal-Adam")
 
 

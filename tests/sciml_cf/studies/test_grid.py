@@ -58,6 +58,7 @@ def calls(folder):
     return {path.name: path.read_text() for path in folder.glob("*.calls")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_come_in_order_and_nothing_is_run_twice(workers, tmp_path):
     results = run_trials(TRIALS, square, tmp_path, workers=Workers(workers), label="t")

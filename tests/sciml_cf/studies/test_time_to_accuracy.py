@@ -20,6 +20,8 @@ TINY = replace(
     marks=(1.0, 0.2, 1e-9),
 )  # fmt: skip
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
