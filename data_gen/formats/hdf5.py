@@ -129,8 +129,8 @@ def boundary_in(attributes: Any, usual: Boundary) -> Boundary | tuple[Boundary, 
 def right_ends_in(attributes: Any) -> tuple[RightEnd, ...]:
     """Of each axis whether its last point is the right end, as a file written here records it; () of others."""
     found: list[RightEnd | None] = [_RIGHT_ENDS.get(word) for word in text_in(attributes, "right_end").split(",")]
-    known = tuple(end for end in found if end is not None)
-    return known if len(known) == len(found) else ()
+    known: list[RightEnd] = [end for end in found if end is not None]
+    return tuple(known) if len(known) == len(found) else ()
 
 
 def variable_names(path: Path) -> str:

@@ -59,8 +59,8 @@ def make_header(path: Path, found: Found, overrides: Overrides) -> tuple[Header,
 def _right_ends(found: Found, overrides: Overrides) -> tuple[RightEnd, ...] | None:
     """Of each axis whether its last point is the right end, where that is said."""
     ends: list[RightEnd | None] = [said_right_end(found, overrides, axis) for axis in range(len(found.shape))]
-    known = tuple(end for end in ends if end is not None)
-    return known if len(known) == len(ends) else None
+    known: list[RightEnd] = [end for end in ends if end is not None]
+    return tuple(known) if len(known) == len(ends) else None
 
 
 def _check_size(path: Path, found: Found) -> None:

@@ -72,7 +72,7 @@ def test_names_of_channels_say_the_step(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".npy", ".h5", ".nc"])
 def test_parts_of_a_split_share_no_trajectory(tmp_path: Path, suffix: str) -> None:
     path = marked(tmp_path, suffix=suffix)
-    how = {"input_steps": 2, "stride": 2}
+    how: dict[str, Any] = {"input_steps": 2, "stride": 2}
     facts = said(**how) if suffix == ".npy" else Overrides(**how)
     seen: dict[str, set[int]] = {}
     for split in ("train", "validation", "test", "all"):
