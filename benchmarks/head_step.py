@@ -76,8 +76,8 @@ class Config:
 
     old: Path
     pairs: int = 20
-    perceptron: int = 100
-    fno: int = 10
+    perceptron: int = 200
+    fno: int = 50
 
 
 class Worker:
