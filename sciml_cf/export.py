@@ -33,7 +33,7 @@ def detach_heads(model: nn.Module) -> nn.Module:
 class PhysicalModel(nn.Module):
     """A model between two affine maps of the channels, written out as a module that torch can script and export.
 
-        y = mean_y + std_y * model((x - mean_x) / std_x)
+        y = mean_y + std_y * model((x - mean_x) / std_x)        (+ x, for a model of increments)
 
     Fields are physical ones, in any floating precision. The mean is subtracted, and added, in float64 where the
     normalization asks for it.
@@ -48,8 +48,11 @@ class PhysicalModel(nn.Module):
         self.model = model
         self.dtype = dtype_of(model)
         self.double_outputs = normalization.needs_double
+        self.increments = bool(normalization.residual)
         for name in ("input_mean", "input_scale", "target_mean", "target_scale"):
             self.register_buffer(name, torch.tensor(getattr(normalization, name), dtype=torch.float64))
+        self.register_buffer("residual", torch.tensor(normalization.residual, dtype=torch.int64), persistent=False)
+        self.residual: Tensor
         self.input_mean: Tensor
         self.input_scale: Tensor
         self.target_mean: Tensor
@@ -59,6 +62,8 @@ class PhysicalModel(nn.Module):
         z = (x.double() - _by_channel(self.input_mean, x.dim())) / _by_channel(self.input_scale, x.dim())
         w = self.model(z.to(self.dtype))
         y = w.double() * _by_channel(self.target_scale, w.dim()) + _by_channel(self.target_mean, w.dim())
+        if self.increments:
+            y = y + x.double().index_select(1, self.residual)
         return y if self.double_outputs else y.to(w.dtype)
 
 

@@ -1,11 +1,12 @@
 """Normalization: a model works on fields of mean 0 and order one, everybody else on fields in the data's own units.
 
-    z = (x - mean_x) / (2 std_x)        model: z -> w        y = mean_y + std_y w
+    z = (x - mean_x) / (2 std_x)        model: z -> w        y = mean_y + std_y w (+ x)
 
 The means and deviations are one number for each channel, over all samples and grid points of the training split, in
 float64; the mean is subtracted before any cast to float32. Inputs are divided by two deviations, so that most lie
-between -1 and 1. A model carries its normalization as a pair of hooks, so that it maps physical fields to physical
-fields while its ``state_dict`` stays that of the model alone.
+between -1 and 1. Where the model learns the increment from a state x to the next, the targets' mean and deviation are
+those of y - x, and x is added to its output. A model carries its normalization as a pair of hooks, so that it maps
+physical fields to physical fields while its ``state_dict`` stays that of the model alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from sciml_cf.channel_statistics import ChannelStatistics
 from sciml_cf.datasets.items import as_items, check_batch
 from sciml_cf.model_outputs import entry_of, predicted, replaced
 
@@ -39,62 +41,11 @@ _LOG = logging.getLogger(__name__)
 _BLOCK = 64  # samples read at once
 # Inputs further outside the training range than this share of its width are warned of.
 _FAR_OUTSIDE = 0.5
-# A deviation below this share of the largest value is rounding: the channel is constant.
-_ROUNDING = 1e-13
 # Where |mean| / deviation exceeds this, float32 holds a field to fewer than three digits of its fluctuations.
 _OFFSET = 1e3
 # What inputs are divided by, in deviations: then they lie between -1 and 1, where a network is nearly linear at first.
 _INPUT_DEVIATIONS = 2.0
 _ATTRIBUTE = "_sciml_cf_normalization"
-
-
-class ChannelStatistics:
-    """Mean, deviation and range of each channel over samples and grid points, streamed in float64.
-
-    Batches are merged by the update of Chan, Golub and LeVeque (1983), which does not cancel where the mean is large
-    beside the deviation. Roots of sums of squares are kept, not the sums, so that no square overflows.
-
-    Attributes:
-        count: values of each channel seen; the sum of their weights where these are given.
-        mean, low, high: (C,) float64.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0.0
-        self.mean = self.low = self.high = torch.empty(0, dtype=torch.float64)
-        self._root = self.mean  # of the sum of squared deviations
-
-    def update(self, values: Tensor, weights: Tensor | None = None) -> None:
-        """Take in a batch (B, C, *N) or (B, C), its samples with weights (B,) above 0."""
-        rows = values.detach().cpu().double().movedim(1, 0).flatten(1)
-        points = rows.shape[1] // len(values)
-        each = (torch.ones(len(values)) if weights is None else weights.cpu()).double().repeat_interleave(points)
-        count = each.sum().item()
-        mean = rows @ (each / count)
-        mean = mean + (rows - mean[:, None]) @ (each / count)  # what the first sum has rounded away
-        deviations = (rows - mean[:, None]) * each.sqrt()
-        root, low, high = _norm(deviations), rows.amin(1), rows.amax(1)
-        if self.count:
-            shift, total = mean - self.mean, self.count + count
-            between = shift * math.sqrt(self.count * (count / total))
-            root = torch.hypot(torch.hypot(self._root, root), between)
-            mean = self.mean + shift * (count / total)
-            low, high = torch.minimum(low, self.low), torch.maximum(high, self.high)
-        self.count, self.mean, self._root, self.low, self.high = self.count + count, mean, root, low, high
-
-    @property
-    def std(self) -> Tensor:
-        """(C,) deviations; 0 for a channel whose values differ by rounding alone."""
-        deviation = self._root / math.sqrt(self.count or 1)
-        largest = torch.maximum(self.low.abs(), self.high.abs())
-        return torch.where(deviation > _ROUNDING * largest, deviation, 0.0)
-
-
-def _norm(rows: Tensor) -> Tensor:
-    """Euclidean norm of each row, where squares would overflow or vanish too."""
-    largest = rows.abs().amax(1, keepdim=True)
-    unit = torch.where(largest > 0, largest, 1.0)
-    return unit[:, 0] * (rows / unit).square().sum(1).sqrt()
 
 
 @dataclass(frozen=True)
@@ -105,8 +56,11 @@ class Normalization:
         input_mean, input_scale: (C,) what is subtracted from the inputs and what they are divided by, above 0.
         target_mean, target_scale: (C',) of the targets.
         input_low, input_high: (C,) range of the training inputs, empty if it is not known.
+        residual: (C',) where the targets are increments: the input channel that is added to each channel of the output;
+            empty where they are the fields themselves.
     Raises:
-        ValueError: numbers that are not finite, scales that are not above 0, or entries of other lengths.
+        ValueError: numbers that are not finite, scales that are not above 0, entries of other lengths, or no such
+            input channel.
     """
 
     input_mean: tuple[float, ...]
@@ -115,9 +69,13 @@ class Normalization:
     target_scale: tuple[float, ...]
     input_low: tuple[float, ...] = field(default=())
     input_high: tuple[float, ...] = field(default=())
+    residual: tuple[int, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        self._check_residual()
         for one in fields(self):
+            if one.name == "residual":
+                continue
             values = tuple(float(value) for value in getattr(self, one.name))
             object.__setattr__(self, one.name, values)
             if not all(map(math.isfinite, values)) or (one.name.endswith("scale") and not all(v > 0 for v in values)):
@@ -138,25 +96,34 @@ class Normalization:
         _check_channels("inputs", "x", x, self.input_mean)
         return ((x.double() - _channels(self.input_mean, x)) / _channels(self.input_scale, x)).to(dtype)
 
-    def targets(self, y: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Normalized targets (B, C', *N) of physical ones."""
+    def targets(self, y: Tensor, dtype: torch.dtype = torch.float32, *, x: Tensor | None = None) -> Tensor:
+        """Normalized targets (B, C', *N) of physical ones, and of physical inputs x where these are increments."""
         _check_channels("targets", "y", y, self.target_mean)
-        return ((y.double() - _channels(self.target_mean, y)) / _channels(self.target_scale, y)).to(dtype)
+        increment = y.double() - self._states("targets", x)
+        return ((increment - _channels(self.target_mean, y)) / _channels(self.target_scale, y)).to(dtype)
 
     def in_deviations(self, y: Tensor) -> Tensor:
         """Physical targets divided by the deviations, their mean kept, float64: what a relative error divides by."""
         _check_channels("targets", "y", y, self.target_mean)
         return y.double() / _channels(self.target_scale, y)
 
-    def outputs(self, prediction: Tensor) -> Tensor:
-        """Physical fields of a model's normalized ones.
+    def outputs(self, prediction: Tensor, x: Tensor | None = None) -> Tensor:
+        """Physical fields of a model's normalized ones, and of physical inputs x where these are increments.
 
         In the prediction's precision, but in float64 where float32 would round the fluctuations away.
         """
         _check_channels("outputs", "prediction", prediction, self.target_mean)
         physical = prediction.double() * _channels(self.target_scale, prediction)
-        physical = physical + _channels(self.target_mean, prediction)
+        physical = physical + _channels(self.target_mean, prediction) + self._states("outputs", x)
         return physical if self.needs_double else physical.to(prediction.dtype)
+
+    def input_deviations(self, x: Tensor) -> Tensor:
+        """(1, C, 1, ...) float64, deviations of the channels of inputs (B, C, *N) over the training samples."""
+        return _channels(self.input_scale, x) / _INPUT_DEVIATIONS
+
+    def physical_inputs(self, z: Tensor) -> Tensor:
+        """Physical inputs (B, C, *N) of normalized ones, float64; the inverse of ``inputs`` but for rounding."""
+        return z.double() * _channels(self.input_scale, z) + _channels(self.input_mean, z)
 
     def scaled(self, deviation: Tensor) -> Tensor:
         """Deviations (B, C', *N) of normalized outputs, in the target's units."""
@@ -165,7 +132,8 @@ class Normalization:
     @property
     def needs_double(self) -> bool:
         """Whether physical outputs do not fit float32: a mean far above the deviation, or values out of its range."""
-        pairs = zip(self.target_mean, self.target_scale, strict=True)
+        pairs = [*zip(self.target_mean, self.target_scale, strict=True)]
+        pairs += [(self.input_mean[c], self.input_scale[c] / _INPUT_DEVIATIONS) for c in self.residual]
         return any(abs(mean) > _OFFSET * std or not 1e-30 < std < 1e30 for mean, std in pairs)
 
     @property
@@ -186,6 +154,24 @@ class Normalization:
                 found.append((number, least, most))
         return found
 
+    def _check_residual(self) -> None:
+        object.__setattr__(self, "residual", tuple(int(channel) for channel in self.residual))
+        known = range(len(self.input_mean))
+        if self.residual and (len(self.residual) != len(self.target_mean) or not {*self.residual} <= {*known}):
+            raise ValueError(
+                f"Normalization: `residual` must name one of {len(known)} input channels, from 0, for each of "
+                f"{len(self.target_mean)} target channels; got {self.residual}."
+            )
+
+    def _states(self, function: str, x: Tensor | None) -> Tensor | float:
+        """What increments are added to: channels of physical inputs, float64; 0 for targets that are no increments."""
+        if not self.residual:
+            return 0.0
+        if x is None:
+            raise ValueError(f"Normalization.{function}: `x` must be given, the inputs of the increments; got none.")
+        _check_channels(function, "x", x, self.input_mean)
+        return x[:, list(self.residual)].double()
+
     def to_dict(self) -> dict[str, list[float]]:
         """Plain lists, exact in JSON."""
         return {name: list(values) for name, values in asdict(self).items()}
@@ -193,16 +179,16 @@ class Normalization:
     @staticmethod
     def from_dict(values: Mapping[str, Sequence[float]]) -> Normalization:
         """The normalization that ``to_dict`` wrote."""
-        return Normalization(
-            **{
-                one.name: tuple(values.get(one.name, values.get(one.name.replace("scale", "std"), ())))
-                for one in fields(Normalization)
-            }
-        )
+        given: dict[str, Any] = {
+            one.name: tuple(values.get(one.name, values.get(one.name.replace("scale", "std"), ())))
+            for one in fields(Normalization)
+        }
+        return Normalization(**given)
 
     def summary(self) -> str:
         """One line for a person: what was subtracted and divided by."""
-        parts = (("inputs", self.input_mean, self.input_scale), ("targets", self.target_mean, self.target_scale))
+        learned = "increments" if self.residual else "targets"
+        parts = (("inputs", self.input_mean, self.input_scale), (learned, self.target_mean, self.target_scale))
         return "; ".join(
             f"{name}: mean {', '.join(f'{m:.4g}' for m in mean)}, divided by {', '.join(f'{s:.4g}' for s in std)}"
             for name, mean, std in parts
@@ -210,7 +196,11 @@ class Normalization:
 
 
 def measure_normalization(
-    data: Dataset[Any], *, function: str = "measure_normalization", argument: str = "data"
+    data: Dataset[Any],
+    *,
+    residual: Sequence[int] = (),
+    function: str = "measure_normalization",
+    argument: str = "data",
 ) -> Normalization:
     """The normalization of a dataset, in one pass over it.
 
@@ -218,6 +208,7 @@ def measure_normalization(
 
     Args:
         data: items {"x": (C, *N), "y": (C', *N)} or (x, y).
+        residual: (C',) where increments are learned: the input channel that each target channel starts from.
         function, argument: who asks, and what it calls the data, for messages.
     Raises:
         ValueError: the dataset is empty, or holds values that are complex or not finite; the sample is named.
@@ -229,14 +220,15 @@ def measure_normalization(
             for name, one in statistics.items():
                 _check_real(function, argument, block[name])
                 check_batch(function, argument, block[name], name, start)
-                one.update(block[name])
+                of = residual if name == "y" else ()
+                one.update(block[name].double() - block["x"][:, list(of)].double() if of else block[name])
     x, y = statistics.values()
     if not x.count:
         raise ValueError(f"{function}: `{argument}` must hold at least one sample; got an empty dataset.")
     stds = {name: _without_zeros(name, one) for name, one in (("input", x), ("target", y))}
     return Normalization(
         tuple(x.mean.tolist()), stds["input"], tuple(y.mean.tolist()), stds["target"],
-        tuple(x.low.tolist()), tuple(x.high.tolist()),
+        tuple(x.low.tolist()), tuple(x.high.tolist()), tuple(residual),
     )  # fmt: skip
 
 
@@ -304,7 +296,8 @@ class _OutOfCore:
 
     def __call__(self, module: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
         prediction = predicted(type(module).__name__, output, entry_of(module))
-        physical = self.normalization.outputs(prediction)
+        norm = self.normalization
+        physical = norm.outputs(prediction, norm.physical_inputs(arguments[0]) if norm.residual else None)
         return physical if prediction is output else replaced(output, prediction, physical)
 
 

@@ -136,6 +136,8 @@ ARROWS = {
         "data_gen.equation",
         "data_gen.formats",
         "data_gen.grids",
+        "data_gen.header",
+        "data_gen.storage",
         "sciml_cf.arrays",
         "sciml_cf.errors",
     },
@@ -200,7 +202,8 @@ ARROWS = {
     "sciml_cf.metrics": set(),
     "sciml_cf.arrays": set(),
     "sciml_cf.model_outputs": set(),
-    "sciml_cf.normalization": {"sciml_cf.datasets", "sciml_cf.model_outputs"},
+    "sciml_cf.channel_statistics": set(),
+    "sciml_cf.normalization": {"sciml_cf.channel_statistics", "sciml_cf.datasets", "sciml_cf.model_outputs"},
     "data_gen.errors": set(),
 }
 # A library that only these files may import.

@@ -25,6 +25,7 @@ METADATA = (
     "output_steps",
     "stride",
     "axes",
+    "condition",
     "mask",
     "follow_links",
     "no_verify",
@@ -51,6 +52,8 @@ class OverrideFlags:
         stride: steps from the start of one window to that of the next; by default 1.
         axes: roles of the axes of arrays, such as sample,y,x,channel or sample,time,x: of the array with more
             axes, or one word for the input and one for the target.
+        condition: scalars of each sample that the model is told, as constant channels: names of parameters, time (each
+            later time of a trajectory is a target then), time_step, or auto for all that differ between samples.
         mask: values that are missing: "fill" for fill values and NaN, or the variable that is 0 where they are missing.
         follow_links: also read what a file keeps in other files of yours.
         no_verify: read a dataset file without comparing it with its checksums; damage then goes unnoticed.
@@ -71,6 +74,7 @@ class OverrideFlags:
     output_steps: int | None = None
     stride: int | None = None
     axes: tuple[str, ...] = ()
+    condition: tuple[str, ...] = ()
     mask: str | None = None
     follow_links: bool = False
     no_verify: bool = False
@@ -99,6 +103,7 @@ class OverrideFlags:
             output_steps=self.output_steps,
             stride=self.stride,
             axes=self.axes,
+            condition=self.condition,
             mask=self.mask,
             follow_links=self.follow_links,
             verify=not self.no_verify,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from data_gen.errors import DatasetError
 from data_gen.formats import folder
+from data_gen.formats.every_time import TIME, EveryTime
 from data_gen.formats.format import Format, Formats
 from data_gen.formats.hdf5 import is_hdf5, variable_names
 from data_gen.formats.overrides import CHOICES, Facts, Overrides, given_overrides
@@ -63,10 +64,12 @@ def open_source(
     """
     given = given_overrides("open_source", overrides, facts)
     found = format_of_name(format) if format is not None else recognize(path)
-    source = found.open(Path(path), replace(given, **dict.fromkeys(CHOICES)))
-    if all(getattr(given, name) is None for name in CHOICES):
+    source = found.open(Path(path), replace(given, condition=(), **dict.fromkeys(CHOICES)))
+    if all(getattr(given, name) is None for name in CHOICES) and not given.takes_every_time:
         return source
     try:
+        if given.takes_every_time:
+            return source if TIME in source.table else EveryTime(source)
         if given.cuts_windows:
             return windows_of(source, given)
         return pair_of_times(source, given.input_time, given.target_time)

@@ -17,6 +17,8 @@ TAKEN |= {"input_time", "target_time", "config_hash", "seal"}
 
 #: Steps of windows, and all overrides that choose what is read from trajectories; they do not describe the file.
 STEPS = ("input_steps", "output_steps", "stride")
+#: Word for every parameter that differs from sample to sample.
+AUTO = "auto"
 CHOICES = ("input_time", "target_time", *STEPS)
 
 
@@ -38,12 +40,15 @@ class Overrides:
             target, whose starts lie ``stride`` steps apart; each is 1 where another is given. See ``Windows``.
         axes: roles of the axes of arrays, such as "sample,y,x,channel": of the array with more axes, or one word for
             the input and one for the target.
+        condition: scalars of each sample that the model is told of: names of parameters, "time" of the target (every
+            later time of a trajectory is one then), "time_step", or "auto" for all that differ between samples.
         mask: "fill", or the variable that is 0 where values are missing.
         follow_links: also read what the file keeps in other files.
         verify: compare a dataset file with its checksums; without, damaged values are read as they are.
     Raises:
         ValueError: ``extent`` is not above 0, ``boundary``, ``right_end`` or ``axes`` unknown, a number of steps below
-            1 or given beside times, or a parameter not finite or of a name that dataset files use themselves.
+            1 or given beside times, "auto" beside names, or a parameter not finite or of a name that dataset files use
+            themselves.
     """
 
     extent: tuple[float, ...] = ()
@@ -60,6 +65,7 @@ class Overrides:
     output_steps: int | None = None
     stride: int | None = None
     axes: str | tuple[str, ...] = ()
+    condition: tuple[str, ...] = ()
     mask: str | None = None
     follow_links: bool = False
     verify: bool = True
@@ -70,6 +76,7 @@ class Overrides:
         for extent in self.extent:
             check_positive("Overrides", "extent", extent)
         self._check_windows()
+        self._check_condition()
         for name, known in (("boundary", get_args(Boundary)), ("right_end", get_args(RightEnd))):
             for value in _each(getattr(self, name)):
                 if value not in known:
@@ -96,6 +103,19 @@ class Overrides:
                 "Overrides: `input_time` and `target_time` must be left out where windows are cut (`input_steps`, "
                 "`output_steps`, `stride`); got both."
             )
+
+    def _check_condition(self) -> None:
+        """Take commas apart, and refuse names that are given twice or beside "auto"."""
+        words = [word for text in _each(self.condition) for word in split_names(text)]
+        object.__setattr__(self, "condition", tuple(words))
+        if len(set(words)) < len(words) or (AUTO in words and len(words) > 1):
+            raise ValueError(f"Overrides: `condition` must name each parameter once, or be auto; got {words}.")
+
+    @property
+    def takes_every_time(self) -> bool:
+        """Whether each later time of a trajectory is a target, whose time the model is told."""
+        chosen = self.cuts_windows or self.input_time is not None or self.target_time is not None
+        return "time" in self.condition and not chosen
 
     @property
     def cuts_windows(self) -> bool:

@@ -53,6 +53,7 @@ class TrainFlags(OverrideFlags, FitConfig):
             *("optimizer", "learning_rate", "schedule", "period", "factor", "warmup"),
             *("clip", "adaptive_clip", "average", "loss"),
         ),
+        "steps in time": ("residual", "unroll", "through_steps", "noise"),
         "run": ("seed", "accelerator", "resume", "overwrite", "tensorboard"),
         "metadata": METADATA,
     }

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data_gen.equation import Equation
 from data_gen.formats import Facts, Source, open_source
+from data_gen.formats.every_time import TIME
 from data_gen.formats.overrides import STEPS
-from data_gen.grids.periodic import PeriodicGrid, resample
-from data_gen.grids.positions import Placement, relative_positions
+from data_gen.grids.periodic import resample
 from sciml_cf.datasets.choices import Sampling, Split
+from sciml_cf.datasets.conditions import condition_values, range_of, with_conditions
+from sciml_cf.datasets.geometry import Geometry
 from sciml_cf.datasets.missing import known_targets, with_mask
+from sciml_cf.datasets.steps import Steps
 from sciml_cf.errors import DatasetError, check_choice, check_count
 
 _LOG = logging.getLogger(__name__)
@@ -48,8 +52,10 @@ def split_indices(num_samples: int, *, seed: int = _SPLIT_SEED) -> dict[str, np.
     return {name: np.sort(part) for name, part in zip(("train", "validation", "test"), parts, strict=True)}
 
 
-class FieldDataset(Dataset[dict[str, Tensor]]):
+class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
     """Items {"x": (C, *N), "y": (C', *N)} of one split, held in memory at the resolution asked for.
+
+    With ``facts.condition`` the inputs have a constant channel for each of these scalars, after their own.
 
     With ``facts.mask``, missing inputs are zeros, a last channel of the inputs is 1 where they are known, and the items
     have "weights" (*N), which are 1 where the target is known and else 0.
@@ -63,13 +69,14 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         inputs, targets: names of stored fields, joined along the channel axis; by default the file's own.
         input_time, target_time: stored times of the inputs and of the targets; by default the file's own, 0 and the
             last one.
+        unroll: how many outputs of a model, each of ``facts.output_steps``, a target holds.
         split_seed: seed of the permutation that splits the samples.
         facts: what a file of another format does not say about itself.
         format: its format, by default recognized from its content.
     Raises:
         DatasetError: the file is missing, unreadable, lacks something that ``facts`` must give, or holds values that
             are not finite.
-        ValueError: the resolution does not divide the stored one; a name or time is unknown.
+        ValueError: the resolution does not divide the stored one; a name, time or condition is unknown.
 
     Attributes:
         x, y: (S, C, *N) and (S, C', *N), all items, in the default dtype; in float64 where float32 would round away
@@ -77,8 +84,8 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
             says.
         known: (S, *N), true where the target is known; None without ``facts.mask``.
         indices: (S,) the samples' row numbers in the file.
+        conditions: the scalars of each sample that its inputs have channels for, (S,) float64 by name.
         stored_resolution: points along the last axis of the file's own grid.
-        coordinates: points along each axis of the items' grid.
     """
 
     def __init__(
@@ -92,40 +99,49 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         targets: Sequence[str] | None = None,
         input_time: float | None = None,
         target_time: float | None = None,
+        unroll: int = 1,
         split_seed: int = _SPLIT_SEED,
         facts: Facts | None = None,
         format: str | None = None,
     ) -> None:
         check_choice("FieldDataset", "split", split, ("train", "validation", "test", "all"))
         check_choice("FieldDataset", "sampling", sampling, ("strided", "fourier"))
+        check_count("FieldDataset", "unroll", unroll)
         self.path, self.split, self.split_seed = Path(path), split, split_seed
-        self.facts, self.format = facts, format
-        with open_source(self.path, format=format, facts=facts) as data:
-            self.stored_resolution, self.checksum = data.resolution, data.checksum
+        if unroll > 1:  # windows are cut then, and the run is told so
+            facts = replace(facts or Facts(), stride=(facts.stride if facts else None) or 1)
+        self.facts, self.format, self.unroll = facts, format, unroll
+        self.masked = facts is not None and facts.mask is not None
+        with open_source(self.path, format=format, facts=_unrolled(facts, unroll)) as data:
+            self.stored_resolution, self.checksum = data.resolution, self._checksum_of(data)
             self.resolution = data.resolution if resolution is None else resolution
             check_resolution("FieldDataset", self.resolution, data.resolution)
             self._equation, self._header = data.equation, data.header
             self._stride = data.resolution // self.resolution
-            if any(points % self._stride for points in data.header.shape):
-                shape = " x ".join(map(str, data.header.shape))
-                raise ValueError(
-                    f"FieldDataset: `resolution` must make all axes of {shape} points coarser by one factor; got "
-                    f"{resolution}."
-                )
+            self._check_axes()
             data.check_rows(data.num_samples)
             self.indices = _rows_of(data, split, split_seed)
             default = data.input_name if input_time is None else data.target_name  # the input's name has one time
             x = self._read(data, tuple(inputs or (default,)), sampling, input_time)
             y = self._read(data, tuple(targets or (data.target_name,)), sampling, target_time)
-            self.known: Tensor | None = None
-            if self._masked:
-                x, (y, known) = with_mask(x), known_targets(y)
+            self._num_states = x.shape[1]
+            self.conditions = self._conditions_of(data)
+            x, self.known = self._with_constants(x), None
+            if self.masked:
+                y, known = known_targets(y)
                 self.known = torch.from_numpy(known)
                 self._check_known()
             self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
-            self.coordinates = tuple(points[:: self._stride] for points in data.header.coordinates)
-            last = data.times[-1] if target_time is None else target_time
-            self._duration = last - (data.times[0] if input_time is None else input_time)
+            self._durations = self._durations_of(data, input_time, target_time)
+
+    def _check_axes(self) -> None:
+        """Raise ValueError unless all axes can be taken coarser by the factor of the last one."""
+        if any(points % self._stride for points in self._header.shape):
+            shape = " x ".join(map(str, self._header.shape))
+            raise ValueError(
+                f"FieldDataset: `resolution` must make all axes of {shape} points coarser by one factor; got "
+                f"{self.resolution}."
+            )
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -134,9 +150,32 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         item = {"x": self.x[index], "y": self.y[index]}
         return item if self.known is None else {**item, "weights": self.known[index].to(self.y.dtype)}
 
-    @property
-    def _masked(self) -> bool:
-        return self.facts is not None and self.facts.mask is not None
+    def _checksum_of(self, data: Source) -> str:
+        """That of the fields with targets of one output, whatever the roll-out in training."""
+        if self.unroll == 1:
+            return data.checksum
+        with open_source(self.path, format=self.format, facts=self.facts) as single:
+            return single.checksum
+
+    def _conditions_of(self, data: Source) -> dict[str, np.ndarray]:
+        names = () if self.facts is None else self.facts.condition
+        return {name: values[self.indices] for name, values in condition_values(data, names).items()}
+
+    def _durations_of(self, data: Source, input_time: float | None, target_time: float | None) -> np.ndarray:
+        """(S,), time from each input to its target."""
+        if TIME in data.table:
+            return data.table[TIME][self.indices]
+        first = data.times[0] if input_time is None else input_time
+        last = data.times[-1] if target_time is None else target_time
+        return np.full(len(self.indices), last - first)
+
+    def _with_constants(self, x: np.ndarray) -> np.ndarray:
+        """Inputs with the channels of their conditions and, last, of the mask."""
+        values = np.stack([*self.conditions.values()], axis=1) if self.conditions else np.empty((len(x), 0))
+        if not self.masked:
+            return with_conditions(x, values)
+        masked = with_mask(x)
+        return np.concatenate([with_conditions(masked[:, :-1], values), masked[:, -1:]], axis=1)
 
     def _check_known(self) -> None:
         """Refuse targets without any value."""
@@ -148,74 +187,6 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
             )
 
     @property
-    def grid(self) -> PeriodicGrid:
-        """The grid of the items.
-
-        Raises:
-            ValueError: it is not periodic with axes that are alike.
-        """
-        header = self._header
-        if not self.periodic:
-            raise ValueError(
-                f"FieldDataset: `grid` must be periodic with axes that are alike; got {header.boundary} ends and "
-                f"{header.shape} points on {header.extents}."
-            )
-        return PeriodicGrid(self.resolution, header.extents[0], header.num_dims)
-
-    @property
-    def points(self) -> np.ndarray:
-        """(N,), coordinates of the items' grid points along the last axis."""
-        return self.coordinates[-1]
-
-    @property
-    def periodic(self) -> bool:
-        """Whether the grid is periodic, with axes that are alike and equally spaced."""
-        header = self._header
-        alike = len(set(zip(header.shape, header.extents, strict=True))) == 1
-        return header.boundary == "periodic" and header.evenly_spaced and alike and not self._masked
-
-    @property
-    def wraps(self) -> bool:
-        """Whether the ends of the axes are periodic, whatever their lengths and points."""
-        return self._header.boundary == "periodic"
-
-    @property
-    def boundary(self) -> str:
-        """What lies at the boundary of the domain: "periodic", "wall" or "open"."""
-        return self._header.boundary
-
-    @property
-    def equation(self) -> Equation | None:
-        """The law of the data, if it is known."""
-        return self._equation
-
-    @property
-    def positions(self) -> tuple[np.ndarray, ...]:
-        """Position of the items' points along each axis as a fraction of the domain's length: j / n, on cells
-        (j + 1/2) / n, on nodes from end to end j / (n - 1), from the coordinates where they are unequal, and every k-th
-        of these on a coarser grid.
-        """
-        header = self._header
-        axes = zip(
-            header.shape, self.placements, header.positions, header.points or (None,) * header.num_dims, strict=True
-        )
-        found = (
-            relative_positions((n,), cells=kind == "cells", right_end=kind == "nodes")[0] if own is None else place
-            for n, kind, place, own in axes
-        )
-        return tuple(axis[:: self._stride] for axis in found)
-
-    @property
-    def placements(self) -> tuple[Placement, ...]:
-        """Of each axis whether its points are periodic, cells, or nodes from end to end, by ``facts`` or the file."""
-        return self._header.placements
-
-    @property
-    def ends(self) -> dict[str, str]:
-        """What run.json says of ends that are not periodic, so that ``predict`` does not take them for periodic."""
-        return {} if self.wraps else {"boundary": self._header.boundary}
-
-    @property
     def windows(self) -> dict[str, dict[str, int]]:
         """What run.json says of windows, so that data are cut for the run as they were for its training."""
         if self.facts is None or not self.facts.cuts_windows:
@@ -223,14 +194,34 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
         return {"windows": {name: getattr(self.facts, name) or 1 for name in STEPS}}
 
     @property
-    def extents(self) -> tuple[float, ...]:
-        """Length of each axis."""
-        return self._header.extents
+    def states(self) -> Tensor:
+        """(S, C, *N), the inputs without the channels of conditions and of the mask."""
+        return self.x[:, : self._num_states]
+
+    @property
+    def steps(self) -> Steps | None:
+        """How states and their channels are arranged, for a model that maps states to later ones; None for others."""
+        header, given = self._header, self.facts or Facts()
+        before, after = given.input_steps or 1, given.output_steps or 1
+        if given.cuts_windows:
+            return Steps(inputs=before, outputs=after, components=len(header.inputs) // before)
+        return Steps(components=len(header.channels)) if header.inputs == header.channels else None
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What run.json says of the data, so that others are cut and told to the run as these were."""
+        conditions = {"conditions": range_of(self.conditions)} if self.conditions else {}
+        return {**self.ends, **self.windows, **conditions}
 
     @property
     def one_field(self) -> bool:
         """Whether input and target are one field at two times."""
-        return self._header.inputs == self._header.channels and self._duration > 0 and self.x.shape == self.y.shape
+        header = self._header
+        return header.inputs == header.channels and bool((self._durations > 0).all()) and self._same_shape
+
+    @property
+    def _same_shape(self) -> bool:
+        return self.states.shape == self.y.shape
 
     def linear_solution(self) -> Tensor | None:
         """What the linear part of the equation alone makes of the inputs (for Burgers the heat kernel); None if x
@@ -238,13 +229,17 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
 
             y_k = exp(L(k) t) x_k
         """
-        if self.x.shape != self.y.shape or self._equation is None or self._equation.steady or not self.periodic:
+        if not self._same_shape or self._equation is None or self._equation.steady or not self.periodic:
             return None
         if self._equation.num_dims != self._header.num_dims:
             return None
         grid = self.grid
-        factor = np.exp(self._equation.symbol(*grid.wavevector) * self._duration)
-        blocks = [grid.to_points(factor * grid.to_modes(block.double().numpy())) for block in self.x.split(_BLOCK_ROWS)]
+        rates, blocks = self._equation.symbol(*grid.wavevector), []
+        for start in range(0, len(self), _BLOCK_ROWS):
+            rows = slice(start, start + _BLOCK_ROWS)
+            durations = self._durations[rows].reshape(-1, 1, *[1] * grid.num_dims)
+            modes = grid.to_modes(self.states[rows].double().numpy())
+            blocks.append(grid.to_points(np.exp(rates * durations) * modes))
         return torch.from_numpy(np.concatenate(blocks)).to(self.y.dtype)
 
     def _read(self, data: Source, names: tuple[str, ...], sampling: Sampling, time: float | None) -> np.ndarray:
@@ -263,7 +258,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
                     block = data.read(name, rows=rows, stride=self._stride, time=time)
                 else:
                     block = _resampled(data.read(name, rows=rows, time=time), self.resolution, data.header.num_dims)
-                if not self._masked and not np.isfinite(block).all():
+                if not self.masked and not np.isfinite(block).all():
                     bad = rows[np.argwhere(~np.isfinite(block))[0][0]]
                     missing = _count_missing(data, name, self.indices, time)
                     raise DatasetError(
@@ -271,7 +266,7 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
                         f"{missing} values of this split are missing. Take them as missing with --mask fill (or NAME, "
                         f"a variable that is 0 there), or repair the data."
                     )
-                dtype = dtype or self._precision(name, np.nan_to_num(block) if self._masked else block)
+                dtype = dtype or self._precision(name, np.nan_to_num(block) if self.masked else block)
                 blocks.append(np.asarray(block, dtype=dtype))
             fields.append(np.concatenate(blocks))
         return np.concatenate(fields, axis=1)
@@ -285,6 +280,13 @@ class FieldDataset(Dataset[dict[str, Tensor]]):
             "%.4g). `fit` normalizes it before it trains.", name, self.path, block.mean(), block.std(),
         )  # fmt: skip
         return np.float64
+
+
+def _unrolled(facts: Facts | None, unroll: int) -> Facts | None:
+    """The same, with so many outputs one after the other in a target."""
+    if unroll == 1 or facts is None:
+        return facts
+    return replace(facts, output_steps=(facts.output_steps or 1) * unroll)
 
 
 def _count_missing(data: Source, name: str, indices: np.ndarray, time: float | None) -> int:

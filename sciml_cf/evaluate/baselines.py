@@ -64,9 +64,9 @@ def baseline_errors(
     found: dict[int, _Found] = {}
     for n in sorted({*resolutions, full}):
         x, y, seen_x, seen_y = (_taken(grids, part, n, sampling) for part in (truth.x, truth.y, train.x, train.y))
-        guesses = _trivial_guesses(x, y, seen_y)
-        if not truth.one_field:
-            del guesses["identity"]
+        guesses = _trivial_guesses(y, seen_y)
+        if truth.one_field:
+            guesses["identity"] = _taken(grids, truth.states, n, sampling).__getitem__
         if linear is not None:
             guesses["linear_part"] = _taken(grids, linear, n, sampling).__getitem__
         settings: dict[str, float] = {}
@@ -104,14 +104,13 @@ def nearest_samples(known: Tensor, x: Tensor, *, leave_out: np.ndarray | None = 
     return square.argmin(1)
 
 
-def _trivial_guesses(x: Tensor, y: Tensor, seen: Tensor) -> dict[str, _Guess]:
+def _trivial_guesses(y: Tensor, seen: Tensor) -> dict[str, _Guess]:
     mean = torch.zeros(seen.shape[1:], dtype=torch.float64)
     for part in seen.split(max(1, _NUMBERS // seen[0].numel())):
         mean += part.double().sum(0) / len(seen)
     return {
         "zero": lambda rows: torch.zeros_like(y[rows]),
         "training_mean": lambda rows: mean.expand_as(y[rows]),
-        "identity": x.__getitem__,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from data_gen.formats import Facts, open_source
 from data_gen.formats.overrides import CHOICES, STEPS
+from sciml_cf.datasets.conditions import condition_values
 
 _WORDS = {"num_dims": "dimension", "in_channels": "input channel", "out_channels": "output channel"}
 
@@ -31,18 +32,23 @@ class Problem:
         """That of a data file's own input and target; only its header is read."""
         with open_source(Path(path), format=format, facts=facts) as data:
             header = data.header
-        given = len(header.inputs) + (facts is not None and facts.mask is not None)  # the channel of the mask
+            told = 0 if facts is None or not facts.condition else len(condition_values(data, facts.condition))
+        given = len(header.inputs) + told + (facts is not None and facts.mask is not None)  # the channel of the mask
         return cls(num_dims=header.num_dims, in_channels=given, out_channels=len(header.channels))
 
 
 def as_trained(facts: Facts | None, settings: Mapping[str, Any]) -> Facts | None:
-    """What is said of a data file, with the windows that the run was trained on unless others are given.
+    """What is said of a data file, with the windows and conditions that the run was trained on unless others are given.
 
     Args:
         facts: what is said.
         settings: what run.json says.
     """
-    windows = (settings.get("data") or {}).get("windows")
+    stored = settings.get("data") or {}
+    conditions = tuple(stored.get("conditions") or ())
+    if conditions and not (facts is not None and facts.condition):
+        facts = replace(facts or Facts(), condition=conditions)
+    windows = stored.get("windows")
     if windows is None or (facts is not None and any(getattr(facts, name) is not None for name in CHOICES)):
         return facts
     return replace(facts or Facts(), **{name: windows[name] for name in STEPS})

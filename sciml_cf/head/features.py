@@ -154,7 +154,7 @@ class HeadView:
         check_real(self.function, targets=targets, prediction=prediction)
         self._check_shape(targets)
         if self.normalization is not None:
-            targets = self.normalization.targets(targets, torch.float64)
+            targets = self.normalization.targets(targets, torch.float64, x=batch["x"])
         work(first, features, self.in_rows(prediction), self.in_rows(targets))
 
     def _normalized(self, x: Tensor) -> Tensor:

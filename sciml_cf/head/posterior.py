@@ -217,7 +217,7 @@ def apply_with_std(
         deviation = view.like_prediction(known.std(features)).float()
         mean, norm = prediction.float(), view.normalization
         if norm is not None:
-            mean, deviation = norm.outputs(mean), norm.scaled(deviation)
+            mean, deviation = norm.outputs(mean, part.to(mean.device)), norm.scaled(deviation)
         return mean.cpu(), deviation.cpu()
 
     with view.open():

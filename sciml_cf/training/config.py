@@ -5,6 +5,7 @@ Nothing here loads torch, unless the settings of a rule are checked.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -61,6 +62,13 @@ class FitConfig:
         normalize: "auto" subtracts the mean of each channel of inputs and targets over the training samples and divides
             by the standard deviation (inputs by two), in float64 before any cast; the run stores both, and all outputs
             are in the data's own units again. "none" trains on the fields as given.
+        residual: learn the increment from the last state of the input to each state of the output. The head's targets
+            are then increments, normalized by their own mean and deviation, and the model adds the state again.
+        unroll: outputs of the model, one applied after the other, that a step is trained on; targets hold as many. The
+            head is solved once, over the rows of all of them. 1 trains on true states alone.
+        through_steps: with `unroll`, let gradients pass through the states that the model makes on its way; by default
+            these are taken as data (the pushforward trick).
+        noise: deviation of normal noise on the states of the training inputs, in deviations of their channels.
         batch_size: samples a step, over all processes. An incomplete last batch of an epoch is left out; each epoch is
             shuffled anew.
         epochs: passes over the training samples; fewer with patience.
@@ -91,6 +99,10 @@ class FitConfig:
     initial_head: Initial | None = None
     loss: Loss = "mse"
     normalize: Literal["auto", "none"] = "auto"
+    residual: bool = False
+    unroll: int = 1
+    through_steps: bool = False
+    noise: float = 0.0
     batch_size: int = 32
     epochs: int = 100
     patience: int | None = None
@@ -146,8 +158,10 @@ class FitConfig:
             check_choice("fit", "initial_head", self.initial_head, get_args(Initial))
 
     def _check_counts(self) -> None:
-        for name in ("batch_size", "epochs", "period"):
+        for name in ("batch_size", "epochs", "period", "unroll"):
             check_count("fit", name, getattr(self, name))
+        if self.through_steps and self.unroll == 1:
+            raise ValueError("fit: `through_steps` must go with `unroll` above 1; got 1.")
         check_count("fit", "seed", self.seed, minimum=0)
         if self.seed >= 2**63:
             raise ValueError(f"fit: `seed` must be below 2**63; got {self.seed}.")
@@ -160,6 +174,8 @@ class FitConfig:
         for name in ("clip", "adaptive_clip", "learning_rate"):
             if getattr(self, name) is not None:
                 check_positive("fit", name, getattr(self, name))
+        if not (isinstance(self.noise, (int, float)) and 0 <= self.noise < math.inf):
+            raise ValueError(f"fit: `noise` must be at least 0 and finite; got {self.noise!r}. Try 0.01.")
         if not 0 < self.factor < 1:
             raise ValueError(f"fit: `factor` must lie between 0 and 1; got {self.factor!r}.")
         if self.average is not None and not 0 <= self.average < 1:

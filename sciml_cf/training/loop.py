@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged
 from sciml_cf.head import ClosedFormLoss, Objective, check_solved
@@ -22,12 +22,13 @@ from sciml_cf.head.algorithms import make_algorithm, solve_on
 from sciml_cf.model_outputs import Entry, Predict, stored_entry
 from sciml_cf.normalization import attach_normalization, detach_normalization, physical_units
 from sciml_cf.training.averaging import WeightAverage
-from sciml_cf.training.batches import epoch_batches, mix_seed, sequential_batches
+from sciml_cf.training.batches import mix_seed
 from sciml_cf.training.checkpoints import choose_checkpoint, read_tensors, save_checkpoint, save_tensors
 from sciml_cf.training.clipping import clip_by_unit
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.distributed import make_fabric, mean, share_buffers, total
 from sciml_cf.training.error_bars import save_error_bars
+from sciml_cf.training.feed import Feed
 from sciml_cf.training.head import make_losses
 from sciml_cf.training.history import History, validation_error
 from sciml_cf.training.losses import weighted_mse
@@ -44,15 +45,16 @@ from sciml_cf.training.run_folder import (
     write_history,
 )
 from sciml_cf.training.run_start import ADDED_SINCE, diverged, finish_run, start_run
-from sciml_cf.training.samples import bad_sample, samples_a_step, samples_of
+from sciml_cf.training.samples import bad_sample
 from sciml_cf.training.schedules import learning_rate, should_stop
 from sciml_cf.training.tensorboard import ScalarWriter
 from sciml_cf.training.units import Batch, Units, choose_normalization
+from sciml_cf.training.unroll import Unroll
 from sciml_cf.training.validation import validation_sums
 
 _LOG = logging.getLogger(__name__)
 _CHECK_EVERY = 20  # steps between looks at the loss
-_ORDER, _DROPOUT = 0, 1  # purposes of a seed
+_DROPOUT = 1  # purpose of a seed
 _AVERAGE_BATCHES = 8  # on which the head of an averaged backbone is solved
 Measure = Callable[[nn.Module, int], Mapping[str, float]]
 _CHECKPOINT_KEYS = frozenset(
@@ -76,21 +78,20 @@ class Training:
         prediction: Entry | None = None,
     ) -> None:
         self.raw_model, self.config, self.out, self.progress = model, config, out, progress
-        self.data, self.validation_data = samples_of(train, validation)
-        self.num_samples = len(cast(Sized, self.data))
         self.head, self.objective, self.entry = head, objective, prediction
         if objective is not None and config.loss != "mse":
             raise ValueError(f"fit: `loss` must be left out beside an objective; got {config.loss!r}.")
         self.judged = "validation_mse" if objective is None else "validation_loss"
         self.fabric = make_fabric(config.accelerator)
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        self.batch_size = samples_a_step(config.batch_size, self.num_samples, world)
-        self.steps_per_epoch = self.num_samples // self.batch_size
+        self.feed = Feed(self.fabric, train, validation, batch_size=config.batch_size, seed=config.seed)
+        self.steps_per_epoch = self.feed.steps_per_epoch
+        self.unroll = Unroll.of(self.feed.train, config)
+        single = self.unroll.single(self.feed.train)
         chosen = choose_normalization(
-            model, self.data, config, has_objective=objective is not None, validation=self.validation_data
+            model, single, config, has_objective=objective is not None, validation=self.feed.validation
         )
         self.units = Units.of(model, chosen, config.loss)
-        self.loss, self.plain = make_losses(model, head, self.data, config, objective)
+        self.loss, self.plain = make_losses(model, head, single, config, objective)
         self.model, self.optimizer, self.has_gradients = set_up(self.fabric, model, config)
         if self.loss is not None:
             self.loss.to(self.fabric.device)
@@ -100,9 +101,6 @@ class Training:
         if self.plain is not None:
             self.algorithm = make_algorithm(config.algorithm, self.model, self.plain, forward=self._predict)
         self.average = None if config.average is None else WeightAverage(model, config.average)
-        count = len(cast(Sized, self.validation_data))
-        batches = sequential_batches(count, max(self.batch_size // world, 32), rank=rank, world=world)
-        self.validation = self._loader(self.validation_data, batches)
         self.stepped = False
         self.epoch, self.best, self.first_loss, self.rows = 0, math.inf, math.nan, []
         self.last_epoch = config.epochs
@@ -178,10 +176,11 @@ class Training:
             self.loss.head.detach()
         if first and self._complete():
             if self.objective is None:
-                save_error_bars(self._evaluate, self.data, self.validation_data, self.units, self.head, self.out)
+                train, held_out = self.unroll.single(self.feed.train), self.unroll.single(self.feed.validation)
+                save_error_bars(self._evaluate, train, held_out, self.units, self.head, self.out)
             finish_run(self.out)
         self.fabric.barrier()
-        return History(tuple(self.rows), len(cast(Sized, self.validation_data)))
+        return History(tuple(self.rows), self.feed.num_held_out)
 
     def _one_epoch(self, bar: Progress) -> None:
         start = time.perf_counter()
@@ -295,7 +294,7 @@ class Training:
         """
         judge = None if self.objective is None else cast(ClosedFormLoss, self.plain)
         self.raw_model.eval()
-        sums = validation_sums(self._evaluate, self.validation, self.units, judge)
+        sums = validation_sums(self._evaluate, self.feed.held_out(), self.units, judge, self.unroll)
         error, count, relative = total(torch.tensor(sums, dtype=torch.float64, device=self.fabric.device)).tolist()
         if count == 0:
             raise ValueError("fit: `validation` must hold a sample whose class has a weight above 0; got none.")
@@ -339,7 +338,7 @@ class Training:
 
     def _diverged(self, step: int, what: str) -> Exception:
         """The error of a loss that is not finite or too large: that of the sample to blame, or of the rate."""
-        return bad_sample(self.data, self.validation_data) or diverged(
+        return bad_sample(self.feed.train, self.feed.validation) or diverged(
             self.out, float(self.config.learning_rate or 0), step, self.epoch, what
         )
 
@@ -349,15 +348,9 @@ class Training:
             group["lr"] = rate
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one epoch as the model trains on them, this process's share of each."""
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        seed = mix_seed(self.config.seed, epoch, _ORDER)
-        batches = epoch_batches(self.num_samples, self.batch_size, seed=seed, rank=rank, world=world)
-        return map(self.units.batch, self._loader(self.data, batches))
-
-    def _loader(self, data: Dataset[dict[str, Tensor]], batches: list[list[int]]) -> Any:
-        loader = DataLoader(data, batch_sampler=batches)
-        return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+        """The batches of one epoch as the model trains on them, this process's share of each, made one at a time."""
+        for items in self.feed.epoch(epoch):
+            yield self.units.batch(self.unroll.rows(items, self._evaluate, self.units))
 
     def _save(self, *, improved: bool, own: dict[str, Any] | None = None) -> None:
         weights = plain_state_dict(self.raw_model)

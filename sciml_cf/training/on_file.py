@@ -48,9 +48,9 @@ def train_on_file(
     data, out = Path(data), Path(out)
     if resolution is None:
         resolution = _resolution_of(data, facts)
-    train = FieldDataset(data, "train", resolution=resolution, sampling=sampling, facts=facts)
-    validation = FieldDataset(data, "validation", resolution=resolution, sampling=sampling, facts=facts)
-    channels, num_dims = (train.x.shape[1], train.y.shape[1]), train.x.ndim - 2
+    read: dict[str, Any] = {"resolution": resolution, "sampling": sampling, "facts": facts, "unroll": config.unroll}
+    train, validation = (FieldDataset(data, part, **read) for part in ("train", "validation"))
+    channels, num_dims = (train.x.shape[1], train.y.shape[1] // config.unroll), train.x.ndim - 2
     place = choose_place(train, coordinates, padding)
     stored = stored_place(out) if resume and coordinates == padding == "auto" else None
     told = _place_arguments(place, train.ends if builder == "conv" else {}, stored)
@@ -64,8 +64,7 @@ def train_on_file(
             "resolution": resolution,
             "sampling": sampling,
             "split_seed": train.split_seed,
-            **train.ends,
-            **train.windows,
+            **train.described,
         },
     }
     return fit(

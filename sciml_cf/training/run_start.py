@@ -26,7 +26,7 @@ from sciml_cf.training.run_folder import (
 )
 
 # Settings that runs of version 0.1 do not name, and the values that do what they did.
-ADDED_SINCE = {"normalize": "none"}
+ADDED_SINCE = {"normalize": "none", "residual": False, "unroll": 1, "through_steps": False, "noise": 0.0}
 
 
 def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> bool:

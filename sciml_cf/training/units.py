@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sciml_cf.datasets.items import check_finite
+from sciml_cf.datasets.steps import steps_of
 from sciml_cf.normalization import Normalization, dtype_of, measure_normalization, normalization_of
 from sciml_cf.training.choices import Loss
 from sciml_cf.training.config import FitConfig
@@ -28,25 +29,46 @@ class Batch(NamedTuple):
 
 
 def choose_normalization(
-    model: nn.Module, data: Dataset[Any], config: FitConfig, *, has_objective: bool, validation: Dataset[Any]
+    model: nn.Module,
+    data: Dataset[Any],
+    config: FitConfig,
+    *,
+    has_objective: bool,
+    validation: Dataset[Any],
 ) -> Normalization | None:
     """The normalization of a training: the one that the model carries, else that of the data; None without one.
 
     Labels have no units: with an objective nothing is normalized.
 
     Raises:
-        ValueError: it was measured, and a sample of either dataset is not finite.
+        ValueError: it was measured, and a sample of either dataset is not finite; or increments are to be learned of
+            data that are no states, or by a model that carries a normalization of the fields themselves.
     """
-    if config.normalize == "none" or has_objective:
+    if has_objective:
         return None
+    residual = steps_of("fit", data).residual if config.residual else ()
     carried = normalization_of(model)
+    if config.normalize == "none":
+        return _increments_alone(data, residual) if residual else None
     if carried is not None:
+        if carried.residual != residual:
+            raise ValueError(
+                f"fit: `residual` must be as the model was trained before; got {config.residual} for a model whose "
+                f"normalization is of {'increments' if carried.residual else 'fields'}."
+            )
         _LOG.info("fit: the model's own normalization is kept (%s)", carried.summary())
         return carried
-    measured = measure_normalization(data, function="fit", argument="train")
+    measured = measure_normalization(data, residual=residual, function="fit", argument="train")
     check_finite("fit", "validation", validation)
     _LOG.info("fit: normalized by the training samples (%s)", measured.summary())
     return measured
+
+
+def _increments_alone(data: Dataset[Any], residual: tuple[int, ...]) -> Normalization:
+    """Increments in the data's own units: the affine maps are the identity."""
+    channels = data[0]["x"].shape[0]
+    zeros, ones = (0.0,) * channels, (1.0,) * channels
+    return Normalization(zeros, ones, (0.0,) * len(residual), (1.0,) * len(residual), residual=residual)
 
 
 class Units:
@@ -83,11 +105,21 @@ class Units:
             weights = (each * known).to(self._dtype)
         if self.normalization is None:
             return Batch(self.inputs(items["x"]), self._cast(y), weights)
-        return Batch(self.inputs(items["x"]), self.normalization.targets(y, self._dtype), weights)
+        return Batch(self.inputs(items["x"]), self.normalization.targets(y, self._dtype, x=items["x"]), weights)
 
-    def physical(self, prediction: Tensor) -> Tensor:
-        """The model's outputs in the data's units."""
-        return prediction if self.normalization is None else self.normalization.outputs(prediction)
+    def physical(self, prediction: Tensor, x: Tensor) -> Tensor:
+        """The model's outputs in the data's units, for inputs x in them."""
+        return prediction if self.normalization is None else self.normalization.outputs(prediction, x)
+
+    def forward(self, predict: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Outputs in the data's units for inputs x in them, of a model in the units that it trains in."""
+        return self.physical(predict(self.inputs(x)), x)
+
+    def deviations(self, x: Tensor) -> Tensor:
+        """(1, C, 1, ...) deviations of the channels of inputs, as they were normalized; 1 without a normalization."""
+        if self.normalization is None:
+            return torch.ones(1, x.shape[1], *[1] * (x.ndim - 2))
+        return self.normalization.input_deviations(x)
 
     @property
     def loss_scale(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,10 +13,15 @@ from sciml_cf.head import ClosedFormLoss
 from sciml_cf.metrics import mse, over_known, relative_l2
 from sciml_cf.model_outputs import Predict
 from sciml_cf.training.units import Units
+from sciml_cf.training.unroll import Unroll
 
 
 def validation_sums(
-    predict: Predict, batches: Iterable[dict[str, Tensor]], units: Units, judge: ClosedFormLoss | None
+    predict: Predict,
+    batches: Iterable[dict[str, Tensor]],
+    units: Units,
+    judge: ClosedFormLoss | None,
+    unroll: Unroll,
 ) -> tuple[float, float, float]:
     """Sums that a mean over all batches is made of, over this process's batches.
 
@@ -23,6 +29,7 @@ def validation_sums(
         predict: the prediction of the model, which is in evaluation mode, in the units that it trains in.
         batches: items in the data's own units.
         units: of the training.
+        unroll: how many outputs a target holds; the model is applied to its own output as often.
         judge: the loss of an objective, which the rows are judged by; None for the mean squared error of samples.
     Returns:
         (error, count, relative): summed mean squared errors of samples in the data's units, their number, and their
@@ -31,15 +38,14 @@ def validation_sums(
     error, count, relative = 0.0, 0.0, 0.0 if judge is None else math.nan
     with torch.no_grad():
         for batch in batches:
-            prediction = predict(units.inputs(batch["x"]))
             if judge is None:
-                physical = units.physical(prediction)
+                physical = unroll.roll(partial(units.forward, predict), batch["x"])
                 target = batch["y"] if batch["y"].is_floating_point() else batch["y"].to(physical.dtype)
                 known = batch["weights"] > 0 if "weights" in batch else None
                 error += over_known(mse, physical, target, known).double().sum().item()
                 relative += over_known(relative_l2, physical, target, known).double().sum().item()
                 count += len(batch["x"])
             else:
-                part, share = judge.sums(prediction, batch["y"])
+                part, share = judge.sums(predict(units.inputs(batch["x"])), batch["y"])
                 error, count = error + part.item(), count + share.item()
     return error, count, relative

@@ -1,0 +1,103 @@
+"""Where the points of a dataset's items lie: grid, ends and positions, as every k-th point of the file's own grid."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_gen.equation import Equation
+from data_gen.grids.periodic import PeriodicGrid
+from data_gen.grids.positions import Placement, relative_positions
+from data_gen.header import Header
+
+
+class Geometry:
+    """The grid of fields that were taken from a file at every k-th of its points.
+
+    Attributes:
+        resolution: points along the last axis of the items' grid.
+        coordinates: points along each axis of the items' grid.
+        masked: whether values may be missing.
+    """
+
+    resolution: int
+    masked: bool
+    _header: Header
+    _equation: Equation | None
+    _stride: int
+
+    @property
+    def coordinates(self) -> tuple[np.ndarray, ...]:
+        return tuple(points[:: self._stride] for points in self._header.coordinates)
+
+    @property
+    def grid(self) -> PeriodicGrid:
+        """The grid of the items.
+
+        Raises:
+            ValueError: it is not periodic with axes that are alike.
+        """
+        header = self._header
+        if not self.periodic:
+            raise ValueError(
+                f"FieldDataset: `grid` must be periodic with axes that are alike; got {header.boundary} ends and "
+                f"{header.shape} points on {header.extents}."
+            )
+        return PeriodicGrid(self.resolution, header.extents[0], header.num_dims)
+
+    @property
+    def points(self) -> np.ndarray:
+        """(N,), coordinates of the items' grid points along the last axis."""
+        return self.coordinates[-1]
+
+    @property
+    def periodic(self) -> bool:
+        """Whether the grid is periodic, with axes that are alike and equally spaced."""
+        header = self._header
+        alike = len(set(zip(header.shape, header.extents, strict=True))) == 1
+        return header.boundary == "periodic" and header.evenly_spaced and alike and not self.masked
+
+    @property
+    def wraps(self) -> bool:
+        """Whether the ends of the axes are periodic, whatever their lengths and points."""
+        return self._header.boundary == "periodic"
+
+    @property
+    def boundary(self) -> str:
+        """What lies at the boundary of the domain: "periodic", "wall" or "open"."""
+        return self._header.boundary
+
+    @property
+    def equation(self) -> Equation | None:
+        """The law of the data, if it is known."""
+        return self._equation
+
+    @property
+    def positions(self) -> tuple[np.ndarray, ...]:
+        """Position of the items' points along each axis as a fraction of the domain's length: j / n, on cells
+        (j + 1/2) / n, on nodes from end to end j / (n - 1), from the coordinates where they are unequal, and every k-th
+        of these on a coarser grid.
+        """
+        header = self._header
+        axes = zip(
+            header.shape, self.placements, header.positions, header.points or (None,) * header.num_dims, strict=True
+        )
+        found = (
+            relative_positions((n,), cells=kind == "cells", right_end=kind == "nodes")[0] if own is None else place
+            for n, kind, place, own in axes
+        )
+        return tuple(axis[:: self._stride] for axis in found)
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        """Of each axis whether its points are periodic, cells, or nodes from end to end, by ``facts`` or the file."""
+        return self._header.placements
+
+    @property
+    def ends(self) -> dict[str, str]:
+        """What run.json says of ends that are not periodic, so that ``predict`` does not take them for periodic."""
+        return {} if self.wraps else {"boundary": self._header.boundary}
+
+    @property
+    def extents(self) -> tuple[float, ...]:
+        """Length of each axis."""
+        return self._header.extents

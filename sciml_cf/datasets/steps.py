@@ -1,0 +1,111 @@
+"""How the channels of a window of states are arranged, and how a model of one step goes on from its own output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sized
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sciml_cf.errors import check_count
+
+Advance = Callable[[Tensor], Tensor]  # (B, C, *N) inputs -> (B, C', *N) outputs, both physical
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """States of a window as channels: ordered by time and then by component, whatever is no state after them.
+
+        x = (u(t_1-n), ..., u(t_0), constants),   y = (u(t_1), ..., u(t_m))
+
+    Args:
+        inputs: states n of an input.
+        outputs: states m of an output.
+        components: channels of one state.
+    """
+
+    inputs: int = 1
+    outputs: int = 1
+    components: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("inputs", "outputs", "components"):
+            check_count("Steps", name, getattr(self, name))
+
+    @property
+    def states(self) -> int:
+        """Channels of an input that are states; those after them (parameters, a mask) stay in a roll-out."""
+        return self.inputs * self.components
+
+    @property
+    def residual(self) -> tuple[int, ...]:
+        """The input channel that an increment of each output channel starts from: the last state's."""
+        return tuple(range(self.states - self.components, self.states)) * self.outputs
+
+    def advance(self, x: Tensor, y: Tensor) -> Tensor:
+        """The input after x, with the states y (B, m C, *N) that came after it."""
+        states = torch.cat([x[:, : self.states], y.to(x.dtype)], dim=1)[:, -self.states :]
+        return torch.cat([states, x[:, self.states :]], dim=1)
+
+    def roll(self, model: Advance, x: Tensor, count: int) -> Tensor:
+        """(B, count * m C, *N): the outputs of a model that is applied to its own output again and again."""
+        outputs = []
+        for number in range(count):
+            y = model(x)
+            outputs.append(y)
+            if number + 1 < count:
+                x = self.advance(x, y)
+        return torch.cat(outputs, dim=1)
+
+
+def steps_of(function: str, data: Dataset[Any], *, unroll: int = 1) -> Steps:
+    """How the items of a dataset are arranged: as it says itself (its attribute ``steps``), else one state to the next.
+
+    Args:
+        function: who asks, for messages.
+        data: items {"x": (C + constants, *N), "y": (k C, *N)}.
+        unroll: k, outputs of the model in an item's target.
+    Raises:
+        ValueError: the target is no field of the input's components.
+    """
+    own = getattr(data, "steps", None)
+    if isinstance(own, Steps):
+        return own
+    with torch.random.fork_rng(devices=[]):
+        item = data[0]
+    given, wanted = item["x"].shape[0], item["y"].shape[0]
+    if wanted % unroll or wanted // unroll > given:
+        raise ValueError(
+            f"{function}: `train` must map states to the same states later, for `residual` and `unroll` {unroll}; got "
+            f"{given} channels of x and {wanted} of y."
+        )
+    return Steps(components=wanted // unroll)
+
+
+class SingleSteps(Dataset[dict[str, Tensor]]):
+    """Items of k outputs each as items of one, rolled on with the true states: item i is step i mod k of item i // k.
+
+    Args:
+        data: items {"x": (n C + constants, *N), "y": (k m C, *N)}.
+        steps: of one output.
+        count: k.
+    """
+
+    def __init__(self, data: Dataset[dict[str, Tensor]], steps: Steps, count: int) -> None:
+        self._data, self._steps, self._count = data, steps, count
+        self.known = getattr(data, "known", None)
+
+    def __len__(self) -> int:
+        return len(cast(Sized, self._data)) * self._count
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        item, step = self._data[index // self._count], index % self._count
+        x, parts = item["x"][None], item["y"][None].chunk(self._count, dim=1)
+        for number in range(step):
+            x = self._steps.advance(x, parts[number])
+        return {**item, "x": x[0], "y": parts[step][0]}
