@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from data_gen.cli.override_flags import OverrideFlags
 from data_gen.files.places import check_free, place_of, starts_with
 from data_gen.files.stream import guarded
 from data_gen.files.whole import new_files
-from data_gen.formats import open_source
+from data_gen.formats import Overrides, open_source
 from data_gen.header import Boundary
 from sciml_cf.datasets.missing import with_mask
 from sciml_cf.errors import DatasetError
@@ -36,6 +37,8 @@ class PredictFlags(OverrideFlags):
             of the input.
         which: weights with the lowest validation error, or those of the last epoch.
         overwrite: replace the output files.
+        parameters: of a run trained with `--condition` its scalars: a .csv file with a line of names, a .npy file, or
+            words NAME=VALUE for all samples. By default those that the data file has.
         std: .npy file to write the predictive standard deviation to, shaped like the output (best weights only).
     """
 
@@ -46,6 +49,16 @@ class PredictFlags(OverrideFlags):
     which: Which = "best"
     overwrite: bool = False
     std: Path | None = None
+
+    @property
+    def parameter_file(self) -> Path | None:
+        """The file of the scalars of each sample, where one is given."""
+        words = self.parameters
+        return Path(words[0]) if len(words) == 1 and "=" not in words[0] else None
+
+    def overrides(self) -> Overrides:
+        """The metadata that the flags give, without the scalars of samples."""
+        return super().overrides() if self.parameter_file is None else replace(self, parameters=()).overrides()
 
 
 def predict_command(argv: list[str]) -> str:
@@ -73,32 +86,54 @@ def _results(flags: PredictFlags) -> list[np.ndarray]:
     from sciml_cf.training.run_folder import read_settings
 
     settings = read_settings(flags.run)  # a wrong folder is reported before a large input is read
-    fields, boundary = _read_fields(flags, settings)
+    fields, parameters, boundary = _read_fields(flags, settings)
     how: dict[str, Any] = {"resolution": flags.resolution, "which": flags.which, "boundary": boundary}
+    how["parameters"] = parameters
     if flags.std is None:
         return [predict(flags.run, fields, **how)]
     return list(predict(flags.run, fields, std=True, **how))
 
 
-def _read_fields(flags: PredictFlags, settings: dict[str, Any]) -> tuple[np.ndarray, Boundary | None]:
-    """Input fields from a .npy file, or the inputs of a data file of any format, and its boundary, if known."""
+def _read_fields(
+    flags: PredictFlags, settings: dict[str, Any]
+) -> tuple[np.ndarray, Mapping[str, Any] | None, Boundary | None]:
+    """Input fields from a .npy file, or the inputs of a data file of any format, their parameters, and the boundary."""
+    from sciml_cf.datasets.conditions import condition_values
+    from sciml_cf.evaluate.parameters import conditions_of
     from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
+
+    names = tuple(conditions_of(settings))
+    parameters = _given_parameters(flags, names)
 
     path = flags.input
     pair = "," in str(path) and not path.exists()  # INPUT.npy,TARGET.npy
     if (path.suffix == ".npy" and not pair) or not (path.exists() or pair):
         kinds = set(flags.boundary)
-        return _array(flags, settings), next(iter(kinds)) if len(kinds) == 1 else "open" if kinds else None
+        return _array(flags, settings), parameters, next(iter(kinds)) if len(kinds) == 1 else "open" if kinds else None
 
     facts = as_trained(flags.overrides(), settings)
-    found = Problem.of_file(path, facts=facts)
+    told = replace(facts or Overrides(), condition=()) if parameters is not None else facts
+    found = Problem.of_file(path, facts=told)
+    if parameters is not None and found.in_channels is not None:
+        found = replace(found, in_channels=found.in_channels + len(names))
     check_problem("predict", Problem(num_dims=found.num_dims, in_channels=found.in_channels), flags.run, settings,
                   argument="input")  # fmt: skip
     with open_source(path, overrides=facts) as source:
         fields = source.read(source.input_name)
+        parameters = condition_values(source, names) if names and parameters is None else parameters
         if flags.mask is not None:
             fields = with_mask(fields)
-        return fields, source.header.boundary
+        return fields, parameters, source.header.boundary
+
+
+def _given_parameters(flags: PredictFlags, names: tuple[str, ...]) -> Mapping[str, Any] | None:
+    """The scalars of the samples that the flags give; None for those of the data file."""
+    from sciml_cf.evaluate.parameters import read_parameters
+
+    if flags.parameter_file is not None:
+        return read_parameters(flags.parameter_file, names)
+    given = flags.overrides().parameters
+    return given if given and names else None
 
 
 def _array(flags: PredictFlags, settings: dict[str, Any]) -> np.ndarray:

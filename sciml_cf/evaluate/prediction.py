@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from data_gen.grids.periodic import resample
 from data_gen.header import Boundary
 from sciml_cf.errors import check_count
+from sciml_cf.evaluate.parameters import Parameters, with_parameters
 from sciml_cf.evaluate.problem import Problem, check_problem
 from sciml_cf.head.features import accepted
 from sciml_cf.head.posterior import Posterior, apply_with_std
@@ -34,6 +35,7 @@ def predict(
     which: Which = "best",
     std: Literal[False] = False,
     prediction: Entry | None = None,
+    parameters: Parameters | None = None,
 ) -> np.ndarray: ...
 @overload
 def predict(
@@ -47,6 +49,7 @@ def predict(
     which: Which = "best",
     std: Literal[True] | Posterior,
     prediction: Entry | None = None,
+    parameters: Parameters | None = None,
 ) -> tuple[np.ndarray, np.ndarray]: ...
 def predict(
     run: Path | str | nn.Module,
@@ -59,6 +62,7 @@ def predict(
     which: Which = "best",
     std: bool | Posterior = False,
     prediction: Entry | None = None,
+    parameters: Parameters | None = None,
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Apply a trained model to input fields on a grid.
 
@@ -75,13 +79,14 @@ def predict(
         std: return the predictive standard deviation too: True for that of a run folder, or a model's ``posterior``.
         prediction: which entry of the model's return value is the prediction, see ``fit``; by default the one that it
             was trained with.
+        parameters: of a run that was trained with ``--condition``, its scalars by name, one number or (B,) of each.
     Returns:
         (B, *N') or (B, C', *N') like the input, in the data's own units; float32, or float64 where float32 would round
         the fluctuations away; with ``std`` a pair of them.
     Raises:
         TypeError: the model returns no tensor, and no entry of what it returns is named.
-        ValueError: wrong shape, other dimensions or channels than the run's, values that are not finite, or ends that
-            Fourier interpolation would mistake for periodic ones.
+        ValueError: wrong shape, other dimensions, channels or parameters than the run's, values that are not finite, or
+            ends that Fourier interpolation would mistake for periodic ones.
         CheckpointError: ``std`` is asked of a run that has no posterior.
     """
     fields = np.asarray(fields)
@@ -89,6 +94,7 @@ def predict(
     own = (settings.get("model") or {}).get("arguments", {}).get("num_dims", max(1, fields.ndim - 2))
     dims = int(own if num_dims is None else num_dims)
     inputs = _checked(fields, dims, wide=normalization_of(model) is not None)
+    inputs = with_parameters("predict", inputs, parameters, settings)
     if not isinstance(run, nn.Module):
         found = Problem(num_dims=dims, in_channels=inputs.shape[1])
         check_problem("predict", found, run, settings, argument="fields")

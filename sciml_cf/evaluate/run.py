@@ -14,6 +14,7 @@ from data_gen.formats import Facts, open_source
 from sciml_cf.datasets import Split
 from sciml_cf.datasets.choices import Sampling
 from sciml_cf.evaluate.grids import default_resolutions
+from sciml_cf.evaluate.parameters import warn_of_file
 from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
 from sciml_cf.evaluate.transfer import evaluate_transfer
 from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation
@@ -62,6 +63,7 @@ def _evaluate(
     facts: Facts | None,
 ) -> xr.Dataset:
     check_problem("evaluate", Problem.of_file(data, facts=facts), run, settings)
+    warn_of_file("evaluate", data, facts, settings)
     stored = settings.get("data") or {}
     if not resolutions:
         resolutions = _default_resolutions(data, facts, stored.get("resolution"))
