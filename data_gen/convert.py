@@ -77,6 +77,25 @@ def convert(
         return source.header
 
 
+def write_source(source: Readable, out: str | Path, *, who: str, read: str | Path, overwrite: bool = False) -> None:
+    """Write fields that are made while they are written, in the format of the ending of ``out``.
+
+    Args:
+        source: the fields and their metadata.
+        out: see ``convert``.
+        who: the command, for messages.
+        read: the file that the fields are made from; ``out`` must be another.
+        overwrite: replace ``out``, as ``convert`` does.
+    Raises:
+        FileExistsError, OutputError, ValueError: see ``convert``.
+    """
+    chosen = format_of_output(out)
+    write, targets = _writer(chosen, Path(out).suffix, "5"), output_parts(out)
+    _check_targets(read, targets, who)
+    with _new(chosen, targets, overwrite, who) as asides:
+        write(source, Path(",".join(map(str, asides))))
+
+
 def _writer(chosen: Format, name: str, mat_version: str) -> Callable[[Readable, Path], None]:
     """The function that writes a format, which the output's suffix or the argument names."""
     module = chosen.load()
@@ -87,13 +106,13 @@ def _writer(chosen: Format, name: str, mat_version: str) -> Callable[[Readable, 
 
 
 @contextlib.contextmanager
-def _new(chosen: Format, targets: list[Path], overwrite: bool) -> Iterator[list[Path]]:
+def _new(chosen: Format, targets: list[Path], overwrite: bool, who: str = "convert") -> Iterator[list[Path]]:
     """Where to write the files, or the folder, of a format."""
     if "" in chosen.suffixes or (len(targets) == 1 and targets[0].is_dir()):
-        with new_folder(targets[0], who="convert", kind=_KIND, overwrite=overwrite, or_file=True) as aside:
+        with new_folder(targets[0], who=who, kind=_KIND, overwrite=overwrite, or_file=True) as aside:
             yield [aside]
     else:
-        with new_files(targets, who="convert", kind=_KIND, overwrite=overwrite) as asides:
+        with new_files(targets, who=who, kind=_KIND, overwrite=overwrite) as asides:
             yield asides
 
 
@@ -145,8 +164,8 @@ class _Checked:
         return sum(int((~np.isfinite(block)).sum()) for block in blocks)
 
 
-def _check_targets(path: str | Path, targets: list[Path]) -> None:
+def _check_targets(path: str | Path, targets: list[Path], who: str = "convert") -> None:
     sources = {part.resolve() for part in parts_of(path)}
     for target in targets:
         if target.resolve() in sources:
-            raise ValueError(f"convert: `out` must be another file than the one that is read; got {target}.")
+            raise ValueError(f"{who}: `out` must be another file than the one that is read; got {target}.")

@@ -75,6 +75,24 @@ def vrmse(prediction: Tensor, target: Tensor) -> Tensor:
     return (error.square().mean(2) / (variance + _VARIANCE_FLOOR)).sqrt().mean(1)
 
 
+def correlation(prediction: Tensor, target: Tensor) -> Tensor:
+    """Pearson correlation of the two fields over grid points, each channel about its mean: (S,), between -1 and 1.
+
+        correlation = <p', y'> / (|p'| |y'|),   p' = p - <p>, y' = y - <y>, over all channels and points
+
+    Where one of the fields is constant, it is 0.
+
+    Source: Kochkov et al. (2021), Machine learning-accelerated computational fluid dynamics, arXiv:2102.01010: the time
+        until it falls below 0.95 or 0.8 says how long a roll-out follows a chaotic solution.
+    """
+    check_same_shape("correlation", prediction, target)
+    centered = [
+        (field.flatten(2) - field.flatten(2).mean(2, keepdim=True)).flatten(1) for field in (prediction, target)
+    ]
+    norms = centered[0].norm(dim=1) * centered[1].norm(dim=1)
+    return torch.where(norms > 0, (centered[0] * centered[1]).sum(1) / norms, torch.zeros_like(norms))
+
+
 def h1(prediction: Tensor, target: Tensor, *, extent: float | Sequence[float] = 2 * math.pi) -> Tensor:
     """Sobolev norm of the error on a periodic grid, as a mean over channels and points: (S,).
 

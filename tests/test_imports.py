@@ -145,6 +145,7 @@ ARROWS = {
     "sciml_cf.evaluate": {
         "sciml_cf.models",
         "sciml_cf.normalization",
+        "data_gen.convert",
         "data_gen.files",
         "data_gen.formats",
         "data_gen.grids",

@@ -17,6 +17,8 @@ from sciml_cf.training.choices import Which
 class EvaluateFlags(OverrideFlags):
     """Measure a trained run at several resolutions; writes RUN/evaluation.nc, prints a verdict and its tables.
 
+    A run of one step in time is rolled out as well, where the file has several steps; RUN/rollout.nc has its errors.
+
     Args:
         run: run folder.
         data: dataset file, or one of another format.
@@ -63,8 +65,8 @@ def evaluate_command(argv: list[str]) -> str:
     """`sciml-cf evaluate`."""
     flags = parse(EvaluateFlags, argv, prog="sciml-cf evaluate")
     from sciml_cf.evaluate.run import evaluate_run
-    from sciml_cf.report import baseline_table, run_verdict, transfer_table
-    from sciml_cf.training.run_folder import EVALUATION_FILE
+    from sciml_cf.report import baseline_table, rollout_table, run_verdict, transfer_table
+    from sciml_cf.training.run_folder import EVALUATION_FILE, ROLLOUT_FILE, read_rollout
 
     result = evaluate_run(
         flags.run,
@@ -75,8 +77,11 @@ def evaluate_command(argv: list[str]) -> str:
         which=flags.which,
         facts=flags.overrides(),
     )
-    tables = [transfer_table(result).text(), baseline_table(result).text()]
-    return "\n\n".join([run_verdict(flags.run), *tables, str(flags.run / EVALUATION_FILE)])
+    tables, files = [transfer_table(result).text(), baseline_table(result).text()], [flags.run / EVALUATION_FILE]
+    if (rolled := read_rollout(flags.run)) is not None:
+        tables.append(rollout_table(rolled).text())
+        files.append(flags.run / ROLLOUT_FILE)
+    return "\n\n".join([run_verdict(flags.run), *tables, "\n".join(map(str, files))])
 
 
 def compare_command(argv: list[str]) -> str:

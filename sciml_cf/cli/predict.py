@@ -108,8 +108,7 @@ def _read_fields(
     path = flags.input
     pair = "," in str(path) and not path.exists()  # INPUT.npy,TARGET.npy
     if (path.suffix == ".npy" and not pair) or not (path.exists() or pair):
-        kinds = set(flags.boundary)
-        return _array(flags, settings), parameters, next(iter(kinds)) if len(kinds) == 1 else "open" if kinds else None
+        return _array(flags, settings), parameters, _boundary(flags)
 
     facts = as_trained(flags.overrides(), settings)
     told = replace(facts or Overrides(), condition=()) if parameters is not None else facts
@@ -124,6 +123,12 @@ def _read_fields(
         if flags.mask is not None:
             fields = with_mask(fields)
         return fields, parameters, source.header.boundary
+
+
+def _boundary(flags: PredictFlags) -> Boundary | None:
+    """What the flags say of the ends of an array."""
+    kinds = set(flags.boundary)
+    return next(iter(kinds)) if len(kinds) == 1 else "open" if kinds else None
 
 
 def _given_parameters(flags: PredictFlags, names: tuple[str, ...]) -> Mapping[str, Any] | None:

@@ -120,7 +120,7 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
             self._stride = data.resolution // self.resolution
             self._check_axes()
             data.check_rows(data.num_samples)
-            self.indices = _rows_of(data, split, split_seed)
+            self.indices = rows_of_split(data, split, split_seed)
             default = data.input_name if input_time is None else data.target_name  # the input's name has one time
             x = self._read(data, tuple(inputs or (default,)), sampling, input_time)
             y = self._read(data, tuple(targets or (data.target_name,)), sampling, target_time)
@@ -202,16 +202,26 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
     def steps(self) -> Steps | None:
         """How states and their channels are arranged, for a model that maps states to later ones; None for others."""
         header, given = self._header, self.facts or Facts()
+        if header.steady or given.takes_every_time:
+            return None
         before, after = given.input_steps or 1, given.output_steps or 1
         if given.cuts_windows:
             return Steps(inputs=before, outputs=after, components=len(header.inputs) // before)
         return Steps(components=len(header.channels)) if header.inputs == header.channels else None
 
     @property
+    def time_step(self) -> float | None:
+        """Time from one state to the next, as a model makes it; None where it makes no steps."""
+        if self.steps is None or np.ptp(self._durations):
+            return None
+        return float(self._durations[0]) / (self.steps.outputs * self.unroll)
+
+    @property
     def described(self) -> dict[str, Any]:
         """What run.json says of the data, so that others are cut and told to the run as these were."""
         conditions = {"conditions": range_of(self.conditions)} if self.conditions else {}
-        return {**self.ends, **self.windows, **conditions}
+        step = {} if self.time_step is None else {"time_step": self.time_step}
+        return {**self.ends, **self.windows, **conditions, **step}
 
     @property
     def one_field(self) -> bool:
@@ -296,7 +306,7 @@ def _count_missing(data: Source, name: str, indices: np.ndarray, time: float | N
     return sum(int((~np.isfinite(block)).sum()) for block in blocks)
 
 
-def _rows_of(data: Source, split: str, seed: int) -> np.ndarray:
+def rows_of_split(data: Source, split: str, seed: int) -> np.ndarray:
     """Row numbers of a split: those of the file's own, if it has one, else of a seeded permutation.
 
     The windows of a trajectory are in one part. A split without validation samples has them from its training samples,

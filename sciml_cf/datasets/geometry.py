@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from data_gen.equation import Equation
+from data_gen.formats import Source
 from data_gen.grids.periodic import PeriodicGrid
 from data_gen.grids.positions import Placement, relative_positions
 from data_gen.header import Header
+from sciml_cf.errors import check_count
 
 
 class Geometry:
@@ -101,3 +103,32 @@ class Geometry:
     def extents(self) -> tuple[float, ...]:
         """Length of each axis."""
         return self._header.extents
+
+
+class SourceGeometry(Geometry):
+    """The grid of a source's fields at every k-th point.
+
+    Args:
+        source: open for reading.
+        resolution: points along the last axis, a divisor of the source's; None takes all.
+        function: who asks, for messages.
+    Raises:
+        ValueError: the resolution does not divide the source's, or not all axes by one factor.
+    """
+
+    def __init__(self, source: Source, resolution: int | None, *, function: str) -> None:
+        self.resolution = source.resolution if resolution is None else resolution
+        check_count(function, "resolution", self.resolution)
+        self._header, self._equation, self.masked = source.header, source.equation, False
+        self._stride = max(1, source.resolution // self.resolution)
+        if source.resolution % self.resolution or any(n % self._stride for n in source.header.shape):
+            points = " x ".join(map(str, source.header.shape))
+            raise ValueError(
+                f"{function}: `resolution` must make all axes of {points} points coarser by one factor; got "
+                f"{self.resolution}."
+            )
+
+    @property
+    def stride(self) -> int:
+        """Every which point is taken."""
+        return self._stride

@@ -39,20 +39,13 @@ def with_parameters(
     Raises:
         ValueError: one is missing, unknown, not finite or of another number of samples.
     """
-    known = conditions_of(settings)
+    known, given = conditions_of(settings), parameters or {}
     wanted = ((settings.get("model") or {}).get("arguments") or {}).get("in_channels")
-    if not known or (parameters is None and inputs.shape[1] == wanted):
-        if parameters:
-            raise ValueError(
-                f"{function}: `parameters` must be left out for a run without them; got {', '.join(parameters)}."
-            )
+    if parameters is None and known and inputs.shape[1] == wanted:
         return inputs
-    given = parameters or {}
-    if set(given) != set(known):
-        raise ValueError(
-            f"{function}: `parameters` must give {', '.join(known)}, as the run was trained with; got "
-            f"{', '.join(given) or 'none'}."
-        )
+    _check_names(function, given, known)
+    if not known:
+        return inputs
     values = {name: _for_each(function, name, given[name], len(inputs)) for name in known}
     warn_outside(function, values, settings)
     states = None if wanted is None else wanted - len(known)
@@ -62,6 +55,16 @@ def with_parameters(
     else:
         inputs, mask = inputs[:, :states], inputs[:, states:]
     return np.concatenate([with_conditions(inputs, table), mask], axis=1)
+
+
+def _check_names(function: str, given: Parameters, known: Mapping[str, Any]) -> None:
+    if given and not known:
+        raise ValueError(f"{function}: `parameters` must be left out for a run without them; got {', '.join(given)}.")
+    if set(given) != set(known):
+        raise ValueError(
+            f"{function}: `parameters` must give {', '.join(known)}, as the run was trained with; got "
+            f"{', '.join(given) or 'none'}."
+        )
 
 
 def _for_each(function: str, name: str, given: float | Sequence[float] | np.ndarray, count: int) -> np.ndarray:

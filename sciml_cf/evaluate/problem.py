@@ -45,13 +45,12 @@ def as_trained(facts: Facts | None, settings: Mapping[str, Any]) -> Facts | None
         settings: what run.json says.
     """
     stored = settings.get("data") or {}
-    conditions = tuple(stored.get("conditions") or ())
-    if conditions and not (facts is not None and facts.condition):
-        facts = replace(facts or Facts(), condition=conditions)
-    windows = stored.get("windows")
-    if windows is None or (facts is not None and any(getattr(facts, name) is not None for name in CHOICES)):
-        return facts
-    return replace(facts or Facts(), **{name: windows[name] for name in STEPS})
+    given, told = facts or Facts(), {}
+    if stored.get("conditions") and not given.condition:
+        told["condition"] = tuple(stored["conditions"])
+    if stored.get("windows") and all(getattr(given, name) is None for name in CHOICES):
+        told |= {name: stored["windows"][name] for name in STEPS}
+    return replace(given, **told) if told else facts
 
 
 def check_problem(

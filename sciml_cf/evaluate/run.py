@@ -16,8 +16,10 @@ from sciml_cf.datasets.choices import Sampling
 from sciml_cf.evaluate.grids import default_resolutions
 from sciml_cf.evaluate.parameters import warn_of_file
 from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
+from sciml_cf.evaluate.rollout import evaluate_rollout
+from sciml_cf.evaluate.trajectories import fitting, opened_trajectories, steps_in
 from sciml_cf.evaluate.transfer import evaluate_transfer
-from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation
+from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation, save_rollout
 from sciml_cf.training.run_start import only_writer
 
 _LOG = logging.getLogger(__name__)
@@ -34,6 +36,9 @@ def evaluate_run(
     facts: Facts | None = None,
 ) -> xr.Dataset:
     """Measure a run on a data file and write RUN/evaluation.nc; ``facts`` as in ``train_on_file``.
+
+    Where the run makes steps in time and the file has several, RUN/rollout.nc has its errors against time as well, see
+    ``evaluate_rollout``.
 
     Without resolutions they are those of ``default_resolutions``.
 
@@ -89,7 +94,20 @@ def _evaluate(
     if "samples" in stored:
         result.attrs["adapted_samples"] = stored["samples"]
     save_evaluation(result, run)
+    kept = {"split": split, "split_seed": stored.get("split_seed", 0), "facts": facts, "which": which}
+    save_rollout(_rolled_out(run, data, stored, kept), run)
     return result
+
+
+def _rolled_out(run: Path, data: Path, stored: dict[str, Any], kept: dict[str, Any]) -> xr.Dataset | None:
+    """The errors of the run against time, where it makes steps in time and the file has several of them."""
+    step, facts = stored.get("time_step"), kept["facts"]
+    inputs = (stored.get("windows") or {}).get("input_steps", 1)
+    if step is None or (facts is not None and facts.mask is not None):
+        return None
+    with opened_trajectories(data, facts) as source:
+        count, resolution = steps_in(source, step), fitting(stored.get("resolution"), source)
+    return None if count < inputs + 2 else evaluate_rollout(run, data, resolution=resolution, **kept)
 
 
 def _default_resolutions(data: Path, facts: Facts | None, trained: int | None) -> tuple[int, ...]:

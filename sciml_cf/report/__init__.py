@@ -3,7 +3,7 @@
 from sciml_cf.report.comparison import compare_runs, verdict_lines
 from sciml_cf.report.contact_sheet import contact_sheet
 from sciml_cf.report.single import report_run
-from sciml_cf.report.tables import baseline_table, comparison_table, transfer_table
+from sciml_cf.report.tables import baseline_table, comparison_table, rollout_table, transfer_table
 from sciml_cf.report.verdict import run_verdict, verdict
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "comparison_table",
     "contact_sheet",
     "report_run",
+    "rollout_table",
     "run_verdict",
     "transfer_table",
     "verdict",

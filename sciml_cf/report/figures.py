@@ -86,6 +86,50 @@ def error_against_resolution(evaluations: Mapping[str, xr.Dataset]) -> Figure:
     return figure
 
 
+def error_against_time(rolled: xr.Dataset) -> Figure:
+    """A roll-out against time: its error beside simpler ones, its correlation, and on periodic grids its spectrum."""
+    periodic = "power" in rolled
+    figure = Figure(figsize=(12.6 if periodic else 8.4, 4.0), layout="constrained")
+    panels = figure.subplots(1, 3 if periodic else 2)
+    _errors_of(panels[0], rolled)
+    time, samples = rolled["time"].values, rolled["sample_correlation"].values
+    panels[1].fill_between(time, *np.quantile(samples, (0.1, 0.9), axis=1), color="C0", alpha=0.2, lw=0)
+    panels[1].plot(time, rolled["correlation"], color="C0", lw=2.2, label="mean (shaded: 10 % to 90 % of samples)")
+    panels[1].axhline(0.8, color="0.5", ls=":", lw=1.2)
+    bounds = min(0.0, float(samples.min())), 1.05
+    panels[1].set(xlabel="time", ylabel="correlation with the solution", title="Correlation", ylim=bounds)
+    if periodic:
+        last = rolled["power"].isel(picked_time=-1)
+        for curve, style in (("target", {"color": "C2", "lw": 2}), ("prediction", {"color": "C0", "ls": "--"})):
+            power = last.sel(curve=curve)[1:]
+            power = power.where(np.isfinite(power)).clip(min=_FLOOR)
+            panels[2].loglog(power["wavenumber"], power, label={"target": "solution"}.get(curve, "rolled out"), **style)
+        title = f"Spectrum at t = {float(last['picked_time']):g}"
+        panels[2].set(xlabel="wavenumber k", ylabel="mean |u_k|^2", title=title)
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small", frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    return figure
+
+
+def _errors_of(axes: Axes, rolled: xr.Dataset) -> None:
+    """Relative L2 errors against time."""
+    lines: list[tuple[str, str, dict[str, Any]]] = [
+        ("relative_l2", "rolled out", {"color": "C0", "lw": 2.2}),
+        ("one_step_relative_l2", "one step from the solution", {"color": "C2", "ls": "--", "marker": "o", "ms": 3}),
+        ("persistence_relative_l2", "persistence", {"color": "0.5", "ls": ":"}),
+        ("linear_relative_l2", "best linear map", {"color": "C1", "ls": "-."}),
+    ]
+    shown = {name: np.where(np.isfinite(rolled[name]), rolled[name], np.nan) for name, _, _ in lines if name in rolled}
+    for name, label, style in lines:
+        if name in shown:
+            axes.semilogy(rolled["time"], shown[name], label=label, **style)
+    highest = max(float(np.nanmax(shown[name], initial=0.0)) for name in shown if name != "linear_relative_l2")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, min(high, 10 * highest) if highest else high)  # a linear map may grow without bounds
+    axes.set(xlabel="time", ylabel="relative L2 error", title="Error against time")
+
+
 def example_predictions(evaluation: xr.Dataset) -> Figure:
     """Samples from the lowest to the highest error: the fields above, the error below."""
     count = evaluation.sizes["example"]

@@ -9,10 +9,10 @@ from typing import Any
 from data_gen.files.whole import said
 from sciml_cf.report import figures
 from sciml_cf.report.html import Picture, make_folder, render_page, write_pictures
-from sciml_cf.report.tables import baseline_table, method_label, transfer_table
-from sciml_cf.report.verdict import verdict
+from sciml_cf.report.tables import baseline_table, method_label, rollout_table, transfer_table
+from sciml_cf.report.verdict import rollout_verdict, verdict
 from sciml_cf.training.checkpoints import write_atomically
-from sciml_cf.training.run_folder import read_evaluation, read_history, read_settings
+from sciml_cf.training.run_folder import read_evaluation, read_history, read_rollout, read_settings
 from sciml_cf.training.run_start import only_writer
 
 
@@ -50,12 +50,16 @@ def _report(run: Path) -> list[Path]:
     if "spectrum" in evaluation:  # periodic
         pictures.append(Picture("spectrum", figures.spectrum(evaluation), "Where in the spectrum the error lies."))
     tables = [transfer_table(evaluation), baseline_table(evaluation)]
+    if (rolled := read_rollout(run)) is not None:
+        pictures.append(Picture("rollout", figures.error_against_time(rolled), "Applied to its own output again."))
+        tables.append(rollout_table(rolled))
     names = {"tables.md", "transfer.csv", "baselines.csv", *(f"{picture.name}.png" for picture in pictures)}
     make_folder(folder, "report", "Run ", names)
     write_atomically(folder / "tables.md", "\n".join(table.markdown() for table in tables))
     write_atomically(folder / "transfer.csv", tables[0].csv())
     write_atomically(folder / "baselines.csv", tables[1].csv())
-    page, said = folder / "index.html", [verdict(evaluation, history)]
+    said = [verdict(evaluation, history), *([] if rolled is None else [rollout_verdict(rolled)])]
+    page = folder / "index.html"
     title, origin = f"Run {run.name}: {label}", provenance(settings, evaluation.attrs)
     write_atomically(page, render_page(title, said, [*tables, *pictures], origin, json.dumps(settings, indent=2)))
     return [

@@ -58,6 +58,19 @@ def _plain(cell: str) -> str:
     return " ".join(cell.replace("|", "\\|").split("\n"))
 
 
+def rollout_table(rolled: xr.Dataset) -> Table:
+    """Errors of a roll-out at up to eight times, beside those of persistence and of the best linear map."""
+    names = ["relative_l2", "vrmse", "correlation", "one_step_relative_l2", "persistence_relative_l2"]
+    words = ["relative L2", "VRMSE", "correlation", "one step", "persistence"]
+    if "linear_relative_l2" in rolled:
+        names, words = [*names, "linear_relative_l2"], [*words, "linear map"]
+    count = rolled.sizes["time"]
+    chosen = sorted({round(place * (count - 1) / 7) for place in range(8)})
+    rows = [(float(rolled["time"][at]), at + 1, *(float(rolled[name][at]) for name in names)) for at in chosen]
+    title = f"Rolled out from the true start: {rolled.attrs['num_samples']} {rolled.attrs['split']} samples"
+    return Table(title, ("time", "step", *words), tuple(rows))
+
+
 def transfer_table(evaluation: xr.Dataset) -> Table:
     """Errors at each resolution, native and upsampled (by Fourier where the grid allows it) side by side."""
     full, upsampled = evaluation.attrs["reference_resolution"], upsampling(evaluation)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from sciml_cf.training.run_folder import HISTORY_FILE, read_evaluation, read_history
@@ -234,3 +235,45 @@ def _short(value: float) -> str:
     if not math.isfinite(value) or not 100 <= value < 1e6:
         return f"{value:.2g}"
     return f"{float(f'{value:.1e}'):.0f}"
+
+
+def rollout_verdict(rolled: xr.Dataset) -> str:
+    """How long a roll-out follows the solution, and against what, from the numbers of rollout.nc alone.
+
+    Args:
+        rolled: of ``evaluate_rollout``.
+    Returns:
+        Two to four sentences.
+    """
+    count, last = rolled.sizes["time"], float(rolled["time"][-1])
+    errors = {
+        "it": float(rolled["relative_l2"][-1]),
+        "persistence": float(rolled["persistence_relative_l2"][-1]),
+        **({"the best linear map": float(rolled["linear_relative_l2"][-1])} if "linear_relative_l2" in rolled else {}),
+    }
+    own = errors.pop("it")
+    told = ", ".join(f"{name} {_figure(value)}" for name, value in errors.items())
+    words = [
+        f"Rolled out over {count} steps to t = {last:g}, it ends at a relative L2 error of {_figure(own)} ({told})."
+    ]
+    times = rolled["correlation_time"].values
+    fallen = times[np.isfinite(times)]
+    samples = len(times)
+    if len(fallen):
+        words.append(
+            f"The correlation with the solution falls below 0.8 in {len(fallen)} of {samples} samples, at t = "
+            f"{np.median(fallen):g} in the median of these."
+        )
+    else:
+        words.append("The correlation with the solution stays above 0.8 to the end.")
+    finite = rolled["finite_until"].values
+    if (finite < last).any():
+        words.append(
+            f"{int((finite < last).sum())} of {samples} samples leave the finite numbers, the first after "
+            f"t = {finite.min():g}."
+        )
+    return " ".join(words)
+
+
+def _figure(value: float) -> str:
+    return "infinity" if math.isinf(value) else f"{value:.3g}"

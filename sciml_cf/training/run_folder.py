@@ -55,6 +55,7 @@ RUN_FILE = "run.json"
 HISTORY_FILE = "history.csv"
 POSTERIOR_FILE = "posterior.pt"
 EVALUATION_FILE = "evaluation.nc"
+ROLLOUT_FILE = "rollout.nc"
 NORMALIZATION_FILE = "normalization.json"
 REPORT_FOLDER = "report"
 TENSORBOARD_FOLDER = "tensorboard"
@@ -70,6 +71,7 @@ OWN_FILES = (
     NORMALIZATION_FILE,
     POSTERIOR_FILE,
     EVALUATION_FILE,
+    ROLLOUT_FILE,
 )
 
 
@@ -87,7 +89,7 @@ def versions() -> dict[str, str]:
 
 def drop_evaluation(run: Path) -> None:
     """Delete what was measured on weights that training is about to change."""
-    for name in (EVALUATION_FILE, POSTERIOR_FILE):
+    for name in (EVALUATION_FILE, ROLLOUT_FILE, POSTERIOR_FILE):
         (run / name).unlink(missing_ok=True)
     drop_report(run)
 
@@ -159,7 +161,29 @@ def save_evaluation(result: xr.Dataset, run: Path | str) -> Path:
         result: what ``evaluate_transfer`` returned.
         run: the run folder.
     """
-    path = Path(run) / EVALUATION_FILE
+    return _save_results(result, Path(run) / EVALUATION_FILE)
+
+
+def save_rollout(result: xr.Dataset | None, run: Path | str) -> None:
+    """Write RUN/rollout.nc, whole or not at all; None deletes that of an earlier evaluation."""
+    path = Path(run) / ROLLOUT_FILE
+    if result is None:
+        path.unlink(missing_ok=True)
+    else:
+        _save_results(result, path)
+
+
+def read_rollout(run: Path | str) -> xr.Dataset | None:
+    """RUN/rollout.nc in memory; None where there is none.
+
+    Raises:
+        CheckpointError: the file is unreadable.
+    """
+    path = Path(run) / ROLLOUT_FILE
+    return _read_results(path) if path.is_file() else None
+
+
+def _save_results(result: xr.Dataset, path: Path) -> Path:
     with listed(path) as part:
         with guarded(part) as file, h5netcdf.File(file, "w") as stored:
             result.dump_to_store(H5NetCDFStore(stored))
@@ -178,6 +202,10 @@ def read_evaluation(run: Path | str) -> xr.Dataset:
         raise CheckpointError(
             f"read_evaluation: `run` must hold {EVALUATION_FILE}; got {run}. Run `sciml-cf evaluate` on it first."
         )
+    return _read_results(path)
+
+
+def _read_results(path: Path) -> xr.Dataset:
     try:
         read_verified(path)
         check_file(path)
