@@ -1,0 +1,1 @@
+"""Study: what makes a model of one step survive being rolled out."""
