@@ -1,0 +1,1 @@
+"""Study: one model that is told the viscosity, beside a model for each."""

@@ -1,0 +1,157 @@
+"""Parameters as inputs: train models with and without the viscosity as a channel, test each at every viscosity."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_gen import DatasetSpec
+from data_gen.formats import Facts
+from sciml_cf.datasets import FieldDataset
+from sciml_cf.errors import TrainingDiverged, check_choice
+from sciml_cf.metrics import relative_l2
+from sciml_cf.models import build_from, builder_for, describe
+from sciml_cf.studies.harness.folder import make_folder, store_result
+from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
+from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
+from sciml_cf.studies.harness.training import DATA_FOLDER, apply, make_data, mean_over_samples
+from sciml_cf.studies.parameters.flags import METHODS, Parameters
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.fit import fit
+
+NAME = "parameters"
+_SEEN = (0.01, 0.018, 0.032, 0.056, 0.1)
+_BETWEEN = (0.024, 0.075)
+_RATES = (1e-3, 3e-3, 1e-2)
+_FIT: dict[str, Any] = {"algorithm": 2, "optimizer": "adam", "schedule": "cosine", "warmup": 0}
+_TRAIN, _TEST = "train", "test"  # folders of the data; each has a file for each viscosity
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the study is.
+
+    Args:
+        samples, test_samples: for each viscosity, of training and validation together and of the test.
+        stored, resolution: points of the files, and to train and test at.
+        width, modes, layers, batch_size: of every model and training.
+        epochs: of every training on its own samples; of ``short`` a fifth, for as many steps as one model of its own.
+        share: of the epochs in a selection.
+        seeds: of the reported trainings; the selection has its own.
+    """
+
+    samples: int
+    test_samples: int
+    stored: int
+    resolution: int
+    width: int
+    modes: int
+    layers: int
+    batch_size: int
+    epochs: int
+    share: float
+    seeds: tuple[int, ...]
+
+
+PRESETS = {
+    "full": Scale(256, 100, 1024, 256, 32, 16, 4, 16, 60, 1 / 3, (1, 2, 3)),
+    "small": Scale(32, 16, 512, 128, 12, 12, 2, 8, 6, 0.5, (1, 2)),
+}
+#: Arms that are trained on the samples of all viscosities.
+TOGETHER = ("told", "told, short", "not told")
+
+
+def run(config: Parameters, command: str = "") -> Path | None:
+    """Run what is missing of the grid; the result file, or None after one part of it."""
+    scale, workers = PRESETS[config.preset], config.where()
+    for method in config.methods:
+        check_choice(NAME, "methods", method, METHODS)
+    make_folder(NAME, config.out)
+    for index, viscosity in enumerate((*_SEEN, *_BETWEEN)):
+        common: dict[str, Any] = {"equation": "burgers", "parameters": {"viscosity": viscosity}, "dtype": "float32"}
+        spec = DatasetSpec(samples=scale.test_samples, resolution=scale.stored, seed=100 + index, **common)
+        make_data(config.out, f"{_TEST}/{viscosity:g}", spec)
+        if viscosity in _SEEN:
+            spec = DatasetSpec(samples=scale.samples, resolution=scale.stored, seed=index, **common)
+            make_data(config.out, f"{_TRAIN}/{viscosity:g}", spec)
+    arms = [*(f"own {viscosity:g}" for viscosity in _SEEN), *TOGETHER]
+    cells = {
+        f"{arm} {method}": (arm, method) for arm, method in workers.own([(a, m) for a in arms for m in config.methods])
+    }
+
+    def candidate(cell: str, options: Any, _: int) -> Trial:
+        return _trial(scale, *cells[cell], options, SELECTION_SEED)
+
+    def reports(cell: str, options: Any) -> list[tuple[dict[str, Any], Trial]]:
+        return [({"seed": seed}, _trial(scale, *cells[cell], options, seed)) for seed in scale.seeds]
+
+    tried = dict.fromkeys(cells, combinations(learning_rate=_RATES))
+    run_all = trial_runner(NAME, config.out, parameters_trial, workers)
+    found = select_and_report(tried, (Rung(1, 1),), candidate, reports, run_all)
+    if config.shard is not None:
+        return None
+    figures: dict[str, Any] = {cell: {"arm": arm, "method": m, **found[cell]} for cell, (arm, m) in cells.items()}
+    settings = {"preset": config.preset, **asdict(scale), "seen": _SEEN, "between": _BETWEEN, "rates": _RATES}
+    return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
+
+
+def parameters_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
+    """Train as ``settings`` say; the validation error, and the test error at each viscosity.
+
+    Settings:
+        data: a file or folder below that of the data.
+        told: whether the viscosity is a channel of the input.
+        resolution: points to train and test at.
+        model: as a run folder stores it.
+        fit: arguments of FitConfig.
+        test: viscosities to test at; none for a trial that only selects.
+    """
+    torch.set_num_threads(1)
+    logging.getLogger("sciml_cf.training.units").setLevel(logging.WARNING)  # one line a trial breaks the progress bar
+    folder = scratch.parents[1] / DATA_FOLDER
+    facts = Facts(condition=("viscosity",)) if settings["told"] else None
+    read: dict[str, Any] = {"resolution": settings["resolution"], "facts": facts}
+    parts = [FieldDataset(folder / settings["data"], part, **read) for part in ("train", "validation")]
+    config = FitConfig(**{"accelerator": "cpu", **settings["fit"]})
+    model = build_from(settings["model"], seed=config.seed)
+    try:
+        history = fit(model, *parts, config=config, out=scratch, resume=True, progress=False)
+    except TrainingDiverged as error:
+        return {"diverged": str(error).split(" The checkpoint")[0]}
+    result: dict[str, Any] = {
+        "best_validation_mse": history.best["validation_mse"],
+        "seconds": sum(row["seconds"] for row in history.rows),
+        "steps": history.rows[-1]["steps"],
+    }
+    errors = {}
+    for viscosity in settings["test"]:
+        test = FieldDataset(folder / _TEST / f"{viscosity:g}.h5", "all", **read)
+        errors[f"{viscosity:g}"] = mean_over_samples(relative_l2, apply(model, test.x), test.y)
+    return {**result, "test": errors}
+
+
+def _trial(scale: Scale, arm: str, method: str, options: Mapping[str, Any], seed: int) -> Trial:
+    """One training: of a candidate, or to report."""
+    selects, own = seed == SELECTION_SEED, arm.startswith("own")
+    epochs = scale.epochs * (scale.share if selects else 1.0) / (len(_SEEN) if arm == "told, short" else 1)
+    told = arm.startswith("told")
+    settings = {
+        "data": f"{_TRAIN}/{arm.split()[1]}.h5" if own else _TRAIN,
+        "told": told,
+        "resolution": scale.resolution,
+        "model": describe(
+            builder_for(
+                "fno", in_channels=1 + told, width=scale.width, modes=scale.modes, layers=scale.layers, num_dims=1
+            )
+        ),
+        "fit": {**_FIT, **options, "method": method, "batch_size": scale.batch_size, "seed": seed,
+                "epochs": max(1, round(epochs))},
+        "test": [] if selects else [*_SEEN, *_BETWEEN],
+    }  # fmt: skip
+    name = f"{arm} {method} rate={options['learning_rate']:g} " + ("selection" if selects else f"seed {seed}")
+    return Trial(name.replace(",", ""), settings)
