@@ -224,6 +224,14 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         return {**self.ends, **self.windows, **conditions, **step}
 
     @property
+    def unchanged(self) -> Tensor | None:
+        """(S, C', *N), the last state of each input in the place of each state of the target; None for other fields."""
+        steps = self.steps
+        if self.one_field:
+            return self.states
+        return None if steps is None or self.unroll > 1 else self.x[:, list(steps.residual)]
+
+    @property
     def one_field(self) -> bool:
         """Whether input and target are one field at two times."""
         header = self._header

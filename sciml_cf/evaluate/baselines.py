@@ -35,7 +35,7 @@ def baseline_errors(
 
         zero            0
         training_mean   the mean of the training outputs
-        identity        the input; where input and output are one field at two times
+        identity        the input, of windows its last state; where input and output are one field at several times
         linear_part     the exact solution of the equation's linear part; where the equation is known
         nearest_sample  the output of the training sample with the nearest input, |x - x_i| least
         linear_map      the best affine map, see ``fit_linear_map``
@@ -65,8 +65,8 @@ def baseline_errors(
     for n in sorted({*resolutions, full}):
         x, y, seen_x, seen_y = (_taken(grids, part, n, sampling) for part in (truth.x, truth.y, train.x, train.y))
         guesses = _trivial_guesses(y, seen_y)
-        if truth.one_field:
-            guesses["identity"] = _taken(grids, truth.states, n, sampling).__getitem__
+        if truth.unchanged is not None:
+            guesses["identity"] = _taken(grids, truth.unchanged, n, sampling).__getitem__
         if linear is not None:
             guesses["linear_part"] = _taken(grids, linear, n, sampling).__getitem__
         settings: dict[str, float] = {}

@@ -62,8 +62,9 @@ class FitConfig:
         normalize: "auto" subtracts the mean of each channel of inputs and targets over the training samples and divides
             by the standard deviation (inputs by two), in float64 before any cast; the run stores both, and all outputs
             are in the data's own units again. "none" trains on the fields as given.
-        residual: learn the increment from the last state of the input to each state of the output. The head's targets
-            are then increments, normalized by their own mean and deviation, and the model adds the state again.
+        residual: "yes" learns the increment from the last state of the input to each state of the output: the head's
+            targets are then increments, normalized by their own mean and deviation, and the model adds the state again.
+            "auto" does so for windows of trajectories whose increments have less than half the variance of the states.
         unroll: outputs of the model, one applied after the other, that a step is trained on; targets hold as many. The
             head is solved once, over the rows of all of them. 1 trains on true states alone.
         through_steps: with `unroll`, let gradients pass through the states that the model makes on its way; by default
@@ -99,7 +100,7 @@ class FitConfig:
     initial_head: Initial | None = None
     loss: Loss = "mse"
     normalize: Literal["auto", "none"] = "auto"
-    residual: bool = False
+    residual: Literal["auto", "yes", "no"] = "auto"
     unroll: int = 1
     through_steps: bool = False
     noise: float = 0.0
@@ -152,6 +153,7 @@ class FitConfig:
         check_choice("fit", "optimizer", self.optimizer, ("sgd", "adam"))
         check_choice("fit", "loss", self.loss, get_args(Loss))
         check_choice("fit", "normalize", self.normalize, ("auto", "none"))
+        check_choice("fit", "residual", self.residual, ("auto", "yes", "no"))
         check_choice("fit", "schedule", self.schedule, get_args(Schedule))
         check_choice("fit", "accelerator", self.accelerator, ("auto", "cpu", "cuda"))
         if self.initial_head is not None:

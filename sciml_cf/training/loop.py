@@ -149,6 +149,8 @@ class Training:
         stored = read_settings(self.out)
         if "normalization" not in stored:
             self.config = replace(self.config, normalize="none")
+        if "residual" not in stored["fit"]:
+            self.config = replace(self.config, residual="no")
         if {**ADDED_SINCE, **stored["fit"]}["normalize"] == self.config.normalize:
             self.units = Units.of(self.raw_model, read_normalization(stored), self.config.loss)
 

@@ -281,9 +281,9 @@ def read_normalization(settings: Mapping[str, Any]) -> Normalization | None:
 
 def save_normalization(normalization: Normalization, run: Path) -> None:
     """Write RUN/normalization.json: the numbers, and in words how to apply them without this package."""
-    increments = " (+ x, the channels that `residual` lists)" if normalization.residual else ""
+    added = " + x[residual]" if normalization.residual else ""
     content = {
-        "how": f"y = target_mean + target_scale * model((x - input_mean) / input_scale){increments}, one number for each "
+        "how": f"y = target_mean + target_scale * model((x - input_mean) / input_scale){added}, one number for each "
         "channel, with the weights of weights_best.pt; subtract in float64, then cast to float32.",
         **normalization.to_dict(),
     }

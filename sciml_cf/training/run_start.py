@@ -26,7 +26,7 @@ from sciml_cf.training.run_folder import (
 )
 
 # Settings that runs of version 0.1 do not name, and the values that do what they did.
-ADDED_SINCE = {"normalize": "none", "residual": False, "unroll": 1, "through_steps": False, "noise": 0.0}
+ADDED_SINCE = {"normalize": "none", "residual": "no", "unroll": 1, "through_steps": False, "noise": 0.0}
 
 
 def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> bool:
@@ -216,6 +216,8 @@ def _check_same_settings(out: Path, settings: dict[str, Any]) -> None:
     stored = read_settings(out)
     wanted = json.loads(json.dumps(settings))
     wanted.pop("normalization", None)  # follows from the data, whose checksum is compared
+    (wanted.get("data") or {}).pop("time_step", None)  # the same, and older runs have none
+    (stored.get("data") or {}).pop("time_step", None)
     stored["fit"] = {**ADDED_SINCE, **stored["fit"]}
     for section in wanted:
         for key in sorted(set(wanted[section] or {}) | set(stored.get(section) or {})):

@@ -18,6 +18,7 @@ from sciml_cf.training.config import FitConfig
 from sciml_cf.training.losses import sample_weights
 
 _LOG = logging.getLogger(__name__)
+_SMALL_INCREMENTS = 0.5  # of the states' variance, below which increments are learned
 
 
 class Batch(NamedTuple):
@@ -46,22 +47,39 @@ def choose_normalization(
     """
     if has_objective:
         return None
-    residual = steps_of("fit", data).residual if config.residual else ()
     carried = normalization_of(model)
-    if config.normalize == "none":
-        return _increments_alone(data, residual) if residual else None
-    if carried is not None:
-        if carried.residual != residual:
+    if config.normalize != "none" and carried is not None:
+        if config.residual != "auto" and bool(carried.residual) != (config.residual == "yes"):
             raise ValueError(
                 f"fit: `residual` must be as the model was trained before; got {config.residual} for a model whose "
                 f"normalization is of {'increments' if carried.residual else 'fields'}."
             )
         _LOG.info("fit: the model's own normalization is kept (%s)", carried.summary())
         return carried
+    residual = _residual_of(data, config)
+    if config.normalize == "none":
+        return _increments_alone(data, residual) if residual else None
     measured = measure_normalization(data, residual=residual, function="fit", argument="train")
     check_finite("fit", "validation", validation)
     _LOG.info("fit: normalized by the training samples (%s)", measured.summary())
     return measured
+
+
+def _residual_of(data: Dataset[Any], config: FitConfig) -> tuple[int, ...]:
+    """The input channel that each increment starts from; empty where the fields themselves are learned."""
+    if config.residual == "yes":
+        return steps_of("fit", data).residual
+    if config.residual == "no" or not getattr(data, "windows", None):
+        return ()
+    residual = steps_of("fit", data).residual
+    measured = [measure_normalization(data, residual=r, function="fit", argument="train") for r in ((), residual)]
+    share = measured[1].loss_scale / measured[0].loss_scale
+    learned = share < _SMALL_INCREMENTS
+    _LOG.info(
+        "fit: %s are learned: those from the last state to the next ones have %.2g of the states' variance (--residual "
+        "changes it)", "increments" if learned else "states themselves, not increments,", share,
+    )  # fmt: skip
+    return residual if learned else ()
 
 
 def _increments_alone(data: Dataset[Any], residual: tuple[int, ...]) -> Normalization:

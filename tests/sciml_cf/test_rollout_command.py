@@ -29,7 +29,7 @@ WINDOWS = Overrides(input_steps=2, output_steps=2)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rollout")
     generate(DatasetSpec(equation="heat", samples=12, resolution=64, times=TIMES), folder / "f.h5", progress=False)
-    config = FitConfig(epochs=2, batch_size=8, residual=True)
+    config = FitConfig(epochs=2, batch_size=8, residual="yes")
     train_on_file(folder / "f.h5", folder / "run", config, model=SMALL, facts=WINDOWS, resolution=32)
     return folder
 

@@ -65,7 +65,7 @@ def test_a_model_of_increments_returns_states(
     tmp_path: Path, normalize: Literal["auto", "none"], method: str, offset: float
 ) -> None:
     data, model = states(offset=offset), network()
-    config = FitConfig(method=method, normalize=normalize, residual=True, epochs=60, batch_size=12, learning_rate=0.01)
+    config = FitConfig(method=method, normalize=normalize, residual="yes", epochs=60, batch_size=12, learning_rate=0.01)
     history = fit(model, data, data, config=config, out=tmp_path / "run", progress=False)
     x, y = data.tensors
     with torch.no_grad():
@@ -105,7 +105,7 @@ def test_increments_need_their_inputs() -> None:
 
 def test_a_run_of_increments_is_loaded_evaluated_and_adapted(heat: Path, tmp_path: Path) -> None:
     facts = Facts(input_steps=2, output_steps=2)
-    config = FitConfig(epochs=2, batch_size=8, residual=True)
+    config = FitConfig(epochs=2, batch_size=8, residual="yes")
     train_on_file(heat, tmp_path / "run", config, model=SMALL, facts=facts)
     model = load(tmp_path / "run")
     norm = normalization_of(model)
@@ -125,7 +125,7 @@ def test_increments_of_other_fields_are_refused(tmp_path: Path) -> None:
     data = TensorDataset(torch.randn(4, 1, 16), torch.randn(4, 2, 16))
     model = nn.Conv1d(1, 2, 1)
     with pytest.raises(ValueError, match="must map states to the same states later.*got 1 channels of x and 2 of y"):
-        fit(model, data, data, config=FitConfig(residual=True, epochs=1), out=tmp_path / "run", progress=False)
+        fit(model, data, data, config=FitConfig(residual="yes", epochs=1), out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
 
@@ -133,7 +133,7 @@ def test_a_model_of_fields_is_not_trained_on_as_one_of_increments(tmp_path: Path
     data, model = states(), network()
     attach_normalization(model, measure_normalization(data))
     with pytest.raises(ValueError, match="`residual` must be as the model was trained before"):
-        fit(model, data, data, config=FitConfig(residual=True, epochs=1), out=tmp_path / "run", progress=False)
+        fit(model, data, data, config=FitConfig(residual="yes", epochs=1), out=tmp_path / "run", progress=False)
 
 
 # --- several outputs in a row -----------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def unrolled(count: int, *, width: int = 24, **settings) -> tuple[Any, Unroll, U
     config = FitConfig(unroll=count, **settings)
     unroll = Unroll.of(data_items(data), config)
     single = unroll.single(data_items(data))
-    norm = measure_normalization(single, residual=(0, 1) if config.residual else ())
+    norm = measure_normalization(single, residual=(0, 1) if config.residual == "yes" else ())
     x, y = data.tensors
     return model, unroll, Units.of(model, norm, "mse"), {"x": x, "y": y}
 
@@ -196,9 +196,9 @@ def data_items(data: TensorDataset) -> Dataset[dict[str, Tensor]]:
     return as_items("fit", "train", data)
 
 
-@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("residual", ["no", "yes"])
 @pytest.mark.parametrize("through", [False, True])
-def test_the_head_of_an_unrolled_step_is_that_of_dense_least_squares(residual: bool, through: bool) -> None:
+def test_the_head_of_an_unrolled_step_is_that_of_dense_least_squares(residual: Any, through: bool) -> None:
     model, unroll, units, items = unrolled(3, residual=residual, through_steps=through)
     head = model[-1]
     loss_of, strength = ClosedFormLoss(head, Ridge(strength=1e-3), initial="keep"), 1e-3
@@ -216,7 +216,7 @@ def test_the_head_of_an_unrolled_step_is_that_of_dense_least_squares(residual: b
         z = (x - shift) / inner
         phi = np.tanh(np.einsum("fc,scn->snf", weight, z) + bias)
         phi = np.concatenate([phi, np.ones((*phi.shape[:2], 1))], axis=2)
-        base = x if residual else 0.0
+        base = x if residual == "yes" else 0.0
         rows.append(phi.reshape(-1, 25))
         wanted.append(np.moveaxis((y - base - mean) / outer, 1, 2).reshape(-1, 2))
         x = np.moveaxis(phi @ before, 2, 1) * outer + mean + base
@@ -299,7 +299,7 @@ def test_noise_has_its_deviation_and_leaves_constants(tmp_path: Path) -> None:
 @pytest.mark.parametrize("settings", [{"unroll": 3}, {"unroll": 2, "through_steps": True}, {"noise": 0.1}])
 @pytest.mark.parametrize("method", ["l2", "proximal"])
 def test_unrolled_training_is_resumed_to_the_same_bits(heat: Path, tmp_path: Path, settings, method: str) -> None:
-    config = FitConfig(epochs=3, batch_size=8, method=method, residual=True, **settings)
+    config = FitConfig(epochs=3, batch_size=8, method=method, residual="yes", **settings)
     data = {name: FieldDataset(heat, name, unroll=config.unroll) for name in ("train", "validation")}
     if config.unroll == 1:
         data = {name: FieldDataset(heat, name, facts=Facts(stride=1)) for name in ("train", "validation")}
@@ -321,7 +321,7 @@ def train_small(data, config: FitConfig, out: Path):
 
 
 def test_a_run_that_is_unrolled_is_one_of_single_steps(heat: Path, tmp_path: Path) -> None:
-    train_on_file(heat, tmp_path / "run", FitConfig(epochs=2, batch_size=8, unroll=3, residual=True), model=SMALL)
+    train_on_file(heat, tmp_path / "run", FitConfig(epochs=2, batch_size=8, unroll=3, residual="yes"), model=SMALL)
     stored = json.loads((tmp_path / "run" / "run.json").read_text())
     assert stored["model"]["arguments"]["out_channels"] == 1
     assert stored["data"]["windows"] == {"input_steps": 1, "output_steps": 1, "stride": 1}
@@ -353,3 +353,18 @@ def test_datasets_say_how_their_states_are_arranged(heat: Path) -> None:
     assert FieldDataset(heat, "all").steps == Steps(components=1)
     data = FieldDataset(heat, "all", facts=Facts(input_steps=3, output_steps=2))
     assert steps_of("fit", data) == data.steps == Steps(inputs=3, outputs=2, components=1)
+
+
+@pytest.mark.parametrize(("times", "learned"), [((0.01, 0.02, 0.03), True), ((40.0, 80.0, 120.0), False)])
+def test_increments_are_learned_where_they_are_small(tmp_path: Path, times, learned: bool, caplog) -> None:
+    """Of windows alone, and one line says why; a run that was begun is resumed as it is."""
+    generate(DatasetSpec(equation="heat", samples=12, resolution=32, times=times), tmp_path / "f.h5", progress=False)
+    config = FitConfig(epochs=1, batch_size=8)
+    with caplog.at_level("INFO"):
+        train_on_file(tmp_path / "f.h5", tmp_path / "run", config, model=SMALL, facts=Facts(stride=1))
+    norm = normalization_of(load(tmp_path / "run"))
+    assert norm is not None and norm.residual == ((0,) if learned else ())
+    assert ("increments are learned" in caplog.text) == learned and "of the states' variance" in caplog.text
+    train_on_file(tmp_path / "f.h5", tmp_path / "pairs", config, model=SMALL)
+    norm = normalization_of(load(tmp_path / "pairs"))
+    assert norm is not None and norm.residual == ()
