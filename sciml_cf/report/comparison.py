@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_gen.files.places import place_of
-from data_gen.files.whole import only_writer, said
+from data_gen.files.places import Kind, place_of
+from data_gen.files.whole import new_folder, only_writer, said
 from sciml_cf.report import figures
 from sciml_cf.report.html import Picture, make_folder, render_page, write_pictures
 from sciml_cf.report.single import provenance
@@ -17,6 +17,7 @@ from sciml_cf.training.checkpoints import write_atomically
 from sciml_cf.training.run_folder import read_evaluation, read_history, read_settings
 
 _TITLE = "Comparison of runs"
+_NONE = Kind("a new folder", lambda _: False)  # nothing is replaced
 _FILES = ("comparison.md", "comparison.csv", "training.png", "transfer.png")
 
 
@@ -30,9 +31,13 @@ def compare_runs(runs: Sequence[Path | str], out: Path | str) -> tuple[Table, li
         FileExistsError: ``out`` holds files of others and no comparison.
         OutputError: another process is writing ``out``, or the operating system refuses to.
     """
-    folder = place_of(out, "compare", "out", folder=True)
-    with only_writer(folder, "compare", "out"), said("compare", folder):
-        return _compare(_names([Path(run) for run in runs]), Path(out))
+    folder, names = place_of(out, "compare", "out", folder=True), _names([Path(run) for run in runs])
+    if folder.exists():  # its files are replaced, each as a whole; files of others stay
+        with only_writer(folder, "compare", "out"), said("compare", folder):
+            return _compare(names, Path(out))
+    with new_folder(folder, who="compare", kind=_NONE) as aside:  # a new one appears as a whole
+        table, paths = _compare(names, aside)
+    return table, [Path(out) / path.relative_to(aside) for path in paths]
 
 
 def _compare(names: dict[str, Path], folder: Path) -> tuple[Table, list[Path]]:
