@@ -166,7 +166,7 @@ def _solve_chunk(
         try:
             integrator.start(points)
             outputs = [
-                u0 if t == 0 else _sampled(integrator.advance(t), integrator.grid.num_points, grid) for t in times
+                u0 if t == 0 else _sampled(integrator.advance(t), integrator.law.grid.num_points, grid) for t in times
             ]
             return np.stack(outputs, axis=1)
         except TailTooLarge as tail:
