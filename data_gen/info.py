@@ -84,7 +84,7 @@ def _origin_of(spec: DatasetSpec | None) -> dict[str, Any]:
     """Where generated samples come from; None of others."""
     if spec is None:
         return {"initial": None, "method": None, "seed": None}
-    initial = {"name": str(spec.initial_condition), "parameters": dict(spec.initial_parameters)}
+    initial = {"name": spec.initial_condition, "parameters": dict(spec.initial_parameters)}
     return {"initial": initial, "method": _method_facts(spec), "seed": spec.seed}
 
 

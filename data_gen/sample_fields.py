@@ -10,7 +10,7 @@ from data_gen.spec import DatasetSpec
 
 def initial_fields(spec: DatasetSpec, indices: np.ndarray) -> np.ndarray:
     """Initial conditions of some samples of a dataset, (B, C, *N), float64."""
-    equation, name = spec.make_equation(), str(spec.initial_condition)
+    equation, name = spec.make_equation(), spec.initial_condition
     if name in equation.known:
         return known_solution(spec, indices, 0.0)
     draw, channels = INITIAL_CONDITIONS[name][0], len(spec.header.inputs)
@@ -27,5 +27,5 @@ def known_solution(spec: DatasetSpec, indices: np.ndarray, time: float) -> np.nd
     if spec.initial_condition not in known:
         names = ", ".join(known) or "none"
         raise ValueError(f"known_solution: `spec` must start from one of {names}; got {spec.initial_condition!r}.")
-    fields = known[str(spec.initial_condition)].fields
+    fields = known[spec.initial_condition].fields
     return fields(spec.grid, indices.tolist(), time, seed=spec.seed, **spec.initial_parameters)

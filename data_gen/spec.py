@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from data_gen.equation import Equation
 from data_gen.equations import equation_named, equation_parameters
@@ -23,10 +23,30 @@ Method = Literal["auto", "lawson7", "adams6", "etdrk4", "cole-hopf", "direct"]
 DType = Literal["float32", "float64"]
 #: Points along each axis if none are given, by the number of dimensions.
 USUAL_RESOLUTION = {1: 8192, 2: 256}
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class DatasetSpec:
+class _Description:
+    """The values of a description, all of them filled in."""
+
+    equation: str
+    parameters: Mapping[str, float]
+    samples: int
+    resolution: int
+    extent: float
+    times: tuple[float, ...]
+    initial_condition: str
+    initial_parameters: Mapping[str, Any]
+    seed: int
+    method: Method
+    tolerance: float
+    dtype: DType
+    allow_unresolved: bool
+    device: str
+
+
+class DatasetSpec(_Description):
     """Description of a dataset; omitted values are filled in, so two equal descriptions are equal objects.
 
     Args:
@@ -51,52 +71,55 @@ class DatasetSpec:
         ValueError: any value is unusable or a name is unknown.
     """
 
-    equation: str = "burgers"
-    parameters: Mapping[str, float] = field(default_factory=dict)
-    samples: int = 2048
-    resolution: int | None = None
-    extent: float | None = None
-    times: tuple[float, ...] | None = None
-    initial_condition: str | None = None
-    initial_parameters: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    method: Method = "auto"
-    tolerance: float = None  # type: ignore[assignment]  # a number as soon as it is filled in
-    dtype: DType = "float64"
-    allow_unresolved: bool = False
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        check_count("DatasetSpec", "samples", self.samples)
-        check_count("DatasetSpec", "seed", self.seed, minimum=0)
-        _check_choice("dtype", self.dtype, get_args(DType))
-        _check_choice("method", self.method, get_args(Method))
-        equation = equation_named(self.equation)(**_known_parameters(self.equation, self.parameters))
-        self._fill(parameters=MappingProxyType(dict(sorted(equation.parameters.items()))))
-        self._fill(extent=equation.extent if self.extent is None else self.extent)
-        check_positive("DatasetSpec", "extent", self.extent)
-        self._fill(tolerance=equation.tolerance if self.tolerance is None else self.tolerance)
-        check_positive("DatasetSpec", "tolerance", self.tolerance)
-        self._fill(resolution=USUAL_RESOLUTION[equation.num_dims] if self.resolution is None else self.resolution)
-        check_count("DatasetSpec", "resolution", self.resolution, minimum=4)
-        self._fill(
-            times=_resolved_times(equation, self.times), extent=float(self.extent or 0), tolerance=float(self.tolerance)
+    def __init__(
+        self,
+        equation: str = "burgers",
+        parameters: Mapping[str, float] = _NONE,
+        samples: int = 2048,
+        resolution: int | None = None,
+        extent: float | None = None,
+        times: Sequence[float] | None = None,
+        initial_condition: str | None = None,
+        initial_parameters: Mapping[str, Any] = _NONE,
+        seed: int = 0,
+        method: Method = "auto",
+        tolerance: float | None = None,
+        dtype: DType = "float64",
+        allow_unresolved: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        check_count("DatasetSpec", "samples", samples)
+        check_count("DatasetSpec", "seed", seed, minimum=0)
+        _check_choice("dtype", dtype, get_args(DType))
+        _check_choice("method", method, get_args(Method))
+        law = equation_named(equation)(**_known_parameters(equation, parameters))
+        extent = law.extent if extent is None else extent
+        check_positive("DatasetSpec", "extent", extent)
+        tolerance = law.tolerance if tolerance is None else tolerance
+        check_positive("DatasetSpec", "tolerance", tolerance)
+        resolution = USUAL_RESOLUTION[law.num_dims] if resolution is None else resolution
+        check_count("DatasetSpec", "resolution", resolution, minimum=4)
+        times = _resolved_times(law, times)
+        initial = initial_condition or law.initial_condition
+        initial_parameters = _initial_parameters(law, initial, initial_parameters)
+        method = _resolved_method(law, method)
+        _check_device(law, method, device)
+        super().__init__(
+            equation=equation,
+            parameters=MappingProxyType(dict(sorted(law.parameters.items()))),
+            samples=int(samples),
+            resolution=int(resolution),
+            extent=float(extent),
+            times=times,
+            initial_condition=initial,
+            initial_parameters=initial_parameters,
+            seed=int(seed),
+            method=method,
+            tolerance=float(tolerance),
+            dtype=dtype,
+            allow_unresolved=allow_unresolved,
+            device=device,
         )
-        self._fill(initial_condition=self.initial_condition or equation.initial_condition)
-        given = _initial_parameters(equation, str(self.initial_condition), self.initial_parameters)
-        self._fill(initial_parameters=given)
-        self._fill(method=_resolved_method(equation, self.method))
-        if self.device != "cpu" and (equation.nonlinear is None or self.method not in SCHEMES):
-            raise ValueError(
-                f'DatasetSpec: `device` must be "cpu" for {equation.name} by {self.method}, which steps no time; got '
-                f"{self.device!r}."
-            )
-        for name in ("samples", "resolution", "seed"):
-            self._fill(**{name: int(getattr(self, name))})
-
-    def _fill(self, **values: Any) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
 
     def __hash__(self) -> int:
         return hash(self.config_hash)
@@ -107,15 +130,15 @@ class DatasetSpec:
     @property
     def header(self) -> Header:
         """Description of the file's content."""
-        equation, times = self.make_equation(), self.times or ()
-        points, extent, dims = int(self.resolution or 0), float(self.extent or 0), equation.num_dims
+        equation = self.make_equation()
+        points, extent, dims = self.resolution, self.extent, equation.num_dims
         return Header(
             name=self.equation,
             num_samples=self.samples,
             shape=(points,) * dims,
             extents=(extent,) * dims,
             offsets=(0.5 * extent / points if equation.boundary == "wall" else 0.0,) * dims,
-            times=(0.0, *times),
+            times=(0.0, *self.times),
             channels=equation.channels,
             input_channels=equation.input_channels,
             input_name=equation.input_name,
@@ -155,7 +178,7 @@ class DatasetSpec:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["parameters"] = dict(self.parameters)
         values["initial_parameters"] = dict(self.initial_parameters)
-        values["times"] = list(self.times or ())
+        values["times"] = list(self.times)
         return values
 
     def to_json(self) -> str:
@@ -233,14 +256,21 @@ def _of_kind(value: Any, default: Any) -> Any:
     return value
 
 
-def _resolved_method(equation: Equation, method: str) -> str:
+def _resolved_method(equation: Equation, method: Method) -> Method:
     if method == "auto":
-        return equation.exact_method or fastest_scheme(equation)
+        return cast(Method, equation.exact_method or fastest_scheme(equation))
     schemes = () if equation.steady else tuple(SCHEMES)
     if method not in (*schemes, equation.exact_method):
         ways = " or ".join(w for w in ("auto", *schemes, equation.exact_method) if w)
         raise ValueError(f"DatasetSpec: `method` of {equation.name} must be {ways}; got {method!r}.")
     return method
+
+
+def _check_device(equation: Equation, method: str, device: str) -> None:
+    if device != "cpu" and (equation.nonlinear is None or method not in SCHEMES):
+        raise ValueError(
+            f'DatasetSpec: `device` must be "cpu" for {equation.name} by {method}, which steps no time; got {device!r}.'
+        )
 
 
 #: Named datasets: `burgers_8192` is that of the papers (u at t = 1 on (0, 2 pi), from a Gaussian random field).

@@ -46,7 +46,7 @@ def spec_attributes(spec: DatasetSpec) -> dict[str, Any]:
         "scheme": spec.method,
         "tolerance": spec.tolerance,
         "seed": spec.seed,
-        "initial_condition": str(spec.initial_condition),
+        "initial_condition": spec.initial_condition,
     }
 
 
