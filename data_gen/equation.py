@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
+if TYPE_CHECKING:
     from data_gen.grids.periodic import PeriodicGrid
 
 
@@ -82,3 +82,40 @@ class Equation:
     def __post_init__(self) -> None:
         for name in ("parameters", "initial_parameters", "known"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def parameters_of(self, row: int) -> dict[str, float]:
+        """The parameters of one of the samples that the equation is made for (see ``SampleEquations``)."""
+        return {k: float(v if isinstance(v, float) else np.ravel(v)[row]) for k, v in self.parameters.items()}
+
+
+def coefficient(value: Any) -> Any:
+    """A parameter as an equation computes with it: a float, or an array that broadcasts over the samples' fields."""
+    return value if isinstance(value, np.ndarray) and value.ndim else float(value)
+
+
+@dataclass(frozen=True)
+class SampleEquations:
+    """One equation whose parameters vary by sample.
+
+    Args:
+        make: the function that makes the equation from its parameters.
+        parameters: a number, or (B,) one for each sample, by name; at least one has them.
+    """
+
+    make: Callable[..., Equation]
+    parameters: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return max(len(v) for v in self.parameters.values() if isinstance(v, np.ndarray))
+
+    def __iter__(self) -> Iterator[Equation]:
+        return (self[row] for row in range(len(self)))
+
+    def __getitem__(self, row: int) -> Equation:
+        return self.make(**{k: float(v[row]) if isinstance(v, np.ndarray) else v for k, v in self.parameters.items()})
+
+    def together(self, rows: np.ndarray) -> Equation:
+        """One equation for a chunk of samples, in one dimension: its parameters are arrays (b, 1, 1)."""
+        return self.make(
+            **{k: v[rows].reshape(-1, 1, 1) if isinstance(v, np.ndarray) else v for k, v in self.parameters.items()}
+        )

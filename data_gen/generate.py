@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from data_gen.equation import SampleEquations
 from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check_count
 from data_gen.exact_solutions.by_equation import exact_solution
 from data_gen.executors.local import Runner, WorkerLost, processes, this_process
 from data_gen.grids.periodic import spectral_tail
 from data_gen.sample_fields import initial_fields
 from data_gen.solvers.schemes import SCHEMES
-from data_gen.solvers.solve import GROWTH_LIMIT, MIN_LIMIT, chunk_size, solve
+from data_gen.solvers.solve import GROWTH_LIMIT, MIN_LIMIT, chunk_size, chunks, solve
 from data_gen.spec import DatasetSpec
 from data_gen.storage import journal
 from data_gen.storage.journal import Checksums
@@ -206,7 +207,7 @@ def compute_block(spec: DatasetSpec, block: int) -> tuple[np.ndarray, ...]:
 def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Initial conditions (B, C, *N) and solutions (B, T, C, *N)."""
     u0 = initial_fields(spec, indices)
-    equation, times = spec.make_equation(), spec.times or (0.0,)
+    equation, times = spec.equations(indices), spec.times or (0.0,)
     if spec.method in SCHEMES:
         u = solve(
             equation,
@@ -226,7 +227,7 @@ def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray
         raise SolverDiverged(
             f"generate: sample {indices[row]} is not finite at t = {times[time]:g}. Check the parameters."
         )
-    if equation.nonlinear is not None and not spec.allow_unresolved:
+    if spec.make_equation().nonlinear is not None and not spec.allow_unresolved:
         stored = indices < spec.samples
         _check_tail(spec, u[stored], indices[stored])
     return u0, u
@@ -236,12 +237,20 @@ def _check_tail(spec: DatasetSpec, u: np.ndarray, indices: np.ndarray) -> None:
     tail = spectral_tail(u, spec.header.num_dims).max(axis=(1, 2))
     worst = int(np.argmax(tail)) if tail.size else 0
     if tail.size and tail[worst] > RESOLVED_TAIL:
-        u0 = initial_fields(spec, indices[worst : worst + 1])
-        raise _unresolved(spec, u0, RESOLVED_TAIL, f"{tail[worst]:.1e} of sample {indices[worst]} in its top modes")
+        row = indices[worst : worst + 1]
+        width = _front_width(spec, initial_fields(spec, row), row)
+        raise _unresolved(spec, width, RESOLVED_TAIL, f"{tail[worst]:.1e} of sample {row[0]} in its top modes")
 
 
-def _unresolved(spec: DatasetSpec, u0: np.ndarray, tail: float, finding: str) -> UnresolvedError:
-    width = spec.make_equation().front_width(u0, spec.periodic_grid, (spec.times or (0.0,))[-1])
+def _front_width(spec: DatasetSpec, u0: np.ndarray, indices: np.ndarray) -> float:
+    """The width of the thinnest front of some samples, infinity where none forms."""
+    laws, grid, last = spec.equations(indices), spec.periodic_grid, (spec.times or (0.0,))[-1]
+    if isinstance(laws, SampleEquations):
+        return min(law.front_width(field[None], grid, last) for law, field in zip(laws, u0, strict=True))
+    return laws.front_width(u0, grid, last)
+
+
+def _unresolved(spec: DatasetSpec, width: float, tail: float, finding: str) -> UnresolvedError:
     modes = max(_modes_needed(width, spec, tail), spec.grid.num_points)
     points = 2 ** int(np.ceil(np.log2(2 * modes)))
     return UnresolvedError(
@@ -265,14 +274,14 @@ def _check_resolved(spec: DatasetSpec) -> None:
         return
     indices = np.arange(min(spec.header.block_samples, spec.samples))
     u0 = initial_fields(spec, indices)
-    largest = np.argsort(np.abs(u0).reshape(len(u0), -1).max(axis=1), kind="stable")
+    largest = np.concatenate(list(chunks(spec.equations(indices), spec.periodic_grid, u0)))
     hardest = np.sort(largest[-PROBE[spec.header.num_dims] :])
-    width = equation.front_width(u0[hardest], spec.periodic_grid, (spec.times or (0.0,))[-1])
+    width = _front_width(spec, u0[hardest], indices[hardest])
     finding = f"fronts as thin as {width:.1e}"
     if _modes_needed(width, spec, RESOLVED_TAIL) > 2 * spec.grid.num_points:
-        raise _unresolved(spec, u0[hardest], RESOLVED_TAIL, finding)
+        raise _unresolved(spec, width, RESOLVED_TAIL, finding)
     limit = max(GROWTH_LIMIT * spec.grid.num_points, MIN_LIMIT)
     if spec.method in SCHEMES and 2 * _modes_needed(width, spec, spec.tolerance) > 1.5 * limit:
-        raise _unresolved(spec, u0[hardest], spec.tolerance, f"{finding} and a tolerance of {spec.tolerance:.1e}")
+        raise _unresolved(spec, width, spec.tolerance, f"{finding} and a tolerance of {spec.tolerance:.1e}")
     for index in hardest:
         _compute_samples(spec, indices[index : index + 1])

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from data_gen.equation import SampleEquations
 from data_gen.errors import DatasetError
 from data_gen.formats import Overrides, open_source, recognize
 from data_gen.formats.paths import parts_of
@@ -200,9 +201,10 @@ def truth_kind(data: FieldReader) -> Truth | None:
     """How samples can be checked: against the equation's exact solution, against the known solution for where they
     start, by solving them again, or not at all where the law is not known.
     """
-    equation, spec = data.equation, getattr(data, "spec", None)
-    if equation is None:
+    law, spec = data.equations(slice(0, 1)), getattr(data, "spec", None)
+    if law is None:
         return None
+    equation = law[0] if isinstance(law, SampleEquations) else law
     if equation.exact is not None:
         return "exact"
     if spec is not None and spec.initial_condition in equation.known:

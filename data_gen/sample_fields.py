@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from data_gen.equation import SampleEquations
 from data_gen.random_fields import INITIAL_CONDITIONS
 from data_gen.spec import DatasetSpec
 
@@ -23,9 +24,16 @@ def known_solution(spec: DatasetSpec, indices: np.ndarray, time: float) -> np.nd
     Raises:
         ValueError: it is not known for this initial condition, on this box or for so long a time.
     """
-    known = spec.make_equation().known
+    known, laws = spec.make_equation().known, spec.equations(indices)
     if spec.initial_condition not in known:
         names = ", ".join(known) or "none"
         raise ValueError(f"known_solution: `spec` must start from one of {names}; got {spec.initial_condition!r}.")
-    fields = known[spec.initial_condition].fields
-    return fields(spec.grid, indices.tolist(), time, seed=spec.seed, **spec.initial_parameters)
+    if isinstance(laws, SampleEquations):
+        parts = [(law.known, [index]) for law, index in zip(laws, indices.tolist(), strict=True)]
+    else:
+        parts = [(known, indices.tolist())]
+    fields = [
+        solutions[spec.initial_condition].fields(spec.grid, rows, time, seed=spec.seed, **spec.initial_parameters)
+        for solutions, rows in parts
+    ]
+    return np.concatenate(fields)

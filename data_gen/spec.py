@@ -7,16 +7,20 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
-from data_gen.equation import Equation
+import numpy as np
+
+from data_gen.equation import Equation, SampleEquations
 from data_gen.equations import equation_named, equation_parameters
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
 from data_gen.header import Header
 from data_gen.initial import check_initial, initial_defaults, initial_names
+from data_gen.random_fields.parameters import ParameterLaw, drawn_parameter, parameter_law
 from data_gen.solvers.schemes import SCHEMES, fastest_scheme
 
 Method = Literal["auto", "lawson7", "adams6", "etdrk4", "cole-hopf", "direct"]
@@ -31,7 +35,7 @@ class _Description:
     """The values of a description, all of them filled in."""
 
     equation: str
-    parameters: Mapping[str, float]
+    parameters: Mapping[str, float | str]
     samples: int
     resolution: int
     extent: float
@@ -51,7 +55,8 @@ class DatasetSpec(_Description):
 
     Args:
         equation: name of the equation.
-        parameters: its parameters by name; those left out take the equation's defaults.
+        parameters: its parameters by name; those left out take the equation's defaults. A text makes one vary by
+            sample: "0.01:0.1" uniform, "log:0.001:0.1" with a uniform logarithm, "0.01,0.03,0.1" one of these.
         samples: number of samples.
         resolution: grid points along each axis; 8192 in one dimension and 256 in two if None.
         extent: length of the domain; the equation's usual one if None.
@@ -74,7 +79,7 @@ class DatasetSpec(_Description):
     def __init__(
         self,
         equation: str = "burgers",
-        parameters: Mapping[str, float] = _NONE,
+        parameters: Mapping[str, float | str] = _NONE,
         samples: int = 2048,
         resolution: int | None = None,
         extent: float | None = None,
@@ -92,7 +97,9 @@ class DatasetSpec(_Description):
         check_count("DatasetSpec", "seed", seed, minimum=0)
         _check_choice("dtype", dtype, get_args(DType))
         _check_choice("method", method, get_args(Method))
-        law = equation_named(equation)(**_known_parameters(equation, parameters))
+        given = _known_parameters(equation, parameters)
+        laws = [equation_named(equation)(**values) for values in end_values(given)]
+        law = laws[0]
         extent = law.extent if extent is None else extent
         check_positive("DatasetSpec", "extent", extent)
         tolerance = law.tolerance if tolerance is None else tolerance
@@ -101,12 +108,13 @@ class DatasetSpec(_Description):
         check_count("DatasetSpec", "resolution", resolution, minimum=4)
         times = _resolved_times(law, times)
         initial = initial_condition or law.initial_condition
-        initial_parameters = _initial_parameters(law, initial, initial_parameters)
+        for each in laws:
+            initial_parameters = _initial_parameters(each, initial, initial_parameters)
         method = _resolved_method(law, method)
         _check_device(law, method, device)
         super().__init__(
             equation=equation,
-            parameters=MappingProxyType(dict(sorted(law.parameters.items()))),
+            parameters=MappingProxyType(dict(sorted({**law.parameters, **_texts(given)}.items()))),
             samples=int(samples),
             resolution=int(resolution),
             extent=float(extent),
@@ -145,7 +153,7 @@ class DatasetSpec(_Description):
             dtype=self.dtype,
             boundary=equation.boundary,
             formula=equation.formula,
-            parameters=self.parameters,
+            parameters={k: v for k, v in self.parameters.items() if not isinstance(v, str)},
         )
 
     @property
@@ -170,8 +178,28 @@ class DatasetSpec(_Description):
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def make_equation(self) -> Equation:
-        """The equation with its parameters."""
-        return equation_named(self.equation)(**self.parameters)
+        """The equation with its parameters; of those that vary by sample with an end of their range."""
+        return equation_named(self.equation)(**end_values(self.laws)[0])
+
+    @cached_property
+    def laws(self) -> Mapping[str, ParameterLaw | float]:
+        """The parameters: numbers, and the laws of those that vary by sample."""
+        return _known_parameters(self.equation, self.parameters)
+
+    def parameter_table(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+        """The parameters that vary, by name: (len(indices),) float64, the values of these samples."""
+        varying = {name: law for name, law in self.laws.items() if isinstance(law, ParameterLaw)}
+        return {
+            name: np.array([drawn_parameter(law, name, seed=self.seed, index=int(i)) for i in indices], dtype=float)
+            for name, law in varying.items()
+        }
+
+    def equations(self, indices: Sequence[int] | np.ndarray) -> Equation | SampleEquations:
+        """The equation of these samples: one for all, or if parameters vary one for each."""
+        table = self.parameter_table(indices)
+        if not table:
+            return self.make_equation()
+        return SampleEquations(equation_named(self.equation), {**self.laws, **table})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary of the description, fit for JSON."""
@@ -204,14 +232,27 @@ def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> Non
         raise ValueError(f"DatasetSpec: `{argument}` must be one of {', '.join(choices)}; got {value!r}.")
 
 
-def _known_parameters(equation: str, parameters: Mapping[str, float]) -> dict[str, float]:
+def _known_parameters(equation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with the laws that texts describe."""
     known = [p.name for p in equation_parameters(equation)]
     unknown = sorted(set(parameters) - set(known))
     if unknown:
         raise ValueError(
             f"DatasetSpec: `parameters` of {equation} must be among {', '.join(known)}; got {', '.join(unknown)}."
         )
-    return dict(parameters)
+    return {k: parameter_law(k, v) if isinstance(v, str) else v for k, v in parameters.items()}
+
+
+def end_values(laws: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Parameters as numbers, with each end of the range of those that vary: what holds at both holds between."""
+    ends = {name: getattr(law, "ends", (law,)) for name, law in laws.items()}
+    count = max(map(len, ends.values()), default=1)
+    return [{name: values[min(i, len(values) - 1)] for name, values in ends.items()} for i in range(count)]
+
+
+def _texts(laws: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters that vary, in their canonical texts."""
+    return {name: str(law) for name, law in laws.items() if hasattr(law, "ends")}
 
 
 def _resolved_times(equation: Equation, times: Any) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -68,7 +69,8 @@ def generate_command(argv: list[str]) -> str:
         return _overview()
     name = _checked_name(argv)
     parameters = equation_parameters(name)
-    flags = parse(_flags_of(name), argv[1:], prog=f"sciml-cf generate {name}")
+    words = _joined(argv[1:], {f"--{p.name.replace('_', '-')}" for p in parameters})
+    flags = parse(_flags_of(name), words, prog=f"sciml-cf generate {name}")
     return _generate(name, {p.name: getattr(flags, p.name) for p in parameters}, flags)
 
 
@@ -127,6 +129,18 @@ def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
     return info_command([str(path)])
 
 
+def _joined(words: list[str], flags: set[str]) -> list[str]:
+    """The words with --FLAG=-1:1 for --FLAG -1:1, which would be taken for another flag."""
+    joined: list[str] = []
+    for word in words:
+        previous = joined[-1].replace("_", "-") if joined else ""
+        if previous in flags and re.match(r"-[\d.]", word):
+            joined[-1] = f"{joined[-1]}={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
 def _named_values(words: tuple[str, ...]) -> dict[str, Any]:
     """{"tau": 7.0, "laplacian": "domain"} from NAME=VALUE words."""
     values: dict[str, Any] = {}
@@ -160,18 +174,22 @@ def _initial_help(equation: str) -> str:
     return "\n".join(["Initial conditions and their parameters (--initial-condition, --initial-parameters):", *lines])
 
 
+_LAWS_HELP = """A parameter is a number, or varies by sample: LOW:HIGH is uniform between two numbers, log:LOW:HIGH
+has a uniform logarithm, and A,B,... is one of these, each as likely."""
+
+
 def _flags_of(equation: str) -> type[Any]:
     """GenerateFlags with the parameters of one equation added as flags."""
     from tyro.conf import arg
 
     added: list[Any] = []
     for parameter in equation_parameters(equation):
-        kind = Annotated[float, arg(help=parameter.help)]
+        kind = Annotated[str, arg(help=parameter.help, metavar="NUMBER|LAW")]
         if parameter.default is None:
             added.append((parameter.name, kind))
         else:
-            added.append((parameter.name, kind, field(default=parameter.default)))
+            added.append((parameter.name, kind, field(default=repr(float(parameter.default)))))
     made = make_dataclass("GenerateFlags", added, bases=(GenerateFlags,), frozen=True, kw_only=True)
     title = f"Make a dataset file of {(equation_named(equation).__doc__ or equation).splitlines()[0]}"
-    made.__doc__ = f"{title}\n\n{_initial_help(equation)}"
+    made.__doc__ = f"{title}\n\n{_LAWS_HELP}\n\n{_initial_help(equation)}"
     return made

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from data_gen.equation import Equation
+from data_gen.equation import Equation, coefficient
 from data_gen.errors import check_positive
 from data_gen.grids.periodic import PeriodicGrid
 
@@ -28,7 +28,7 @@ def allen_cahn(
     """
     check_positive("allen_cahn", "diffusivity", diffusivity, "Without it fronts become jumps, which no grid resolves.")
     check_positive("allen_cahn", "rate", rate)
-    d, r = float(diffusivity), float(rate)
+    d, r = coefficient(diffusivity), coefficient(rate)
 
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
         u = grid.to_points(modes)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from data_gen.equation import Equation
+from data_gen.equation import Equation, coefficient
 from data_gen.errors import check_positive
 from data_gen.exact_solutions.cole_hopf import cole_hopf
 from data_gen.grids.periodic import PeriodicGrid
@@ -22,7 +22,7 @@ def burgers(*, viscosity: Annotated[float, "viscosity nu, above 0"] = 0.1) -> Eq
     Source: Burgers (1948), Adv. Appl. Mech. 1, 171-199.
     """
     check_positive("burgers", "viscosity", viscosity, "Without viscosity fronts become shocks, which no grid resolves.")
-    nu = float(viscosity)
+    nu = coefficient(viscosity)
 
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
         u = grid.to_points(modes)

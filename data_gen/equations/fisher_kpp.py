@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from data_gen.equation import Equation
+from data_gen.equation import Equation, coefficient
 from data_gen.errors import check_positive
 from data_gen.exact_solutions.known import front_solutions
 from data_gen.grids.periodic import PeriodicGrid
@@ -31,7 +31,7 @@ def fisher_kpp(
     """
     check_positive("fisher_kpp", "diffusivity", diffusivity)
     check_positive("fisher_kpp", "rate", rate)
-    d, r = float(diffusivity), float(rate)
+    d, r = coefficient(diffusivity), coefficient(rate)
 
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
         u = grid.to_points(modes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_gen.equation import Equation
+from data_gen.equation import Equation, SampleEquations
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
 
@@ -12,11 +12,13 @@ from data_gen.grids.periodic import PeriodicGrid
 CHUNK = 16
 
 
-def exact_solution(equation: Equation, grid: PeriodicGrid | CellGrid, u0: np.ndarray, time: float) -> np.ndarray:
+def exact_solution(
+    equation: Equation | SampleEquations, grid: PeriodicGrid | CellGrid, u0: np.ndarray, time: float
+) -> np.ndarray:
     """The equation's own exact solution, in chunks of 16 samples so that memory and rounding do not depend on B.
 
     Args:
-        equation: one that has an exact solution.
+        equation: one that has an exact solution; its parameters may vary by sample.
         grid: the grid of ``u0``.
         u0: (B, C, *N), real.
         time: t > 0, or 0 for a steady equation.
@@ -25,6 +27,9 @@ def exact_solution(equation: Equation, grid: PeriodicGrid | CellGrid, u0: np.nda
     Raises:
         ValueError: the equation has no exact solution.
     """
+    if isinstance(equation, SampleEquations):
+        laws = zip(equation, u0, strict=True)
+        return np.concatenate([exact_solution(one, grid, field[None], time) for one, field in laws])
     if equation.exact is None:
         raise ValueError(f"exact_solution: `equation` must have an exact solution; got {equation.name}.")
     result = np.empty(u0.shape)

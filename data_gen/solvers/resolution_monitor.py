@@ -279,7 +279,7 @@ class ResolutionMonitor:
         worst = missed.max(axis=-1)
         sample = int(np.argmax(np.where(np.isnan(worst), np.inf, worst)))
         raise UnresolvedError(
-            f"solve: `grid` must resolve the solution of {equation.name} with {dict(equation.parameters)}; "
+            f"solve: `grid` must resolve the solution of {equation.name} with {equation.parameters_of(sample)}; "
             f"got {self.data.grid.num_points} points, and {points} still leave {worst[sample]:.1e} of sample "
             f"{self.names[sample]} in their top modes at t = {state.time:.3g} (tolerance "
             f"{self.settings.tolerance:.1e}). Use at least {points} points, a larger tolerance, or allow unresolved "

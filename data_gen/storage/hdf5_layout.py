@@ -35,7 +35,7 @@ DATASET = kind_of_layout("a dataset file", LAYOUT)
 
 def create_file(path: Path, spec: DatasetSpec) -> FileMap:
     """Create the file of a description; see ``create_empty``."""
-    return create_empty(path, spec.header, spec_attributes(spec))
+    return create_empty(path, spec.header, spec_attributes(spec), spec.parameter_table(range(spec.samples)))
 
 
 def spec_attributes(spec: DatasetSpec) -> dict[str, Any]:

@@ -278,7 +278,9 @@ class Output:
     def _create_part(self, path: Path, header: Header, attributes: Mapping[str, Any], first_block: int) -> Part:
         partial = partial_path(path)
         with written_aside(partial, replace=False) as aside:
-            file_map = store.create_empty(aside, header, attributes)
+            start = first_block * self.header.block_samples
+            table = self.spec.parameter_table(range(start, start + header.num_samples))
+            file_map = store.create_empty(aside, header, attributes, table)
         return Part(path, first_block, file_map)
 
     def start_journal(self, done: dict[int, Checksums]) -> None:
@@ -315,7 +317,14 @@ class Output:
             checksum = checksum_of(table[:, part.blocks.start : part.blocks.stop])
             shards.append(Shard(part.path.name, start, start + rows, checksum))
         with written_aside(self.path, replace=self.overwrite) as aside:
-            create_master(aside, self.header, spec_attributes(self.spec), shards, dict(zip(names, table, strict=True)))
+            create_master(
+                aside,
+                self.header,
+                spec_attributes(self.spec),
+                shards,
+                dict(zip(names, table, strict=True)),
+                self.spec.parameter_table(range(self.spec.samples)),
+            )
             write_seal(aside, [])  # its fields lie in the shards, which are sealed
 
 
