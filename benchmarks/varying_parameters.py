@@ -38,7 +38,7 @@ class Config:
 
     laws: tuple[str, ...] = ("0.01:0.1", "log:0.01:0.1", "0.01,0.03,0.1")
     methods: tuple[str, ...] = ("lawson7", "cole-hopf")
-    samples: int = 256
+    samples: int = 128
     resolution: int = 2048
     fixed: int = 8
     rounds: int = 3

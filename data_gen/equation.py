@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from data_gen.grids.periodic import PeriodicGrid
 
 
+#: Largest ratio of the hardness of the samples that are computed together where their parameters vary.
+MOST_SPREAD = 3.0
+
+
 @dataclass(frozen=True)
 class KnownSolution:
     """A random initial condition of one equation whose solution is known.
@@ -114,8 +118,24 @@ class SampleEquations:
     def __getitem__(self, row: int) -> Equation:
         return self.make(**{k: float(v[row]) if isinstance(v, np.ndarray) else v for k, v in self.parameters.items()})
 
+    def symbol_sizes(self, grid: PeriodicGrid) -> np.ndarray:
+        """(B,), the largest |L| of each sample's law on a grid, above 0."""
+        sizes = [np.abs(law.symbol(*grid.host.wavevector)).max() for law in self]
+        return np.array(sizes) + np.finfo(float).tiny
+
     def together(self, rows: np.ndarray) -> Equation:
         """One equation for a chunk of samples, in one dimension: its parameters are arrays (b, 1, 1)."""
         return self.make(
             **{k: v[rows].reshape(-1, 1, 1) if isinstance(v, np.ndarray) else v for k, v in self.parameters.items()}
         )
+
+
+def similar_rows(values: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Row numbers in groups of at most ``most``, in increasing order of their values, which differ by less than
+    ``MOST_SPREAD`` in a group."""
+    order, start = np.argsort(values, kind="stable"), 0
+    for stop in range(1, len(order) + 1):
+        ended = stop == len(order) or stop - start == most
+        if ended or values[order[stop]] > MOST_SPREAD * values[order[start]]:
+            yield order[start:stop]
+            start = stop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from data_gen.equation import Equation
+from data_gen.equation import Equation, coefficient
 from data_gen.errors import check_positive
 from data_gen.exact_solutions.linear import heat_kernel
 
@@ -19,7 +19,7 @@ def heat(*, diffusivity: Annotated[float, "diffusivity D, above 0"] = 0.1) -> Eq
     Source: Fourier (1822), Theorie analytique de la chaleur.
     """
     check_positive("heat", "diffusivity", diffusivity, "Backward diffusion is ill-posed.")
-    value = float(diffusivity)
+    value = coefficient(diffusivity)
     return Equation(
         name="heat",
         parameters={"diffusivity": value},

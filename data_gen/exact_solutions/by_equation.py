@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_gen.equation import Equation, SampleEquations
+from data_gen.equation import Equation, SampleEquations, similar_rows
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
 
@@ -28,11 +28,23 @@ def exact_solution(
         ValueError: the equation has no exact solution.
     """
     if isinstance(equation, SampleEquations):
-        laws = zip(equation, u0, strict=True)
-        return np.concatenate([exact_solution(one, grid, field[None], time) for one, field in laws])
+        return _by_sample(equation, grid, u0, time)
     if equation.exact is None:
         raise ValueError(f"exact_solution: `equation` must have an exact solution; got {equation.name}.")
     result = np.empty(u0.shape)
     for start in range(0, u0.shape[0], CHUNK):
         result[start : start + CHUNK] = equation.exact(u0[start : start + CHUNK], grid, time)
+    return result
+
+
+def _by_sample(laws: SampleEquations, grid: PeriodicGrid | CellGrid, u0: np.ndarray, time: float) -> np.ndarray:
+    """The exact solutions of samples each of which has parameters of its own; of similar ones together, on a line."""
+    result = np.empty(u0.shape)
+    if not isinstance(grid, PeriodicGrid) or grid.num_dims > 1:
+        for row, law in enumerate(laws):
+            result[row] = exact_solution(law, grid, u0[row : row + 1], time)[0]
+        return result
+    hardness = np.abs(u0).reshape(len(u0), -1).max(axis=-1) / laws.symbol_sizes(grid)
+    for rows in similar_rows(hardness, CHUNK):
+        result[rows] = exact_solution(laws.together(rows), grid, u0[rows], time)
     return result

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from data_gen.equation import Equation, SampleEquations
+from data_gen.equation import Equation, SampleEquations, similar_rows
 from data_gen.errors import check_positive
 from data_gen.grids.periodic import PeriodicGrid, resize_modes
 from data_gen.solvers.adaptive_grid import DIMENSION_DEFAULTS, GROWTH_LIMIT, TailTooLarge
@@ -20,8 +20,6 @@ from data_gen.stepping.device import grid_on, to_host
 __all__ = ["DEFAULT_TOLERANCE", "GROWTH_LIMIT", "MIN_LIMIT", "chunk_size", "solve"]
 
 DEFAULT_TOLERANCE = 1e-10
-#: Largest ratio of the hardness of the samples of a chunk whose law varies (see ``chunks``).
-MOST_SPREAD = 2.0
 #: Points that the adaptive grid may have in one dimension, however small the data's own.
 MIN_LIMIT = DIMENSION_DEFAULTS[1].min_limit
 
@@ -119,31 +117,17 @@ def chunks(
     """Row numbers of the chunks that are integrated together.
 
     Samples are sorted by max |u0|. Where the law varies by sample they are sorted by max |u0| / max |L|, and a chunk
-    ends where that has grown by ``MOST_SPREAD``, for all samples of a chunk take the step and grid of the hardest; in
-    several dimensions and on a device each sample is then a chunk.
+    has similar ones (``similar_rows``), for all samples of a chunk take the step and grid of the hardest; in several
+    dimensions and on a device each sample is then a chunk.
     """
     size, most = np.abs(u0).reshape(u0.shape[0], -1).max(axis=-1), chunk_size(grid.num_dims, device)
     if not isinstance(equation, SampleEquations):
         order = np.argsort(size, kind="stable")
         yield from (order[start : start + most] for start in range(0, len(order), most))
         return
-    hardness = size / symbol_sizes(equation, grid)
-    order = np.argsort(hardness, kind="stable")
-    if chunk_size(grid.num_dims) == 1 or device not in (None, "cpu"):
-        yield from order[:, None]
-        return
-    start = 0
-    for stop in range(1, len(order) + 1):
-        ended = stop == len(order) or stop - start == most
-        if ended or hardness[order[stop]] > MOST_SPREAD * hardness[order[start]]:
-            yield order[start:stop]
-            start = stop
-
-
-def symbol_sizes(equations: SampleEquations, grid: PeriodicGrid) -> np.ndarray:
-    """(B,), the largest |L| of each sample's law on a grid."""
-    sizes = [np.abs(one.symbol(*grid.host.wavevector)).max() for one in equations]
-    return np.array(sizes) + np.finfo(float).tiny
+    hardness = size / equation.symbol_sizes(grid)
+    together = chunk_size(grid.num_dims) > 1 and device in (None, "cpu")
+    yield from similar_rows(hardness, most if together else 1)
 
 
 def _linear_chunks(equation: Equation | SampleEquations, samples: int) -> Iterator[tuple[slice, Equation]]:
