@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from data_gen.grids.periodic import PeriodicGrid
 
 
+#: Numbers of dimensions of an equation that has all of them: a keyword ``num_dims`` of its function.
+Dims = Literal[1, 2, 3]
+_AXES = ("x", "y", "z")
 #: Largest ratio of the hardness of the samples that are computed together where their parameters vary.
-MOST_SPREAD = 3.0
+MOST_SPREAD = 2.0
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,18 @@ class Equation:
     def parameters_of(self, row: int) -> dict[str, float]:
         """The parameters of one of the samples that the equation is made for (see ``SampleEquations``)."""
         return {k: float(v if isinstance(v, float) else np.ravel(v)[row]) for k, v in self.parameters.items()}
+
+
+def squared(k: Sequence[np.ndarray]) -> np.ndarray:
+    """|k|^2 from one array an axis."""
+    return functools.reduce(np.add, [one**2 for one in k])
+
+
+def in_dims(num_dims: int, formula: str) -> str:
+    """A formula in words, with the Laplacian of u written out for ``{u}``."""
+    names = sorted({name for name in "uvw" if f"{{{name}}}" in formula})
+    terms = {name: " + ".join(f"{name}_{axis}{axis}" for axis in _AXES[:num_dims]) for name in names}
+    return formula.format(**{name: f"({term})" if num_dims > 1 else term for name, term in terms.items()})
 
 
 def coefficient(value: Any) -> Any:

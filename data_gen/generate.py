@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 #: A stored field may have at most this share in the top eighth of its modes (sum of amplitudes over max |u|).
 RESOLVED_TAIL = 1e-2
 #: Samples tried before anything is written, by the number of dimensions.
-PROBE = {1: 4, 2: 1}
+PROBE = {1: 4, 2: 1, 3: 1}
 
 
 def generate(

@@ -14,7 +14,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 
 from data_gen.equation import Equation, SampleEquations
-from data_gen.equations import equation_named, equation_parameters
+from data_gen.equations import equation_dims, equation_in, equation_parameters
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
@@ -26,7 +26,7 @@ from data_gen.solvers.schemes import SCHEMES, fastest_scheme
 Method = Literal["auto", "lawson7", "adams6", "etdrk4", "cole-hopf", "direct"]
 DType = Literal["float32", "float64"]
 #: Points along each axis if none are given, by the number of dimensions.
-USUAL_RESOLUTION = {1: 8192, 2: 256}
+USUAL_RESOLUTION = {1: 8192, 2: 256, 3: 32}
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -48,6 +48,7 @@ class _Description:
     dtype: DType
     allow_unresolved: bool
     device: str
+    num_dims: int
 
 
 class DatasetSpec(_Description):
@@ -58,7 +59,7 @@ class DatasetSpec(_Description):
         parameters: its parameters by name; those left out take the equation's defaults. A text makes one vary by
             sample: "0.01:0.1" uniform, "log:0.001:0.1" with a uniform logarithm, "0.01,0.03,0.1" one of these.
         samples: number of samples.
-        resolution: grid points along each axis; 8192 in one dimension and 256 in two if None.
+        resolution: grid points along each axis; 8192 in one dimension, 256 in two and 32 in three if None.
         extent: length of the domain; the equation's usual one if None.
         times: output times above 0, increasing; the equation's usual final time if None. The file of several also
             has the initial condition in its trajectories. None for a steady equation.
@@ -72,6 +73,7 @@ class DatasetSpec(_Description):
         dtype: precision on disk; computing is in float64.
         allow_unresolved: store fields that the grid does not resolve.
         device: where time is stepped (see ``solve``); part of the description, as devices agree to rounding only.
+        num_dims: dimensions in space; the equation's usual number if None.
     Raises:
         ValueError: any value is unusable or a name is unknown.
     """
@@ -92,14 +94,17 @@ class DatasetSpec(_Description):
         dtype: DType = "float64",
         allow_unresolved: bool = False,
         device: str = "cpu",
+        num_dims: int | None = None,
     ) -> None:
         check_count("DatasetSpec", "samples", samples)
         check_count("DatasetSpec", "seed", seed, minimum=0)
         _check_choice("dtype", dtype, get_args(DType))
         _check_choice("method", method, get_args(Method))
         given = _known_parameters(equation, parameters)
-        laws = [equation_named(equation)(**values) for values in end_values(given)]
+        laws = [equation_in(equation, num_dims)(**values) for values in end_values(given)]
         law = laws[0]
+        if num_dims not in (None, law.num_dims):
+            raise ValueError(f"DatasetSpec: `num_dims` of {equation} must be {law.num_dims}; got {num_dims!r}.")
         extent = law.extent if extent is None else extent
         check_positive("DatasetSpec", "extent", extent)
         tolerance = law.tolerance if tolerance is None else tolerance
@@ -127,6 +132,7 @@ class DatasetSpec(_Description):
             dtype=dtype,
             allow_unresolved=allow_unresolved,
             device=device,
+            num_dims=law.num_dims,
         )
 
     def __hash__(self) -> int:
@@ -179,7 +185,7 @@ class DatasetSpec(_Description):
 
     def make_equation(self) -> Equation:
         """The equation with its parameters; of those that vary by sample with an end of their range."""
-        return equation_named(self.equation)(**end_values(self.laws)[0])
+        return equation_in(self.equation, self.num_dims)(**end_values(self.laws)[0])
 
     @cached_property
     def laws(self) -> Mapping[str, ParameterLaw | float]:
@@ -199,7 +205,7 @@ class DatasetSpec(_Description):
         table = self.parameter_table(indices)
         if not table:
             return self.make_equation()
-        return SampleEquations(equation_named(self.equation), {**self.laws, **table})
+        return SampleEquations(equation_in(self.equation, self.num_dims), {**self.laws, **table})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary of the description, fit for JSON."""
@@ -207,6 +213,8 @@ class DatasetSpec(_Description):
         values["parameters"] = dict(self.parameters)
         values["initial_parameters"] = dict(self.initial_parameters)
         values["times"] = list(self.times)
+        if self.num_dims == (equation_dims(self.equation) or (self.num_dims,))[0]:
+            del values["num_dims"]  # version 0.1 had none, and its hashes stay
         return values
 
     def to_json(self) -> str:

@@ -18,7 +18,7 @@ class GenerateFlags:
 
     Args:
         samples: number of initial conditions.
-        resolution: grid points along each axis; by default 8192 in one dimension, 256 in two.
+        resolution: grid points along each axis; by default 8192 in one dimension, 256 in two, 32 in three.
         extent: length of the periodic domain; by default the equation's usual one.
         times: output times above 0, increasing; by default the equation's usual final time. Of several, the file
             has trajectories, the initial condition first.
@@ -41,6 +41,7 @@ class GenerateFlags:
         allow_unresolved: write the file even if the grid does not resolve the solution.
         resume: continue a file whose generation was interrupted.
         overwrite: replace the file once the new one is whole.
+        num_dims: dimensions in space, for an equation that exists in several; by default its usual number.
     """
 
     samples: int = 2048
@@ -61,6 +62,7 @@ class GenerateFlags:
     allow_unresolved: bool = False
     resume: bool = False
     overwrite: bool = False
+    num_dims: int | None = None
 
 
 def generate_command(argv: list[str]) -> str:
@@ -115,6 +117,7 @@ def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
         dtype=flags.dtype,
         allow_unresolved=flags.allow_unresolved,
         device=flags.device,
+        num_dims=flags.num_dims,
         **optional,
     )
     path = generate(

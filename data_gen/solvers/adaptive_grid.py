@@ -35,6 +35,7 @@ class DimensionDefaults:
 DIMENSION_DEFAULTS = {
     1: DimensionDefaults(first_points=128, min_limit=1024, check_every=4, chunk=32),
     2: DimensionDefaults(first_points=32, min_limit=256, check_every=8, chunk=1),
+    3: DimensionDefaults(first_points=16, min_limit=64, check_every=8, chunk=1),
 }
 
 

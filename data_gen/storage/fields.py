@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from data_gen.equation import Equation, SampleEquations
-from data_gen.equations import equation_named, equation_names, equation_parameters
+from data_gen.equations import equation_in, equation_names, equation_parameters
 from data_gen.errors import DatasetError
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
@@ -108,7 +108,7 @@ class FieldReader(ABC):
             return self.equation
         if names != {*header.parameters, *varying} or not all(map(_is_finite, varying.values())):
             return None
-        return SampleEquations(equation_named(header.name), {**header.parameters, **varying})
+        return SampleEquations(equation_in(header.name, header.num_dims), {**header.parameters, **varying})
 
     @property
     def parameters(self) -> dict[str, float]:
