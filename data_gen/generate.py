@@ -16,13 +16,15 @@ from data_gen.equation import SampleEquations
 from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check_count
 from data_gen.exact_solutions.by_equation import exact_solution
 from data_gen.executors.local import Runner, WorkerLost, processes, this_process
-from data_gen.grids.periodic import spectral_tail
+from data_gen.grids.periodic import PeriodicGrid, spectral_tail
+from data_gen.random_fields.own import FILE, FUNCTION
 from data_gen.sample_fields import initial_fields
 from data_gen.solvers.schemes import SCHEMES, fastest_scheme
 from data_gen.solvers.solve import GROWTH_LIMIT, MIN_LIMIT, chunk_size, chunks, solve
 from data_gen.spec import DatasetSpec
 from data_gen.storage import journal
 from data_gen.storage.journal import Checksums
+from data_gen.storage.own_fields import fitted, read_own, resampling_error
 from data_gen.storage.writer import Output, Part, failed_write
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,8 @@ RESOLVED_TAIL = 1e-2
 #: Tolerance of the second solve of a sample of a chaotic equation, in tolerances; and the expected error, in
 #: tolerances, from which it is a warning.
 LOOSER, CHAOTIC_FACTOR = 10.0, 3.0
+#: Fields of a file whose resampling is checked before anything is written.
+RESAMPLED = 64
 #: Schemes to try, in this order, where the one that "auto" takes fails.
 FALLBACKS = ("etdrk4", "adams6", "lawson7")
 #: Samples tried before anything is written, by the number of dimensions.
@@ -318,7 +322,10 @@ def _modes_needed(width: float, spec: DatasetSpec, tail: float) -> int:
 def _check_resolved(spec: DatasetSpec) -> None:
     """Refuse a grid that does not resolve the solution: by the width of its fronts, then by trying large samples."""
     equation = spec.make_equation()
+    _report_resampling(spec)
     if equation.nonlinear is None or spec.allow_unresolved:
+        if spec.initial_condition in (FILE, FUNCTION):
+            _compute_samples(spec, np.arange(1))
         return
     indices = np.arange(min(spec.header.block_samples, spec.samples))
     u0 = initial_fields(spec, indices)
@@ -335,6 +342,23 @@ def _check_resolved(spec: DatasetSpec) -> None:
         u0, u, method = _compute_samples(spec, indices[index : index + 1])
         if equation.chaotic and index == hardest[-1]:
             _warn_of_chaos(spec, indices[index : index + 1], u0, u, method)
+
+
+def _report_resampling(spec: DatasetSpec) -> None:
+    """Say by how much fields of a file change where they are taken to another periodic grid."""
+    if spec.initial_condition != FILE or not isinstance(spec.grid, PeriodicGrid):
+        return
+    u = read_own(**spec.initial_parameters, indices=np.arange(min(spec.samples, RESAMPLED)))
+    points, dims = spec.grid.num_points, spec.header.num_dims
+    fitted(u, spec.grid, len(spec.header.inputs), spec.initial_parameters["path"])
+    if u.shape[-1] != points:
+        logger.warning(
+            "generate: %s has %d points an axis; taking its fields to %d changes them by %.1e of their maximum.",
+            spec.initial_parameters["path"],
+            u.shape[-1],
+            points,
+            resampling_error(u, points, dims),
+        )
 
 
 def _warn_of_chaos(spec: DatasetSpec, index: np.ndarray, u0: np.ndarray, u: np.ndarray, method: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
@@ -20,6 +20,7 @@ from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
 from data_gen.header import Header
 from data_gen.initial import check_initial, initial_defaults, initial_names
+from data_gen.random_fields.own import FILE, FUNCTION, StartFunction, file_parameters, function_parameters
 from data_gen.random_fields.parameters import ParameterLaw, drawn_parameter, parameter_law
 from data_gen.solvers.schemes import SCHEMES, fastest_scheme
 
@@ -27,6 +28,8 @@ Method = Literal["auto", "lawson7", "adams6", "etdrk4", "cole-hopf", "direct"]
 DType = Literal["float32", "float64"]
 #: Points along each axis if none are given, by the number of dimensions.
 USUAL_RESOLUTION = {1: 8192, 2: 256, 3: 32}
+#: Parameters of initial conditions of one's own.
+_OWN = {FILE: {"field", "path", "sha256"}, FUNCTION: {"name", "sha256"}}
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -49,6 +52,7 @@ class _Description:
     allow_unresolved: bool
     device: str
     num_dims: int
+    initial_function: StartFunction | None = field(default=None, compare=False)
 
 
 class DatasetSpec(_Description):
@@ -63,7 +67,9 @@ class DatasetSpec(_Description):
         extent: length of the domain; the equation's usual one if None.
         times: output times above 0, increasing; the equation's usual final time if None. The file of several also
             has the initial condition in its trajectories. None for a steady equation.
-        initial_condition: name of the random initial condition; the equation's usual one if None.
+        initial_condition: name of the random initial condition; the equation's usual one if None. Or one's own: a file,
+            FILE.npy or FILE.h5:NAME, with (samples, *N) or (samples, C, *N) fields, or a function of (random generator,
+            grid) that returns (*N) or (C, *N). Stored as "file" or "function", with a checksum in the parameters.
         initial_parameters: its parameters by name; those left out take the equation's usual values for its usual
             initial condition, else their defaults.
         seed: non-negative integer; sample i depends on it and on i alone.
@@ -74,6 +80,7 @@ class DatasetSpec(_Description):
         allow_unresolved: store fields that the grid does not resolve.
         device: where time is stepped (see ``solve``); part of the description, as devices agree to rounding only.
         num_dims: dimensions in space; the equation's usual number if None.
+        initial_function: the function that a description with the initial condition "function" stands for.
     Raises:
         ValueError: any value is unusable or a name is unknown.
     """
@@ -86,7 +93,7 @@ class DatasetSpec(_Description):
         resolution: int | None = None,
         extent: float | None = None,
         times: Sequence[float] | None = None,
-        initial_condition: str | None = None,
+        initial_condition: str | StartFunction | None = None,
         initial_parameters: Mapping[str, Any] = _NONE,
         seed: int = 0,
         method: Method = "auto",
@@ -95,6 +102,7 @@ class DatasetSpec(_Description):
         allow_unresolved: bool = False,
         device: str = "cpu",
         num_dims: int | None = None,
+        initial_function: StartFunction | None = None,
     ) -> None:
         check_count("DatasetSpec", "samples", samples)
         check_count("DatasetSpec", "seed", seed, minimum=0)
@@ -112,7 +120,9 @@ class DatasetSpec(_Description):
         resolution = USUAL_RESOLUTION[law.num_dims] if resolution is None else resolution
         check_count("DatasetSpec", "resolution", resolution, minimum=4)
         times = _resolved_times(law, times)
-        initial = initial_condition or law.initial_condition
+        if callable(initial_condition):
+            initial_function = initial_condition
+        initial, initial_parameters = _own_start(initial_condition or law.initial_condition, initial_parameters)
         for each in laws:
             initial_parameters = _initial_parameters(each, initial, initial_parameters)
         method = _resolved_method(law, method)
@@ -133,13 +143,14 @@ class DatasetSpec(_Description):
             allow_unresolved=allow_unresolved,
             device=device,
             num_dims=law.num_dims,
+            initial_function=initial_function,
         )
 
     def __hash__(self) -> int:
         return hash(self.config_hash)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return DatasetSpec.from_dict, (self.to_dict(),)
+        return _unpickled, (self.to_dict(), self.initial_function)
 
     @property
     def header(self) -> Header:
@@ -185,6 +196,10 @@ class DatasetSpec(_Description):
 
     def make_equation(self) -> Equation:
         """The equation with its parameters; of those that vary by sample with an end of their range."""
+        return self._law
+
+    @cached_property
+    def _law(self) -> Equation:
         return equation_in(self.equation, self.num_dims)(**end_values(self.laws)[0])
 
     @cached_property
@@ -209,7 +224,7 @@ class DatasetSpec(_Description):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary of the description, fit for JSON."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "initial_function"}
         values["parameters"] = dict(self.parameters)
         values["initial_parameters"] = dict(self.initial_parameters)
         values["times"] = list(self.times)
@@ -228,11 +243,30 @@ class DatasetSpec(_Description):
         Raises:
             ValueError: a key is unknown or a value is unusable.
         """
-        unknown = sorted(set(values) - {f.name for f in fields(DatasetSpec)})
+        unknown = sorted(set(values) - ({f.name for f in fields(DatasetSpec)} - {"initial_function"}))
         if unknown:
             raise ValueError(f"DatasetSpec.from_dict: `values` must have known keys only; got {', '.join(unknown)}.")
         times = values.get("times")
         return DatasetSpec(**{**values, "times": None if times is None else tuple(times)})
+
+
+def _unpickled(values: Mapping[str, Any], function: StartFunction | None) -> DatasetSpec:
+    return DatasetSpec(**{**values, "times": tuple(values["times"]) or None}, initial_function=function)
+
+
+def _own_start(initial: str | StartFunction, parameters: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Name and parameters of an initial condition, of one's own with the checksum of the file or function."""
+    if callable(initial):
+        found = function_parameters(initial)
+        name = FUNCTION
+    else:
+        found = file_parameters(initial)
+        name = FILE
+    if found is None:
+        return str(initial), parameters
+    if parameters:
+        raise ValueError(f"DatasetSpec: `initial_parameters` of own fields must be empty; got {dict(parameters)}.")
+    return name, found
 
 
 def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
@@ -282,6 +316,10 @@ def _checked_times(times: Any) -> tuple[float, ...]:
 
 
 def _initial_parameters(equation: Equation, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    if name in _OWN:
+        if set(given) != _OWN[name] or not all(isinstance(value, str) for value in given.values()):
+            raise ValueError(f"DatasetSpec: `initial_parameters` of {name} must be {', '.join(sorted(_OWN[name]))}.")
+        return MappingProxyType(dict(sorted(given.items())))
     if name not in initial_names(equation):
         known = ", ".join(initial_names(equation))
         raise ValueError(f"DatasetSpec: `initial_condition` must be one of {known}; got {name!r}.")

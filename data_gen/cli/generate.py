@@ -22,8 +22,8 @@ class GenerateFlags:
         extent: length of the periodic domain; by default the equation's usual one.
         times: output times above 0, increasing; by default the equation's usual final time. Of several, the file
             has trajectories, the initial condition first.
-        initial_condition: name of the random initial condition, of those listed above; by default the equation's
-            usual one.
+        initial_condition: name of the random initial condition, of those listed above, or a file with fields of your
+            own, FILE.npy or FILE.h5:NAME; by default the equation's usual one.
         initial_parameters: its parameters, as NAME=VALUE; those left out take their defaults.
         seed: sample i depends on it and on i alone.
         method: "cole-hopf" is exact (Burgers only), "direct" solves Darcy's problem; "lawson7", "adams6" and "etdrk4"

@@ -11,7 +11,7 @@ import pkgutil
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any
 
@@ -47,6 +47,7 @@ def equation_names() -> tuple[str, ...]:
     return tuple(sorted([*modules, *OLDER_NAMES]))
 
 
+@lru_cache
 def equation_named(name: str) -> Callable[..., Equation]:
     """The function that makes the equation called ``name``.
 
@@ -75,6 +76,7 @@ def equation_in(name: str, num_dims: int | None) -> Callable[..., Equation]:
     return partial(make, num_dims=num_dims)
 
 
+@lru_cache
 def equation_dims(name: str) -> tuple[int, ...] | None:
     """The numbers of dimensions that an equation exists in, the usual one first; None if it has no choice."""
     factory = equation_named(name)

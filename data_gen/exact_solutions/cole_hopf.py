@@ -264,9 +264,11 @@ def _kernel_sums(problem: _Problem, weights: np.ndarray, time: Any, points: int)
     if problem.varies and common in (points, nodes):
         return circular_sums(weights, moment, points) / (time * circular_sums(weights, kernel, points))
     shift = np.arange(points)[:, None] * (common // points) - np.arange(nodes)[None, :] * (common // nodes)
-    sums = "bm,bxm->bx" if problem.varies else "bm,xm->bx"
-    total = np.einsum(sums, weights, kernel[..., shift])
-    return np.einsum(sums, weights, moment[..., shift]) / (time * total)
+    if problem.varies:
+        total = np.einsum("bm,bxm->bx", weights, kernel[:, shift])
+        return np.einsum("bm,bxm->bx", weights, moment[:, shift]) / (time * total)
+    total = np.einsum("bm,xm->bx", weights, kernel[shift])
+    return np.einsum("bm,xm->bx", weights, moment[shift]) / (time * total)
 
 
 def _tiled_sums(problem: _Problem, points: int) -> np.ndarray:
