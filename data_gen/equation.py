@@ -154,6 +154,6 @@ def similar_rows(values: np.ndarray, most: int) -> Iterator[np.ndarray]:
     order, start = np.argsort(values, kind="stable"), 0
     for stop in range(1, len(order) + 1):
         ended = stop == len(order) or stop - start == most
-        if ended or values[order[stop]] > MOST_SPREAD * values[order[start]]:
+        if ended or values[order[stop]] / MOST_SPREAD > values[order[start]]:
             yield order[start:stop]
             start = stop

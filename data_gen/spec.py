@@ -52,7 +52,7 @@ class _Description:
     allow_unresolved: bool
     device: str
     num_dims: int
-    initial_function: StartFunction | None = field(default=None, compare=False)
+    initial_function: StartFunction | None = field(default=None, compare=False, repr=False)
 
 
 class DatasetSpec(_Description):

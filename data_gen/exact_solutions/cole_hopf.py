@@ -70,8 +70,11 @@ class _Problem:
         U changes by at most speed * z over z, so the weight is below exp(-digits) of the largest once
         z^2 / (4 nu t) - z speed / (2 nu) > digits.
         """
-        shift = np.max(time) * self.speed
-        return float(shift + np.max(np.sqrt(shift**2 + 4 * self.viscosity * time * digits)))
+        if self.varies:
+            shift = np.max(time) * self.speed
+            return float(shift + np.max(np.sqrt(shift**2 + 4 * self.viscosity * time * digits)))
+        shift = time * self.speed
+        return shift + float(np.sqrt(shift**2 + 4 * self.viscosity * time * digits))
 
 
 def cole_hopf(u0: np.ndarray, *, viscosity: float | np.ndarray, time: float, extent: float) -> np.ndarray:

@@ -25,6 +25,19 @@ VARIED = {
     "allen_cahn_2d": ({"diffusivity": "0.05:0.1", "rate": "0.5:1.0"}, {"samples": 2, "times": (0.2,)}),
     "burgers": ({"viscosity": "log:0.1:1.0"}, {"method": "lawson7"}),
     "burgers_2d": ({"viscosity": "0.1:0.2"}, {"samples": 2, "times": (0.1,), "resolution": 32}),
+    "cahn_hilliard": ({"mobility": "0.5:1.0", "stiffness": "0.1:0.2"}, {"times": (0.1,), "resolution": 128}),
+    "dispersion": ({"dispersion": "-1.0:1.0"}, {}),
+    "fitzhugh_nagumo": (
+        {"diffusivity_u": "0.001:0.002", "diffusivity_v": "0.005:0.01", "offset": "-0.1:0.1"},
+        {"samples": 2, "times": (0.2,), "resolution": 96},
+    ),
+    "hyper_diffusion": ({"diffusivity": "0.01:0.1"}, {}),
+    "kolmogorov_flow": (
+        {"viscosity": "0.01:0.02", "forcing": "0.5:1.0", "drag": "0.0:0.1"},
+        {"samples": 2, "times": (0.05,), "resolution": 64, "allow_unresolved": True},
+    ),
+    "wave": ({"speed": "0.5:1.0"}, {"times": (0.5,)}),
+    "zakharov_kuznetsov": ({"nonlinearity": "1.0:2.0"}, {"samples": 2, "times": (0.05,), "resolution": 32}),
     "darcy": ({"source": "0.5:2.0"}, {"samples": 2, "resolution": 16}),
     "fisher_kpp": ({"diffusivity": "0.1:0.2", "rate": "1.0:2.0"}, {}),
     "gray_scott": (
