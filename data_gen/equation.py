@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
+if TYPE_CHECKING:
     from data_gen.grids.periodic import PeriodicGrid
+
+
+#: Numbers of dimensions of an equation that has all of them: a keyword ``num_dims`` of its function.
+Dims = Literal[1, 2, 3]
+_AXES = ("x", "y", "z")
+#: Largest ratio of the hardness of the samples that are computed together where their parameters vary.
+MOST_SPREAD = 2.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Equation:
         boundary: "periodic", or "wall" for a problem on cells with values given at the walls (see ``cells``).
         homogeneous: the law is the same at every place, so that its solution operator commutes with shifts; False for a
             fixed forcing or coefficient.
+        chaotic: errors grow exponentially in time, so that the tolerance holds for short times only.
         steady: the solution does not depend on time: ``exact`` takes the input to it, under ``exact_method``.
         extent, time, tolerance: the usual domain length, final time, and error of time stepping relative to max |u|.
         initial_condition: the usual initial condition, a name of ``random_fields.INITIAL_CONDITIONS`` or of ``known``.
@@ -71,6 +80,7 @@ class Equation:
     num_dims: int = 1
     boundary: Literal["periodic", "wall"] = "periodic"
     homogeneous: bool = True
+    chaotic: bool = False
     steady: bool = False
     extent: float = 2 * math.pi
     time: float = 1.0
@@ -82,3 +92,68 @@ class Equation:
     def __post_init__(self) -> None:
         for name in ("parameters", "initial_parameters", "known"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def parameters_of(self, row: int) -> dict[str, float]:
+        """The parameters of one of the samples that the equation is made for (see ``SampleEquations``)."""
+        return {k: float(v if isinstance(v, float) else np.ravel(v)[row]) for k, v in self.parameters.items()}
+
+
+def squared(k: Sequence[np.ndarray]) -> np.ndarray:
+    """|k|^2 from one array an axis."""
+    return functools.reduce(np.add, [one**2 for one in k])
+
+
+def in_dims(num_dims: int, formula: str) -> str:
+    """A formula in words, with the Laplacian of u written out for ``{u}``."""
+    names = sorted({name for name in "uvw" if f"{{{name}}}" in formula})
+    terms = {name: " + ".join(f"{name}_{axis}{axis}" for axis in _AXES[:num_dims]) for name in names}
+    return formula.format(**{name: f"({term})" if num_dims > 1 else term for name, term in terms.items()})
+
+
+def coefficient(value: Any) -> Any:
+    """A parameter as an equation computes with it: a float, or an array that broadcasts over the samples' fields."""
+    return value if isinstance(value, np.ndarray) and value.ndim else float(value)
+
+
+@dataclass(frozen=True)
+class SampleEquations:
+    """One equation whose parameters vary by sample.
+
+    Args:
+        make: the function that makes the equation from its parameters.
+        parameters: a number, or (B,) one for each sample, by name; at least one has them.
+    """
+
+    make: Callable[..., Equation]
+    parameters: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return max(len(v) for v in self.parameters.values() if isinstance(v, np.ndarray))
+
+    def __iter__(self) -> Iterator[Equation]:
+        return (self[row] for row in range(len(self)))
+
+    def __getitem__(self, row: int) -> Equation:
+        return self.make(**{k: float(v[row]) if isinstance(v, np.ndarray) else v for k, v in self.parameters.items()})
+
+    def symbol_sizes(self, grid: PeriodicGrid) -> np.ndarray:
+        """(B,), the largest |L| of each sample's law on a grid, above 0."""
+        sizes = [np.abs(law.symbol(*grid.host.wavevector)).max() for law in self]
+        return np.array(sizes) + np.finfo(float).tiny
+
+    def together(self, rows: np.ndarray) -> Equation:
+        """One equation for a chunk of samples, in one dimension: its parameters are arrays (b, 1, 1)."""
+        return self.make(
+            **{k: v[rows].reshape(-1, 1, 1) if isinstance(v, np.ndarray) else v for k, v in self.parameters.items()}
+        )
+
+
+def similar_rows(values: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Row numbers in groups of at most ``most``, in increasing order of their values, which differ by less than
+    ``MOST_SPREAD`` in a group."""
+    order, start = np.argsort(values, kind="stable"), 0
+    for stop in range(1, len(order) + 1):
+        ended = stop == len(order) or stop - start == most
+        if ended or values[order[stop]] / MOST_SPREAD > values[order[start]]:
+            yield order[start:stop]
+            start = stop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
+from typing import Any
 
 
 class DatasetError(Exception):
@@ -26,13 +27,15 @@ class UnresolvedError(ValueError):
 
 
 def check_positive(function: str, argument: str, value: object, hint: str = "") -> None:
-    """Raise ValueError unless ``value`` is a finite real number above zero."""
+    """Raise ValueError unless ``value`` is a finite real number above zero, or an array of such numbers."""
+    value = _first_outside(value, 0.0)
     if not _is_finite(value) or value <= 0:  # type: ignore[operator]
         raise ValueError(_line(function, argument, "be a finite number above 0", value, hint))
 
 
 def check_finite(function: str, argument: str, value: object, hint: str = "") -> None:
-    """Raise ValueError unless ``value`` is a finite real number."""
+    """Raise ValueError unless ``value`` is a finite real number, or an array of such numbers."""
+    value = _first_outside(value, -math.inf)
     if not _is_finite(value):
         raise ValueError(_line(function, argument, "be a finite number", value, hint))
 
@@ -41,6 +44,13 @@ def check_count(function: str, argument: str, value: object, *, minimum: int = 1
     """Raise ValueError unless ``value`` is an integer of at least ``minimum``."""
     if not hasattr(value, "__index__") or isinstance(value, bool) or int(value) < minimum:  # type: ignore[call-overload]
         raise ValueError(_line(function, argument, f"be an integer of at least {minimum}", value, hint))
+
+
+def _first_outside(value: Any, low: float) -> object:
+    """The first entry of an array that is not above ``low`` and finite, else any; what is no array as it is."""
+    if not getattr(value, "ndim", 0):
+        return value
+    return next((float(one) for one in value.flat if not low < one < math.inf), float(value.flat[0]))
 
 
 def _is_finite(value: object) -> bool:

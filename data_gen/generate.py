@@ -6,29 +6,40 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from data_gen.equation import SampleEquations
 from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check_count
 from data_gen.exact_solutions.by_equation import exact_solution
 from data_gen.executors.local import Runner, WorkerLost, processes, this_process
-from data_gen.grids.periodic import spectral_tail
+from data_gen.grids.periodic import PeriodicGrid, spectral_tail
+from data_gen.random_fields.own import FILE, FUNCTION
 from data_gen.sample_fields import initial_fields
-from data_gen.solvers.schemes import SCHEMES
-from data_gen.solvers.solve import GROWTH_LIMIT, MIN_LIMIT, chunk_size, solve
+from data_gen.solvers.schemes import SCHEMES, fastest_scheme
+from data_gen.solvers.solve import GROWTH_LIMIT, MIN_LIMIT, chunk_size, chunks, solve
 from data_gen.spec import DatasetSpec
 from data_gen.storage import journal
 from data_gen.storage.journal import Checksums
+from data_gen.storage.own_fields import fitted, read_own, resampling_error
 from data_gen.storage.writer import Output, Part, failed_write
 
 logger = logging.getLogger(__name__)
 
 #: A stored field may have at most this share in the top eighth of its modes (sum of amplitudes over max |u|).
 RESOLVED_TAIL = 1e-2
+#: Tolerance of the second solve of a sample of a chaotic equation, in tolerances; and the expected error, in
+#: tolerances, from which it is a warning.
+LOOSER, CHAOTIC_FACTOR = 10.0, 3.0
+#: Fields of a file whose resampling is checked before anything is written.
+RESAMPLED = 64
+#: Schemes to try, in this order, where the one that "auto" takes fails.
+FALLBACKS = ("etdrk4", "adams6", "lawson7")
 #: Samples tried before anything is written, by the number of dimensions.
-PROBE = {1: 4, 2: 1}
+PROBE = {1: 4, 2: 1, 3: 1}
 
 
 def generate(
@@ -49,6 +60,10 @@ def generate(
     a reader never sees half a file, and an existing file is kept until the new one is ready. The bytes do not depend
     on the number of workers, nor on where they run, nor on interruptions. With several workers or a local Dask
     cluster, a script must call this under ``if __name__ == "__main__":``.
+
+    A block in which the scheme that "auto" takes fails is solved by another one; a warning and the file's attribute
+    ``methods_of_blocks`` say which. A chaotic equation whose errors must be expected to exceed the tolerance is a
+    warning too.
 
     Args:
         spec: description of the dataset.
@@ -153,10 +168,17 @@ def _write_blocks(output: Output, done: dict[int, Checksums], run: Runner, *, pr
     sight = output.journal.absolute(), output.token
     with tqdm(total=output.spec.samples, unit="sample", disable=not progress, desc=output.path.name) as bar:
         bar.update(sum(parts[block].rows(block) for block in done))
-        for block, checksums, fields in run(_make_block, _lanes(output, done, sight)):
+        for block, checksums, computed in run(_make_block, _lanes(output, done, sight)):
             if checksums is None:
-                checksums = parts[block].write(block, fields)
-            journal.append_journal(output.journal, block, checksums)
+                checksums = parts[block].write(block, computed.fields)
+            output.list_block(block, checksums, computed.method)
+            if computed.method != output.spec.method:
+                logger.warning(
+                    "generate: %s failed in block %d, which %s solved; the file says so.",
+                    output.spec.method,
+                    block,
+                    computed.method,
+                )
             done[block] = checksums
             bar.update(parts[block].rows(block))
 
@@ -175,19 +197,28 @@ def _lanes(
 
 def _make_block(
     spec: DatasetSpec, part: Part, block: int, sight: tuple[Path, str]
-) -> tuple[int, Checksums | None, tuple[np.ndarray, ...]]:
+) -> tuple[int, Checksums | None, Computed]:
     """Compute a block and write it, giving its checksums; or if the file cannot be seen from here, give the fields.
 
     ``sight`` is a journal and the token of its run: a worker whose run has died finds another token there, and writes
     nothing into the files of the run that follows.
     """
-    fields = tuple(field[: part.rows(block)] for field in compute_block(spec, block))
+    computed = compute_block(spec, block)
+    fields = tuple(field[: part.rows(block)] for field in computed.fields)
     if journal.read_start(sight[0]).get("token") == sight[1]:
-        return block, part.write(block, fields), ()
-    return block, None, fields
+        return block, part.write(block, fields), Computed((), computed.method)
+    return block, None, Computed(fields, computed.method)
 
 
-def compute_block(spec: DatasetSpec, block: int) -> tuple[np.ndarray, ...]:
+@dataclass(frozen=True)
+class Computed:
+    """A block's stored fields, and the method that solved it."""
+
+    fields: tuple[np.ndarray, ...]
+    method: str
+
+
+def compute_block(spec: DatasetSpec, block: int) -> Computed:
     """The stored fields of a block, float64: inputs and targets (rows, C, *N), or trajectories (rows, T, C, *N).
 
     Where samples are integrated in chunks a block is always computed whole, even if the dataset ends within it, so
@@ -197,28 +228,50 @@ def compute_block(spec: DatasetSpec, block: int) -> tuple[np.ndarray, ...]:
     first, stop = block * header.block_samples, (block + 1) * header.block_samples
     if chunk_size(header.num_dims, spec.device) == 1:
         stop = min(stop, spec.samples)
-    u0, u = _compute_samples(spec, np.arange(first, stop))
+    u0, u, method = _compute_samples(spec, np.arange(first, stop))
     if header.trajectories:
-        return (np.concatenate([u0[:, None], u], axis=1),)
-    return u0, u[:, 0]
+        return Computed((np.concatenate([u0[:, None], u], axis=1),), method)
+    return Computed((u0, u[:, 0]), method)
 
 
-def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Initial conditions (B, C, *N) and solutions (B, T, C, *N)."""
+def _methods(spec: DatasetSpec) -> list[str]:
+    """The description's method, and if it is the one that "auto" takes those to try where it fails."""
+    usual = fastest_scheme(spec.make_equation())
+    if spec.method != usual or spec.make_equation().nonlinear is None:
+        return [spec.method]
+    on_device = [name for name in FALLBACKS if spec.device == "cpu" or not SCHEMES[name].memory]
+    return [usual, *(name for name in on_device if name != usual)]
+
+
+def _stepped(spec: DatasetSpec, indices: np.ndarray, u0: np.ndarray) -> tuple[np.ndarray, str]:
+    """Solutions (B, T, C, *N) by time stepping, and the method that reached the tolerance for all of these samples."""
+    failure: SolverDiverged | None = None
+    for method in _methods(spec):
+        try:
+            u = solve(
+                spec.equations(indices),
+                spec.periodic_grid,
+                u0,
+                spec.times,
+                method=method,
+                tolerance=spec.tolerance,
+                allow_unresolved=spec.allow_unresolved,
+                first_sample=int(indices[0]),
+                device=spec.device,
+            )
+        except SolverDiverged as error:
+            failure = failure or error
+            continue
+        return u, method
+    raise failure or AssertionError("unreachable: there is a method")
+
+
+def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
+    """Initial conditions (B, C, *N), solutions (B, T, C, *N), and the method that found them."""
     u0 = initial_fields(spec, indices)
-    equation, times = spec.make_equation(), spec.times or (0.0,)
+    equation, times, method = spec.equations(indices), spec.times or (0.0,), spec.method
     if spec.method in SCHEMES:
-        u = solve(
-            equation,
-            spec.periodic_grid,
-            u0,
-            times,
-            method=spec.method,
-            tolerance=spec.tolerance,
-            allow_unresolved=spec.allow_unresolved,
-            first_sample=int(indices[0]),
-            device=spec.device,
-        )
+        u, method = _stepped(spec, indices, u0)
     else:
         u = np.stack([exact_solution(equation, spec.grid, u0, time) for time in times], axis=1)
     if not np.isfinite(u).all():
@@ -226,22 +279,30 @@ def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray
         raise SolverDiverged(
             f"generate: sample {indices[row]} is not finite at t = {times[time]:g}. Check the parameters."
         )
-    if equation.nonlinear is not None and not spec.allow_unresolved:
+    if spec.make_equation().nonlinear is not None and not spec.allow_unresolved:
         stored = indices < spec.samples
         _check_tail(spec, u[stored], indices[stored])
-    return u0, u
+    return u0, u, method
 
 
 def _check_tail(spec: DatasetSpec, u: np.ndarray, indices: np.ndarray) -> None:
     tail = spectral_tail(u, spec.header.num_dims).max(axis=(1, 2))
     worst = int(np.argmax(tail)) if tail.size else 0
     if tail.size and tail[worst] > RESOLVED_TAIL:
-        u0 = initial_fields(spec, indices[worst : worst + 1])
-        raise _unresolved(spec, u0, RESOLVED_TAIL, f"{tail[worst]:.1e} of sample {indices[worst]} in its top modes")
+        row = indices[worst : worst + 1]
+        width = _front_width(spec, initial_fields(spec, row), row)
+        raise _unresolved(spec, width, RESOLVED_TAIL, f"{tail[worst]:.1e} of sample {row[0]} in its top modes")
 
 
-def _unresolved(spec: DatasetSpec, u0: np.ndarray, tail: float, finding: str) -> UnresolvedError:
-    width = spec.make_equation().front_width(u0, spec.periodic_grid, (spec.times or (0.0,))[-1])
+def _front_width(spec: DatasetSpec, u0: np.ndarray, indices: np.ndarray) -> float:
+    """The width of the thinnest front of some samples, infinity where none forms."""
+    laws, grid, last = spec.equations(indices), spec.periodic_grid, (spec.times or (0.0,))[-1]
+    if isinstance(laws, SampleEquations):
+        return min(law.front_width(field[None], grid, last) for law, field in zip(laws, u0, strict=True))
+    return laws.front_width(u0, grid, last)
+
+
+def _unresolved(spec: DatasetSpec, width: float, tail: float, finding: str) -> UnresolvedError:
     modes = max(_modes_needed(width, spec, tail), spec.grid.num_points)
     points = 2 ** int(np.ceil(np.log2(2 * modes)))
     return UnresolvedError(
@@ -261,18 +322,69 @@ def _modes_needed(width: float, spec: DatasetSpec, tail: float) -> int:
 def _check_resolved(spec: DatasetSpec) -> None:
     """Refuse a grid that does not resolve the solution: by the width of its fronts, then by trying large samples."""
     equation = spec.make_equation()
+    _report_resampling(spec)
     if equation.nonlinear is None or spec.allow_unresolved:
+        if spec.initial_condition in (FILE, FUNCTION):
+            _compute_samples(spec, np.arange(1))
         return
     indices = np.arange(min(spec.header.block_samples, spec.samples))
     u0 = initial_fields(spec, indices)
-    largest = np.argsort(np.abs(u0).reshape(len(u0), -1).max(axis=1), kind="stable")
+    largest = np.concatenate(list(chunks(spec.equations(indices), spec.periodic_grid, u0)))
     hardest = np.sort(largest[-PROBE[spec.header.num_dims] :])
-    width = equation.front_width(u0[hardest], spec.periodic_grid, (spec.times or (0.0,))[-1])
+    width = _front_width(spec, u0[hardest], indices[hardest])
     finding = f"fronts as thin as {width:.1e}"
     if _modes_needed(width, spec, RESOLVED_TAIL) > 2 * spec.grid.num_points:
-        raise _unresolved(spec, u0[hardest], RESOLVED_TAIL, finding)
+        raise _unresolved(spec, width, RESOLVED_TAIL, finding)
     limit = max(GROWTH_LIMIT * spec.grid.num_points, MIN_LIMIT)
     if spec.method in SCHEMES and 2 * _modes_needed(width, spec, spec.tolerance) > 1.5 * limit:
-        raise _unresolved(spec, u0[hardest], spec.tolerance, f"{finding} and a tolerance of {spec.tolerance:.1e}")
+        raise _unresolved(spec, width, spec.tolerance, f"{finding} and a tolerance of {spec.tolerance:.1e}")
     for index in hardest:
-        _compute_samples(spec, indices[index : index + 1])
+        u0, u, method = _compute_samples(spec, indices[index : index + 1])
+        if equation.chaotic and index == hardest[-1]:
+            _warn_of_chaos(spec, indices[index : index + 1], u0, u, method)
+
+
+def _report_resampling(spec: DatasetSpec) -> None:
+    """Say by how much fields of a file change where they are taken to another periodic grid."""
+    if spec.initial_condition != FILE or not isinstance(spec.grid, PeriodicGrid):
+        return
+    u = read_own(**spec.initial_parameters, indices=np.arange(min(spec.samples, RESAMPLED)))
+    points, dims = spec.grid.num_points, spec.header.num_dims
+    fitted(u, spec.grid, len(spec.header.inputs), spec.initial_parameters["path"])
+    if u.shape[-1] != points:
+        logger.warning(
+            "generate: %s has %d points an axis; taking its fields to %d changes them by %.1e of their maximum.",
+            spec.initial_parameters["path"],
+            u.shape[-1],
+            points,
+            resampling_error(u, points, dims),
+        )
+
+
+def _warn_of_chaos(spec: DatasetSpec, index: np.ndarray, u0: np.ndarray, u: np.ndarray, method: str) -> None:
+    """Warn where a second solve of a sample, at a larger tolerance, shows that errors exceed the tolerance asked for.
+
+    Errors are about in proportion to the tolerance, so that the first solve has a tenth of the difference.
+    """
+    again = solve(
+        spec.equations(index),
+        spec.periodic_grid,
+        u0,
+        spec.times,
+        method=method,
+        tolerance=LOOSER * spec.tolerance,
+        allow_unresolved=spec.allow_unresolved,
+        device=spec.device,
+    )
+    error = float((np.abs(u - again)[:, -1].max() / np.abs(u[:, -1]).max()) / LOOSER)
+    if error > CHAOTIC_FACTOR * spec.tolerance:
+        logger.warning(
+            "generate: %s is chaotic; at t = %g errors of about %.0e must be expected, above the tolerance %.0e (from "
+            "a second solve of sample %d). Ask for a shorter time, or a tolerance of about %.0e.",
+            spec.equation,
+            spec.times[-1],
+            error,
+            spec.tolerance,
+            index[0],
+            error,
+        )

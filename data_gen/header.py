@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from data_gen.equation import Equation
-from data_gen.equations import equation_named, equation_names, equation_parameters
+from data_gen.equations import equation_dims, equation_in, equation_names, equation_parameters
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
@@ -286,7 +286,10 @@ class Header:
         known = {p.name for p in equation_parameters(self.name)}
         if set(self.parameters) != known:
             return None
-        return equation_named(self.name)(**self.parameters)
+        dims = equation_dims(self.name)
+        if dims is not None and self.num_dims not in dims:
+            return None
+        return equation_in(self.name, self.num_dims)(**self.parameters)
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, shortest exact floats."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from data_gen.equation import SampleEquations
 from data_gen.errors import DatasetError
 from data_gen.formats import Overrides, open_source, recognize
 from data_gen.formats.paths import parts_of
@@ -20,6 +22,7 @@ from data_gen.solvers.schemes import SCHEMES
 from data_gen.spec import DatasetSpec
 from data_gen.storage.dataset import Dataset, open_dataset
 from data_gen.storage.fields import SPLIT, FieldReader
+from data_gen.storage.hdf5_layout import METHODS
 
 Truth = Literal["exact", "known", "self-convergence"]
 #: Samples whose spectra are computed, spread over the file.
@@ -59,7 +62,7 @@ def dataset_facts(path: str | Path, *, overrides: Overrides | None = None) -> di
             "split": {name: len(rows) for name, rows in data.splits.items()},
             "fields": [_field_facts(data, name) for name in (header.input_name, header.target_name)],
             "times": list(header.times),
-            **_origin_of(spec),
+            **_origin_of(spec, attributes),
             "truth": truth_kind(data),
             "tail": _tails(data),
             "blocks": {
@@ -80,12 +83,12 @@ def _storage_of(path: str | Path, data: FieldReader) -> dict[str, int]:
     return {"bytes": _size_of(path), "shards": 0}
 
 
-def _origin_of(spec: DatasetSpec | None) -> dict[str, Any]:
+def _origin_of(spec: DatasetSpec | None, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Where generated samples come from; None of others."""
     if spec is None:
         return {"initial": None, "method": None, "seed": None}
-    initial = {"name": str(spec.initial_condition), "parameters": dict(spec.initial_parameters)}
-    return {"initial": initial, "method": _method_facts(spec), "seed": spec.seed}
+    initial = {"name": spec.initial_condition, "parameters": dict(spec.initial_parameters)}
+    return {"initial": initial, "method": _method_facts(spec, attributes), "seed": spec.seed}
 
 
 def _opened(path: str | Path, overrides: Overrides | None) -> FieldReader:
@@ -200,9 +203,10 @@ def truth_kind(data: FieldReader) -> Truth | None:
     """How samples can be checked: against the equation's exact solution, against the known solution for where they
     start, by solving them again, or not at all where the law is not known.
     """
-    equation, spec = data.equation, getattr(data, "spec", None)
-    if equation is None:
+    law, spec = data.equations(slice(0, 1)), getattr(data, "spec", None)
+    if law is None:
         return None
+    equation = law[0] if isinstance(law, SampleEquations) else law
     if equation.exact is not None:
         return "exact"
     if spec is not None and spec.initial_condition in equation.known:
@@ -248,7 +252,7 @@ def _field_facts(data: FieldReader, name: str) -> dict[str, Any]:
     }
 
 
-def _method_facts(spec: DatasetSpec) -> dict[str, Any]:
+def _method_facts(spec: DatasetSpec, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The way of solving, and its error as far as it is known: the tolerance binds only where time is stepped."""
     linear = spec.make_equation().nonlinear is None
     stepped = spec.method in SCHEMES and not linear
@@ -258,6 +262,9 @@ def _method_facts(spec: DatasetSpec) -> dict[str, Any]:
         error = "a linear law, exact in time mode by mode"
     else:
         error = "no time stepping"
+    others: dict[str, str] = json.loads(attributes.get(METHODS, "{}"))
+    if others:
+        error += "".join(f"; {method} in block {block}" for block, method in others.items())
     return {"name": spec.method, "tolerance": spec.tolerance if stepped else None, "error": error}
 
 

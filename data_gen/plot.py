@@ -206,7 +206,7 @@ def _title(data: Dataset) -> str:
     points = " x ".join(map(str, header.shape))
     facts = [*numbers, f"{header.num_samples} samples on {points} points"]
     if spec is not None:
-        facts += [f"from {str(spec.initial_condition).replace('_', ' ')}", f"by {spec.method}"]
+        facts += [f"from {spec.initial_condition.replace('_', ' ')}", f"by {spec.method}"]
     return "\n".join([*textwrap.wrap(law, 120), *textwrap.wrap(", ".join(facts), 130)])
 
 

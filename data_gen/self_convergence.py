@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_gen.equation import Equation
+from data_gen.equation import Equation, SampleEquations
 from data_gen.errors import SolverDiverged, UnresolvedError
 from data_gen.grids.periodic import PeriodicGrid, resample
 from data_gen.solvers.schemes import fastest_scheme
@@ -29,7 +29,9 @@ class Recomputed:
     num_points: int
 
 
-def recompute(data: Dataset, equation: Equation, start: np.ndarray, times: tuple[float, ...]) -> Recomputed:
+def recompute(
+    data: Dataset, equation: Equation | SampleEquations, start: np.ndarray, times: tuple[float, ...]
+) -> Recomputed:
     """Solutions from ``start`` at ``times`` by another scheme, at a smaller tolerance and on twice the points.
 
     The scheme is "etdrk4", or for a file made by it the fastest one proven for the equation. The tolerance is a
@@ -37,7 +39,7 @@ def recompute(data: Dataset, equation: Equation, start: np.ndarray, times: tuple
 
     Args:
         data: the file, for its grid and the settings it was made with.
-        equation: its law.
+        equation: its law, of the samples of ``start``.
         start: (B, C, *N), float64, at time 0.
         times: T times above 0, counted from the start.
     Raises:
@@ -48,7 +50,11 @@ def recompute(data: Dataset, equation: Equation, start: np.ndarray, times: tuple
     if not isinstance(grid, PeriodicGrid):
         raise ValueError(f"recompute: `data` must be periodic to be marched in time; got {data.header.boundary}.")
     made_by = data.spec.method if data.spec is not None else ""
-    method = "etdrk4" if made_by != "etdrk4" else fastest_scheme(equation)
+    method = (
+        "etdrk4"
+        if made_by != "etdrk4"
+        else fastest_scheme(equation[0] if isinstance(equation, SampleEquations) else equation)
+    )
     tolerance = data.spec.tolerance if data.spec is not None else DEFAULT_TOLERANCE
     fine = PeriodicGrid(2 * grid.num_points, grid.extent, grid.num_dims)
     finer_start = resample(start, fine.num_points, grid.num_dims)

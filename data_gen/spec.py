@@ -5,39 +5,71 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
-from data_gen.equation import Equation
-from data_gen.equations import equation_named, equation_parameters
+import numpy as np
+
+from data_gen.equation import Equation, SampleEquations
+from data_gen.equations import equation_dims, equation_in, equation_parameters
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
 from data_gen.header import Header
 from data_gen.initial import check_initial, initial_defaults, initial_names
+from data_gen.random_fields.own import FILE, FUNCTION, StartFunction, file_parameters, function_parameters
+from data_gen.random_fields.parameters import ParameterLaw, drawn_parameter, parameter_law
 from data_gen.solvers.schemes import SCHEMES, fastest_scheme
 
 Method = Literal["auto", "lawson7", "adams6", "etdrk4", "cole-hopf", "direct"]
 DType = Literal["float32", "float64"]
 #: Points along each axis if none are given, by the number of dimensions.
-USUAL_RESOLUTION = {1: 8192, 2: 256}
+USUAL_RESOLUTION = {1: 8192, 2: 256, 3: 32}
+#: Parameters of initial conditions of one's own.
+_OWN = {FILE: {"field", "path", "sha256"}, FUNCTION: {"name", "sha256"}}
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class DatasetSpec:
+class _Description:
+    """The values of a description, all of them filled in."""
+
+    equation: str
+    parameters: Mapping[str, float | str]
+    samples: int
+    resolution: int
+    extent: float
+    times: tuple[float, ...]
+    initial_condition: str
+    initial_parameters: Mapping[str, Any]
+    seed: int
+    method: Method
+    tolerance: float
+    dtype: DType
+    allow_unresolved: bool
+    device: str
+    num_dims: int
+    initial_function: StartFunction | None = field(default=None, compare=False, repr=False)
+
+
+class DatasetSpec(_Description):
     """Description of a dataset; omitted values are filled in, so two equal descriptions are equal objects.
 
     Args:
         equation: name of the equation.
-        parameters: its parameters by name; those left out take the equation's defaults.
+        parameters: its parameters by name; those left out take the equation's defaults. A text makes one vary by
+            sample: "0.01:0.1" uniform, "log:0.001:0.1" with a uniform logarithm, "0.01,0.03,0.1" one of these.
         samples: number of samples.
-        resolution: grid points along each axis; 8192 in one dimension and 256 in two if None.
+        resolution: grid points along each axis; 8192 in one dimension, 256 in two and 32 in three if None.
         extent: length of the domain; the equation's usual one if None.
         times: output times above 0, increasing; the equation's usual final time if None. The file of several also
             has the initial condition in its trajectories. None for a steady equation.
-        initial_condition: name of the random initial condition; the equation's usual one if None.
+        initial_condition: name of the random initial condition; the equation's usual one if None. Or one's own: a file,
+            FILE.npy or FILE.h5:NAME, with (samples, *N) or (samples, C, *N) fields, or a function of (random generator,
+            grid) that returns (*N) or (C, *N). Stored as "file" or "function", with a checksum in the parameters.
         initial_parameters: its parameters by name; those left out take the equation's usual values for its usual
             initial condition, else their defaults.
         seed: non-negative integer; sample i depends on it and on i alone.
@@ -47,82 +79,98 @@ class DatasetSpec:
         dtype: precision on disk; computing is in float64.
         allow_unresolved: store fields that the grid does not resolve.
         device: where time is stepped (see ``solve``); part of the description, as devices agree to rounding only.
+        num_dims: dimensions in space; the equation's usual number if None.
+        initial_function: the function that a description with the initial condition "function" stands for.
     Raises:
         ValueError: any value is unusable or a name is unknown.
     """
 
-    equation: str = "burgers"
-    parameters: Mapping[str, float] = field(default_factory=dict)
-    samples: int = 2048
-    resolution: int | None = None
-    extent: float | None = None
-    times: tuple[float, ...] | None = None
-    initial_condition: str | None = None
-    initial_parameters: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    method: Method = "auto"
-    tolerance: float = None  # type: ignore[assignment]  # a number as soon as it is filled in
-    dtype: DType = "float64"
-    allow_unresolved: bool = False
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        check_count("DatasetSpec", "samples", self.samples)
-        check_count("DatasetSpec", "seed", self.seed, minimum=0)
-        _check_choice("dtype", self.dtype, get_args(DType))
-        _check_choice("method", self.method, get_args(Method))
-        equation = equation_named(self.equation)(**_known_parameters(self.equation, self.parameters))
-        self._fill(parameters=MappingProxyType(dict(sorted(equation.parameters.items()))))
-        self._fill(extent=equation.extent if self.extent is None else self.extent)
-        check_positive("DatasetSpec", "extent", self.extent)
-        self._fill(tolerance=equation.tolerance if self.tolerance is None else self.tolerance)
-        check_positive("DatasetSpec", "tolerance", self.tolerance)
-        self._fill(resolution=USUAL_RESOLUTION[equation.num_dims] if self.resolution is None else self.resolution)
-        check_count("DatasetSpec", "resolution", self.resolution, minimum=4)
-        self._fill(
-            times=_resolved_times(equation, self.times), extent=float(self.extent or 0), tolerance=float(self.tolerance)
+    def __init__(
+        self,
+        equation: str = "burgers",
+        parameters: Mapping[str, float | str] = _NONE,
+        samples: int = 2048,
+        resolution: int | None = None,
+        extent: float | None = None,
+        times: Sequence[float] | None = None,
+        initial_condition: str | StartFunction | None = None,
+        initial_parameters: Mapping[str, Any] = _NONE,
+        seed: int = 0,
+        method: Method = "auto",
+        tolerance: float | None = None,
+        dtype: DType = "float64",
+        allow_unresolved: bool = False,
+        device: str = "cpu",
+        num_dims: int | None = None,
+        initial_function: StartFunction | None = None,
+    ) -> None:
+        check_count("DatasetSpec", "samples", samples)
+        check_count("DatasetSpec", "seed", seed, minimum=0)
+        _check_choice("dtype", dtype, get_args(DType))
+        _check_choice("method", method, get_args(Method))
+        given = _known_parameters(equation, parameters)
+        laws = [equation_in(equation, num_dims)(**values) for values in end_values(given)]
+        law = laws[0]
+        if num_dims not in (None, law.num_dims):
+            raise ValueError(f"DatasetSpec: `num_dims` of {equation} must be {law.num_dims}; got {num_dims!r}.")
+        extent = law.extent if extent is None else extent
+        check_positive("DatasetSpec", "extent", extent)
+        tolerance = law.tolerance if tolerance is None else tolerance
+        check_positive("DatasetSpec", "tolerance", tolerance)
+        resolution = USUAL_RESOLUTION[law.num_dims] if resolution is None else resolution
+        check_count("DatasetSpec", "resolution", resolution, minimum=4)
+        times = _resolved_times(law, times)
+        if callable(initial_condition):
+            initial_function = initial_condition
+        initial, initial_parameters = _own_start(initial_condition or law.initial_condition, initial_parameters)
+        for each in laws:
+            initial_parameters = _initial_parameters(each, initial, initial_parameters)
+        method = _resolved_method(law, method)
+        _check_device(law, method, device)
+        super().__init__(
+            equation=equation,
+            parameters=MappingProxyType(dict(sorted({**law.parameters, **_texts(given)}.items()))),
+            samples=int(samples),
+            resolution=int(resolution),
+            extent=float(extent),
+            times=times,
+            initial_condition=initial,
+            initial_parameters=initial_parameters,
+            seed=int(seed),
+            method=method,
+            tolerance=float(tolerance),
+            dtype=dtype,
+            allow_unresolved=allow_unresolved,
+            device=device,
+            num_dims=law.num_dims,
+            initial_function=initial_function,
         )
-        self._fill(initial_condition=self.initial_condition or equation.initial_condition)
-        given = _initial_parameters(equation, str(self.initial_condition), self.initial_parameters)
-        self._fill(initial_parameters=given)
-        self._fill(method=_resolved_method(equation, self.method))
-        if self.device != "cpu" and (equation.nonlinear is None or self.method not in SCHEMES):
-            raise ValueError(
-                f'DatasetSpec: `device` must be "cpu" for {equation.name} by {self.method}, which steps no time; got '
-                f"{self.device!r}."
-            )
-        for name in ("samples", "resolution", "seed"):
-            self._fill(**{name: int(getattr(self, name))})
-
-    def _fill(self, **values: Any) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
 
     def __hash__(self) -> int:
         return hash(self.config_hash)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return DatasetSpec.from_dict, (self.to_dict(),)
+        return _unpickled, (self.to_dict(), self.initial_function)
 
     @property
     def header(self) -> Header:
         """Description of the file's content."""
-        equation, times = self.make_equation(), self.times or ()
-        points, extent, dims = int(self.resolution or 0), float(self.extent or 0), equation.num_dims
+        equation = self.make_equation()
+        points, extent, dims = self.resolution, self.extent, equation.num_dims
         return Header(
             name=self.equation,
             num_samples=self.samples,
             shape=(points,) * dims,
             extents=(extent,) * dims,
             offsets=(0.5 * extent / points if equation.boundary == "wall" else 0.0,) * dims,
-            times=(0.0, *times),
+            times=(0.0, *self.times),
             channels=equation.channels,
             input_channels=equation.input_channels,
             input_name=equation.input_name,
             dtype=self.dtype,
             boundary=equation.boundary,
             formula=equation.formula,
-            parameters=self.parameters,
+            parameters={k: v for k, v in self.parameters.items() if not isinstance(v, str)},
         )
 
     @property
@@ -147,15 +195,41 @@ class DatasetSpec:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def make_equation(self) -> Equation:
-        """The equation with its parameters."""
-        return equation_named(self.equation)(**self.parameters)
+        """The equation with its parameters; of those that vary by sample with an end of their range."""
+        return self._law
+
+    @cached_property
+    def _law(self) -> Equation:
+        return equation_in(self.equation, self.num_dims)(**end_values(self.laws)[0])
+
+    @cached_property
+    def laws(self) -> Mapping[str, ParameterLaw | float]:
+        """The parameters: numbers, and the laws of those that vary by sample."""
+        return _known_parameters(self.equation, self.parameters)
+
+    def parameter_table(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+        """The parameters that vary, by name: (len(indices),) float64, the values of these samples."""
+        varying = {name: law for name, law in self.laws.items() if isinstance(law, ParameterLaw)}
+        return {
+            name: np.array([drawn_parameter(law, name, seed=self.seed, index=int(i)) for i in indices], dtype=float)
+            for name, law in varying.items()
+        }
+
+    def equations(self, indices: Sequence[int] | np.ndarray) -> Equation | SampleEquations:
+        """The equation of these samples: one for all, or if parameters vary one for each."""
+        table = self.parameter_table(indices)
+        if not table:
+            return self.make_equation()
+        return SampleEquations(equation_in(self.equation, self.num_dims), {**self.laws, **table})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary of the description, fit for JSON."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "initial_function"}
         values["parameters"] = dict(self.parameters)
         values["initial_parameters"] = dict(self.initial_parameters)
-        values["times"] = list(self.times or ())
+        values["times"] = list(self.times)
+        if self.num_dims == (equation_dims(self.equation) or (self.num_dims,))[0]:
+            del values["num_dims"]  # version 0.1 had none, and its hashes stay
         return values
 
     def to_json(self) -> str:
@@ -169,11 +243,30 @@ class DatasetSpec:
         Raises:
             ValueError: a key is unknown or a value is unusable.
         """
-        unknown = sorted(set(values) - {f.name for f in fields(DatasetSpec)})
+        unknown = sorted(set(values) - ({f.name for f in fields(DatasetSpec)} - {"initial_function"}))
         if unknown:
             raise ValueError(f"DatasetSpec.from_dict: `values` must have known keys only; got {', '.join(unknown)}.")
         times = values.get("times")
         return DatasetSpec(**{**values, "times": None if times is None else tuple(times)})
+
+
+def _unpickled(values: Mapping[str, Any], function: StartFunction | None) -> DatasetSpec:
+    return DatasetSpec(**{**values, "times": tuple(values["times"]) or None}, initial_function=function)
+
+
+def _own_start(initial: str | StartFunction, parameters: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Name and parameters of an initial condition, of one's own with the checksum of the file or function."""
+    if callable(initial):
+        found = function_parameters(initial)
+        name = FUNCTION
+    else:
+        found = file_parameters(initial)
+        name = FILE
+    if found is None:
+        return str(initial), parameters
+    if parameters:
+        raise ValueError(f"DatasetSpec: `initial_parameters` of own fields must be empty; got {dict(parameters)}.")
+    return name, found
 
 
 def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
@@ -181,14 +274,27 @@ def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> Non
         raise ValueError(f"DatasetSpec: `{argument}` must be one of {', '.join(choices)}; got {value!r}.")
 
 
-def _known_parameters(equation: str, parameters: Mapping[str, float]) -> dict[str, float]:
+def _known_parameters(equation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with the laws that texts describe."""
     known = [p.name for p in equation_parameters(equation)]
     unknown = sorted(set(parameters) - set(known))
     if unknown:
         raise ValueError(
             f"DatasetSpec: `parameters` of {equation} must be among {', '.join(known)}; got {', '.join(unknown)}."
         )
-    return dict(parameters)
+    return {k: parameter_law(k, v) if isinstance(v, str) else v for k, v in parameters.items()}
+
+
+def end_values(laws: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Parameters as numbers, with each end of the range of those that vary: what holds at both holds between."""
+    ends = {name: getattr(law, "ends", (law,)) for name, law in laws.items()}
+    count = max(map(len, ends.values()), default=1)
+    return [{name: values[min(i, len(values) - 1)] for name, values in ends.items()} for i in range(count)]
+
+
+def _texts(laws: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters that vary, in their canonical texts."""
+    return {name: str(law) for name, law in laws.items() if hasattr(law, "ends")}
 
 
 def _resolved_times(equation: Equation, times: Any) -> tuple[float, ...]:
@@ -210,6 +316,10 @@ def _checked_times(times: Any) -> tuple[float, ...]:
 
 
 def _initial_parameters(equation: Equation, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    if name in _OWN:
+        if set(given) != _OWN[name] or not all(isinstance(value, str) for value in given.values()):
+            raise ValueError(f"DatasetSpec: `initial_parameters` of {name} must be {', '.join(sorted(_OWN[name]))}.")
+        return MappingProxyType(dict(sorted(given.items())))
     if name not in initial_names(equation):
         known = ", ".join(initial_names(equation))
         raise ValueError(f"DatasetSpec: `initial_condition` must be one of {known}; got {name!r}.")
@@ -233,14 +343,21 @@ def _of_kind(value: Any, default: Any) -> Any:
     return value
 
 
-def _resolved_method(equation: Equation, method: str) -> str:
+def _resolved_method(equation: Equation, method: Method) -> Method:
     if method == "auto":
-        return equation.exact_method or fastest_scheme(equation)
+        return cast(Method, equation.exact_method or fastest_scheme(equation))
     schemes = () if equation.steady else tuple(SCHEMES)
     if method not in (*schemes, equation.exact_method):
         ways = " or ".join(w for w in ("auto", *schemes, equation.exact_method) if w)
         raise ValueError(f"DatasetSpec: `method` of {equation.name} must be {ways}; got {method!r}.")
     return method
+
+
+def _check_device(equation: Equation, method: str, device: str) -> None:
+    if device != "cpu" and (equation.nonlinear is None or method not in SCHEMES):
+        raise ValueError(
+            f'DatasetSpec: `device` must be "cpu" for {equation.name} by {method}, which steps no time; got {device!r}.'
+        )
 
 
 #: Named datasets: `burgers_8192` is that of the papers (u at t = 1 on (0, 2 pi), from a Gaussian random field).

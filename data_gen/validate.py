@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from data_gen.equation import Equation
+from data_gen.equation import Equation, SampleEquations
 from data_gen.errors import DatasetError, check_count
 from data_gen.exact_solutions.by_equation import exact_solution
 from data_gen.info import Truth, spread_rows, truth_kind
@@ -94,7 +94,7 @@ def validate(
     amplitudes: list[np.ndarray] = []
     with Dataset(path, verify_fields=False) as data:
         if truth:
-            _equation_of(data)
+            _equations_of(data, slice(0, 1))
         kind = truth_kind(data) if truth else None
         size = data.header.block_samples
         stored = {name: data.block_checksums(name) for name in data.stored_names}
@@ -118,6 +118,7 @@ def validate(
             compared = _chosen_rows(np.concatenate(amplitudes), truth_samples)
             found, how = _recomputed_errors(data, compared, problems)
             errors.append(found)
+        problems += _table_problems(data)
         return _report(data, problems, np.concatenate(errors or [np.empty(0)]), compared, kind, how)
 
 
@@ -178,6 +179,15 @@ def _field_problems(name: str, field: np.ndarray, start: int, checksum: int) -> 
     return problems
 
 
+def _table_problems(data: Dataset) -> list[str]:
+    """Parameters of samples that are not those which the file's description gives."""
+    if data.spec is None:
+        return []
+    drawn = data.spec.parameter_table(range(data.num_samples))
+    same = {name: np.allclose(data.table.get(name, np.nan), values, rtol=1e-12) for name, values in drawn.items()}
+    return [f"{name} of the samples differs from the file's description" for name, fits in same.items() if not fits]
+
+
 def _amplitudes(field: np.ndarray) -> np.ndarray:
     """(rows,), max |u| of each sample; 0 where it is not finite."""
     flat = np.abs(field.reshape(len(field), -1)).max(axis=1)
@@ -226,7 +236,7 @@ def _exact_errors(data: Dataset, kind: Truth, rows: slice, problems: list[str]) 
         if kind == "known" and data.spec is not None:
             exact = known_solution(data.spec, np.arange(data.num_samples)[rows], time)
         else:
-            exact = exact_solution(_equation_of(data), data.grid, start, time)
+            exact = exact_solution(_equations_of(data, rows), data.grid, start, time)
         errors = np.maximum(errors, _relative(solution[:, i], exact))
     return np.where(finite, errors, np.nan)
 
@@ -236,7 +246,7 @@ def _recomputed_errors(data: Dataset, rows: np.ndarray, problems: list[str]) -> 
     start, solution, times, finite = _samples(data, rows, problems)
     if not finite.any():
         return np.full(len(rows), np.nan), "nothing"
-    again = recompute(data, _equation_of(data), start[finite], times)
+    again = recompute(data, _equations_of(data, rows[finite]), start[finite], times)
     errors = np.full(len(rows), np.nan)
     found = [_relative(solution[finite][:, i], again.fields[:, i]) for i in range(len(times))]
     errors[finite] = np.max(found, axis=0)
@@ -244,12 +254,14 @@ def _recomputed_errors(data: Dataset, rows: np.ndarray, problems: list[str]) -> 
     return errors, how
 
 
-def _equation_of(data: Dataset) -> Equation:
-    if data.equation is None:
+def _equations_of(data: Dataset, rows: slice | np.ndarray) -> Equation | SampleEquations:
+    """The law of these samples: one for all, or where its parameters vary one for each."""
+    found = data.equations(rows)
+    if found is None:
         raise ValueError(
             f"validate: `truth` must be False for {data.header.name}; the file does not name a law known here."
         )
-    return data.equation
+    return found
 
 
 def _relative(u: np.ndarray, truth: np.ndarray) -> np.ndarray:

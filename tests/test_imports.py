@@ -54,9 +54,11 @@ ARROWS = {
     },
     "data_gen.generate": {
         "data_gen.errors",
+        "data_gen.equation",
         "data_gen.exact_solutions",
         "data_gen.executors",
         "data_gen.grids",
+        "data_gen.random_fields",
         "data_gen.sample_fields",
         "data_gen.solvers",
         "data_gen.spec",
@@ -65,6 +67,7 @@ ARROWS = {
     "data_gen.grids": {"data_gen.errors"},
     "data_gen.header": {"data_gen.equation", "data_gen.equations", "data_gen.errors", "data_gen.grids"},
     "data_gen.info": {
+        "data_gen.equation",
         "data_gen.errors",
         "data_gen.formats",
         "data_gen.grids",
@@ -77,7 +80,13 @@ ARROWS = {
     "data_gen.initial": {"data_gen.equation", "data_gen.random_fields"},
     "data_gen.plot": {"data_gen.files", "data_gen.grids", "data_gen.header", "data_gen.info", "data_gen.storage"},
     "data_gen.random_fields": {"data_gen.errors", "data_gen.grids"},
-    "data_gen.sample_fields": {"data_gen.random_fields", "data_gen.spec"},
+    "data_gen.sample_fields": {
+        "data_gen.equation",
+        "data_gen.errors",
+        "data_gen.random_fields",
+        "data_gen.spec",
+        "data_gen.storage",
+    },
     "data_gen.self_convergence": {
         "data_gen.equation",
         "data_gen.errors",
@@ -93,15 +102,18 @@ ARROWS = {
         "data_gen.grids",
         "data_gen.header",
         "data_gen.initial",
+        "data_gen.random_fields",
         "data_gen.solvers",
     },
     "data_gen.stepping": {"data_gen.grids"},
     "data_gen.storage": {
         "data_gen.equation",
+        "data_gen.equations",
         "data_gen.errors",
         "data_gen.files",
         "data_gen.grids",
         "data_gen.header",
+        "data_gen.random_fields",
         "data_gen.spec",
     },
     "data_gen.validate": {

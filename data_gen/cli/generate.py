@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,12 +18,12 @@ class GenerateFlags:
 
     Args:
         samples: number of initial conditions.
-        resolution: grid points along each axis; by default 8192 in one dimension, 256 in two.
+        resolution: grid points along each axis; by default 8192 in one dimension, 256 in two, 32 in three.
         extent: length of the periodic domain; by default the equation's usual one.
         times: output times above 0, increasing; by default the equation's usual final time. Of several, the file
             has trajectories, the initial condition first.
-        initial_condition: name of the random initial condition, of those listed above; by default the equation's
-            usual one.
+        initial_condition: name of the random initial condition, of those listed above, or a file with fields of your
+            own, FILE.npy or FILE.h5:NAME; by default the equation's usual one.
         initial_parameters: its parameters, as NAME=VALUE; those left out take their defaults.
         seed: sample i depends on it and on i alone.
         method: "cole-hopf" is exact (Burgers only), "direct" solves Darcy's problem; "lawson7", "adams6" and "etdrk4"
@@ -40,6 +41,7 @@ class GenerateFlags:
         allow_unresolved: write the file even if the grid does not resolve the solution.
         resume: continue a file whose generation was interrupted.
         overwrite: replace the file once the new one is whole.
+        num_dims: dimensions in space, for an equation that exists in several; by default its usual number.
     """
 
     samples: int = 2048
@@ -60,6 +62,7 @@ class GenerateFlags:
     allow_unresolved: bool = False
     resume: bool = False
     overwrite: bool = False
+    num_dims: int | None = None
 
 
 def generate_command(argv: list[str]) -> str:
@@ -68,7 +71,8 @@ def generate_command(argv: list[str]) -> str:
         return _overview()
     name = _checked_name(argv)
     parameters = equation_parameters(name)
-    flags = parse(_flags_of(name), argv[1:], prog=f"sciml-cf generate {name}")
+    words = _joined(argv[1:], {f"--{p.name.replace('_', '-')}" for p in parameters})
+    flags = parse(_flags_of(name), words, prog=f"sciml-cf generate {name}")
     return _generate(name, {p.name: getattr(flags, p.name) for p in parameters}, flags)
 
 
@@ -113,6 +117,7 @@ def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
         dtype=flags.dtype,
         allow_unresolved=flags.allow_unresolved,
         device=flags.device,
+        num_dims=flags.num_dims,
         **optional,
     )
     path = generate(
@@ -125,6 +130,18 @@ def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
         overwrite=flags.overwrite,
     )
     return info_command([str(path)])
+
+
+def _joined(words: list[str], flags: set[str]) -> list[str]:
+    """The words with --FLAG=-1:1 for --FLAG -1:1, which would be taken for another flag."""
+    joined: list[str] = []
+    for word in words:
+        previous = joined[-1].replace("_", "-") if joined else ""
+        if previous in flags and re.match(r"-[\d.]", word):
+            joined[-1] = f"{joined[-1]}={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _named_values(words: tuple[str, ...]) -> dict[str, Any]:
@@ -160,18 +177,22 @@ def _initial_help(equation: str) -> str:
     return "\n".join(["Initial conditions and their parameters (--initial-condition, --initial-parameters):", *lines])
 
 
+_LAWS_HELP = """A parameter is a number, or varies by sample: LOW:HIGH is uniform between two numbers, log:LOW:HIGH
+has a uniform logarithm, and A,B,... is one of these, each as likely."""
+
+
 def _flags_of(equation: str) -> type[Any]:
     """GenerateFlags with the parameters of one equation added as flags."""
     from tyro.conf import arg
 
     added: list[Any] = []
     for parameter in equation_parameters(equation):
-        kind = Annotated[float, arg(help=parameter.help)]
+        kind = Annotated[str, arg(help=parameter.help, metavar="NUMBER|LAW")]
         if parameter.default is None:
             added.append((parameter.name, kind))
         else:
-            added.append((parameter.name, kind, field(default=parameter.default)))
+            added.append((parameter.name, kind, field(default=repr(float(parameter.default)))))
     made = make_dataclass("GenerateFlags", added, bases=(GenerateFlags,), frozen=True, kw_only=True)
     title = f"Make a dataset file of {(equation_named(equation).__doc__ or equation).splitlines()[0]}"
-    made.__doc__ = f"{title}\n\n{_initial_help(equation)}"
+    made.__doc__ = f"{title}\n\n{_LAWS_HELP}\n\n{_initial_help(equation)}"
     return made

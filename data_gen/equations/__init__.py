@@ -11,12 +11,25 @@ import pkgutil
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any
 
 from data_gen.equation import Equation
 
-__all__ = ["Equation", "Parameter", "equation_named", "equation_names", "equation_parameters"]
+__all__ = [
+    "Equation",
+    "Parameter",
+    "equation_dims",
+    "equation_in",
+    "equation_named",
+    "equation_names",
+    "equation_parameters",
+]
+
+#: Names of version 0.1 that stand for an equation in two dimensions, see ``_older_names``.
+OLDER_NAMES = ("allen_cahn_2d", "burgers_2d", "heat_2d")
+_DIMS = "num_dims"
 
 
 @dataclass(frozen=True)
@@ -30,9 +43,11 @@ class Parameter:
 
 def equation_names() -> tuple[str, ...]:
     """The names of all known equations, sorted; imports none of them."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
+    modules = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
+    return tuple(sorted([*modules, *OLDER_NAMES]))
 
 
+@lru_cache
 def equation_named(name: str) -> Callable[..., Equation]:
     """The function that makes the equation called ``name``.
 
@@ -42,15 +57,44 @@ def equation_named(name: str) -> Callable[..., Equation]:
     known = equation_names()
     if name not in known:
         raise ValueError(f"equation_named: `name` must be one of {', '.join(known)}; got {name!r}.")
-    return getattr(import_module(f"{__name__}.{name}"), name)
+    module = "_older_names" if name in OLDER_NAMES else name
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def equation_in(name: str, num_dims: int | None) -> Callable[..., Equation]:
+    """The function of an equation in so many dimensions; in its usual number if None, or if it has no other.
+
+    Raises:
+        ValueError: no such equation, or it does not exist in so many dimensions.
+    """
+    make, dims = equation_named(name), equation_dims(name)
+    if num_dims is None or dims is None:
+        return make
+    if num_dims not in dims:
+        known = ", ".join(map(str, dims))
+        raise ValueError(f"equation_in: `num_dims` of {name} must be one of {known}; got {num_dims!r}.")
+    return partial(make, num_dims=num_dims)
+
+
+@lru_cache
+def equation_dims(name: str) -> tuple[int, ...] | None:
+    """The numbers of dimensions that an equation exists in, the usual one first; None if it has no choice."""
+    factory = equation_named(name)
+    parameter = inspect.signature(factory).parameters.get(_DIMS)
+    if parameter is None:
+        return None
+    known = typing.get_args(typing.get_type_hints(factory)[_DIMS])
+    return tuple(sorted(known, key=lambda dims: (dims != parameter.default, dims)))
 
 
 def equation_parameters(name: str) -> tuple[Parameter, ...]:
-    """The keyword parameters of the equation called ``name``, from its annotated signature."""
+    """The keyword parameters of the equation called ``name``, from its annotated signature, without ``num_dims``."""
     factory = equation_named(name)
     hints: dict[str, Any] = typing.get_type_hints(factory, include_extras=True)
     found = []
     for parameter in inspect.signature(factory).parameters.values():
+        if parameter.name == _DIMS:
+            continue
         default = None if parameter.default is inspect.Parameter.empty else parameter.default
         notes = getattr(hints[parameter.name], "__metadata__", ("",))
         found.append(Parameter(parameter.name, default, str(notes[0])))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
-from data_gen.equation import Equation
+import numpy as np
+
+from data_gen.equation import Equation, coefficient
 from data_gen.errors import check_finite
 from data_gen.exact_solutions.linear import translate
 
@@ -20,12 +21,12 @@ def advection(*, speed: Annotated[float, "speed c, of either sign"] = 1.0) -> Eq
     Source: d'Alembert (1747); any text on hyperbolic equations.
     """
     check_finite("advection", "speed", speed)
-    value = float(speed)
+    value = coefficient(speed)
     return Equation(
         name="advection",
         parameters={"speed": value},
         symbol=lambda k: -1j * value * k,
         nonlinear=None,
         formula="u_t + speed * u_x = 0",
-        exact=lambda u0, grid, time: translate(u0, distance=math.fmod(value * time, grid.extent), extent=grid.extent),
+        exact=lambda u0, grid, time: translate(u0, distance=np.fmod(value * time, grid.extent), extent=grid.extent),
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import numpy as np
 
-from data_gen.equation import Equation
+from data_gen.equation import Equation, coefficient
 from data_gen.errors import check_finite, check_positive
 from data_gen.exact_solutions.linear import heat_kernel, translate
 from data_gen.grids.periodic import PeriodicGrid
@@ -28,11 +27,11 @@ def advection_diffusion(
     """
     check_finite("advection_diffusion", "speed", speed)
     check_positive("advection_diffusion", "diffusivity", diffusivity, "Backward diffusion is ill-posed.")
-    c, d = float(speed), float(diffusivity)
+    c, d = coefficient(speed), coefficient(diffusivity)
 
     def exact(u0: np.ndarray, grid: PeriodicGrid, time: float) -> np.ndarray:
         smooth = heat_kernel(u0, diffusivity=d, time=time, extent=grid.extent)
-        return translate(smooth, distance=math.fmod(c * time, grid.extent), extent=grid.extent)
+        return translate(smooth, distance=np.fmod(c * time, grid.extent), extent=grid.extent)
 
     return Equation(
         name="advection_diffusion",

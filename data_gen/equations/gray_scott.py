@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from data_gen.equation import Equation
+from data_gen.equation import Dims, Equation, coefficient, in_dims, squared
 from data_gen.errors import check_positive
 from data_gen.grids.periodic import PeriodicGrid
 
@@ -17,11 +17,12 @@ def gray_scott(
     kill: Annotated[float, "kill rate k, above 0"] = 0.062,
     diffusivity_u: Annotated[float, "diffusivity of u, above 0"] = 2e-5,
     diffusivity_v: Annotated[float, "diffusivity of v, above 0"] = 1e-5,
+    num_dims: Dims = 2,
 ) -> Equation:
     """Gray-Scott equations: a substance u, fed, turns into v where there is v, which is taken away.
 
-        u_t = D_u (u_xx + u_yy) - u v^2 + F (1 - u)          L_u = -D_u |k|^2 - F          N_u = F[F - u v^2]
-        v_t = D_v (v_xx + v_yy) + u v^2 - (F + k) v          L_v = -D_v |k|^2 - F - k      N_v = F[u v^2]
+        u_t = D_u Lap u - u v^2 + F (1 - u)          L_u = -D_u |k|^2 - F          N_u = F[F - u v^2]
+        v_t = D_v Lap v + u v^2 - (F + k) v          L_v = -D_v |k|^2 - F - k      N_v = F[u v^2]
 
     The state (1, 0) is stable; the pattern that grows from spots of v depends on feed and kill, over thousands of units
     of time. The Well has, as (feed, kill): gliders (0.014, 0.054), bubbles (0.098, 0.057), maze (0.029, 0.057), worms
@@ -29,6 +30,8 @@ def gray_scott(
     box of side 2; Pearson's has the side 2.5. Here it is 1.25: the edges are about (D_v / (F + k))^(1/2) = 0.01 wide,
     and 256 points on that side leave about 1e-6 in the top eighth of the modes. Spots that start wider than about 0.05
     die out at some of the parameters.
+
+    Of one to three dimensions, ``num_dims``.
 
     Raises:
         ValueError: a parameter is not a finite number above 0.
@@ -38,19 +41,21 @@ def gray_scott(
     values = {"feed": feed, "kill": kill, "diffusivity_u": diffusivity_u, "diffusivity_v": diffusivity_v}
     for name, value in values.items():
         check_positive("gray_scott", name, value)
-    f, k, d_u, d_v = (float(value) for value in values.values())
+    f, k, d_u, d_v = (coefficient(value) for value in values.values())
+    of_u, of_v = ((..., slice(i, i + 1), *[slice(None)] * num_dims) for i in (0, 1))
+    mean_of_u = (..., slice(0, 1), *[slice(0, 1)] * num_dims)
 
-    def symbol(ky: np.ndarray, kx: np.ndarray) -> np.ndarray:
-        square = ky**2 + kx**2
-        return np.stack([-d_u * square - f, -d_v * square - (f + k)])
+    def symbol(*wavevector: np.ndarray) -> np.ndarray:
+        square = squared(wavevector)[None]
+        return np.concatenate([-d_u * square - f, -d_v * square - (f + k)], axis=-1 - num_dims)
 
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
         fields = grid.to_points(modes)
-        u, v = fields[..., 0, :, :], fields[..., 1, :, :]
+        u, v = fields[of_u], fields[of_v]
         turned, rate = grid.to_modes(u * v * v), 1 * modes
-        rate[..., 0, :, :] = -turned
-        rate[..., 1, :, :] = turned
-        rate[..., 0, 0, 0] += f * grid.num_points**2
+        rate[of_u] = -turned
+        rate[of_v] = turned
+        rate[mean_of_u] += f * grid.num_points**num_dims
         return rate
 
     return Equation(
@@ -58,10 +63,12 @@ def gray_scott(
         parameters={"feed": f, "kill": k, "diffusivity_u": d_u, "diffusivity_v": d_v},
         symbol=symbol,
         nonlinear=nonlinear,
-        formula="u_t = diffusivity_u * (u_xx + u_yy) - u v^2 + feed * (1 - u), "
-        "v_t = diffusivity_v * (v_xx + v_yy) + u v^2 - (feed + kill) * v",
+        formula=in_dims(
+            num_dims,
+            "u_t = diffusivity_u * {u} - u v^2 + feed * (1 - u), v_t = diffusivity_v * {v} + u v^2 - (feed + kill) * v",
+        ),
         channels=("u", "v"),
-        num_dims=2,
+        num_dims=num_dims,
         tolerance=1e-6,
         extent=1.25,
         time=500.0,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from data_gen.equation import Equation
+from data_gen.equation import Equation, coefficient
 from data_gen.errors import check_finite
 from data_gen.exact_solutions.known import soliton_solutions
 from data_gen.grids.periodic import PeriodicGrid
@@ -30,7 +30,7 @@ def kdv(
     """
     check_finite("kdv", "nonlinearity", nonlinearity)
     check_finite("kdv", "dispersion", dispersion)
-    a, d = float(nonlinearity), float(dispersion)
+    a, d = coefficient(nonlinearity), coefficient(dispersion)
 
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
         u = grid.to_points(modes)
@@ -49,5 +49,5 @@ def kdv(
         time=1.0,
         initial_condition="sines",
         initial_parameters={"max_mode": 3},
-        known={"solitons": soliton_solutions(nonlinearity=a, dispersion=d)} if a and d else {},
+        known={"solitons": soliton_solutions(nonlinearity=a, dispersion=d)} if np.all(a) and np.all(d) else {},
     )

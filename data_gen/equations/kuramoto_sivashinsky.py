@@ -37,6 +37,7 @@ def kuramoto_sivashinsky() -> Equation:
         formula="u_t + u u_x + u_xx + u_xxxx = 0",
         extent=32 * math.pi,
         time=10.0,
+        chaotic=True,
         initial_condition="truncated_fourier",
         initial_parameters={"max_mode": 16},
     )

@@ -39,18 +39,7 @@ def navier_stokes(
     nu, amplitude = float(viscosity), float(forcing)
 
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
-        to_velocity, from_products = multipliers(grid)
-        flow = grid.to_points(modes * to_velocity, overwrite=True)
-        u, v = flow[:, 0], flow[:, 1]
-        less = v - u
-        u *= v
-        v += v
-        v -= less
-        v *= less  # (v + u) (v - u)
-        slopes = grid.to_modes(flow)
-        slopes *= from_products
-        slope = slopes[:, :1]
-        slope += slopes[:, 1:]
+        slope = convection(modes, grid)
         slope[..., 1, 1] += 0.5 * amplitude * grid.num_points**2 * (1 - 1j)
         return slope
 
@@ -70,6 +59,23 @@ def navier_stokes(
         initial_parameters={"gamma": 2.5, "tau": 7.0, "sigma": 7.0**1.5},
         known={} if amplitude else {"vortices": vortex_solutions(viscosity=nu)},
     )
+
+
+def convection(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
+    """-(u w_x + v w_y), the modes of the convective term of a vorticity (B, 1, *K)."""
+    to_velocity, from_products = multipliers(grid)
+    flow = grid.to_points(modes * to_velocity, overwrite=True)
+    u, v = flow[:, 0], flow[:, 1]
+    less = v - u
+    u *= v
+    v += v
+    v -= less
+    v *= less  # (v + u) (v - u)
+    slopes = grid.to_modes(flow)
+    slopes *= from_products
+    slope = slopes[:, :1]
+    slope += slopes[:, 1:]
+    return slope
 
 
 @lru_cache(maxsize=4)

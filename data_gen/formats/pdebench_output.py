@@ -53,14 +53,16 @@ def right_ends_of(header: Header) -> str:
 
 
 def _their_numbers(header: Header) -> dict[str, float]:
-    numbers = header.parameters
+    """Their names of the parameters that all samples share."""
     if header.num_dims != 1:
         return {}
-    return {
-        "burgers": {"Nu": numbers.get("viscosity", 0.0) * math.pi},
-        "fisher_kpp": {"Nu": numbers.get("diffusivity", 0.0), "rho": numbers.get("rate", 0.0)},
-        "advection": {"beta": numbers.get("speed", 0.0)},
+    names = {
+        "burgers": {"Nu": ("viscosity", math.pi)},
+        "fisher_kpp": {"Nu": ("diffusivity", 1.0), "rho": ("rate", 1.0)},
+        "advection": {"beta": ("speed", 1.0)},
     }.get(header.name, {})
+    numbers = header.parameters
+    return {theirs: numbers[ours] * factor for theirs, (ours, factor) in names.items() if ours in numbers}
 
 
 def _write_coordinates(file: h5py.File, header: Header) -> None:

@@ -29,11 +29,11 @@ def truncated_fourier(
         s_k = amplitude |k|^-p / (sum_j |j|^-2p)^(1/2)
 
     over one of each pair +-k with |k| <= K along each axis, k = 0 left out: k = 1 .. K in one dimension, 2 K (K + 1)
-    vectors in two. The stream gives a_1, b_1, a_2, b_2, ... in the order of ``gaussian_random_field``: fields of
-    another K or resolution share their draws.
+    vectors in two, and so on in three. The stream gives a_1, b_1, a_2, b_2, ... in the order of
+    ``gaussian_random_field``: fields of another K or resolution share their draws.
 
     Args:
-        grid: the grid, of one or two dimensions and more than 2 K points along each.
+        grid: the grid, of one to three dimensions and more than 2 K points along each.
         indices: the indices of the samples wanted, B of them.
         seed: non-negative integer shared by all samples.
         channels: C, independent fields of a sample.
@@ -41,7 +41,7 @@ def truncated_fourier(
     Returns:
         (B, C, *N), float64.
     Raises:
-        ValueError: a parameter out of range or a grid of more than two dimensions.
+        ValueError: a parameter out of range or a grid of more than three dimensions.
         TypeError: a grid that is not periodic.
         UnresolvedError: the grid does not resolve mode K.
     """

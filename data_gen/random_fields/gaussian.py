@@ -38,7 +38,7 @@ def gaussian_random_field(
     they published multiplies the coefficients by 7^(3/2) instead, which is sigma = 7^(3/2) here.
 
     Args:
-        grid: the grid, of one or two dimensions.
+        grid: the grid, of one to three dimensions.
         indices: the indices of the samples wanted, B of them.
         seed: non-negative integer shared by all samples.
         channels: C, independent fields of a sample.
@@ -47,7 +47,7 @@ def gaussian_random_field(
     Returns:
         (B, C, *N), float64.
     Raises:
-        ValueError: a parameter out of range or a grid of more than two dimensions.
+        ValueError: a parameter out of range or a grid of more than three dimensions.
         TypeError: a grid that is not periodic.
     Source: Li et al. (2020), Fourier Neural Operator, arXiv:2010.08895, sections 5.1 (Burgers' equation) and 5.3.
     """

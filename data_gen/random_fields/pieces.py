@@ -43,7 +43,7 @@ def piecewise_constant(
         TypeError: a grid that is not periodic.
     """
     check_pieces(pieces=pieces, low=low, high=high)
-    check_periodic("piecewise_constant", grid, seed, channels)
+    check_periodic("piecewise_constant", grid, seed, channels, most=2)
     place = grid.points / grid.extent
     indices = list(indices)
     fields = np.empty((len(indices), channels, *grid.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Annotated
@@ -34,7 +35,7 @@ def spots(
     So 0 <= b <= 1, and where spots overlap they merge. All places come from the stream of the sample.
 
     Args:
-        grid: the grid, of one or two dimensions and at least 4 / w points along each.
+        grid: the grid, of one to three dimensions and at least 4 / w points along each.
         indices: the indices of the samples wanted, B of them.
         seed: non-negative integer shared by all samples.
         channels: 2.
@@ -42,7 +43,7 @@ def spots(
     Returns:
         (B, 2, *N), float64.
     Raises:
-        ValueError: a parameter out of range, not two channels, or a grid of more than two dimensions.
+        ValueError: a parameter out of range, not two channels, or a grid of more than three dimensions.
         TypeError: a grid that is not periodic.
         UnresolvedError: the grid does not resolve a spot.
     Source: Pearson (1993), Science 261, 189-192, who starts from one square without smooth edges.
@@ -65,7 +66,7 @@ def spots(
         bumps = np.exp((np.cos(2 * np.pi * (place - centres[:, :, None])) - 1) / (2 * np.pi * width) ** 2)
         empty = np.ones(grid.shape)
         for bump in bumps:
-            empty *= 1 - (bump[0] if grid.num_dims == 1 else np.outer(bump[0], bump[1]))
+            empty *= 1 - functools.reduce(np.multiply.outer, bump)
         fields[row, 0], fields[row, 1] = 1 - height * (1 - empty), height * (1 - empty)
     return fields
 

@@ -68,8 +68,10 @@ def wave_vectors(num_dims: int, max_mode: int) -> np.ndarray:
     """
     one = np.arange(-max_mode, max_mode + 1)
     vectors = np.stack(np.meshgrid(*[one] * num_dims, indexing="ij"), axis=-1).reshape(-1, num_dims)
-    first, last = vectors[:, 0], vectors[:, -1]
-    return _by_shell(vectors[(last > 0) | ((last == 0) & (first > 0))])
+    kept = np.zeros(len(vectors), dtype=bool)
+    for axis in range(num_dims):  # the last entry that is not 0 is positive
+        kept |= (vectors[:, axis] > 0) & (vectors[:, axis + 1 :] == 0).all(axis=1)
+    return _by_shell(vectors[kept])
 
 
 @lru_cache(maxsize=8)
@@ -91,15 +93,16 @@ def _by_shell(vectors: np.ndarray) -> np.ndarray:
 def _places(num_points: int, max_mode: int, num_dims: int) -> tuple[np.ndarray, np.ndarray]:
     """Where the wave vectors lie in the flattened modes, and (2, m) pairs k, -k of those that are both in them."""
     vectors = wave_vectors(num_dims, max_mode)
-    weights = np.array([num_points // 2 + 1, 1][-num_dims:])
+    half = num_points // 2 + 1
+    weights = np.array([num_points * half, half, 1][-num_dims:])
     places = (vectors % num_points) @ weights
     on_axis = vectors[:, -1] == 0
     mirrored = (-vectors[on_axis] % num_points) @ weights
     return places, np.stack([places[on_axis], mirrored])
 
 
-def check_periodic(function: str, grid: object, seed: int, channels: int, *, max_mode: int = 0) -> None:
-    """Raise an error unless a law of periodic fields can be drawn on the grid."""
+def check_periodic(function: str, grid: object, seed: int, channels: int, *, max_mode: int = 0, most: int = 3) -> None:
+    """Raise an error unless a law of periodic fields of at most so many dimensions can be drawn on the grid."""
     check_count(function, "seed", seed, minimum=0)
     check_count(function, "channels", channels)
     if not isinstance(grid, PeriodicGrid):
@@ -107,7 +110,7 @@ def check_periodic(function: str, grid: object, seed: int, channels: int, *, max
             f"{function}: `grid` must be a PeriodicGrid, the law is periodic; got {type(grid).__name__}. "
             f"Between walls use log_normal or two_valued."
         )
-    _check_dims(function, grid.num_dims)
+    _check_dims(function, grid.num_dims, most)
     if 2 * max_mode >= grid.num_points:
         raise UnresolvedError(
             f"{function}: `grid` must have more than {2 * max_mode} points to resolve mode {max_mode}; got "
@@ -124,9 +127,10 @@ def check_cells(function: str, grid: object, seed: int, channels: int) -> None:
             f"{function}: `grid` must be a CellGrid, the law is one between walls; got {type(grid).__name__}. "
             f"On a periodic box use gaussian_random_field."
         )
-    _check_dims(function, grid.num_dims)
+    _check_dims(function, grid.num_dims, 2)
 
 
-def _check_dims(function: str, num_dims: int) -> None:
-    if num_dims not in (1, 2):
-        raise ValueError(f"{function}: `grid` must have one or two dimensions; got {num_dims}.")
+def _check_dims(function: str, num_dims: int, most: int) -> None:
+    if num_dims > most:
+        known = "one or two" if most == 2 else "one to three"
+        raise ValueError(f"{function}: `grid` must have {known} dimensions; got {num_dims}.")

@@ -47,7 +47,7 @@ def sines(
     Source: Takamoto et al. (2022), PDEBench, arXiv:2210.07182, appendix on the one-dimensional advection equation.
     """
     check_sines(waves=waves, max_mode=max_mode, amplitude=amplitude, bounds=bounds)
-    check_periodic("sines", grid, seed, channels, max_mode=max_mode)
+    check_periodic("sines", grid, seed, channels, max_mode=max_mode, most=2)
     angle = 2 * np.pi / grid.extent * grid.points
     indices = list(indices)
     fields = np.zeros((len(indices), channels, *grid.shape))

@@ -35,6 +35,7 @@ class DimensionDefaults:
 DIMENSION_DEFAULTS = {
     1: DimensionDefaults(first_points=128, min_limit=1024, check_every=4, chunk=32),
     2: DimensionDefaults(first_points=32, min_limit=256, check_every=8, chunk=1),
+    3: DimensionDefaults(first_points=16, min_limit=64, check_every=8, chunk=1),
 }
 
 
@@ -71,7 +72,10 @@ def next_points(points: int) -> int:
 
 
 def symbol_on(equation: Equation, grid: PeriodicGrid) -> np.ndarray:
-    """(M,), or (C, M) if the components differ; on the host, where the coefficients of steps are made from it."""
+    """(M,), (C, M) if the components differ, or (b, C, M) if the samples do.
+
+    It is on the host, where the coefficients of steps are made from it.
+    """
     symbol = np.asarray(equation.symbol(*grid.host.wavevector))
     components = symbol.shape[: max(0, symbol.ndim - grid.num_dims)]
     return np.ascontiguousarray(np.broadcast_to(symbol, components + grid.modes_shape)).reshape(*components, -1)
@@ -83,8 +87,10 @@ def undamped_tail(modes: np.ndarray, symbol: np.ndarray, grid: PeriodicGrid, tim
     Where it does, the unresolved modes of the start have decayed at the end, and only the tail there matters.
     """
     top = grid.modes_from(tail_start(grid.num_points))
-    if float((np.real(symbol)[..., top] * time).min()) < -1:
+    growth = np.real(symbol)[..., top] * time
+    damped = growth.min(axis=(-2, -1) if growth.ndim == 3 else None) < -1
+    if damped.all():
         return np.zeros(len(modes))
     sizes = np.abs(modes) * grid.mode_weights.reshape(-1)
     total = np.sqrt((sizes**2).sum(axis=(-2, -1)) / 2) + np.finfo(float).tiny
-    return sizes[..., top].sum(axis=(-2, -1)) / total
+    return np.where(damped, 0.0, sizes[..., top].sum(axis=(-2, -1)) / total)

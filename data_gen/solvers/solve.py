@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from data_gen.equation import Equation
+from data_gen.equation import Equation, SampleEquations, similar_rows
 from data_gen.errors import check_positive
 from data_gen.grids.periodic import PeriodicGrid, resize_modes
 from data_gen.solvers.adaptive_grid import DIMENSION_DEFAULTS, GROWTH_LIMIT, TailTooLarge
@@ -34,7 +34,7 @@ def chunk_size(num_dims: int, device: str | None = None) -> int:
 
 
 def solve(
-    equation: Equation,
+    equation: Equation | SampleEquations,
     grid: PeriodicGrid,
     u0: np.ndarray,
     times: Sequence[float],
@@ -62,7 +62,7 @@ def solve(
     matters at the tolerance. Modes above it are zero in the result.
 
     Args:
-        equation: the equation to solve.
+        equation: the equation to solve; its parameters may vary by sample.
         grid: the grid of ``u0``.
         u0: (B, C, *N), real, at time 0; all its modes are used as far as they matter.
         times: T increasing times, 0 or later, in the equation's units.
@@ -85,25 +85,57 @@ def solve(
     Source: Cox and Matthews (2002), J. Comput. Phys. 176; Lawson (1967), SIAM J. Numer. Anal. 4; Hochbruck and
         Ostermann (2011), BIT Numer. Math. 51; Hairer, Norsett and Wanner (1993), Solving ODEs I, II.4.
     """
-    u0 = _checked_fields(equation, grid, u0)
+    laws = equation if isinstance(equation, SampleEquations) else None
+    law = equation[0] if isinstance(equation, SampleEquations) else equation
+    u0 = _checked_fields(law, grid, u0)
+    if laws is not None and len(laws) != len(u0):
+        raise ValueError(f"solve: `equation` must have as many laws as `u0` has samples, {len(u0)}; got {len(laws)}.")
     times = _checked_times(times)
-    if equation.nonlinear is not None and grid.num_dims not in DIMENSION_DEFAULTS:
+    if law.nonlinear is not None and grid.num_dims not in DIMENSION_DEFAULTS:
         raise ValueError(f"solve: `grid` must have at most {max(DIMENSION_DEFAULTS)} dimensions; got {grid.num_dims}.")
-    scheme = _chosen_scheme(equation, method, device)
+    scheme = _chosen_scheme(law, method, device)
     tolerance = DEFAULT_TOLERANCE if tolerance is None else tolerance
     check_positive("solve", "tolerance", tolerance)
     if max_step is not None:
         check_positive("solve", "max_step", max_step)
-    if equation.nonlinear is None:
-        return _solve_linear(equation, grid, u0, times)
-    settings = Settings(scheme, tolerance, max_step, allow_unresolved)
     result = np.empty((u0.shape[0], len(times), *u0.shape[1:]))
-    by_size = np.argsort(np.abs(u0).reshape(u0.shape[0], -1).max(axis=-1), kind="stable")
-    chunk, grid = chunk_size(grid.num_dims, device), grid_on(grid, device)
-    for start in range(0, u0.shape[0], chunk):
-        rows = by_size[start : start + chunk]
-        result[rows] = _solve_chunk(equation, grid, u0[rows], times, settings, first_sample + rows)
+    if law.nonlinear is None:
+        for rows, one in _linear_chunks(equation, len(u0)):
+            result[rows] = _solve_linear(one, grid, u0[rows], times)
+        return result
+    settings = Settings(scheme, tolerance, max_step, allow_unresolved)
+    placed = grid_on(grid, device)
+    for rows in chunks(equation, grid, u0, device):
+        one = law if laws is None else laws[rows[0]] if len(rows) == 1 else laws.together(rows)
+        result[rows] = _solve_chunk(one, placed, u0[rows], times, settings, first_sample + rows)
     return result
+
+
+def chunks(
+    equation: Equation | SampleEquations, grid: PeriodicGrid, u0: np.ndarray, device: str | None = None
+) -> Iterator[np.ndarray]:
+    """Row numbers of the chunks that are integrated together.
+
+    Samples are sorted by max |u0|. Where the law varies by sample they are sorted by max |u0| / max |L|, and a chunk
+    has similar ones (``similar_rows``), for all samples of a chunk take the step and grid of the hardest; in several
+    dimensions and on a device each sample is then a chunk.
+    """
+    size, most = np.abs(u0).reshape(u0.shape[0], -1).max(axis=-1), chunk_size(grid.num_dims, device)
+    if not isinstance(equation, SampleEquations):
+        order = np.argsort(size, kind="stable")
+        yield from (order[start : start + most] for start in range(0, len(order), most))
+        return
+    hardness = size / equation.symbol_sizes(grid)
+    together = chunk_size(grid.num_dims) > 1 and device in (None, "cpu")
+    yield from similar_rows(hardness, most if together else 1)
+
+
+def _linear_chunks(equation: Equation | SampleEquations, samples: int) -> Iterator[tuple[slice, Equation]]:
+    """All samples, or where the law varies each by itself."""
+    if isinstance(equation, SampleEquations):
+        yield from ((slice(row, row + 1), equation[row]) for row in range(samples))
+    else:
+        yield slice(None), equation
 
 
 def _checked_fields(equation: Equation, grid: PeriodicGrid, u0: np.ndarray) -> np.ndarray:
@@ -166,7 +198,7 @@ def _solve_chunk(
         try:
             integrator.start(points)
             outputs = [
-                u0 if t == 0 else _sampled(integrator.advance(t), integrator.grid.num_points, grid) for t in times
+                u0 if t == 0 else _sampled(integrator.advance(t), integrator.law.grid.num_points, grid) for t in times
             ]
             return np.stack(outputs, axis=1)
         except TailTooLarge as tail:

@@ -140,9 +140,10 @@ def adams_step(
     Source: Hochbruck and Ostermann (2011), BIT Numer. Math. 51, 889-908, section 2; Beylkin, Keiser and Vozovoi (1998),
         J. Comput. Phys. 147, 362-387.
     """
-    kind, many = w.full.dtype, w.full.ndim == 2  # a symbol for each component
+    kind = w.full.dtype
     known = np.array(slopes).view(kind)
-    combine = "jcm,jbcm->bcm" if many else "jm,jbcm->bcm"
+    axes = "bcm"[-w.full.ndim :]  # a symbol for all, for each component, or for each sample
+    combine = f"j{axes},jbcm->bcm"
     predicted = modes.view(kind) * w.full
     predicted += np.einsum(combine, w.predictor, known)
     error = nonlinear(predicted.view(np.complex128)).view(kind)

@@ -143,8 +143,8 @@ class Dataset(FieldReader):
 
     @property
     def equation(self) -> Equation | None:
-        """The equation that the target solves, if this package knows it."""
-        return self.spec.make_equation() if self.spec else self.header.make_equation()
+        """The equation that the target solves, if this package knows it and its parameters are those of all samples."""
+        return self.spec.make_equation() if self.spec and not self.table else self.header.make_equation()
 
     @property
     def attributes(self) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import Self
 
 import numpy as np
 
-from data_gen.equation import Equation
+from data_gen.equation import Equation, SampleEquations
+from data_gen.equations import equation_in, equation_names, equation_parameters
 from data_gen.errors import DatasetError
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
@@ -22,6 +23,10 @@ from data_gen.storage.memory import check_memory
 SPLIT = "split_train0_validation1_test2"
 #: Name in a table of the trajectory that each sample is cut from; a split keeps the samples of one together.
 TRAJECTORY = "window_of_trajectory"
+
+
+def _is_finite(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all())
 
 
 class FieldReader(ABC):
@@ -90,6 +95,20 @@ class FieldReader(ABC):
     def equation(self) -> Equation | None:
         """The equation that the target solves, if this package knows it."""
         return self.header.make_equation()
+
+    def equations(self, rows: slice | np.ndarray) -> Equation | SampleEquations | None:
+        """The equation of some samples: one for all, or one for each if the table has parameters of it; None if this
+        package does not know it."""
+        header = self.header
+        if header.name not in equation_names():
+            return None
+        names = {parameter.name for parameter in equation_parameters(header.name)}
+        varying = {name: values[rows] for name, values in self.table.items() if name in names}
+        if not varying:
+            return self.equation
+        if names != {*header.parameters, *varying} or not all(map(_is_finite, varying.values())):
+            return None
+        return SampleEquations(equation_in(header.name, header.num_dims), {**header.parameters, **varying})
 
     @property
     def parameters(self) -> dict[str, float]:

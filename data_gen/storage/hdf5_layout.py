@@ -25,6 +25,8 @@ LAYOUT = "sciml_cf dataset"
 LAYOUT_VERSION = 1
 #: Makes a field of a name, a shape and a precision in a file.
 CreateField = Callable[[h5py.File, str, tuple[int, ...], str], None]
+#: Attribute with the blocks that another method solved.
+METHODS = "methods_of_blocks"
 #: Group of the parameters of each sample.
 TABLE = "sample_parameters"
 #: Value of a checksum whose block has not been written.
@@ -35,7 +37,7 @@ DATASET = kind_of_layout("a dataset file", LAYOUT)
 
 def create_file(path: Path, spec: DatasetSpec) -> FileMap:
     """Create the file of a description; see ``create_empty``."""
-    return create_empty(path, spec.header, spec_attributes(spec))
+    return create_empty(path, spec.header, spec_attributes(spec), spec.parameter_table(range(spec.samples)))
 
 
 def spec_attributes(spec: DatasetSpec) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def spec_attributes(spec: DatasetSpec) -> dict[str, Any]:
         "scheme": spec.method,
         "tolerance": spec.tolerance,
         "seed": spec.seed,
-        "initial_condition": str(spec.initial_condition),
+        "initial_condition": spec.initial_condition,
     }
 
 
@@ -252,6 +254,22 @@ def read_map(path: Path) -> FileMap:
             tuple(offsets[:middle]),
             tuple(offsets[middle:]),
         )
+
+
+def record_methods(path: Path, methods: Mapping[int, str]) -> None:
+    """Note in a file which blocks were solved by another method than its description's; once, as an attribute."""
+    attribute = methods_attribute(methods)
+    with h5py.File(path, "r") as file:
+        if file.attrs.get(METHODS) == attribute[METHODS]:
+            return
+    with h5py.File(path, "r+") as file:
+        file.attrs.update(attribute)
+
+
+def methods_attribute(methods: Mapping[int, str]) -> dict[str, str]:
+    """The root attribute for blocks that another method solved; none if there are none."""
+    listed = {str(block): method for block, method in sorted(methods.items())}
+    return {METHODS: json.dumps(listed)} if listed else {}
 
 
 def read_header(file: h5py.File) -> Header:

@@ -136,6 +136,17 @@ def append_journal(path: Path, block: int, checksums: Checksums) -> None:
         os.fsync(file.fileno())
 
 
+def append_method(path: Path, block: int, method: str) -> None:
+    """Say which other method a block is solved by; ``append_journal`` follows once it is on the disk."""
+    with open(path, "a", encoding="ascii") as file:
+        file.write(json.dumps({"block": block, "method": method}) + "\n")
+
+
+def read_methods(path: Path) -> dict[int, str]:
+    """The blocks listed that are solved by another method than the description's, with that method."""
+    return {int(entry["block"]): str(entry["method"]) for entry in _entries(path) if "method" in entry}
+
+
 def read_start(path: Path) -> dict[str, Any]:
     """The first line of a journal; empty if there is none, or none that can be read."""
     try:
@@ -149,20 +160,32 @@ def read_start(path: Path) -> dict[str, Any]:
 def read_journal(path: Path) -> tuple[str, dict[int, Checksums]]:
     """Config hash and checksums of the blocks listed; reading stops at a torn line, and no journal is an empty one."""
     config_hash, checksums = "", {}
+    for entry in _entries(path):
+        if "config_hash" in entry:
+            config_hash = str(entry["config_hash"])
+        elif "crc" in entry:
+            checksums[int(entry["block"])] = tuple(map(int, entry["crc"]))
+    return config_hash, checksums
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """The lines of a journal up to the first one that is torn or none of a journal."""
     try:
         text = path.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
-        return config_hash, checksums
+        return []
+    entries: list[dict[str, Any]] = []
     for line in text.split("\n")[:-1]:
         try:
             entry = json.loads(line)
-            if "config_hash" in entry:
-                config_hash = str(entry["config_hash"])
-            else:
-                checksums[int(entry["block"])] = tuple(map(int, entry["crc"]))
-        except (ValueError, KeyError, TypeError, IndexError):
+            known = "config_hash" in entry or (int(entry["block"]) >= 0 and ("method" in entry or tuple(entry["crc"])))
+            [int(crc) for crc in entry.get("crc", ())]
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             break
-    return config_hash, checksums
+        if not known:
+            break
+        entries.append(entry)
+    return entries
 
 
 def _line(block: int, checksums: Checksums) -> str:

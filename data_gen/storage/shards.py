@@ -57,6 +57,7 @@ def create_master(
     attributes: Mapping[str, Any],
     shards: Sequence[Shard],
     checksums: Mapping[str, np.ndarray],
+    table: Mapping[str, np.ndarray],
 ) -> None:
     """Write the file that lists shards, with virtual fields over theirs.
 
@@ -68,6 +69,7 @@ def create_master(
         attributes: further root attributes.
         shards: in order, each made of whole blocks.
         checksums: the block checksums of each stored field.
+        table: parameters of each sample, (samples,) by name.
     """
 
     def create_field(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> None:
@@ -85,9 +87,9 @@ def create_master(
 
     with new_hdf5(path) as file:
         listed = json.dumps([asdict(shard) for shard in shards])
-        write_all_but_fields(file, header, {**attributes, "shards": listed}, create_field)
-        for name, table in checksums.items():
-            dataset_in(file, f"integrity/{name}")[...] = table
+        write_all_but_fields(file, header, {**attributes, "shards": listed}, create_field, table)
+        for name, values in checksums.items():
+            dataset_in(file, f"integrity/{name}")[...] = values
 
 
 def listed_shards(file: h5py.File, header: Header) -> tuple[Shard, ...]:

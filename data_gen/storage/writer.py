@@ -21,7 +21,7 @@ from data_gen.header import Header
 from data_gen.spec import DatasetSpec
 from data_gen.storage import dataset as store
 from data_gen.storage import journal
-from data_gen.storage.hdf5_layout import DATASET, spec_attributes
+from data_gen.storage.hdf5_layout import DATASET, methods_attribute, record_methods, spec_attributes
 from data_gen.storage.journal import Checksums, FileMap, journal_path, partial_path
 from data_gen.storage.seal import write_seal
 from data_gen.storage.sealing import seal_file
@@ -91,6 +91,7 @@ class Output:
     def __init__(self, path: Path, spec: DatasetSpec, shards: int = 1) -> None:
         self.path, self.spec, self.shards = place_of(path, "generate", "path"), spec, shards
         self.token, self.parts, self.overwrite = uuid.uuid4().hex, list[Part](), False
+        self.methods: dict[int, str] = {}
         self.header: Header = spec.header
         self.num_blocks = -(-spec.samples // self.header.block_samples)
         if not shards <= min(self.num_blocks, MAX_SHARDS):
@@ -221,6 +222,7 @@ class Output:
         if not config_hash:
             return None
         self._check_journal(config_hash)
+        self.methods = journal.read_methods(self.journal)
         done: dict[int, Checksums] = {}
         plan, lost = self._plan(), 0
         for path, header, attributes, first_block in plan:
@@ -278,12 +280,24 @@ class Output:
     def _create_part(self, path: Path, header: Header, attributes: Mapping[str, Any], first_block: int) -> Part:
         partial = partial_path(path)
         with written_aside(partial, replace=False) as aside:
-            file_map = store.create_empty(aside, header, attributes)
+            start = first_block * self.header.block_samples
+            table = self.spec.parameter_table(range(start, start + header.num_samples))
+            file_map = store.create_empty(aside, header, attributes, table)
         return Part(path, first_block, file_map)
 
     def start_journal(self, done: dict[int, Checksums]) -> None:
         """Write a journal of the blocks that are there."""
         journal.start_journal(self.journal, self.spec.config_hash, done, shards=self.shards, token=self.token)
+        self.methods = {block: method for block, method in self.methods.items() if block in done}
+        for block, method in self.methods.items():
+            journal.append_method(self.journal, block, method)
+
+    def list_block(self, block: int, checksums: Checksums, method: str) -> None:
+        """Add a block that is on the disk to the journal, with the method that solved it."""
+        if method != self.spec.method:
+            self.methods[block] = method
+            journal.append_method(self.journal, block, method)
+        journal.append_journal(self.journal, block, checksums)
 
     def finish(self, done: dict[int, Checksums]) -> None:
         """Write the checksums into the files, check and rename them; remove the journal and replaced shards.
@@ -295,6 +309,9 @@ class Output:
         replaced = set(shards_of(self.path))
         for part in self.parts:
             journal.write_checksums(part.partial, part.file_map, {b - part.first_block: done[b] for b in part.blocks})
+            others = {b - part.first_block: self.methods[b] for b in part.blocks if b in self.methods}
+            if others:
+                record_methods(part.partial, others)
             seal_file(part.partial)
             part.check()
         if self.shards > 1:
@@ -315,7 +332,14 @@ class Output:
             checksum = checksum_of(table[:, part.blocks.start : part.blocks.stop])
             shards.append(Shard(part.path.name, start, start + rows, checksum))
         with written_aside(self.path, replace=self.overwrite) as aside:
-            create_master(aside, self.header, spec_attributes(self.spec), shards, dict(zip(names, table, strict=True)))
+            create_master(
+                aside,
+                self.header,
+                {**spec_attributes(self.spec), **methods_attribute(self.methods)},
+                shards,
+                dict(zip(names, table, strict=True)),
+                self.spec.parameter_table(range(self.spec.samples)),
+            )
             write_seal(aside, [])  # its fields lie in the shards, which are sealed
 
 

@@ -242,10 +242,10 @@ def test_front_widths_in_the_plane() -> None:
 @pytest.mark.parametrize(
     ("name", "argument", "value", "message"),
     [
-        ("heat_2d", "diffusivity", 0.0, "heat_2d: `diffusivity` must be a finite number above 0; got 0.0. Backward"),
-        ("allen_cahn_2d", "diffusivity", -1.0, "allen_cahn_2d: `diffusivity` must be a finite number above 0"),
-        ("allen_cahn_2d", "rate", np.inf, "allen_cahn_2d: `rate` must be a finite number above 0"),
-        ("burgers_2d", "viscosity", 0.0, "burgers_2d: `viscosity` must be a finite number above 0"),
+        ("heat_2d", "diffusivity", 0.0, "heat: `diffusivity` must be a finite number above 0; got 0.0. Backward"),
+        ("allen_cahn_2d", "diffusivity", -1.0, "allen_cahn: `diffusivity` must be a finite number above 0"),
+        ("allen_cahn_2d", "rate", np.inf, "allen_cahn: `rate` must be a finite number above 0"),
+        ("burgers_2d", "viscosity", 0.0, "burgers: `viscosity` must be a finite number above 0"),
         ("gray_scott", "feed", 0.0, "gray_scott: `feed` must be a finite number above 0"),
         ("gray_scott", "kill", "fast", "gray_scott: `kill` must be a finite number above 0"),
         ("gray_scott", "diffusivity_u", -1.0, "gray_scott: `diffusivity_u` must be a finite number above 0"),

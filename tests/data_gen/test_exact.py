@@ -8,7 +8,7 @@ import pytest
 
 from data_gen import PeriodicGrid, cole_hopf
 from data_gen.exact_solutions.linear import heat_kernel, translate
-from data_gen.random_fields import gaussian_random_field
+from data_gen.random_fields import gaussian_random_field, truncated_fourier
 
 GRID = PeriodicGrid(256, 2 * np.pi)
 # u0 = mean + sum of a cos(k x) + b sin(k x)
@@ -128,3 +128,18 @@ def test_cole_hopf_refuses_what_decays_to_rounding(viscosity: float, left: str) 
         cole_hopf(u0, viscosity=viscosity, time=1.0, extent=2 * np.pi)
     kept = cole_hopf(u0, viscosity=8.0, time=1.0, extent=2 * np.pi)
     np.testing.assert_allclose(kept, np.exp(-8) * u0, rtol=1e-3, atol=1e-12)
+
+
+@pytest.mark.parametrize(("points", "low"), [(256, 0.02), (96, 0.05), (64, 0.002)])
+def test_cole_hopf_takes_a_viscosity_for_each_row(points: int, low: float) -> None:
+    grid = PeriodicGrid(points, 2 * np.pi)
+    u0 = truncated_fourier(grid, range(5), seed=2)
+    viscosities = low * np.array([1.0, 1.2, 1.4, 2.0, 3.0])
+    together = cole_hopf(u0, viscosity=viscosities, time=1.0, extent=grid.extent)
+    for row, viscosity in enumerate(viscosities):
+        alone = cole_hopf(u0[row], viscosity=viscosity, time=1.0, extent=grid.extent)
+        assert np.abs(together[row] - alone).max() < 1e-12
+    with pytest.raises(ValueError, match="`viscosity` must be a number or one for each of 5 rows"):
+        cole_hopf(u0, viscosity=viscosities[:4], time=1.0, extent=grid.extent)
+    with pytest.raises(ValueError, match="`viscosity` must be a finite number above 0; got -1.0"):
+        cole_hopf(u0, viscosity=-viscosities / low, time=1.0, extent=grid.extent)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from data_gen import Equation, PeriodicGrid, burgers
+from data_gen.solvers.discretization import Discretization
 from data_gen.solvers.integrator import Integrator
 from data_gen.solvers.schemes import SCHEMES, fastest_scheme
 from data_gen.solvers.settings import Settings
+from data_gen.solvers.step_controller import StepController
 from data_gen.stepping.lawson import ERROR_WEIGHTS, MATRIX, NODES, STAGES, WEIGHTS, factors, lawson_step
 
 
@@ -83,22 +85,24 @@ def test_a_step_too_long_for_stiff_modes_is_finite_and_refused() -> None:
             factors(equation.symbol(grid.wavenumbers), 1.0),
         )
     assert np.isfinite(new).all() and np.isfinite(error).all()
-    state = Integrator(equation, grid, u0, (1.0,), Settings(SCHEMES["lawson7"], 1e-6, None, False), np.arange(1))
-    state.start(256)
-    _, error = SCHEMES["lawson7"].attempt(state.symbol, 1.0, state.modes, state.slope, state._slope_of)
-    assert state._error_ratio(error, 1.0) > 1
-    assert not state._error_ratio(np.full_like(error, np.nan), 1.0) <= 1
+    scheme, law = SCHEMES["lawson7"], Discretization(equation, grid)
+    state, controller = law.state(0.0, modes), StepController(Settings(scheme, 1e-6, None, False), 1.0)
+    step = controller.step(0, 1.0)
+    _, error = scheme.attempt(law.symbol, step.size, state.modes, state.slope, law.nonlinear)
+    assert controller.error_ratio(law, state, scheme, error, step) > 1
+    assert not controller.error_ratio(law, state, scheme, np.full_like(error, np.nan), step) <= 1
 
 
 def test_an_integration_restarted_on_more_points_keeps_them() -> None:
     """Else it would shrink, find its top modes too large at the output once more, and never end."""
     u0 = np.sin(PeriodicGrid(1024, 2 * np.pi).points)[None, None]
     settings = Settings(SCHEMES["lawson7"], 1e-8, None, False)
-    state = Integrator(burgers(viscosity=0.5), PeriodicGrid(1024, 2 * np.pi), u0, (1.0,), settings, np.arange(1))
+    grid = PeriodicGrid(1024, 2 * np.pi)
+    integrator = Integrator(burgers(viscosity=0.5), grid, u0, (1.0,), settings, np.arange(1))
     for points in (128, 320):
-        state.start(points)
-        state.advance(1.0)
-        assert state.grid.num_points == points
+        integrator.start(points)
+        integrator.advance(1.0)
+        assert integrator.law.grid.num_points == points
 
 
 def test_the_fastest_scheme_follows_the_symbol() -> None:

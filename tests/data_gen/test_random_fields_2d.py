@@ -257,6 +257,9 @@ def test_two_valued_field_is_the_sign_of_the_log_normal_one() -> None:
     assert max(jumps) < 0.2, "pieces, not noise"
 
 
+IN_SPACE = ("gaussian_random_field", "truncated_fourier", "spots")
+
+
 @pytest.mark.parametrize("name", INITIAL_CONDITIONS)
 def test_law_refuses_the_wrong_kind_of_grid(name: str) -> None:
     draw = INITIAL_CONDITIONS[name][0]
@@ -264,8 +267,9 @@ def test_law_refuses_the_wrong_kind_of_grid(name: str) -> None:
     kind = "CellGrid" if name in BETWEEN_WALLS else "PeriodicGrid"
     with pytest.raises(TypeError, match=f"{name}: `grid` must be a {kind}, .*; got {type(wrong).__name__}"):
         draw(wrong, [0], seed=0, channels=2)
-    with pytest.raises(ValueError, match=f"{name}: `grid` must have one or two dimensions; got 3"):
-        draw(usual_grid(name, 8, 3), [0], seed=0, channels=2)
+    most, words = (3, "one to three") if name in IN_SPACE else (2, "one or two")
+    with pytest.raises(ValueError, match=f"{name}: `grid` must have {words} dimensions; got {most + 1}"):
+        draw(usual_grid(name, 8, most + 1), [0], seed=0, channels=2)
     with pytest.raises(ValueError, match=f"{name}: `channels` must be an integer of at least 1; got 0"):
         draw(usual_grid(name, 128, 2), [0], seed=0, channels=0)
 

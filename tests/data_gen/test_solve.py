@@ -179,14 +179,22 @@ def test_equations_are_found_by_name() -> None:
         "allen_cahn_2d",
         "burgers",
         "burgers_2d",
+        "cahn_hilliard",
         "darcy",
+        "dispersion",
         "fisher_kpp",
+        "fitzhugh_nagumo",
+        "gradient_kuramoto_sivashinsky",
         "gray_scott",
         "heat",
         "heat_2d",
+        "hyper_diffusion",
         "kdv",
+        "kolmogorov_flow",
         "kuramoto_sivashinsky",
         "navier_stokes",
+        "wave",
+        "zakharov_kuznetsov",
     )
     assert equation_named("burgers")(viscosity=0.2).parameters == {"viscosity": 0.2}
     (parameter,) = equation_parameters("burgers")

@@ -7,7 +7,9 @@ import pytest
 
 from data_gen import Equation, PeriodicGrid, burgers, cole_hopf, navier_stokes, solve
 from data_gen.errors import SolverDiverged
+from data_gen.solvers.discretization import Discretization
 from data_gen.solvers.integrator import Integrator
+from data_gen.solvers.resolution_monitor import lasting_share
 from data_gen.solvers.schemes import SCHEMES, StepCache
 from data_gen.solvers.settings import Settings
 from data_gen.solvers.solve import chunk_size
@@ -82,33 +84,25 @@ def test_the_adaptive_grid_follows_the_solution() -> None:
     """It grows over the front of sin, and shrinks as diffusion takes the fine modes of a rough field."""
     settings = Settings(SCHEMES["lawson7"], 1e-6, None, False)
     front = np.sin(np.add.outer(PLANE.points, PLANE.points))[None, None]
-    state = Integrator(oblique_burgers(0.05), PLANE, front, (1.5,), settings, np.arange(1))
-    state.start(32)
-    assert state.grid.num_points == 32
-    state.advance(1.5)
-    assert state.grid.num_points > 64
+    integrator = Integrator(oblique_burgers(0.05), PLANE, front, (1.5,), settings, np.arange(1))
+    integrator.start(32)
+    assert integrator.law.grid.num_points == 32
+    integrator.advance(1.5)
+    assert integrator.law.grid.num_points > 64
     grid = PeriodicGrid(128, 2 * np.pi, 2)
     rough = random_flow(128, 40)
-    state = Integrator(oblique_burgers(0.2), grid, rough, (1e-3, 5.0), settings, np.arange(1))
-    state.start(32)
-    state.advance(1e-3)
-    first = state.grid.num_points
-    state.advance(5.0)
-    assert state.grid.num_points < first
+    integrator = Integrator(oblique_burgers(0.2), grid, rough, (1e-3, 5.0), settings, np.arange(1))
+    integrator.start(32)
+    integrator.advance(1e-3)
+    first = integrator.law.grid.num_points
+    integrator.advance(5.0)
+    assert integrator.law.grid.num_points < first
 
 
 def test_a_truncation_rate_adds_up_as_the_linear_part_damps_it() -> None:
-    state = Integrator(
-        oblique_burgers(0.3),
-        PLANE,
-        random_flow(48, 5),
-        (1.0,),
-        Settings(SCHEMES["etdrk4"], 1e-6, None, False),
-        np.arange(1),
-    )
-    state.start(32)
-    lasting = np.asarray(state._lasting(0.25))
-    rates = 0.3 * (state.fine.wavevector[0] ** 2 + state.fine.wavevector[1] ** 2).reshape(-1)
+    law = Discretization(oblique_burgers(0.3), PeriodicGrid(32, 2 * np.pi, 2))
+    lasting = np.asarray(lasting_share(law, 0.25))
+    rates = 0.3 * (law.fine.wavevector[0] ** 2 + law.fine.wavevector[1] ** 2).reshape(-1)
     times = np.linspace(0, 0.25, 4001)
     for mode in (0, 1, 40):
         assert lasting[mode] == pytest.approx(np.trapezoid(np.exp(-rates[mode] * times), times), rel=1e-6)

@@ -1,0 +1,65 @@
+"""Kolmogorov flow: the Navier-Stokes equations in two dimensions, driven by a shear force that alternates."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+
+from data_gen.equation import Equation
+from data_gen.equations.navier_stokes import convection
+from data_gen.errors import check_finite, check_positive
+from data_gen.grids.periodic import PeriodicGrid
+
+
+def kolmogorov_flow(
+    *,
+    viscosity: Annotated[float, "viscosity nu, above 0"] = 2e-2,
+    forcing: Annotated[float, "amplitude A of the force along x"] = 1.0,
+    drag: Annotated[float, "linear drag m, 0 or more"] = 0.1,
+) -> Equation:
+    """Navier-Stokes equations for the vorticity w of a flow on the torus, with the force A sin(8 pi y / L) along x.
+
+        w_t + u w_x + v w_y = nu Lap w - m w - A q cos(q y),   q = 8 pi / L          L = -nu |k|^2 - m
+
+    The laminar flow w = -A q cos(q y) / (nu q^2 + m) is stationary. Else as ``navier_stokes``.
+
+    Raises:
+        ValueError: ``viscosity`` is not above 0, ``drag`` below 0, or a parameter not finite.
+    Source: Meshalkin and Sinai (1961), J. Appl. Math. Mech. 25, 1700-1705; Kochkov et al. (2021), PNAS 118,
+        e2101784118, for the force of mode 4 and the drag.
+    """
+    check_positive("kolmogorov_flow", "viscosity", viscosity, "Without it the flow makes ever finer scales.")
+    check_finite("kolmogorov_flow", "forcing", forcing)
+    check_finite("kolmogorov_flow", "drag", drag)
+    if drag < 0:
+        raise ValueError(f"kolmogorov_flow: `drag` must be at least 0; got {drag!r}.")
+    nu, amplitude, m = float(viscosity), float(forcing), float(drag)
+
+    def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
+        slope = convection(modes, grid)
+        mode, q = FORCED_MODE, FORCED_MODE * 2 * np.pi / grid.extent
+        if 2 * mode < grid.num_points:
+            push = 0.5 * amplitude * q * grid.num_points**2
+            slope[..., mode, 0] -= push
+            slope[..., -mode, 0] -= push
+        return slope
+
+    return Equation(
+        name="kolmogorov_flow",
+        parameters={"viscosity": nu, "forcing": amplitude, "drag": m},
+        symbol=lambda ky, kx: -nu * (ky**2 + kx**2) - m,
+        nonlinear=nonlinear,
+        formula="w_t + u w_x + v w_y = viscosity * (w_xx + w_yy) - drag * w - forcing * q cos(q y), q = 8 pi / L",
+        channels=("vorticity",),
+        num_dims=2,
+        homogeneous=amplitude == 0,
+        tolerance=1e-6,
+        time=5.0,
+        initial_condition="truncated_fourier",
+        initial_parameters={"max_mode": 4},
+    )
+
+
+#: Periods of the force over the box.
+FORCED_MODE = 4

@@ -1,0 +1,142 @@
+"""Each equation against an independent truth: a solution by hand, an equation it contains, or what it conserves."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+from data_gen import (
+    PeriodicGrid,
+    cahn_hilliard,
+    dispersion,
+    fitzhugh_nagumo,
+    gradient_kuramoto_sivashinsky,
+    hyper_diffusion,
+    kdv,
+    kolmogorov_flow,
+    kuramoto_sivashinsky,
+    navier_stokes,
+    solve,
+    wave,
+    zakharov_kuznetsov,
+)
+from data_gen.random_fields import truncated_fourier
+
+LINE, PLANE = PeriodicGrid(32, 2 * np.pi), PeriodicGrid(32, 2 * np.pi, 2)
+
+
+def test_a_dispersed_wave_moves_at_its_own_speed() -> None:
+    u = solve(dispersion(dispersion=0.3), LINE, np.cos(3 * LINE.points)[None, None], [0.7])[0, 0, 0]
+    np.testing.assert_allclose(u, np.cos(3 * (LINE.points + 0.3 * 9 * 0.7)), atol=1e-12)
+
+
+@pytest.mark.parametrize("num_dims", [1, 2, 3])
+def test_hyper_diffusion_damps_by_the_fourth_power(num_dims: int) -> None:
+    grid = PeriodicGrid(8, 2 * np.pi, num_dims)
+    u0 = np.cos(2 * sum(np.meshgrid(*[grid.points] * num_dims, indexing="ij")))[None, None]
+    u = solve(hyper_diffusion(diffusivity=0.01, num_dims=num_dims), grid, u0, [1.5])[:, 0]
+    np.testing.assert_allclose(u, np.exp(-0.01 * (4 * num_dims) ** 2 * 1.5) * u0, atol=1e-13)
+
+
+@pytest.mark.parametrize("num_dims", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_standing_wave(num_dims: int) -> None:
+    grid, equation = PeriodicGrid(8, 2 * np.pi, num_dims), wave(speed=0.5, num_dims=num_dims)
+    shape = np.cos(sum(np.meshgrid(*[grid.points] * num_dims, indexing="ij")))
+    rate, time = 0.5 * num_dims**0.5, 1.3
+    u0 = np.stack([shape, 0 * shape])[None]
+    expected = np.stack([np.cos(rate * time) * shape, -rate * np.sin(rate * time) * shape])
+    assert equation.exact is not None
+    np.testing.assert_allclose(equation.exact(u0, grid, time)[0], expected, atol=1e-13)
+    stepped = solve(equation, grid, u0, [time], tolerance=1e-9)[0, 0]
+    np.testing.assert_allclose(stepped, expected, atol=1e-8)
+    drift = np.stack([0 * shape, 1 + 0 * shape])[None]
+    np.testing.assert_allclose(equation.exact(drift, grid, 2.0)[0, 0], 2.0, atol=1e-13)
+
+
+@pytest.mark.parametrize("num_dims", [1, 2])
+def test_a_mixture_separates_with_its_mean_and_less_energy(num_dims: int) -> None:
+    equation, grid = cahn_hilliard(stiffness=0.2, num_dims=num_dims), PeriodicGrid(32, 2 * np.pi, num_dims)
+    u0 = 0.1 + truncated_fourier(grid, [0], seed=1, max_mode=3, amplitude=0.4)
+    u = solve(equation, grid, u0, [0.0, 0.2, 0.5, 1.0], tolerance=1e-7)[0, :, 0]
+
+    def energy(field: np.ndarray) -> float:
+        modes = grid.to_modes(field)
+        slopes = sum(grid.to_points(d * modes) ** 2 for d in grid.derivative)
+        return float(((field**2 - 1) ** 2 / 4 + 0.2 * slopes / 2).mean())
+
+    np.testing.assert_allclose(u.reshape(4, -1).mean(axis=1), u0.mean(), atol=1e-12)
+    energies = [energy(field) for field in u]
+    assert all(later < earlier for earlier, later in itertools.pairwise(energies))
+    small = 1e-6 * np.cos(2 * grid.points) + np.zeros(grid.shape)
+    grown = solve(equation, grid, small[None, None], [0.5], tolerance=1e-9)[0, 0, 0]
+    np.testing.assert_allclose(grown, np.exp((4 - 0.2 * 16) * 0.5) * small, atol=1e-14)
+
+
+def test_the_slope_of_the_gradient_form_solves_the_derivative_form() -> None:
+    grid = PeriodicGrid(64, 16.0)
+    h0 = truncated_fourier(grid, [0], seed=1, max_mode=4)
+
+    def slope(h: np.ndarray) -> np.ndarray:
+        return grid.to_points(grid.derivative[0] * grid.to_modes(h))
+
+    h = solve(gradient_kuramoto_sivashinsky(), grid, h0, [2.0], tolerance=1e-9)[:, 0]
+    u = solve(kuramoto_sivashinsky(), grid, slope(h0), [2.0], tolerance=1e-9)[:, 0]
+    np.testing.assert_allclose(slope(h), u, atol=1e-7)
+    assert h.mean() < h0.mean()
+
+
+@pytest.mark.parametrize("num_dims", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_sideways_waves_contain_those_of_a_line(num_dims: int) -> None:
+    line = PeriodicGrid(16, 16.0)
+    start = np.sin(2 * np.pi * line.points / 16)
+    truth = solve(kdv(nonlinearity=2.0, dispersion=1.0), line, start[None, None], [0.5], tolerance=1e-8)[0, 0, 0]
+    grid = PeriodicGrid(16, 16.0, num_dims)
+    u0 = np.broadcast_to(start, grid.shape)[None, None]
+    u = solve(zakharov_kuznetsov(nonlinearity=2.0, num_dims=num_dims), grid, u0, [0.5], tolerance=1e-8)[0, 0, 0]
+    np.testing.assert_allclose(u, np.broadcast_to(truth, grid.shape), atol=1e-6)
+
+
+def test_sideways_waves_conserve_mean_and_energy() -> None:
+    grid = PeriodicGrid(48, 16.0, 2)
+    u0 = 0.5 + truncated_fourier(grid, [0], seed=1, max_mode=2, amplitude=0.5)
+    u = solve(zakharov_kuznetsov(), grid, u0, [1.0], tolerance=1e-7)[:, 0]
+    assert abs(u.mean() - u0.mean()) < 1e-12 and abs((u**2).mean() - (u0**2).mean()) < 1e-6
+    assert np.abs(u - u0).max() > 0.1
+
+
+@pytest.mark.parametrize("num_dims", [1, 2])
+def test_without_space_an_activator_and_its_inhibitor_follow_their_rates(num_dims: int) -> None:
+    grid = PeriodicGrid(4, 2.0, num_dims)
+    u0 = np.stack([np.full(grid.shape, 0.4), np.full(grid.shape, -0.2)])[None]
+    u = solve(fitzhugh_nagumo(offset=0.3, num_dims=num_dims), grid, u0, [3.0], tolerance=1e-9)[0, 0]
+    truth = solve_ivp(
+        lambda _, w: [w[0] - w[0] ** 3 - 0.3 - w[1], w[0] - w[1]], (0, 3.0), [0.4, -0.2], rtol=1e-11, atol=1e-12
+    ).y[:, -1]
+    assert np.abs(u - truth.reshape(2, *(1,) * num_dims)).max() < 1e-7
+
+
+def test_the_laminar_flow_of_kolmogorov_is_stationary() -> None:
+    q = 4.0
+    laminar = -0.8 * q / (0.05 * q**2 + 0.1) * np.cos(q * PLANE.points)[:, None] + np.zeros(PLANE.shape)
+    equation = kolmogorov_flow(viscosity=0.05, forcing=0.8, drag=0.1)
+    u = solve(equation, PLANE, laminar[None, None], [1.0], tolerance=1e-8)[0, 0, 0]
+    np.testing.assert_allclose(u, laminar, atol=1e-6)
+    slower = solve(equation, PLANE, 0.5 * laminar[None, None], [1.0], tolerance=1e-8)[0, 0, 0]
+    np.testing.assert_allclose(slower, (1 - 0.5 * np.exp(-(0.05 * q**2 + 0.1))) * laminar, atol=1e-6)
+
+
+def test_without_force_and_drag_the_flow_is_that_of_navier_stokes() -> None:
+    w0 = truncated_fourier(PLANE, [0], seed=2, max_mode=4)
+    w = [
+        solve(equation, PLANE, w0, [0.5], tolerance=1e-7)
+        for equation in (
+            kolmogorov_flow(viscosity=0.02, forcing=0.0, drag=0.0),
+            navier_stokes(viscosity=0.02, forcing=0.0),
+        )
+    ]
+    np.testing.assert_array_equal(*w)
+    with pytest.raises(ValueError, match="kolmogorov_flow: `drag` must be at least 0; got -1"):
+        kolmogorov_flow(drag=-1)
