@@ -1,4 +1,4 @@
-"""Put the measured tables of docs/benchmarks.md and docs/transfer.md into them, from benchmarks/results.
+"""Put the measured tables of the guide's pages into them, from benchmarks/results.
 
 sciml-cf study figure2 --preset full       # its results.json becomes benchmarks/results/figure2.json
 sciml-cf study time-to-accuracy --preset full          # and so on for time, recipe and transfer
@@ -22,6 +22,7 @@ SHOWN = {
     ROOT / "docs" / "benchmarks.md": ("figure2", "figure2_runner_up", "time", "recipe"),
     ROOT / "docs" / "transfer.md": ("transfer",),
     ROOT / "docs" / "training.md": ("normalization",),
+    ROOT / "docs" / "trajectories.md": ("rollouts", "parameters"),
 }
 
 
