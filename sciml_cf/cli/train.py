@@ -13,7 +13,7 @@ from tyro.conf import arg
 from data_gen.cli.flag_groups import Groups
 from data_gen.cli.flags import UsageError, parse
 from data_gen.cli.override_flags import METADATA, OverrideFlags
-from sciml_cf.datasets.choices import Sampling
+from sciml_cf.datasets.choices import Lazy, Sampling
 from sciml_cf.head.registry import rule_names, rule_summary
 from sciml_cf.training.config import FitConfig, method_names
 from sciml_cf.training.malloc import keep_memory
@@ -40,6 +40,9 @@ class TrainFlags(OverrideFlags, FitConfig):
         coordinates: channels of coordinates for the model: "linear" for walls and open boundaries, "periodic" for a
             periodic law that depends on the place; "auto" reads which from the data.
         padding: share of the domain by which it is continued with zeros at both sides, such as 0.125; "auto" is none.
+        lazy: read samples from the file as they are needed, shuffled by blocks; "auto" where they would take more than
+            a quarter of the free memory.
+        loader_workers: processes that read samples ahead; with 0 the training reads them itself.
         resume: continue the run in `out` from its last checkpoint.
         overwrite: replace the run in `out`.
         tensorboard: write the figures of every epoch for TensorBoard too, into the folder `tensorboard` of the run.
@@ -47,7 +50,7 @@ class TrainFlags(OverrideFlags, FitConfig):
 
     GROUPS: ClassVar[Groups] = {
         "model": ("model", "width", "modes", "layers", "coordinates", "padding"),
-        "data": ("resolution", "sampling", "normalize"),
+        "data": ("resolution", "sampling", "normalize", "lazy", "loader_workers"),
         "head": ("method", "algorithm", "strength", "forgetting", "initial_head"),
         "optimizer": (
             *("optimizer", "learning_rate", "schedule", "period", "factor", "warmup"),
@@ -67,6 +70,8 @@ class TrainFlags(OverrideFlags, FitConfig):
     layers: int | None = None
     coordinates: Literal["auto", "none", "linear", "periodic"] = "auto"
     padding: str = "auto"
+    lazy: Lazy = "auto"
+    loader_workers: int = 0
     resume: bool = False
     overwrite: bool = False
     tensorboard: bool = False
@@ -100,6 +105,8 @@ def train_command(argv: list[str]) -> str:
         tensorboard=flags.tensorboard,
         coordinates=flags.coordinates,
         padding=flags.padding,
+        lazy=flags.lazy,
+        loader_workers=flags.loader_workers,
     )
     if not is_first_process():
         return ""

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sciml_cf.arrays import describe_type, tensor_of
 
-__all__ = ["as_items", "check_finite", "find_not_finite"]
+__all__ = ["as_items", "check_finite", "find_not_finite", "items_at"]
 
+_BLOCK = 64  # samples read at once
 _FORMS = '{"x": (C, *N), "y": (C\', *N)} or (x, y)'
 
 
@@ -28,9 +29,22 @@ class Items(Dataset[dict[str, Tensor]]):
         return len(self.data)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self._item(self.data[index], index)
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Items by their numbers."""
+        return [self._item(*pair) for pair in zip(items_at(self.data, numbers), numbers, strict=True)]
+
+    def _item(self, item: Any, index: int) -> dict[str, Tensor]:
         function, argument = self._names
-        x, y = _pair(function, argument, self.data[index], index)
+        x, y = _pair(function, argument, item, index)
         return {name: tensor_of(function, f"{argument}[{index}]", value) for name, value in (("x", x), ("y", y))}
+
+
+def items_at(data: Dataset[Any], numbers: Sequence[int]) -> list[Any]:
+    """Items by their numbers, read together where the dataset can (its method ``__getitems__``)."""
+    together = getattr(data, "__getitems__", None)
+    return together(list(numbers)) if together is not None else [data[number] for number in numbers]
 
 
 def as_items(function: str, argument: str, data: Any) -> Dataset[dict[str, Tensor]]:
@@ -87,11 +101,13 @@ def first_inputs(data: Dataset[dict[str, Tensor]]) -> Tensor | None:
 def find_not_finite(data: Dataset[dict[str, Tensor]]) -> tuple[int, str] | None:
     """Number of the first sample that holds NaN or infinity, and "x" or "y"; None if all are finite."""
     with torch.random.fork_rng(devices=[]):
-        for index in range(len(cast(Sized, data))):
-            item = data[index]
-            for name in ("x", "y"):
-                if not bool(torch.isfinite(item[name]).all()):
-                    return index, name
+        count = len(cast(Sized, data))
+        for start in range(0, count, _BLOCK):
+            numbers = range(start, min(start + _BLOCK, count))
+            for index, item in zip(numbers, items_at(data, numbers), strict=True):
+                for name in ("x", "y"):
+                    if not bool(torch.isfinite(item[name]).all()):
+                        return index, name
     return None
 
 

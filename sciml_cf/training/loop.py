@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -76,6 +75,7 @@ class Training:
         progress: bool,
         objective: Objective | None = None,
         prediction: Entry | None = None,
+        loader_workers: int = 0,
     ) -> None:
         self.raw_model, self.config, self.out, self.progress = model, config, out, progress
         self.head, self.objective, self.entry = head, objective, prediction
@@ -83,7 +83,8 @@ class Training:
             raise ValueError(f"fit: `loss` must be left out beside an objective; got {config.loss!r}.")
         self.judged = "validation_mse" if objective is None else "validation_loss"
         self.fabric = make_fabric(config.accelerator)
-        self.feed = Feed(self.fabric, train, validation, batch_size=config.batch_size, seed=config.seed)
+        sizes = {"batch_size": config.batch_size, "seed": config.seed, "workers": loader_workers}
+        self.feed = Feed(self.fabric, train, validation, **sizes)
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.unroll = Unroll.of(self.feed.train, config)
         single = self.unroll.single(self.feed.train)
@@ -280,7 +281,7 @@ class Training:
             self.loss.head._accept()  # an average has its own
             self.raw_model.eval()
             count = 1 if self.average is None else _AVERAGE_BATCHES
-            ahead = islice(self._batches(self.epoch + 1), count)  # for evaluation, on the batches that come next
+            ahead = self._batches(self.epoch + 1, ahead=count)  # for evaluation, on the batches that come next
             solve_on(self.raw_model, self.loss, ahead, forward=self._evaluate)
         return own
 
@@ -349,9 +350,9 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def _batches(self, epoch: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int, *, ahead: int | None = None) -> Iterator[Batch]:
         """The batches of one epoch as the model trains on them, this process's share of each, made one at a time."""
-        for items in self.feed.epoch(epoch):
+        for items in self.feed.epoch(epoch, ahead=ahead):
             yield self.units.batch(self.unroll.rows(items, self._evaluate, self.units))
 
     def _save(self, *, improved: bool, own: dict[str, Any] | None = None) -> None:

@@ -8,12 +8,14 @@ from typing import Any, Literal
 
 from data_gen.formats import Facts, open_source
 from sciml_cf.datasets import FieldDataset
-from sciml_cf.datasets.choices import Sampling
+from sciml_cf.datasets.choices import Lazy, Sampling
+from sciml_cf.datasets.laziness import choose_lazy
 from sciml_cf.models import builder_for, describe
 from sciml_cf.models.coordinates import PLACE
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import History, fit
 from sciml_cf.training.place import Place, choose_place, default_resolution, stored_place
+from sciml_cf.training.run_folder import RUN_FILE, read_settings
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ def train_on_file(
     tensorboard: bool = False,
     coordinates: Literal["auto", "none", "linear", "periodic"] = "auto",
     padding: float | str = "auto",
+    lazy: Lazy = "auto",
+    loader_workers: int = 0,
 ) -> History:
     """Train a model on a data file; channels and dimensions follow from the file, ``model`` sets the rest.
 
@@ -44,11 +48,17 @@ def train_on_file(
         model: arguments of the builder, such as width; None takes its default.
         facts: what a file of another format does not say, and which of its times are used.
         coordinates, padding: what the model is told of the place, see ``choose_place``; "auto" reads it from the data.
+        lazy: read samples when they are needed: "yes", "no", or "auto" where they would take more than a quarter of
+            the free memory; a run that is resumed goes on as it began.
+        loader_workers: see ``sciml_cf.fit``.
     """
     data, out = Path(data), Path(out)
     if resolution is None:
         resolution = _resolution_of(data, facts)
     read: dict[str, Any] = {"resolution": resolution, "sampling": sampling, "facts": facts, "unroll": config.unroll}
+    if resume and lazy == "auto" and (out / RUN_FILE).is_file():
+        lazy = "yes" if (read_settings(out).get("data") or {}).get("lazy") else "no"
+    read["lazy"] = choose_lazy("train", lazy, data, ("train", "validation"), resolution=resolution, facts=facts)
     train, validation = (FieldDataset(data, part, **read) for part in ("train", "validation"))
     channels, num_dims = (train.x.shape[1], train.y.shape[1] // config.unroll), train.x.ndim - 2
     place = choose_place(train, coordinates, padding)
@@ -65,6 +75,7 @@ def train_on_file(
             "sampling": sampling,
             "split_seed": train.split_seed,
             **train.described,
+            **({"lazy": True} if train.lazy else {}),
         },
     }
     return fit(
@@ -77,6 +88,7 @@ def train_on_file(
         overwrite=overwrite,
         describe=description,
         tensorboard=tensorboard,
+        loader_workers=loader_workers,
     )
 
 

@@ -15,6 +15,7 @@ from sciml_cf.training.run_folder import RUN_FILE, read_settings
 
 # Most points along an axis that a model is trained at by default, by the number of dimensions.
 _POINTS = {1: 256, 2: 64, 3: 32}
+_NUMBERS = 2**22  # of a field that are held in float64
 # The mean target field varies in space by this many times its sampling error where the law depends on the place.
 _BEYOND_SAMPLING = 8.0
 
@@ -92,9 +93,15 @@ def variation_of_mean(y: Tensor) -> float:
     """
     if len(y) < 2:
         return 0.0
-    rows = y.double().flatten(2)
-    spread = rows.mean(0).var(1, correction=0)
-    sampling = rows.var(0).mean(1) / len(y)
+    size = max(1, _NUMBERS // y.shape[1:].numel())
+    parts = [slice(start, start + size) for start in range(0, len(y), size)]
+    mean, squares = torch.zeros(()), torch.zeros(())
+    for part in parts:
+        mean = mean + y[part].double().flatten(2).sum(0) / len(y)
+    for part in parts:
+        squares = squares + (y[part].double().flatten(2) - mean).square().sum(0)
+    spread = mean.var(1, correction=0)
+    sampling = squares.mean(1) / (len(y) - 1) / len(y)
     ratio = torch.where(sampling > 0, spread / sampling.clamp_min(1e-300), torch.zeros_like(spread))
     return ratio.max().item()
 

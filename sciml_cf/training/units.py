@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from sciml_cf.datasets.items import check_finite
+from sciml_cf.datasets.items import check_finite, items_at
 from sciml_cf.datasets.steps import steps_of
 from sciml_cf.normalization import Normalization, dtype_of, measure_normalization, normalization_of
 from sciml_cf.training.choices import Loss
@@ -158,6 +158,12 @@ class NormalizedItems(Dataset[dict[str, Tensor]]):
         return len(cast(Sized, self._data))
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        item = self._data[index]
+        return self._normalized(self._data[index])
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Items by their numbers."""
+        return [self._normalized(item) for item in items_at(self._data, numbers)]
+
+    def _normalized(self, item: dict[str, Tensor]) -> dict[str, Tensor]:
         x, y, _ = self._units.batch({"x": item["x"][None], "y": item["y"][None]})
         return {"x": x[0], "y": y[0]}
