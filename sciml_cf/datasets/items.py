@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sciml_cf.arrays import describe_type, tensor_of
 
-__all__ = ["as_items", "check_finite", "find_not_finite", "items_at"]
+__all__ = ["as_items", "check_finite", "find_not_finite", "items_at", "reads_in_blocks"]
 
 _BLOCK = 64  # samples read at once
 _FORMS = '{"x": (C, *N), "y": (C\', *N)} or (x, y)'
@@ -45,6 +45,11 @@ def items_at(data: Dataset[Any], numbers: Sequence[int]) -> list[Any]:
     """Items by their numbers, read together where the dataset can (its method ``__getitems__``)."""
     together = getattr(data, "__getitems__", None)
     return together(list(numbers)) if together is not None else [data[number] for number in numbers]
+
+
+def reads_in_blocks(data: Dataset[Any]) -> bool:
+    """Whether a dataset says in which blocks its samples are read: an attribute ``blocks``, (blocks,) first numbers."""
+    return getattr(data, "blocks", None) is not None
 
 
 def as_items(function: str, argument: str, data: Any) -> Dataset[dict[str, Tensor]]:

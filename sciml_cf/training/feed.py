@@ -9,10 +9,11 @@ from typing import Any, cast
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from sciml_cf.datasets.items import reads_in_blocks
 from sciml_cf.errors import check_count
 from sciml_cf.training.batches import epoch_batches, mix_seed, sequential_batches
 from sciml_cf.training.distributed import Fabric
-from sciml_cf.training.pools import Pools, reads_in_blocks, set_epoch
+from sciml_cf.training.pools import Pools, set_epoch
 from sciml_cf.training.samples import Samples, samples_a_step, samples_of
 
 _ORDER = 0  # purpose of a seed

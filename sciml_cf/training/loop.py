@@ -88,9 +88,9 @@ class Training:
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.unroll = Unroll.of(self.feed.train, config)
         single = self.unroll.single(self.feed.train)
-        chosen = choose_normalization(
-            model, single, config, has_objective=objective is not None, validation=self.feed.validation
-        )
+        judged = {"has_objective": objective is not None, "validation": self.feed.validation}
+        shown = progress and self.fabric.is_global_zero
+        chosen = choose_normalization(model, single, config, **judged, shown=shown)
         self.units = Units.of(model, chosen, config.loss)
         self.loss, self.plain = make_losses(model, head, single, config, objective)
         self.model, self.optimizer, self.has_gradients = set_up(self.fabric, model, config)

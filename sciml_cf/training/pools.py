@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from sciml_cf.datasets.items import items_at
+from sciml_cf.datasets.items import items_at, reads_in_blocks
 from sciml_cf.errors import DatasetError
 from sciml_cf.training.batches import epoch_batches, pooled_batches, shared_out
 
@@ -22,11 +22,6 @@ _POOL_BYTES = 2**25  # of the samples of a pool
 _AHEAD = 2  # pools that each worker has been asked for
 Items = dict[str, Tensor]
 _Task = tuple[int, np.ndarray]  # epoch, numbers of the samples
-
-
-def reads_in_blocks(data: Dataset[Any]) -> bool:
-    """Whether a dataset says in which blocks its samples are read: an attribute ``blocks``, (blocks,) first numbers."""
-    return getattr(data, "blocks", None) is not None
 
 
 class Pools:
