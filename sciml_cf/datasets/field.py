@@ -104,32 +104,9 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         self.masked = facts is not None and facts.mask is not None
         file = OpenFile(self.path, format=format, facts=_unrolled(facts, unroll))
         try:
-            data = file.source
-            self._checksum = None if lazy else self._checksum_of(data)
-            self.stored_resolution = data.resolution
-            self.resolution = data.resolution if resolution is None else resolution
-            check_resolution("FieldDataset", self.resolution, data.resolution)
-            self._equation, self._header = data.equation, data.header
-            self._stride = data.resolution // self.resolution
-            self._check_axes()
-            check_sampling(sampling, self.periodic, self._header.boundary, self._header.shape)
-            data.check_rows(data.num_samples)
-            self.indices = rows_of_split(data, split, split_seed)
-            self.conditions = self._conditions_of(data)
-            self._durations = self._durations_of(data, input_time, target_time)
-            default = data.input_name if input_time is None else data.target_name  # the input's name has one time
-            self._reader = SampleReader(
-                file,
-                self.indices,
-                {"x": tuple(inputs or (default,)), "y": tuple(targets or (data.target_name,))},
-                {"x": input_time, "y": target_time},
-                sampling=sampling,
-                resolution=self.resolution,
-                stride=self._stride,
-                masked=self.masked,
-            )
-            if self.conditions:
-                self._reader.constants = np.stack([*self.conditions.values()], axis=1)
+            self._describe(file.source, resolution, sampling)
+            self._durations = self._durations_of(file.source, input_time, target_time)
+            self._reader = self._reader_of(file, inputs, targets, (input_time, target_time), sampling)
             self._num_states = self._reader.channels("x")
             self._take_fields()
         except BaseException:
@@ -137,6 +114,44 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
             raise
         if not lazy:
             file.close()
+
+    def _describe(self, data: Source, resolution: int | None, sampling: Sampling) -> None:
+        """Take over what the file says, and which of its samples and points are asked for."""
+        self._checksum = None if self.lazy else self._checksum_of(data)
+        self.stored_resolution = data.resolution
+        self.resolution = data.resolution if resolution is None else resolution
+        check_resolution("FieldDataset", self.resolution, data.resolution)
+        self._equation, self._header = data.equation, data.header
+        self._stride = data.resolution // self.resolution
+        self._check_axes()
+        check_sampling(sampling, self.periodic, self._header.boundary, self._header.shape)
+        data.check_rows(data.num_samples)
+        self.indices = rows_of_split(data, self.split, self.split_seed)
+        self.conditions = self._conditions_of(data)
+
+    def _reader_of(
+        self,
+        file: OpenFile,
+        inputs: Sequence[str] | None,
+        targets: Sequence[str] | None,
+        times: tuple[float | None, float | None],
+        sampling: Sampling,
+    ) -> SampleReader:
+        data = file.source
+        default = data.input_name if times[0] is None else data.target_name  # the input's name has one time
+        reader = SampleReader(
+            file,
+            self.indices,
+            {"x": tuple(inputs or (default,)), "y": tuple(targets or (data.target_name,))},
+            {"x": times[0], "y": times[1]},
+            sampling=sampling,
+            resolution=self.resolution,
+            stride=self._stride,
+            masked=self.masked,
+        )
+        if self.conditions:
+            reader.constants = np.stack([*self.conditions.values()], axis=1)
+        return reader
 
     def _take_fields(self) -> None:
         """Fill x, y and known: with all samples, or with views that read them."""

@@ -15,6 +15,7 @@ from sciml_cf.arrays import describe_type, tensor_of
 __all__ = ["as_items", "check_finite", "find_not_finite", "items_at", "reads_in_blocks"]
 
 _BLOCK = 64  # samples read at once
+_HELD_POINTS = 2**22
 _FORMS = '{"x": (C, *N), "y": (C\', *N)} or (x, y)'
 
 
@@ -114,6 +115,25 @@ def find_not_finite(data: Dataset[dict[str, Tensor]]) -> tuple[int, str] | None:
                     if not bool(torch.isfinite(item[name]).all()):
                         return index, name
     return None
+
+
+def is_lazy(data: Dataset[Any]) -> bool:
+    """Whether a dataset, or the one that it takes samples from, reads samples when they are asked for."""
+    return bool(getattr(data, "lazy", False)) or (hasattr(data, "dataset") and is_lazy(cast(Any, data).dataset))
+
+
+def calibration_samples(data: Dataset[Any]) -> Sequence[int]:
+    """Numbers of the samples whose errors are held at once to set error bars.
+
+    Of a dataset in memory these are all, of a lazy one as many in equal steps as have four million grid points.
+    """
+    count = len(cast(Sized, data))
+    if not is_lazy(data) or not count:
+        return range(count)
+    with torch.random.fork_rng(devices=[]):
+        points = data[0]["y"][0].numel()
+    most = max(2, _HELD_POINTS // points)
+    return range(count) if count <= most else np.linspace(0, count - 1, most).round().astype(int).tolist()
 
 
 def not_finite(function: str, argument: str, index: int, name: str) -> ValueError:

@@ -30,6 +30,7 @@ def choose_lazy(
     split_seed: int = 0,
     facts: Facts | None = None,
     format: str | None = None,
+    quiet: bool = False,
 ) -> bool:
     """Whether to read samples when they are needed: as asked, or with "auto" by their size; one line says why.
 
@@ -38,6 +39,7 @@ def choose_lazy(
         lazy: "yes", "no" or "auto"; True and False mean the first two.
         path, resolution, split_seed, facts, format: see ``FieldDataset``.
         splits: whose samples would be held together.
+        quiet: say nothing where they are held in memory.
     """
     if isinstance(lazy, bool):
         return lazy
@@ -46,6 +48,8 @@ def choose_lazy(
         return lazy == "yes"
     needed, free = _bytes_of(path, splits, resolution, split_seed, facts, format), free_memory()
     chosen = free is not None and needed > free / _SHARE
+    if quiet and not chosen:
+        return False
     how = "are read from the file as they are needed" if chosen else "are held in memory"
     known = "" if free is None else f" of {_giga(free)} that are free"
     _LOG.info("%s: samples %s: they take %s%s (--lazy changes it)", function, how, _giga(needed), known)

@@ -97,7 +97,7 @@ class SingleSteps(Dataset[dict[str, Tensor]]):
 
     def __init__(self, data: Dataset[dict[str, Tensor]], steps: Steps, count: int) -> None:
         self._data, self._steps, self._count = data, steps, count
-        self.known = getattr(data, "known", None)
+        self.known, self.lazy = getattr(data, "known", None), getattr(data, "lazy", False)
         self.steps, self.windows = steps, getattr(data, "windows", {})
 
     def __len__(self) -> int:

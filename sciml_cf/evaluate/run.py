@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
 from sciml_cf.evaluate.rollout import evaluate_rollout
 from sciml_cf.evaluate.trajectories import fitting, opened_trajectories, steps_in
 from sciml_cf.evaluate.transfer import evaluate_transfer
+from sciml_cf.training.distributed import is_first_process, join_processes
 from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation, save_rollout
 from sciml_cf.training.run_start import only_writer
 
@@ -45,6 +47,8 @@ def evaluate_run(
     To what ``evaluate_transfer`` returns it adds the attributes which, trained_at, own_data (1 if the run was trained
     on this file, else 0; the baselines always are) and, for a run that ``adapt`` made, adapted_samples.
 
+    Under torchrun each process measures its share of the samples, and the first one writes.
+
     Raises:
         ValueError: the data have other dimensions or channels than the run's; and as ``evaluate_transfer``.
         CheckpointError: another process writes into the run's folder, or the run cannot be read.
@@ -52,7 +56,9 @@ def evaluate_run(
     """
     settings = read_settings(run)
     facts = as_trained(facts, settings)
-    with said("evaluate", run), only_writer(run, "evaluate", "run"):
+    join_processes()
+    writer = only_writer(run, "evaluate", "run") if is_first_process() else nullcontext()
+    with said("evaluate", run), writer:
         return _evaluate(run, data, resolutions, settings, sampling=sampling, split=split, which=which, facts=facts)
 
 
@@ -93,6 +99,8 @@ def _evaluate(
         result.attrs["own_data"] = int(stored["checksum"] == result.attrs["data_checksum"])
     if "samples" in stored:
         result.attrs["adapted_samples"] = stored["samples"]
+    if not is_first_process():
+        return result
     save_evaluation(result, run)
     kept = {"split": split, "split_seed": stored.get("split_seed", 0), "facts": facts, "which": which}
     save_rollout(_rolled_out(run, data, stored, kept), run)

@@ -177,11 +177,13 @@ class Training:
                 bar.epoch(self.rows[-1])
         if self.loss is not None:
             self.loss.head.detach()
-        if first and self._complete():
+        if self._complete():
+            self.fabric.barrier()  # the best weights are written
             if self.objective is None:
                 train, held_out = self.unroll.single(self.feed.train), self.unroll.single(self.feed.validation)
                 save_error_bars(self._evaluate, train, held_out, self.units, self.head, self.out)
-            finish_run(self.out)
+            if first:
+                finish_run(self.out)
         self.fabric.barrier()
         return History(tuple(self.rows), self.feed.num_held_out)
 

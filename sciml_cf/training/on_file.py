@@ -56,8 +56,7 @@ def train_on_file(
     if resolution is None:
         resolution = _resolution_of(data, facts)
     read: dict[str, Any] = {"resolution": resolution, "sampling": sampling, "facts": facts, "unroll": config.unroll}
-    if resume and lazy == "auto" and (out / RUN_FILE).is_file():
-        lazy = "yes" if (read_settings(out).get("data") or {}).get("lazy") else "no"
+    lazy = _as_it_began(out, lazy) if resume else lazy
     read["lazy"] = choose_lazy("train", lazy, data, ("train", "validation"), resolution=resolution, facts=facts)
     train, validation = (FieldDataset(data, part, **read) for part in ("train", "validation"))
     channels, num_dims = (train.x.shape[1], train.y.shape[1] // config.unroll), train.x.ndim - 2
@@ -90,6 +89,13 @@ def train_on_file(
         tensorboard=tensorboard,
         loader_workers=loader_workers,
     )
+
+
+def _as_it_began(out: Path, lazy: Lazy) -> Lazy:
+    """How a run that is to be resumed reads its samples, if it is left open: their order depends on it."""
+    if lazy != "auto" or not (out / RUN_FILE).is_file():
+        return lazy
+    return "yes" if (read_settings(out).get("data") or {}).get("lazy") else "no"
 
 
 def _resolution_of(data: Path, facts: Facts | None) -> int:
