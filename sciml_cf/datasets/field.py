@@ -22,7 +22,7 @@ from sciml_cf.datasets.conditions import condition_values, range_of
 from sciml_cf.datasets.geometry import Geometry
 from sciml_cf.datasets.missing import filled, known_values, target_means
 from sciml_cf.datasets.open_file import OpenFile
-from sciml_cf.datasets.reading import SampleReader, check_sampling
+from sciml_cf.datasets.reading import SampleReader, check_resolution, check_sampling
 from sciml_cf.datasets.splits import SPLIT_SEED, rows_of_split
 from sciml_cf.datasets.steps import Steps
 from sciml_cf.datasets.views import View
@@ -351,14 +351,3 @@ def _unrolled(facts: Facts | None, unroll: int) -> Facts | None:
     if unroll == 1 or facts is None:
         return facts
     return replace(facts, output_steps=(facts.output_steps or 1) * unroll)
-
-
-def check_resolution(function: str, resolution: int, stored: int) -> None:
-    """Raise ValueError unless ``resolution`` divides the stored one."""
-    check_count(function, "resolution", resolution)
-    if stored % resolution:
-        options = [str(n) for n in range(stored, 0, -1) if stored % n == 0][:10]
-        raise ValueError(
-            f"{function}: `resolution` must divide the stored resolution {stored}; got {resolution}. "
-            f"For instance {', '.join(options)}."
-        )

@@ -14,6 +14,7 @@ from data_gen.files.whole import said
 from data_gen.formats import Facts, open_source
 from sciml_cf.datasets import Split
 from sciml_cf.datasets.choices import Sampling
+from sciml_cf.datasets.stream import FIRST, of_one_law
 from sciml_cf.evaluate.grids import default_resolutions
 from sciml_cf.evaluate.parameters import warn_of_file
 from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
@@ -87,7 +88,8 @@ def _evaluate(
         split_seed=stored.get("split_seed", 0),
         facts=facts,
     )
-    if split != "all" and stored and stored.get("checksum") != result.attrs["data_checksum"]:
+    own = stored.get("checksum") == result.attrs["data_checksum"] or _generates(stored, data)
+    if split != "all" and stored and not own:
         _LOG.warning(
             "evaluate: %s is not the file that %s was trained on, so its %s split may hold samples seen in training "
             "(files of one law and seed share their first samples).", data, run, split,
@@ -96,7 +98,7 @@ def _evaluate(
         _LOG.warning("evaluate: %s was adapted on samples of the %s split of %s.", run, split, data)
     result.attrs.update({"which": which, "trained_at": stored.get("resolution", 0)})
     if "checksum" in stored:
-        result.attrs["own_data"] = int(stored["checksum"] == result.attrs["data_checksum"])
+        result.attrs["own_data"] = int(own)
     if "samples" in stored:
         result.attrs["adapted_samples"] = stored["samples"]
     if not is_first_process():
@@ -105,6 +107,18 @@ def _evaluate(
     kept = {"split": split, "split_seed": stored.get("split_seed", 0), "facts": facts, "which": which}
     save_rollout(_rolled_out(run, data, stored, kept), run)
     return result
+
+
+def _generates(stored: dict[str, Any], data: Path) -> bool:
+    """Whether a run was trained on samples straight from the solver, of the law and seed of a file, which shares none.
+
+    The samples of training have numbers that no file of usual size reaches.
+    """
+    if "generated" not in stored:
+        return False
+    with open_source(data) as source:
+        spec = getattr(source, "spec", None)
+        return spec is not None and of_one_law(spec, stored["generated"]) and spec.samples <= FIRST["validation"]
 
 
 def _rolled_out(run: Path, data: Path, stored: dict[str, Any], kept: dict[str, Any]) -> xr.Dataset | None:

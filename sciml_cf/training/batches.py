@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -43,7 +45,8 @@ def pooled_batches(
         starts: (blocks,), numbers of the samples with which the blocks start, the first of them 0.
         num_samples: in all.
         size: samples of a batch, over all processes.
-        pool: samples of a pool; rounded down to whole batches, but not below one.
+        pool: samples of a pool; rounded down to whole batches, and where a pool has room for them to whole blocks of
+            one length.
         seed: of the order, which depends on nothing else.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -51,15 +54,23 @@ def pooled_batches(
     lengths = np.diff(starts, append=num_samples)[order]
     behind = np.cumsum(lengths)
     samples = np.arange(num_samples) + np.repeat(starts[order] - (behind - lengths), lengths)
-    used, pool = num_samples - num_samples % size, max(1, pool // size) * size
+    used = num_samples - num_samples % size
+    whole = math.lcm(size, _parts_of(size, pool) * int(lengths.max()))  # in which no block is cut
+    unit = whole if whole <= pool else size
+    pool = max(1, pool // unit) * unit
     pools = []
     for start in range(0, used, pool):
         held = samples[start : min(start + pool, used)]
-        parts = next(count for count in _PARTS if size % count == 0 and (count == 1 or len(held) // count >= _PART))
+        parts = _parts_of(size, len(held))
         mixed = [part[torch.randperm(len(part), generator=generator).numpy()] for part in np.split(held, parts)]
         batches = np.stack(mixed).reshape(parts, -1, size // parts).transpose(1, 2, 0).reshape(-1, size)
         pools.append(batches[:, rank::world])
     return pools
+
+
+def _parts_of(size: int, pool: int) -> int:
+    """In how many parts a pool is read."""
+    return next(count for count in _PARTS if size % count == 0 and (count == 1 or pool // count >= _PART))
 
 
 def shared_out(num_samples: int, size: int, *, rank: int = 0, world: int = 1) -> list[np.ndarray]:

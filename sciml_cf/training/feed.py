@@ -58,7 +58,8 @@ class Feed:
         self.num_samples = len(cast(Sized, self.train))
         self.batch_size = samples_a_step(batch_size, self.num_samples, fabric.world_size)
         self._pools = self._pools_of(self.train, workers)
-        self._held_out = self._pools_of(self.validation, min(workers, 1))
+        apart = reads_in_blocks(self.validation) or not reads_in_blocks(self.train)
+        self._held_out = self._pools_of(self.validation, min(workers, 1) if apart else 0)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -32,6 +32,7 @@ from sciml_cf.training.head import make_losses
 from sciml_cf.training.history import History, validation_error
 from sciml_cf.training.losses import weighted_mse
 from sciml_cf.training.optimizers import set_up
+from sciml_cf.training.pools import set_epoch
 from sciml_cf.training.progress import Progress
 from sciml_cf.training.run_folder import (
     RUN_FILE,
@@ -180,6 +181,7 @@ class Training:
         if self._complete():
             self.fabric.barrier()  # the best weights are written
             if self.objective is None:
+                set_epoch(self.feed.train, 0)
                 train, held_out = self.unroll.single(self.feed.train), self.unroll.single(self.feed.validation)
                 save_error_bars(self._evaluate, train, held_out, self.units, self.head, self.out)
             if first:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from sciml_cf.datasets import FieldDataset
+from sciml_cf.datasets import FieldDataset, StreamDataset
 from sciml_cf.models.coordinates import Coordinates
 from sciml_cf.training.run_folder import RUN_FILE, read_settings
 
@@ -44,7 +44,7 @@ class Place:
 
 
 def choose_place(
-    data: FieldDataset,
+    data: FieldDataset | StreamDataset,
     coordinates: Literal["auto", "none", "linear", "periodic"],
     padding: float | str,
 ) -> Place:
@@ -62,14 +62,14 @@ def choose_place(
     if coordinates == "periodic" and not data.wraps:
         raise ValueError(
             f"train: `coordinates` must be 'linear' or 'none' where the boundary is not periodic; got 'periodic' for "
-            f"{boundary} boundaries of {data.path}."
+            f"{boundary} boundaries of {getattr(data, 'path', 'the generator')}."
         )
     chosen, why = _chosen(data) if coordinates == "auto" else (coordinates, "as asked")
     cells, nodes = (chosen != "none" and set(data.placements) == {kind} for kind in ("cells", "nodes"))
     return Place(chosen, cells, nodes, share, f"coordinates: {chosen} ({why}); padding: {share or 'none'}")
 
 
-def _chosen(data: FieldDataset) -> tuple[Coordinates, str]:
+def _chosen(data: FieldDataset | StreamDataset) -> tuple[Coordinates, str]:
     if not data.wraps:
         return "linear", f"the file has {data.boundary} boundaries"
     equation = data.equation

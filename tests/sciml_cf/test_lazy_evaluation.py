@@ -81,8 +81,9 @@ def test_two_processes_measure_what_one_does(run_folder, burgers_file, tmp_path,
 
 @pytest.mark.slow
 def test_commands_under_torchrun_speak_once(burgers_file, tmp_path):
-    small = "--width 8 --modes 4 --layers 2 --epochs 1 --batch-size 8 --resolution 64".split()
-    words = ["train", "--data", str(burgers_file), "--out", str(tmp_path / "run"), "--lazy", "yes", *small]
+    small = ["--width", "8", "--modes", "4", "--layers", "2", "--epochs", "1", "--batch-size", "8"]
+    words = ["train", "--data", str(burgers_file), "--out", str(tmp_path / "run"), *small, "--lazy", "yes"]
+    words += ["--resolution", "64"]
     commands = [words, ["evaluate", str(tmp_path / "run"), "--data", str(burgers_file), "--resolutions", "64"]]
     commands.append(["adapt", str(tmp_path / "run"), "--data", str(burgers_file), "--out", str(tmp_path / "new")])
     commands.append(["posterior", str(tmp_path / "run"), "--data", str(burgers_file), "--overwrite"])
