@@ -272,9 +272,7 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
     @property
     def states(self) -> Tensor:
         """(S, C, *N), the inputs without the channels of conditions and of the mask."""
-        if isinstance(self.x, Tensor):
-            return self.x[:, : self._num_states]
-        return self.x.map(lambda x: x[:, : self._num_states])
+        return self._channels(slice(self._num_states))
 
     @property
     def steps(self) -> Steps | None:
@@ -307,7 +305,13 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         steps = self.steps
         if self.one_field:
             return self.states
-        return None if steps is None or self.unroll > 1 else self.x[:, list(steps.residual)]
+        return None if steps is None or self.unroll > 1 else self._channels(list(steps.residual))
+
+    def _channels(self, chosen: slice | list[int]) -> Tensor:
+        """Some channels of the inputs, (S, C', *N)."""
+        if isinstance(self.x, Tensor):
+            return self.x[:, chosen]
+        return self.x.map(lambda x: x[:, chosen])
 
     @property
     def one_field(self) -> bool:

@@ -122,12 +122,14 @@ class StreamDataset(Geometry, Dataset[dict[str, Tensor]]):
     def steps(self) -> Steps | None:
         """How channels are arranged, for a model that maps states to later ones; None for others."""
         header = self._header
-        return Steps(components=len(header.channels)) if header.inputs == header.channels else None
+        same = header.inputs == header.channels and not header.steady
+        return Steps(components=len(header.channels)) if same else None
 
     @property
     def described(self) -> dict[str, Any]:
         """What run.json says of the samples."""
-        return {"generated": json.loads(self.spec.to_json()), "samples": self._count, **self.ends}
+        step = {} if self.steps is None else {"time_step": float((self.spec.times or (0.0,))[-1])}
+        return {"generated": json.loads(self.spec.to_json()), "samples": self._count, **self.ends, **step}
 
     @property
     def checksum(self) -> str:
