@@ -3,9 +3,9 @@
 python -m benchmarks.large_data --folder DIR [--gigabytes 1 4]      writes benchmarks/results/large_data.json
 
 Files of Burgers on 8192 points, trained on at 256. Memory is the largest anonymous memory of the process and those that
-it starts, during `sciml-cf train --lazy yes` with a small model. Speed is that of whole epochs (steps and validation) of the
-default model on the first file, which the machine has in its cache; the kinds take turns in one process, and the figure
-is the ratio to memory in the same round (median).
+it starts, during `sciml-cf train --lazy yes` with a small model. Speed is that of whole epochs (steps and validation)
+of the default model on the first file, which the machine has in its cache; the kinds take turns in one process, and the
+figure is the ratio to memory in the same round (median).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SMALL = ("--width", "8", "--modes", "8", "--layers", "2", "--batch-size", "128",
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes of the files, points that are trained on, rounds of the comparison, and training samples in each."""
+    """Sizes of the files, points that are trained on, and of the comparison its rounds and the epochs of each training."""
 
     gigabytes: tuple[float, ...] = (1.0,)
     resolution: int = 256
@@ -121,11 +121,11 @@ def main() -> None:
     rows = []
     for size in config.gigabytes:
         path = file_of(size, given.folder)
-        for workers in config.loader_workers:
+        for workers in config.loader_workers if size == config.gigabytes[0] else (0,):
             peak, seconds = peak_of_training(path, given.folder / "run", workers)
             rows.append({"gigabytes": path.stat().st_size / 1e9, "loader_workers": workers, "megabytes": peak,
                          "seconds": seconds})  # fmt: skip
-            print(rows[-1])
+            print(rows[-1], flush=True)
     path = file_of(config.gigabytes[0], given.folder)
     figures = {"memory": rows, "speed": speeds(path, given.folder, config)}
     print(write_result("large_data", config=config, seeds=[0], figures=figures), figures["speed"]["speed_over_memory"])

@@ -15,7 +15,7 @@ from sciml_cf.arrays import describe_type, tensor_of
 __all__ = ["as_items", "check_finite", "find_not_finite", "items_at", "reads_in_blocks"]
 
 _BLOCK = 64  # samples read at once
-_HELD_POINTS = 2**22
+_HELD_POINTS = 2**18
 _FORMS = '{"x": (C, *N), "y": (C\', *N)} or (x, y)'
 
 
@@ -125,7 +125,7 @@ def is_lazy(data: Dataset[Any]) -> bool:
 def calibration_samples(data: Dataset[Any]) -> Sequence[int]:
     """Numbers of the samples whose errors are held at once to set error bars.
 
-    Of a dataset in memory these are all, of a lazy one as many in equal steps as have four million grid points.
+    Of a dataset in memory these are all, of a lazy one as many in equal steps as have 262144 grid points.
     """
     count = len(cast(Sized, data))
     if not is_lazy(data) or not count:

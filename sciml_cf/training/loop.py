@@ -234,7 +234,7 @@ class Training:
             step = self.epoch * self.steps_per_epoch + index
             self._set_learning_rate(step)
             with self._solving(step):
-                losses.append(self._step(batch))
+                losses.append(self._step(batch).clone())  # a view would keep the rows of the whole batch
             self.stepped = True
             if self.average is not None:
                 self.average.update()

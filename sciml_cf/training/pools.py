@@ -18,7 +18,8 @@ from sciml_cf.datasets.items import items_at, reads_in_blocks
 from sciml_cf.errors import DatasetError
 from sciml_cf.training.batches import epoch_batches, pooled_batches, shared_out
 
-_POOL_BYTES = 2**25  # of the samples of a pool
+_POOL_BYTES, _MOST_BYTES = 2**22, 2**28  # of the samples of a pool: of small ones, and at most
+_POOL_BATCHES = 16  # in a pool of large samples
 _AHEAD = 2  # pools that each worker has been asked for
 Items = dict[str, Tensor]
 _Task = tuple[int, np.ndarray]  # epoch, numbers of the samples
@@ -81,16 +82,22 @@ class Pools:
     def _batches(self, number: int, seed: int) -> Iterator[Items]:
         data = cast(Any, self._data)
         if reads_in_blocks(data):
-            pool = max(1, _POOL_BYTES // _bytes_of(data[0]))
+            one = _bytes_of(data[0])
+            pool = max(_POOL_BYTES // one, min(_POOL_BATCHES * self._size, _MOST_BYTES // one))
             pools = pooled_batches(data.blocks, len(data), self._size, pool=pool, seed=seed, **self._share)
         else:
             batches = epoch_batches(len(data), self._size, seed=seed, **self._share)
             pools = [np.array([batch]) for batch in batches]
         tasks = [(number, np.sort(batches.ravel())) for batches in pools]
-        for batches, (_, numbers), held in zip(pools, tasks, self._read(tasks), strict=True):
+        reading = self._read(tasks)
+        for batches, (_, numbers) in zip(pools, tasks, strict=True):
+            held = next(reading)
             for batch in np.searchsorted(numbers, batches):
                 rows = torch.from_numpy(batch)
                 yield self._ready({name: values[rows] for name, values in held.items()})
+            del held  # before the next pool is read
+        for _ in reading:
+            pass
 
     def _read(self, tasks: Sequence[_Task]) -> Iterator[Items]:
         """What each task asks for, in order."""
@@ -99,7 +106,9 @@ class Pools:
             for found in self._loader_of():
                 if isinstance(found, Exception):
                     raise found
-                yield found
+                handed = [found]
+                del found
+                yield handed.pop()
 
     def _loader_of(self) -> DataLoader[Any]:
         """One loader for all epochs, whose processes stay."""
