@@ -28,6 +28,7 @@ ALLOWED = {
     "5 % level": "the level of a test",
     "95 % interval": "the level of an interval",
     "2 GB a variable": "a limit of MATLAB's format",
+    "at most 512 MB": "a limit set in the code",
     "about 2 MB": "the size of a chunk, set in the code",
     "fifty\ntimes as long": "a setting of the benchmark",
     "fifty times as long": "the same",

@@ -12,7 +12,17 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 #: The navigation: captions and pages. A page of docs/ that is not named here is listed under "More".
 NAVIGATION: dict[str, tuple[str, ...]] = {
-    "Use": ("your_model", "data", "formats", "training", "trajectories", "not_periodic", "ship_a_model", "examples"),
+    "Use": (
+        "your_model",
+        "data",
+        "formats",
+        "training",
+        "trajectories",
+        "large_data",
+        "not_periodic",
+        "ship_a_model",
+        "examples",
+    ),
     "Choose": ("rules", "transfer", "diagnostics", "adaptation"),
     "Beyond operators": ("classification", "instrumental_variables", "layerwise"),
     "Understand": ("method", "theory", "results", "benchmarks"),

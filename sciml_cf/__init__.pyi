@@ -2,6 +2,7 @@ from .classification.estimators import ClosedFormClassifier as ClosedFormClassif
 from .classification.estimators import ClosedFormRegressor as ClosedFormRegressor
 from .classification.methods import classification_loss as classification_loss
 from .datasets import FieldDataset as FieldDataset
+from .datasets import StreamDataset as StreamDataset
 from .datasets import split_indices as split_indices
 from .errors import CheckpointError as CheckpointError
 from .errors import HeadWarning as HeadWarning

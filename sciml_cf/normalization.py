@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sciml_cf.channel_statistics import ChannelStatistics
-from sciml_cf.datasets.items import as_items, check_batch
+from sciml_cf.datasets.items import as_items, check_batch, items_at
 from sciml_cf.model_outputs import entry_of, predicted, replaced
 
 __all__ = [
@@ -247,7 +247,7 @@ def _blocks(data: Dataset[Any], function: str, argument: str) -> Iterator[tuple[
     """Inputs and targets, some samples at a time, and the number of the first of them."""
     count = len(cast(Sized, data))
     for start in range(0, count, _BLOCK):
-        items = [data[index] for index in range(start, min(start + _BLOCK, count))]
+        items = items_at(data, range(start, min(start + _BLOCK, count)))
         for name in ("x", "y"):
             shapes: dict[tuple[int, ...], int] = {}
             for index, item in enumerate(items):

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from data_gen.cli.flags import UsageError, parse
 from data_gen.cli.inspect import info_command
 from data_gen.equations import equation_named, equation_names, equation_parameters
+
+if TYPE_CHECKING:
+    from data_gen.spec import DatasetSpec
+
+_OF_THE_FILE = ("--out", "--workers", "--dask", "--shards", "--resume", "--overwrite", "--config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +75,13 @@ def generate_command(argv: list[str]) -> str:
     if argv and argv[0] in ("-h", "--help"):
         return _overview()
     name = _checked_name(argv)
-    parameters = equation_parameters(name)
-    words = _joined(argv[1:], {f"--{p.name.replace('_', '-')}" for p in parameters})
-    flags = parse(_flags_of(name), words, prog=f"sciml-cf generate {name}")
-    return _generate(name, {p.name: getattr(flags, p.name) for p in parameters}, flags)
+    return _generate(name, _parsed(name, argv[1:], f"sciml-cf generate {name}"))
+
+
+def _parsed(equation: str, words: list[str], prog: str) -> Any:
+    """The flags of an equation's samples."""
+    parameters = {f"--{p.name.replace('_', '-')}" for p in equation_parameters(equation)}
+    return parse(_flags_of(equation), _joined(words, parameters), prog=prog)
 
 
 def _overview() -> str:
@@ -98,12 +106,28 @@ def _checked_name(argv: list[str]) -> str:
     return name
 
 
-def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
-    from data_gen.generate import generate
+def spec_of_words(argv: list[str], prog: str) -> DatasetSpec:
+    """The description that the words after `generate` give, without those of the file: EQUATION [flags].
+
+    Args:
+        argv: the equation and its flags.
+        prog: how the command is called, for messages.
+    Raises:
+        UsageError: an unknown equation or flag, or one of the file.
+    """
+    name = _checked_name(argv)
+    flag = next((word for word in argv for one in _OF_THE_FILE if word == one or word.startswith(one + "=")), None)
+    if flag is not None:
+        raise UsageError(f"{prog}: {flag} must not come after --generate, which describes samples; put it before.")
+    return _spec_of(name, _parsed(name, [*argv[1:], "--out", "none"], f"{prog} --generate {name}"))
+
+
+def _spec_of(equation: str, flags: Any) -> DatasetSpec:
     from data_gen.spec import DatasetSpec
 
+    parameters = {p.name: getattr(flags, p.name) for p in equation_parameters(equation)}
     optional = {"tolerance": flags.tolerance} if flags.tolerance is not None else {}
-    spec = DatasetSpec(
+    return DatasetSpec(
         equation=equation,
         parameters=parameters,
         samples=flags.samples,
@@ -120,8 +144,13 @@ def _generate(equation: str, parameters: dict[str, Any], flags: Any) -> str:
         num_dims=flags.num_dims,
         **optional,
     )
+
+
+def _generate(equation: str, flags: Any) -> str:
+    from data_gen.generate import generate
+
     path = generate(
-        spec,
+        _spec_of(equation, flags),
         flags.out,
         workers=flags.workers,
         dask=flags.dask,

@@ -47,6 +47,11 @@ class EveryTime(ForeignSource):
         """SHA-256 over that of the source and how it is cut: equal for equal fields."""
         return hashlib.sha256(f"{self._source.checksum} every time".encode()).hexdigest()
 
+    @property
+    def rows_together(self) -> int:
+        """Pairs of one trajectory."""
+        return self._count
+
     def _pairs(self, name: str, start: int, stop: int, _: slice) -> np.ndarray:
         first = start // self._count
         fields = self._source.read_trajectory(slice(first, (stop - 1) // self._count + 1))

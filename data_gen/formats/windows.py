@@ -40,6 +40,7 @@ class Windows(ForeignSource):
         times, steps = source.times, input_steps + output_steps
         self._check(source, steps)
         self._source, self._steps, self._split = source, steps, input_steps
+        self._last: tuple[tuple[int, int], np.ndarray] | None = None
         self._starts = range(0, len(times) - steps + 1, stride)
         count, step = len(self._starts), (times[-1] - times[0]) / (len(times) - 1)
         channels = source.header.channels
@@ -81,17 +82,29 @@ class Windows(ForeignSource):
         cut = (self._split, self._steps, self._starts.step)
         return hashlib.sha256(f"{self._source.checksum} {cut}".encode()).hexdigest()
 
+    @property
+    def rows_together(self) -> int:
+        """Windows of one trajectory."""
+        return len(self._starts)
+
     def _cut(self, name: str, start: int, stop: int, _: slice) -> np.ndarray:
         """Windows (rows, steps * channels, *points), from the trajectories that they lie in."""
         count = len(self._starts)
         first = start // count
-        fields = self._source.read_trajectory(slice(first, (stop - 1) // count + 1))
+        fields = self._trajectories(first, (stop - 1) // count + 1)
         part = slice(0, self._split) if name == self.input_name else slice(self._split, self._steps)
         rows = [
             fields[row // count - first, self._starts[row % count] :][part].reshape(-1, *fields.shape[3:])
             for row in range(start, stop)
         ]
         return np.stack(rows)
+
+    def _trajectories(self, first: int, stop: int) -> np.ndarray:
+        """Some trajectories in a row; those of the last call are kept, as an input's targets are read next."""
+        if self._last is None or self._last[0] != (first, stop):
+            self._last = None
+            self._last = (first, stop), self._source.read_trajectory(slice(first, stop))
+        return self._last[1]
 
 
 def _names(channels: Sequence[str], first: int, stop: int) -> tuple[str, ...]:

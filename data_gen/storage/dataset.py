@@ -162,6 +162,14 @@ class Dataset(FieldReader):
         return checksum_of(self.block_checksums(name) for name in self.stored_names)
 
     @property
+    def rows_together(self) -> int:
+        """Samples of a chunk; 1 of a plain file, with checksums of pages; a block of a file without a seal."""
+        if self.shards or self._seal is None:
+            return self.header.block_samples
+        chunks = [dataset_in(self._file, name).chunks for name in self.stored_names]
+        return max((one[0] for one in chunks if one is not None), default=1)
+
+    @property
     def num_bytes(self) -> int:
         """Size on the disk, shards included."""
         return self.path.stat().st_size + sum(part.num_bytes for part in self._parts)

@@ -62,6 +62,11 @@ class FieldReader(ABC):
         return self.header.num_samples
 
     @property
+    def rows_together(self) -> int:
+        """Samples in a row that lie in one chunk, or have one checksum, so that reading one of them costs as much."""
+        return self.header.block_samples
+
+    @property
     def resolution(self) -> int:
         """Points along the last axis."""
         return self.header.shape[-1]

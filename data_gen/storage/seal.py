@@ -47,8 +47,8 @@ class Seal:
 
     def __init__(self, path: Path, page: int, size: int, extents: np.ndarray, checksums: np.ndarray) -> None:
         self.path, self._extents, self._size, self._checksums = path, extents, size, checksums
-        self._starts = page_starts(page, size, extents)
-        self._stops = np.append(self._starts[1:], size)
+        bounds = np.append(page_starts(page, size, extents), size)  # one array: a large file has many pages
+        self._starts, self._stops = bounds[:-1], bounds[1:]
         self._unknown = np.ones(len(self._starts), dtype=bool)
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 closed with the dataset
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,7 @@ def adapt_command(argv: list[str]) -> str:
     from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
     from sciml_cf.models.coordinates import positions
     from sciml_cf.training.checkpoints import save_tensors
+    from sciml_cf.training.distributed import is_first_process, join_processes
     from sciml_cf.training.manifest import write_listed
     from sciml_cf.training.run_folder import (
         POSTERIOR_FILE,
@@ -110,12 +112,18 @@ def adapt_command(argv: list[str]) -> str:
         )
     chosen = Subset(data, range(len(data) if flags.samples is None else flags.samples))
     prior = read_posterior(flags.run) if (flags.run / POSTERIOR_FILE).exists() else None
-    with new_folder(flags.out, who="adapt", kind=RUN_KIND, overwrite=flags.overwrite) as part:
+    join_processes()
+    writes = is_first_process()
+    place = new_folder(flags.out, who="adapt", kind=RUN_KIND, overwrite=flags.overwrite) if writes else nullcontext()
+    with place as part:
         start = time.perf_counter()
+        words: dict[str, Any] = {"prior": prior, "shared": True}
         with positions(model, data.positions):
-            result = adapt(model, chosen, prior=prior, strength=flags.strength, choose=flags.choose, folds=flags.folds)
+            result = adapt(model, chosen, strength=flags.strength, choose=flags.choose, folds=flags.folds, **words)
             seconds = time.perf_counter() - start
-            known = adapted_posterior(model, chosen, result, prior=prior) if len(chosen) > 1 else None
+            known = adapted_posterior(model, chosen, result, **words) if len(chosen) > 1 else None
+        if part is None:
+            return ""
         description.update({"split": flags.split, "samples": len(chosen)})
         summary = _summary(result, flags.choose)
         content = {**settings, "data": description, "adapted": {"from": str(flags.run), **summary}}
@@ -134,9 +142,13 @@ def adapt_command(argv: list[str]) -> str:
 def posterior_command(argv: list[str]) -> str:
     """`sciml-cf posterior`."""
     flags = parse(PosteriorFlags, argv, prog="sciml-cf posterior")
+    from torch.utils.data import Subset
+
+    from sciml_cf.datasets.items import calibration_samples
     from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
     from sciml_cf.head.posterior import posterior
     from sciml_cf.models.coordinates import positions
+    from sciml_cf.training.distributed import is_first_process, join_processes
     from sciml_cf.training.run_folder import POSTERIOR_FILE, load, read_settings, save_posterior
     from sciml_cf.training.run_start import only_writer
 
@@ -151,11 +163,14 @@ def posterior_command(argv: list[str]) -> str:
         raise CheckpointError(
             f"posterior: `data` must be the file that {flags.run} was trained on; got {flags.data}, which has others."
         )
-    with said("posterior", flags.run), only_writer(flags.run, "posterior", "run"):
+    join_processes()
+    writer = only_writer(flags.run, "posterior", "run") if is_first_process() else nullcontext()
+    with said("posterior", flags.run), writer:
         model = load(flags.run)
+        held_out = Subset(validation, calibration_samples(validation))
         with positions(model, train.positions):
-            known = posterior(model, train, validation)
-        return str(save_posterior(known, flags.run))
+            known = posterior(model, train, held_out, shared=True)
+        return str(save_posterior(known, flags.run)) if is_first_process() else ""
 
 
 def _read(
@@ -163,6 +178,7 @@ def _read(
 ) -> tuple[FieldDataset, dict[str, Any]]:
     """Samples of a file on the grid of the run, and what run.json says of them."""
     from sciml_cf.datasets import FieldDataset
+    from sciml_cf.datasets.laziness import choose_lazy
 
     if facts is not None and facts.mask is not None:
         raise ValueError(
@@ -171,7 +187,9 @@ def _read(
     stored = settings.get("data") or {}
     sampling, split_seed = stored.get("sampling", "strided"), stored.get("split_seed", 0)
     resolution = stored.get("resolution") if resolution is None else resolution
-    data = FieldDataset(path, split, resolution=resolution, sampling=sampling, split_seed=split_seed, facts=facts)
+    words: dict[str, Any] = {"resolution": resolution, "split_seed": split_seed, "facts": facts}
+    lazy = choose_lazy("adapt", "auto", path, (split,), quiet=True, **words)
+    data = FieldDataset(path, split, sampling=sampling, lazy=lazy, **words)
     return data, {
         "file": path.name,
         "checksum": data.checksum,

@@ -66,6 +66,7 @@ def evaluate_command(argv: list[str]) -> str:
     flags = parse(EvaluateFlags, argv, prog="sciml-cf evaluate")
     from sciml_cf.evaluate.run import evaluate_run
     from sciml_cf.report import baseline_table, rollout_table, run_verdict, transfer_table
+    from sciml_cf.training.distributed import is_first_process
     from sciml_cf.training.run_folder import EVALUATION_FILE, ROLLOUT_FILE, read_rollout
 
     result = evaluate_run(
@@ -77,6 +78,8 @@ def evaluate_command(argv: list[str]) -> str:
         which=flags.which,
         facts=flags.overrides(),
     )
+    if not is_first_process():
+        return ""
     tables, files = [transfer_table(result).text(), baseline_table(result).text()], [flags.run / EVALUATION_FILE]
     if (rolled := read_rollout(flags.run)) is not None:
         tables.append(rollout_table(rolled).text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
@@ -13,12 +14,13 @@ from tyro.conf import arg
 from data_gen.cli.flag_groups import Groups
 from data_gen.cli.flags import UsageError, parse
 from data_gen.cli.override_flags import METADATA, OverrideFlags
-from sciml_cf.datasets.choices import Sampling
+from sciml_cf.datasets.choices import Lazy, Sampling
 from sciml_cf.head.registry import rule_names, rule_summary
 from sciml_cf.training.config import FitConfig, method_names
 from sciml_cf.training.malloc import keep_memory
 
 if TYPE_CHECKING:
+    from data_gen.spec import DatasetSpec
     from sciml_cf.training.history import History
 
 
@@ -28,6 +30,8 @@ class TrainFlags(OverrideFlags, FitConfig):
 
     Args:
         data: dataset file, as `sciml-cf generate` writes it, or one of another format (see `sciml-cf convert --help`).
+        generate: instead of `data`, last: an equation and its flags as `sciml-cf generate` takes them. New samples are
+            made in each epoch, as many as `--samples` says there, and no file is written.
         out: run folder to write.
         resolution: grid points to train at, a divisor of the stored resolution; by default the stored one, or its
             largest divisor of at most 256 points in one dimension, 64 in two and 32 in three.
@@ -40,6 +44,10 @@ class TrainFlags(OverrideFlags, FitConfig):
         coordinates: channels of coordinates for the model: "linear" for walls and open boundaries, "periodic" for a
             periodic law that depends on the place; "auto" reads which from the data.
         padding: share of the domain by which it is continued with zeros at both sides, such as 0.125; "auto" is none.
+        lazy: read samples from the file as they are needed, shuffled by blocks; "auto" where they would take more than
+            a quarter of the free memory.
+        loader_workers: processes that read or make samples ahead; with 0 the training does it itself. By default 0,
+            with `generate` half of the cores.
         resume: continue the run in `out` from its last checkpoint.
         overwrite: replace the run in `out`.
         tensorboard: write the figures of every epoch for TensorBoard too, into the folder `tensorboard` of the run.
@@ -47,7 +55,7 @@ class TrainFlags(OverrideFlags, FitConfig):
 
     GROUPS: ClassVar[Groups] = {
         "model": ("model", "width", "modes", "layers", "coordinates", "padding"),
-        "data": ("resolution", "sampling", "normalize"),
+        "data": ("generate", "resolution", "sampling", "normalize", "lazy", "loader_workers"),
         "head": ("method", "algorithm", "strength", "forgetting", "initial_head"),
         "optimizer": (
             *("optimizer", "learning_rate", "schedule", "period", "factor", "warmup"),
@@ -59,6 +67,7 @@ class TrainFlags(OverrideFlags, FitConfig):
     }
     data: Path
     out: Path
+    generate: tuple[str, ...] = ()
     resolution: int | None = None
     sampling: Sampling = "strided"
     model: str = "fno"
@@ -67,6 +76,8 @@ class TrainFlags(OverrideFlags, FitConfig):
     layers: int | None = None
     coordinates: Literal["auto", "none", "linear", "periodic"] = "auto"
     padding: str = "auto"
+    lazy: Lazy = "auto"
+    loader_workers: int | None = None
     resume: bool = False
     overwrite: bool = False
     tensorboard: bool = False
@@ -74,9 +85,11 @@ class TrainFlags(OverrideFlags, FitConfig):
 
 def train_command(argv: list[str]) -> str:
     """`sciml-cf train`."""
-    flags: TrainFlags = parse(_flags(), argv, prog="sciml-cf train")
+    words, described = _split(argv)
+    flags: TrainFlags = parse(_flags(), words, prog="sciml-cf train")
+    spec = _spec_of(flags, described)
     from sciml_cf.training.distributed import is_first_process
-    from sciml_cf.training.on_file import train_on_file
+    from sciml_cf.training.on_file import train_on_file, train_on_stream
     from sciml_cf.training.tensorboard import check_tensorboard
 
     if flags.tensorboard:
@@ -86,27 +99,48 @@ def train_command(argv: list[str]) -> str:
             raise UsageError(str(error)) from error
     config = FitConfig(**{field.name: getattr(flags, field.name) for field in fields(FitConfig)})
     keep_memory()
-    history = train_on_file(
-        flags.data,
-        flags.out,
-        config,
-        resolution=flags.resolution,
-        sampling=flags.sampling,
-        builder=flags.model,
-        model={"width": flags.width, "modes": flags.modes, "layers": flags.layers},
-        resume=flags.resume,
-        overwrite=flags.overwrite,
-        facts=flags.overrides(),
-        tensorboard=flags.tensorboard,
-        coordinates=flags.coordinates,
-        padding=flags.padding,
-    )
+    names = ("resolution", "sampling", "resume", "overwrite", "tensorboard", "coordinates", "padding")
+    kept: dict[str, Any] = {name: getattr(flags, name) for name in names}
+    kept |= {"builder": flags.model, "model": {name: getattr(flags, name) for name in ("width", "modes", "layers")}}
+    workers = flags.loader_workers
+    if spec is not None:
+        kept["loader_workers"] = max(1, (os.cpu_count() or 1) // 2) if workers is None else workers
+        history = train_on_stream(spec, flags.out, config, **kept)
+    else:
+        kept |= {"facts": flags.overrides(), "lazy": flags.lazy, "loader_workers": workers or 0}
+        history = train_on_file(flags.data, flags.out, config, **kept)
     if not is_first_process():
         return ""
-    return _summary(flags, history)
+    return _summary(flags, history, described)
 
 
-def _summary(flags: TrainFlags, history: History) -> str:
+def _split(argv: list[str]) -> tuple[list[str], list[str]]:
+    """The words of the training, and those after --generate."""
+    at = argv.index("--generate") if "--generate" in argv else len(argv)
+    words, described = argv[:at], argv[at + 1 :]
+    if at < len(argv):
+        if any(word.split("=")[0] == "--data" for word in words):
+            raise UsageError("sciml-cf train: `--data` must be left out with `--generate`; got both.")
+        if not described:
+            raise UsageError("sciml-cf train: `--generate` must be followed by an equation and its flags; got none.")
+        words = [*words, "--data", "none"]
+    return words, described
+
+
+def _spec_of(flags: TrainFlags, described: list[str]) -> DatasetSpec | None:
+    """The description of the samples to make, None where they are in a file."""
+    if flags.generate:
+        raise UsageError("sciml-cf train: `--generate` must come last, with an equation and its flags behind it.")
+    if not described:
+        return None
+    from data_gen.cli.generate import spec_of_words
+
+    if flags.metadata_words():
+        raise UsageError("sciml-cf train: flags of a file's metadata must be left out with `--generate`.")
+    return spec_of_words(described, "sciml-cf train")
+
+
+def _summary(flags: TrainFlags, history: History, described: list[str]) -> str:
     """One line: the error of the weights that are kept as best, where they are, and the command that measures them."""
     from sciml_cf.training.progress import percent
 
@@ -116,9 +150,18 @@ def _summary(flags: TrainFlags, history: History) -> str:
         f"mean squared error {best['validation_mse']:.3g}"
     )  # fmt: skip
     samples = f"{history.validation_samples} validation sample{'' if history.validation_samples == 1 else 's'}"
-    words = ["sciml-cf", "evaluate", str(flags.out), "--data", str(flags.data), *flags.metadata_words()]
+    words = [
+        "sciml-cf",
+        "evaluate",
+        str(flags.out),
+        "--data",
+        "FILE" if described else str(flags.data),
+        *flags.metadata_words(),
+    ]
+    made = ["sciml-cf", "generate", *described, "--out", "FILE"]
+    following = f"{shlex.join(made)}, then {shlex.join(words)}" if described else shlex.join(words)
     epochs = f"epoch {best['epoch']:.0f} of {last['epoch']:.0f}"
-    return f"{flags.out}: {error} on {samples} ({epochs}). Next: {shlex.join(words)}"
+    return f"{flags.out}: {error} on {samples} ({epochs}). Next: {following}"
 
 
 def _flags() -> type[Any]:

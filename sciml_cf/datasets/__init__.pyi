@@ -1,3 +1,4 @@
 from .choices import Split as Split
 from .field import FieldDataset as FieldDataset
-from .field import split_indices as split_indices
+from .splits import split_indices as split_indices
+from .stream import StreamDataset as StreamDataset

@@ -6,3 +6,4 @@ from typing import Literal
 
 Split = Literal["train", "validation", "test", "all"]
 Sampling = Literal["strided", "fourier"]
+Lazy = Literal["auto", "yes", "no"]

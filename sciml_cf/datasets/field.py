@@ -2,58 +2,37 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data_gen.equation import Equation
 from data_gen.formats import Facts, Source, open_source
 from data_gen.formats.every_time import TIME
 from data_gen.formats.overrides import STEPS
-from data_gen.grids.periodic import resample
+from data_gen.header import Header
 from sciml_cf.datasets.choices import Sampling, Split
-from sciml_cf.datasets.conditions import condition_values, range_of, with_conditions
+from sciml_cf.datasets.conditions import condition_values, range_of
 from sciml_cf.datasets.geometry import Geometry
-from sciml_cf.datasets.missing import known_targets, with_mask
+from sciml_cf.datasets.missing import filled, known_values, target_means
+from sciml_cf.datasets.open_file import OpenFile
+from sciml_cf.datasets.reading import SampleReader, check_resolution, check_sampling
+from sciml_cf.datasets.splits import SPLIT_SEED, rows_of_split
 from sciml_cf.datasets.steps import Steps
-from sciml_cf.errors import DatasetError, check_choice, check_count
+from sciml_cf.datasets.views import View
+from sciml_cf.errors import check_choice, check_count
 
-_LOG = logging.getLogger(__name__)
-# The paper splits 2048 samples into these parts; other sizes keep the proportions.
-_TRAIN, _VALIDATION, _ALL = 1448, 200, 2048
-_SPLIT_SEED = 0
-_BLOCK_ROWS = 64  # full-resolution rows held while a coarser copy is made
-
-
-def split_indices(num_samples: int, *, seed: int = _SPLIT_SEED) -> dict[str, np.ndarray]:
-    """Disjoint sample indices of "train", "validation" and "test", each sorted, from one seeded permutation.
-
-    The proportions are 1448 : 200 : 400, as in the closed-form paper (section 6).
-
-    Args:
-        num_samples: samples to split, at least 3.
-        seed: of the permutation.
-    Returns:
-        Indices (S,) of each split, int64.
-    Raises:
-        ValueError: fewer than three samples.
-    """
-    check_count("split_indices", "num_samples", num_samples, minimum=3, hint="Each of the three parts needs one.")
-    order = np.random.default_rng(seed).permutation(num_samples)
-    validation = max(1, round(num_samples * _VALIDATION / _ALL))
-    train = min(max(1, round(num_samples * _TRAIN / _ALL)), num_samples - validation - 1)
-    parts = np.split(order, [train, train + validation])
-    return {name: np.sort(part) for name, part in zip(("train", "validation", "test"), parts, strict=True)}
+_BLOCK_ROWS = 64  # samples of which the linear part of the equation is solved at a time
 
 
 class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
-    """Items {"x": (C, *N), "y": (C', *N)} of one split, held in memory at the resolution asked for.
+    """Items {"x": (C, *N), "y": (C', *N)} of one split at the resolution asked for, in memory or read when asked for.
 
     With ``facts.condition`` the inputs have a constant channel for each of these scalars, after their own.
 
@@ -73,6 +52,9 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         split_seed: seed of the permutation that splits the samples.
         facts: what a file of another format does not say about itself.
         format: its format, by default recognized from its content.
+        lazy: read samples from the file when they are asked for, in this process or in those that get a copy, and
+            check them then; only where values may be missing, the targets are passed over at once. The file must not
+            change.
     Raises:
         DatasetError: the file is missing, unreadable, lacks something that ``facts`` must give, or holds values that
             are not finite.
@@ -81,12 +63,19 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
     Attributes:
         x, y: (S, C, *N) and (S, C', *N), all items, in the default dtype; in float64 where float32 would round away
             the differences between grid points (a mean far above the deviation) or overflow, which one line of the log
-            says.
+            says. Of a lazy dataset they are views (sciml_cf.datasets.views), which read what is taken from them.
         known: (S, *N), true where the target is known; None without ``facts.mask``.
         indices: (S,) the samples' row numbers in the file.
         conditions: the scalars of each sample that its inputs have channels for, (S,) float64 by name.
         stored_resolution: points along the last axis of the file's own grid.
+        blocks: of a lazy dataset the numbers of the samples with which blocks start that are best read together; None
+            of one in memory.
     """
+
+    x: Tensor
+    y: Tensor
+    known: Tensor | None
+    blocks: np.ndarray | None = None
 
     def __init__(
         self,
@@ -100,9 +89,10 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         input_time: float | None = None,
         target_time: float | None = None,
         unroll: int = 1,
-        split_seed: int = _SPLIT_SEED,
+        split_seed: int = SPLIT_SEED,
         facts: Facts | None = None,
         format: str | None = None,
+        lazy: bool = False,
     ) -> None:
         check_choice("FieldDataset", "split", split, ("train", "validation", "test", "all"))
         check_choice("FieldDataset", "sampling", sampling, ("strided", "fourier"))
@@ -110,29 +100,102 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         self.path, self.split, self.split_seed = Path(path), split, split_seed
         if unroll > 1:  # windows are cut then, and the run is told so
             facts = replace(facts or Facts(), stride=(facts.stride if facts else None) or 1)
-        self.facts, self.format, self.unroll = facts, format, unroll
+        self.facts, self.format, self.unroll, self.lazy = facts, format, unroll, lazy
         self.masked = facts is not None and facts.mask is not None
-        with open_source(self.path, format=format, facts=_unrolled(facts, unroll)) as data:
-            self.stored_resolution, self.checksum = data.resolution, self._checksum_of(data)
-            self.resolution = data.resolution if resolution is None else resolution
-            check_resolution("FieldDataset", self.resolution, data.resolution)
-            self._equation, self._header = data.equation, data.header
-            self._stride = data.resolution // self.resolution
-            self._check_axes()
-            data.check_rows(data.num_samples)
-            self.indices = rows_of_split(data, split, split_seed)
-            default = data.input_name if input_time is None else data.target_name  # the input's name has one time
-            x = self._read(data, tuple(inputs or (default,)), sampling, input_time)
-            y = self._read(data, tuple(targets or (data.target_name,)), sampling, target_time)
-            self._num_states = x.shape[1]
-            self.conditions = self._conditions_of(data)
-            x, self.known = self._with_constants(x), None
-            if self.masked:
-                y, known = known_targets(y)
-                self.known = torch.from_numpy(known)
-                self._check_known()
-            self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
-            self._durations = self._durations_of(data, input_time, target_time)
+        file = OpenFile(self.path, format=format, facts=_unrolled(facts, unroll))
+        try:
+            self._describe(file.source, resolution, sampling)
+            self._durations = self._durations_of(file.source, input_time, target_time)
+            self._reader = self._reader_of(file, inputs, targets, (input_time, target_time), sampling)
+            self._num_states = self._reader.channels("x")
+            self._take_fields()
+        except BaseException:
+            file.close()
+            raise
+        if not lazy:
+            file.close()
+
+    def _describe(self, data: Source, resolution: int | None, sampling: Sampling) -> None:
+        """Take over what the file says, and which of its samples and points are asked for."""
+        self._checksum = None if self.lazy else self._checksum_of(data)
+        self.stored_resolution = data.resolution
+        self.resolution = data.resolution if resolution is None else resolution
+        check_resolution("FieldDataset", self.resolution, data.resolution)
+        self._equation, self._header = data.equation, data.header
+        self._stride = data.resolution // self.resolution
+        self._check_axes()
+        check_sampling(sampling, self.periodic, self._header.boundary, self._header.shape)
+        data.check_rows(data.num_samples)
+        self.indices = rows_of_split(data, self.split, self.split_seed)
+        self.conditions = self._conditions_of(data)
+
+    def _reader_of(
+        self,
+        file: OpenFile,
+        inputs: Sequence[str] | None,
+        targets: Sequence[str] | None,
+        times: tuple[float | None, float | None],
+        sampling: Sampling,
+    ) -> SampleReader:
+        data = file.source
+        default = data.input_name if times[0] is None else data.target_name  # the input's name has one time
+        reader = SampleReader(
+            file,
+            self.indices,
+            {"x": tuple(inputs or (default,)), "y": tuple(targets or (data.target_name,))},
+            {"x": times[0], "y": times[1]},
+            sampling=sampling,
+            resolution=self.resolution,
+            stride=self._stride,
+            masked=self.masked,
+        )
+        if self.conditions:
+            reader.constants = np.stack([*self.conditions.values()], axis=1)
+        return reader
+
+    def _take_fields(self) -> None:
+        """Fill x, y and known: with all samples, or with views that read them."""
+        every = np.arange(len(self.indices))
+        if self.lazy:
+            if self.masked and self._reader.fill is None:
+                self._reader.measure_fill()
+            self.x, self.y, self.known = self._views()
+            self.blocks = self._reader.blocks
+            return
+        x, y = self._reader.batch(every, "x")["x"], self._reader.fields(every, "y")[0]
+        self.known = None
+        if self.masked:
+            self.known = torch.from_numpy(known_values(y))
+            self._reader.check_known(every, y)
+            y = filled(y, target_means([y]))
+        self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
+
+    def _views(self) -> tuple[Any, Any, Any]:
+        """x, y and known as views; they offer what this package uses of tensors."""
+        points = tuple(axis.size for axis in self.coordinates)
+
+        def view(name: str, kind: str, channels: tuple[int, ...], dtype: torch.dtype) -> View:
+            shape = (len(self.indices), *channels, *points)
+            return View(shape, dtype, lambda rows: torch.from_numpy(self._reader.batch(rows, kind)[name]))
+
+        reader = self._reader
+        wide = self._num_states + len(self.conditions) + self.masked
+        x, y = ((reader.channels(kind), reader.dtype(kind)) for kind in ("x", "y"))
+        known = view("known", "y", (), torch.bool) if self.masked else None
+        return view("x", "x", (wide,), x[1]), view("y", "y", (y[0],), y[1]), known
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Plain values; a lazy dataset goes to another process without its fields, which that one reads for itself."""
+        left = {"_equation", *(("x", "y", "known") if self.lazy else ())}
+        kept = {name: value for name, value in self.__dict__.items() if name not in left}
+        return {**kept, "_header": self._header.to_json()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._header = Header.from_json(state["_header"])
+        self._equation = self._header.make_equation()
+        if self.lazy:
+            self.x, self.y, self.known = self._views()
 
     def _check_axes(self) -> None:
         """Raise ValueError unless all axes can be taken coarser by the factor of the last one."""
@@ -147,8 +210,38 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         return len(self.indices)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if self.lazy:
+            return self.__getitems__([range(len(self))[index]])[0]
         item = {"x": self.x[index], "y": self.y[index]}
         return item if self.known is None else {**item, "weights": self.known[index].to(self.y.dtype)}
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Items by their numbers, of a lazy dataset read together."""
+        if not self.lazy:
+            return [self[index] for index in indices]
+        batch = self.batch(np.asarray(indices))
+        return [{name: values[place] for name, values in batch.items()} for place in range(len(indices))]
+
+    def batch(self, numbers: np.ndarray) -> dict[str, Tensor]:
+        """Items by their numbers (B,), in any order, as one batch {"x": (B, C, *N), "y": (B, C', *N)}."""
+        if self.lazy:
+            distinct, place = np.unique(numbers, return_inverse=True)
+            read = {name: torch.from_numpy(part) for name, part in self._reader.batch(distinct).items()}
+        else:
+            place = np.asarray(numbers)
+            read = {"x": self.x, "y": self.y} | ({} if self.known is None else {"known": self.known})
+        same = self.lazy and np.array_equal(place, np.arange(len(place)))
+        found = read if same else {name: part[torch.from_numpy(place.reshape(-1))] for name, part in read.items()}
+        if "known" in found:
+            found["weights"] = found.pop("known").to(found["y"].dtype)
+        return found
+
+    @property
+    def checksum(self) -> str:
+        """That of the fields, equal for equal ones; that of a foreign file costs a pass over it."""
+        if self._checksum is None:
+            self._checksum = self._checksum_of(self._reader.file.source)
+        return self._checksum
 
     def _checksum_of(self, data: Source) -> str:
         """That of the fields with targets of one output, whatever the roll-out in training."""
@@ -169,23 +262,6 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         last = data.times[-1] if target_time is None else target_time
         return np.full(len(self.indices), last - first)
 
-    def _with_constants(self, x: np.ndarray) -> np.ndarray:
-        """Inputs with the channels of their conditions and, last, of the mask."""
-        values = np.stack([*self.conditions.values()], axis=1) if self.conditions else np.empty((len(x), 0))
-        if not self.masked:
-            return with_conditions(x, values)
-        masked = with_mask(x)
-        return np.concatenate([with_conditions(masked[:, :-1], values), masked[:, -1:]], axis=1)
-
-    def _check_known(self) -> None:
-        """Refuse targets without any value."""
-        empty = ~self.known.flatten(1).any(1) if self.known is not None else torch.zeros(1, dtype=torch.bool)
-        if bool(empty.any()):
-            row = int(self.indices[int(empty.nonzero()[0])])
-            raise DatasetError(
-                f"FieldDataset: {self.path} has sample {row} without any value of its target. Leave it out of the file."
-            )
-
     @property
     def windows(self) -> dict[str, dict[str, int]]:
         """What run.json says of windows, so that data are cut for the run as they were for its training."""
@@ -196,7 +272,7 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
     @property
     def states(self) -> Tensor:
         """(S, C, *N), the inputs without the channels of conditions and of the mask."""
-        return self.x[:, : self._num_states]
+        return self._channels(slice(self._num_states))
 
     @property
     def steps(self) -> Steps | None:
@@ -229,7 +305,13 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         steps = self.steps
         if self.one_field:
             return self.states
-        return None if steps is None or self.unroll > 1 else self.x[:, list(steps.residual)]
+        return None if steps is None or self.unroll > 1 else self._channels(list(steps.residual))
+
+    def _channels(self, chosen: slice | list[int]) -> Tensor:
+        """Some channels of the inputs, (S, C', *N)."""
+        if isinstance(self.x, Tensor):
+            return self.x[:, chosen]
+        return self.x.map(lambda x: x[:, chosen])
 
     @property
     def one_field(self) -> bool:
@@ -251,53 +333,21 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
             return None
         if self._equation.num_dims != self._header.num_dims:
             return None
+        if self.lazy:
+            shape = (len(self), *self.states.shape[1:])
+            view = View(shape, self.y.dtype, lambda rows: self._solved(rows, self.states[rows]))
+            return cast(Tensor, view)
+        every = np.arange(len(self))
+        blocks = np.split(every, range(_BLOCK_ROWS, len(every), _BLOCK_ROWS))
+        return torch.cat([self._solved(rows, self.states[rows]) for rows in blocks])
+
+    def _solved(self, rows: np.ndarray, states: Tensor) -> Tensor:
+        """The linear part of the equation alone, from the states of some samples to their targets' times."""
         grid = self.grid
-        rates, blocks = self._equation.symbol(*grid.wavevector), []
-        for start in range(0, len(self), _BLOCK_ROWS):
-            rows = slice(start, start + _BLOCK_ROWS)
-            durations = self._durations[rows].reshape(-1, 1, *[1] * grid.num_dims)
-            modes = grid.to_modes(self.states[rows].double().numpy())
-            blocks.append(grid.to_points(np.exp(rates * durations) * modes))
-        return torch.from_numpy(np.concatenate(blocks)).to(self.y.dtype)
-
-    def _read(self, data: Source, names: tuple[str, ...], sampling: Sampling, time: float | None) -> np.ndarray:
-        if sampling == "fourier" and not self.periodic:
-            raise ValueError(
-                f"FieldDataset: `sampling` must be 'strided' for {data.header.boundary} ends and "
-                f"{' x '.join(map(str, data.header.shape))} points; got 'fourier', which needs periodic, equal axes."
-            )
-        fields = []
-        for name in names:
-            blocks: list[np.ndarray] = []
-            dtype: type | None = None
-            for start in range(0, len(self.indices), _BLOCK_ROWS):
-                rows = self.indices[start : start + _BLOCK_ROWS]
-                if sampling == "strided":
-                    block = data.read(name, rows=rows, stride=self._stride, time=time)
-                else:
-                    block = _resampled(data.read(name, rows=rows, time=time), self.resolution, data.header.num_dims)
-                if not self.masked and not np.isfinite(block).all():
-                    bad = rows[np.argwhere(~np.isfinite(block))[0][0]]
-                    missing = _count_missing(data, name, self.indices, time)
-                    raise DatasetError(
-                        f"FieldDataset: `{name}` must be finite; sample {bad} of {self.path} holds NaN or Inf, and "
-                        f"{missing} values of this split are missing. Take them as missing with --mask fill (or NAME, "
-                        f"a variable that is 0 there), or repair the data."
-                    )
-                dtype = dtype or self._precision(name, np.nan_to_num(block) if self.masked else block)
-                blocks.append(np.asarray(block, dtype=dtype))
-            fields.append(np.concatenate(blocks))
-        return np.concatenate(fields, axis=1)
-
-    def _precision(self, name: str, block: np.ndarray) -> type:
-        """The default dtype, or float64 where that would lose the fluctuations of a field; judged by its first rows."""
-        if block.dtype != np.float64 or _numpy_dtype() is np.float64 or float32_holds(block):
-            return _numpy_dtype()
-        _LOG.info(
-            "FieldDataset: `%s` of %s is kept in float64: float32 would round its fluctuations (mean %.4g, deviation "
-            "%.4g). `fit` normalizes it before it trains.", name, self.path, block.mean(), block.std(),
-        )  # fmt: skip
-        return np.float64
+        rates = cast(Equation, self._equation).symbol(*grid.wavevector)
+        durations = self._durations[rows].reshape(-1, 1, *[1] * grid.num_dims)
+        modes = grid.to_modes(states.double().numpy())
+        return torch.from_numpy(grid.to_points(np.exp(rates * durations) * modes)).to(self.y.dtype)
 
 
 def _unrolled(facts: Facts | None, unroll: int) -> Facts | None:
@@ -305,69 +355,3 @@ def _unrolled(facts: Facts | None, unroll: int) -> Facts | None:
     if unroll == 1 or facts is None:
         return facts
     return replace(facts, output_steps=(facts.output_steps or 1) * unroll)
-
-
-def _count_missing(data: Source, name: str, indices: np.ndarray, time: float | None) -> int:
-    """How many values of a field are not finite."""
-    starts = range(0, len(indices), _BLOCK_ROWS)
-    blocks = (data.read(name, rows=indices[start : start + _BLOCK_ROWS], time=time) for start in starts)
-    return sum(int((~np.isfinite(block)).sum()) for block in blocks)
-
-
-def rows_of_split(data: Source, split: str, seed: int) -> np.ndarray:
-    """Row numbers of a split: those of the file's own, if it has one, else of a seeded permutation.
-
-    The windows of a trajectory are in one part. A split without validation samples has them from its training samples,
-    in the usual proportion. Training samples alone are no split.
-    """
-    if split == "all":
-        return np.arange(data.num_samples)
-    own = data.splits
-    groups = data.groups
-    if set(own) <= {"train"}:
-        known, of_row = np.unique(groups, return_inverse=True)
-        return np.flatnonzero(np.isin(of_row, split_indices(len(known), seed=seed)[split]))
-    train = own.get("train", np.empty(0, dtype=np.int64))
-    known = np.unique(groups[train])
-    if "validation" not in own and len(known) > 1:
-        count = min(len(known) - 1, max(1, round(len(known) * _VALIDATION / (_TRAIN + _VALIDATION))))
-        held_out = np.isin(groups[train], np.random.default_rng(seed).permutation(known)[:count])
-        own = {**own, "train": train[~held_out], "validation": train[held_out]}
-    if split not in own:
-        raise DatasetError(
-            f"FieldDataset: {data.path} has a split of its own without samples for `split` {split!r}; it has "
-            f"{', '.join(own)}. Add them, or give the folder of one part."
-        )
-    return own[split]
-
-
-def float32_holds(fields: np.ndarray) -> bool:
-    """Whether float32 keeps the fluctuations of each channel of (S, C, *N): a small offset, and no value out of range.
-
-    Rounding is at most 2^-24 of the largest value, so a channel whose largest value is 64 deviations away loses 4e-6.
-    """
-    rows = np.moveaxis(fields, 1, 0).reshape(fields.shape[1], -1)
-    largest, deviation = np.abs(rows).max(1), rows.std(1)
-    moderate = (largest < 1e30) & ((largest > 1e-30) | (largest == 0))
-    return bool((moderate & ((largest <= 64 * deviation) | (deviation == 0))).all())
-
-
-def _resampled(block: np.ndarray, resolution: int, num_dims: int) -> np.ndarray:
-    if num_dims == 1:
-        return resample(block, resolution)
-    return resample(block, resolution, num_dims=num_dims)  # type: ignore[call-arg]
-
-
-def check_resolution(function: str, resolution: int, stored: int) -> None:
-    """Raise ValueError unless ``resolution`` divides the stored one."""
-    check_count(function, "resolution", resolution)
-    if stored % resolution:
-        options = [str(n) for n in range(stored, 0, -1) if stored % n == 0][:10]
-        raise ValueError(
-            f"{function}: `resolution` must divide the stored resolution {stored}; got {resolution}. "
-            f"For instance {', '.join(options)}."
-        )
-
-
-def _numpy_dtype() -> type:
-    return np.float64 if torch.get_default_dtype() == torch.float64 else np.float32

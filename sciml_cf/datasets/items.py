@@ -12,8 +12,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sciml_cf.arrays import describe_type, tensor_of
 
-__all__ = ["as_items", "check_finite", "find_not_finite"]
+__all__ = ["as_items", "check_finite", "find_not_finite", "items_at", "reads_in_blocks"]
 
+_BLOCK = 64  # samples read at once
+_HELD_POINTS = 2**18
 _FORMS = '{"x": (C, *N), "y": (C\', *N)} or (x, y)'
 
 
@@ -28,9 +30,27 @@ class Items(Dataset[dict[str, Tensor]]):
         return len(self.data)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self._item(self.data[index], index)
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Items by their numbers."""
+        return [self._item(*pair) for pair in zip(items_at(self.data, numbers), numbers, strict=True)]
+
+    def _item(self, item: Any, index: int) -> dict[str, Tensor]:
         function, argument = self._names
-        x, y = _pair(function, argument, self.data[index], index)
+        x, y = _pair(function, argument, item, index)
         return {name: tensor_of(function, f"{argument}[{index}]", value) for name, value in (("x", x), ("y", y))}
+
+
+def items_at(data: Dataset[Any], numbers: Sequence[int]) -> list[Any]:
+    """Items by their numbers, read together where the dataset can (its method ``__getitems__``)."""
+    together = getattr(data, "__getitems__", None)
+    return together(list(numbers)) if together is not None else [data[number] for number in numbers]
+
+
+def reads_in_blocks(data: Dataset[Any]) -> bool:
+    """Whether a dataset says in which blocks its samples are read: an attribute ``blocks``, (blocks,) first numbers."""
+    return getattr(data, "blocks", None) is not None
 
 
 def as_items(function: str, argument: str, data: Any) -> Dataset[dict[str, Tensor]]:
@@ -87,12 +107,33 @@ def first_inputs(data: Dataset[dict[str, Tensor]]) -> Tensor | None:
 def find_not_finite(data: Dataset[dict[str, Tensor]]) -> tuple[int, str] | None:
     """Number of the first sample that holds NaN or infinity, and "x" or "y"; None if all are finite."""
     with torch.random.fork_rng(devices=[]):
-        for index in range(len(cast(Sized, data))):
-            item = data[index]
-            for name in ("x", "y"):
-                if not bool(torch.isfinite(item[name]).all()):
-                    return index, name
+        count = len(cast(Sized, data))
+        for start in range(0, count, _BLOCK):
+            numbers = range(start, min(start + _BLOCK, count))
+            for index, item in zip(numbers, items_at(data, numbers), strict=True):
+                for name in ("x", "y"):
+                    if not bool(torch.isfinite(item[name]).all()):
+                        return index, name
     return None
+
+
+def is_lazy(data: Dataset[Any]) -> bool:
+    """Whether a dataset, or the one that it takes samples from, reads samples when they are asked for."""
+    return bool(getattr(data, "lazy", False)) or (hasattr(data, "dataset") and is_lazy(cast(Any, data).dataset))
+
+
+def calibration_samples(data: Dataset[Any]) -> Sequence[int]:
+    """Numbers of the samples whose errors are held at once to set error bars.
+
+    Of a dataset in memory these are all, of a lazy one as many in equal steps as have 262144 grid points.
+    """
+    count = len(cast(Sized, data))
+    if not is_lazy(data) or not count:
+        return range(count)
+    with torch.random.fork_rng(devices=[]):
+        points = data[0]["y"][0].numel()
+    most = max(2, _HELD_POINTS // points)
+    return range(count) if count <= most else np.linspace(0, count - 1, most).round().astype(int).tolist()
 
 
 def not_finite(function: str, argument: str, index: int, name: str) -> ValueError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 
@@ -11,10 +13,22 @@ def with_mask(x: np.ndarray) -> np.ndarray:
     return np.concatenate([np.where(known, x, 0), known.all(1, keepdims=True)], axis=1, dtype=x.dtype)
 
 
-def known_targets(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Targets (S, C, *N) with each channel's mean where they are not finite, and where all channels are: (S, *N)."""
-    known = np.isfinite(y)
-    axes = (0, *range(2, y.ndim))
-    count = known.sum(axes, keepdims=True)
-    mean = np.where(known, y, 0).sum(axes, keepdims=True, dtype=np.float64) / np.maximum(count, 1)
-    return np.where(known, y, mean).astype(y.dtype), np.asarray(known.all(1))
+def known_values(y: np.ndarray) -> np.ndarray:
+    """(S, *N), where all channels of targets (S, C, *N) are finite."""
+    return np.asarray(np.isfinite(y).all(1))
+
+
+def target_means(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Mean of each channel over the finite values of targets (S, C, *N), given in blocks of samples: (1, C, 1, ...)."""
+    total: np.ndarray | float = 0.0
+    count: np.ndarray | int = 0
+    for y in blocks:
+        known, axes = np.isfinite(y), (0, *range(2, y.ndim))
+        count = count + known.sum(axes, keepdims=True)
+        total = total + np.where(known, y, 0).sum(axes, keepdims=True, dtype=np.float64)
+    return np.asarray(total / np.maximum(count, 1))
+
+
+def filled(y: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Targets (S, C, *N) with a mean (1, C, 1, ...) where they are not finite."""
+    return np.where(np.isfinite(y), y, mean).astype(y.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sciml_cf.datasets.items import items_at
 from sciml_cf.errors import check_count
 
 Advance = Callable[[Tensor], Tensor]  # (B, C, *N) inputs -> (B, C', *N) outputs, both physical
@@ -96,7 +97,7 @@ class SingleSteps(Dataset[dict[str, Tensor]]):
 
     def __init__(self, data: Dataset[dict[str, Tensor]], steps: Steps, count: int) -> None:
         self._data, self._steps, self._count = data, steps, count
-        self.known = getattr(data, "known", None)
+        self.known, self.lazy = getattr(data, "known", None), getattr(data, "lazy", False)
         self.steps, self.windows = steps, getattr(data, "windows", {})
 
     def __len__(self) -> int:
@@ -105,7 +106,15 @@ class SingleSteps(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        item, step = self._data[index // self._count], index % self._count
+        return self._step_of(self._data[index // self._count], index % self._count)
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Items by their numbers."""
+        whole = sorted({number // self._count for number in numbers})
+        items = dict(zip(whole, items_at(self._data, whole), strict=True))
+        return [self._step_of(items[number // self._count], number % self._count) for number in numbers]
+
+    def _step_of(self, item: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         x, parts = item["x"][None], item["y"][None].chunk(self._count, dim=1)
         for number in range(step):
             x = self._steps.advance(x, parts[number])

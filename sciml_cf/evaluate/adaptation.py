@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from sciml_cf.datasets.items import as_items, check_batch, first_inputs
+from sciml_cf.datasets.items import as_items, calibration_samples, check_batch, first_inputs
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.evaluate.choices import Choice
 from sciml_cf.head.binding.layer import describe, write_head
@@ -21,6 +21,7 @@ from sciml_cf.head.binding.tied import check_untied
 from sciml_cf.head.features import HeadView
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.posterior import Posterior, calibrate, precision_factor, relative_leverage
+from sciml_cf.head.processes import joined, of_processes
 from sciml_cf.head.solve import check_strength, solve_head
 from sciml_cf.head.strength import (
     UNCHANGED,
@@ -121,6 +122,7 @@ def adapt(
     head: nn.Module | str | None = None,
     batch_size: int = 32,
     prediction: Entry | None = None,
+    shared: bool = False,
 ) -> Adaptation:
     """Solve the model's head for new data, in one pass of forward passes, and write it into the model.
 
@@ -143,6 +145,8 @@ def adapt(
         batch_size: samples a forward pass; no more features than those are held.
         prediction: which entry of the model's return value is the prediction, see ``fit``; by default the one that it
             was trained with.
+        shared: all processes of torchrun call this together, and each takes its share of the batches; all return the
+            same.
     Returns:
         Adaptation, with the scores of all candidates.
     Raises:
@@ -156,7 +160,7 @@ def adapt(
     check_untied(view.layer, model, describe(view.layer, None))
     previous = view.weights
     metric = None if prior is None else _metric(prior, previous)
-    parts, samples = _gather(view, data, previous, folds, batch_size)
+    parts, samples = _gather(view, data, previous, folds, batch_size, shared=shared)
     whole = _finite(reduce(add, parts))
     if samples == 1 and strength is None and choose == "cross-validation":
         raise ValueError("adapt: `data` must hold at least 2 samples to choose a strength; got 1. Give `strength`.")
@@ -185,6 +189,7 @@ def adapted_posterior(
     head: nn.Module | str | None = None,
     batch_size: int = 32,
     prediction: Entry | None = None,
+    shared: bool = False,
 ) -> Posterior:
     """Error bars for a model that ``adapt`` has just adapted, calibrated on held-out folds of the same data.
 
@@ -192,7 +197,7 @@ def adapted_posterior(
     each fold meets under the head and the Gram matrix of all others, one more forward pass over the data.
 
     Args:
-        model, data, prior, head, prediction: as they were given to ``adapt``; at least two samples.
+        model, data, prior, head, prediction, shared: as they were given to ``adapt``; at least two samples.
         adaptation: what it returned.
         batch_size: samples a forward pass.
     Raises:
@@ -207,15 +212,18 @@ def adapted_posterior(
     heads = [adaptation.previous + _change(rest, adaptation.strength, adaptation.metric) for rest in rests]
     factors = [precision_factor(_merged_gram(prior, rest)[0]) for rest in rests]
     pairs: list[tuple[Tensor, Tensor]] = []
+    chosen = frozenset(calibration_samples(data))
 
     def compare(first: int, features: Tensor, prediction: Tensor, targets: Tensor) -> None:
         for index, (values, wanted) in enumerate(zip(features, targets, strict=True)):
             fold = (first + index) % len(folds)
-            residual = _residual(values, wanted, heads[fold])
-            pairs.append((residual.flatten(0, -2), relative_leverage(factors[fold], values[None]).flatten()))
+            residual = _residual(values, wanted, heads[fold]).flatten(0, -2)
+            if first + index in chosen:
+                pairs.append((residual, relative_leverage(factors[fold], values[None]).flatten()))
 
     with view.open():
-        view.for_each_batch(data, compare, batch_size=batch_size)
+        view.for_each_batch(data, compare, batch_size=batch_size, shared=shared)
+    pairs = joined(pairs, shared)
     noise, scale = calibrate(*(torch.cat(column) for column in zip(*pairs, strict=True)))
     gram, weight = _merged_gram(prior, reduce(add, folds))
     return Posterior(*(value.detach().cpu() for value in (gram, weight, view.weights, noise, scale)))
@@ -237,7 +245,7 @@ def _finite(moments: Moments) -> Moments:
 
 
 def _gather(
-    view: HeadView, data: Dataset[dict[str, Tensor]], previous: Tensor, folds: int, batch_size: int
+    view: HeadView, data: Dataset[dict[str, Tensor]], previous: Tensor, folds: int, batch_size: int, *, shared: bool
 ) -> tuple[list[Moments], int]:
     """Moments of K folds, sample i in fold i mod K, with the residuals of the previous head as targets."""
     count = min(folds, len(data))  # type: ignore[arg-type]
@@ -256,7 +264,11 @@ def _gather(
             parts[fold] = new if old is None else old + new
 
     with view.open():
-        samples = view.for_each_batch(data, work, batch_size=batch_size)
+        samples = view.for_each_batch(data, work, batch_size=batch_size, shared=shared)
+    if shared:
+        parts = [
+            reduce(add, [one for one in fold if one is not None]) for fold in zip(*of_processes(parts), strict=True)
+        ]
     return [part for part in parts if part is not None], samples
 
 

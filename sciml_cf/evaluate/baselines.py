@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,9 +15,12 @@ from sciml_cf.datasets import FieldDataset
 from sciml_cf.datasets.field import Sampling
 from sciml_cf.evaluate.grids import Grids
 from sciml_cf.evaluate.linear_map import LinearMap, fit_linear_map
+from sciml_cf.evaluate.shares import in_turn, own_blocks
+from sciml_cf.training.distributed import process_rank, total
 
 _METRICS = ("mse", "relative_l2")
 _NUMBERS = 2**22  # float64 numbers at a time: 32 MB
+_FITTED_BYTES = 2**29  # of the samples that are held for the nearest one and the best linear map, of a lazy dataset
 _Guess = Callable[[slice], Tensor]  # of some of the samples
 
 
@@ -43,7 +46,8 @@ def baseline_errors(
     At each resolution the training samples are taken to its grid as the inputs are, and the last two made anew there:
     a matrix belongs to its grid, and if it were made on one and interpolated to the others, its error would in part be
     that of the interpolation. ``linear_part`` is solved on the reference grid throughout. A training sample is not its
-    own neighbor.
+    own neighbor. Where samples are read when they are needed, the last two are made on training samples in equal steps,
+    as many as 512 MB hold.
 
     Args:
         truth: the samples to predict, on the reference grid. The split "train" of the same file is trained on.
@@ -55,29 +59,38 @@ def baseline_errors(
             baseline_mse, baseline_relative_l2  (baseline): means over samples, on the reference grid
             native_baseline_mse, native_baseline_relative_l2  (resolution, baseline): at the same n points as ``native``
             linear_map_rank, linear_map_strength  (resolution): see ``LinearMap``
-        and the attribute baseline_samples, the number of training samples.
+        and the attributes baseline_samples, the number of training samples, and fitted_samples, the number of those
+        that the last two are made of.
     """
     grids, full = Grids.of(truth), truth.resolution
-    same: dict[str, Any] = {"split_seed": truth.split_seed, "facts": truth.facts, "format": truth.format}
-    train = FieldDataset(truth.path, "train", resolution=full, **same)
-    own, linear = _own_places(truth.indices, train.indices), truth.linear_solution()
+    same = {"split_seed": truth.split_seed, "facts": truth.facts, "format": truth.format, "lazy": truth.lazy}
+    train = FieldDataset(truth.path, "train", resolution=full, **cast(dict[str, Any], same))
+    mean = _mean_of(train.y) if train.lazy else None
+    some = _some_of(train) if train.lazy and fitted else np.arange(len(train))
+    near_x, near_y = (train.x[some], train.y[some]) if train.lazy and fitted else (train.x, train.y)
+    own, fields = _own_places(truth.indices, train.indices[some]), _guessed_fields(truth)
     found: dict[int, _Found] = {}
     for n in sorted({*resolutions, full}):
-        x, y, seen_x, seen_y = (_taken(grids, part, n, sampling) for part in (truth.x, truth.y, train.x, train.y))
-        guesses = _trivial_guesses(y, seen_y)
-        if truth.unchanged is not None:
-            guesses["identity"] = _taken(grids, truth.unchanged, n, sampling).__getitem__
-        if linear is not None:
-            guesses["linear_part"] = _taken(grids, linear, n, sampling).__getitem__
+        x, y, seen_x, seen_y = (_taken(grids, part, n, sampling) for part in (truth.x, truth.y, near_x, near_y))
+        guesses = _trivial_guesses(y, _mean_of(seen_y) if mean is None else grids.take(mean[None], n, sampling)[0])
+        guesses |= {name: _taken(grids, one, n, sampling).__getitem__ for name, one in fields.items()}
         settings: dict[str, float] = {}
         if fitted:
-            guesses["nearest_sample"] = _rows_of(seen_y, nearest_samples(seen_x, x, leave_out=own))
+            guesses["nearest_sample"] = _nearest(seen_x, seen_y, x, own)
             fit = fit_linear_map(seen_x, seen_y)
             guesses["linear_map"] = _applied(fit, x)
             settings = {"linear_map_rank": fit.rank, "linear_map_strength": fit.strength}
-        known = None if truth.known is None else grids.take(truth.known, n, "strided")
+        known = None if truth.known is None else _known_at(grids, truth.known, n)
         found[n] = _Found({name: _errors(guess, y, known) for name, guess in guesses.items()}, settings)
-    return _as_dataset(found, sorted(set(resolutions)), full, len(train))
+    result = _as_dataset(found, sorted(set(resolutions)), full, len(train))
+    return result.assign_attrs(fitted_samples=len(some)) if fitted else result
+
+
+def _guessed_fields(truth: FieldDataset) -> dict[str, Tensor]:
+    """Predictions that are fields of the reference grid."""
+    fields = {} if truth.unchanged is None else {"identity": truth.unchanged}
+    linear = truth.linear_solution()
+    return fields if linear is None else {**fields, "linear_part": linear}
 
 
 def nearest_samples(known: Tensor, x: Tensor, *, leave_out: np.ndarray | None = None) -> Tensor:
@@ -104,18 +117,34 @@ def nearest_samples(known: Tensor, x: Tensor, *, leave_out: np.ndarray | None = 
     return square.argmin(1)
 
 
-def _trivial_guesses(y: Tensor, seen: Tensor) -> dict[str, _Guess]:
-    mean = torch.zeros(seen.shape[1:], dtype=torch.float64)
-    for part in seen.split(max(1, _NUMBERS // seen[0].numel())):
-        mean += part.double().sum(0) / len(seen)
+def _mean_of(fields: Tensor) -> Tensor:
+    """(C, *N), the mean field, from each process's share of them."""
+    mean = torch.zeros(fields.shape[1:], dtype=torch.float64)
+    for rows in own_blocks(len(fields), max(1, _NUMBERS // fields.shape[1:].numel())):
+        mean += fields[rows].double().sum(0) / len(fields)
+    return total(mean)
+
+
+def _some_of(data: FieldDataset) -> np.ndarray:
+    """Numbers of samples in equal steps, as many as fit the memory for them."""
+    each = sum(part.shape[1:].numel() * part.dtype.itemsize for part in (data.x, data.y))
+    count = min(len(data), max(1, _FITTED_BYTES // each))
+    return np.linspace(0, len(data) - 1, count).round().astype(np.int64)
+
+
+def _trivial_guesses(y: Tensor, mean: Tensor) -> dict[str, _Guess]:
     return {
         "zero": lambda rows: torch.zeros_like(y[rows]),
         "training_mean": lambda rows: mean.expand_as(y[rows]),
     }
 
 
-def _rows_of(fields: Tensor, numbers: Tensor) -> _Guess:
-    return lambda rows: fields[numbers[rows]]
+def _nearest(seen_x: Tensor, seen_y: Tensor, x: Tensor, own: np.ndarray) -> _Guess:
+    """The outputs of the nearest samples, all found at once, or where they are read or shared out, block by block."""
+    if isinstance(x, Tensor) and process_rank()[1] == 1:
+        numbers = nearest_samples(seen_x, x, leave_out=own)
+        return lambda rows: seen_y[numbers[rows]]
+    return lambda rows: seen_y[nearest_samples(seen_x, x[rows], leave_out=own[rows])]
 
 
 def _applied(fit: LinearMap, x: Tensor) -> _Guess:
@@ -132,21 +161,27 @@ def _taken(grids: Grids, fields: Tensor, n: int, sampling: Sampling) -> Tensor:
     """Fields of the reference grid at n points, some samples at a time."""
     if n == grids.resolution:
         return fields
+    if not isinstance(fields, Tensor):
+        return fields.map(lambda part: grids.take(part, n, sampling).to(part.dtype))
     size = max(1, _NUMBERS // fields[0].numel())
     return torch.cat([grids.take(part, n, sampling).to(fields.dtype) for part in fields.split(size)])
 
 
+def _known_at(grids: Grids, known: Tensor, n: int) -> Tensor:
+    """Where targets are known at n points."""
+    if isinstance(known, Tensor):
+        return grids.take(known, n, "strided")
+    return known.map(lambda part: grids.take(part, n, "strided"))
+
+
 def _errors(guess: _Guess, y: Tensor, known: Tensor | None = None) -> list[float]:
     """Means over samples of the metrics, with sums in float64, a block of samples at a time."""
-    size = max(1, _NUMBERS // y[0].numel())
-    values: list[list[Tensor]] = [[] for _ in _METRICS]
-    for start in range(0, len(y), size):
-        rows = slice(start, start + size)
+    values: list[list[Tensor]] = []
+    for rows in own_blocks(len(y), max(1, _NUMBERS // y.shape[1:].numel())):
         prediction, target = guess(rows).double(), y[rows].double()
-        for own, name in zip(values, _METRICS, strict=True):
-            mask = None if known is None else known[rows]
-            own.append(metrics.over_known(getattr(metrics, name), prediction, target, mask))
-    return [torch.cat(own).mean().item() for own in values]
+        mask = None if known is None else known[rows]
+        values.append([metrics.over_known(getattr(metrics, name), prediction, target, mask) for name in _METRICS])
+    return [torch.cat(column).mean().item() for column in zip(*in_turn(values), strict=True)]
 
 
 def _as_dataset(found: dict[int, _Found], sizes: list[int], full: int, samples: int) -> xr.Dataset:

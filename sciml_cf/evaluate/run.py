@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from data_gen.files.whole import said
 from data_gen.formats import Facts, open_source
 from sciml_cf.datasets import Split
 from sciml_cf.datasets.choices import Sampling
+from sciml_cf.datasets.stream import FIRST, of_one_law
 from sciml_cf.evaluate.grids import default_resolutions
 from sciml_cf.evaluate.parameters import warn_of_file
 from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
 from sciml_cf.evaluate.rollout import evaluate_rollout
 from sciml_cf.evaluate.trajectories import fitting, opened_trajectories, steps_in
 from sciml_cf.evaluate.transfer import evaluate_transfer
+from sciml_cf.training.distributed import is_first_process, join_processes
 from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation, save_rollout
 from sciml_cf.training.run_start import only_writer
 
@@ -45,6 +48,8 @@ def evaluate_run(
     To what ``evaluate_transfer`` returns it adds the attributes which, trained_at, own_data (1 if the run was trained
     on this file, else 0; the baselines always are) and, for a run that ``adapt`` made, adapted_samples.
 
+    Under torchrun each process measures its share of the samples, and the first one writes.
+
     Raises:
         ValueError: the data have other dimensions or channels than the run's; and as ``evaluate_transfer``.
         CheckpointError: another process writes into the run's folder, or the run cannot be read.
@@ -52,7 +57,9 @@ def evaluate_run(
     """
     settings = read_settings(run)
     facts = as_trained(facts, settings)
-    with said("evaluate", run), only_writer(run, "evaluate", "run"):
+    join_processes()
+    writer = only_writer(run, "evaluate", "run") if is_first_process() else nullcontext()
+    with said("evaluate", run), writer:
         return _evaluate(run, data, resolutions, settings, sampling=sampling, split=split, which=which, facts=facts)
 
 
@@ -81,7 +88,8 @@ def _evaluate(
         split_seed=stored.get("split_seed", 0),
         facts=facts,
     )
-    if split != "all" and stored and stored.get("checksum") != result.attrs["data_checksum"]:
+    own = stored.get("checksum") == result.attrs["data_checksum"] or _generates(stored, data)
+    if split != "all" and stored and not own:
         _LOG.warning(
             "evaluate: %s is not the file that %s was trained on, so its %s split may hold samples seen in training "
             "(files of one law and seed share their first samples).", data, run, split,
@@ -90,13 +98,27 @@ def _evaluate(
         _LOG.warning("evaluate: %s was adapted on samples of the %s split of %s.", run, split, data)
     result.attrs.update({"which": which, "trained_at": stored.get("resolution", 0)})
     if "checksum" in stored:
-        result.attrs["own_data"] = int(stored["checksum"] == result.attrs["data_checksum"])
+        result.attrs["own_data"] = int(own)
     if "samples" in stored:
         result.attrs["adapted_samples"] = stored["samples"]
+    if not is_first_process():
+        return result
     save_evaluation(result, run)
     kept = {"split": split, "split_seed": stored.get("split_seed", 0), "facts": facts, "which": which}
     save_rollout(_rolled_out(run, data, stored, kept), run)
     return result
+
+
+def _generates(stored: dict[str, Any], data: Path) -> bool:
+    """Whether a run was trained on samples straight from the solver, of the law and seed of a file, which shares none.
+
+    The samples of training have numbers that no file of usual size reaches.
+    """
+    if "generated" not in stored:
+        return False
+    with open_source(data) as source:
+        spec = getattr(source, "spec", None)
+        return spec is not None and of_one_law(spec, stored["generated"]) and spec.samples <= FIRST["validation"]
 
 
 def _rolled_out(run: Path, data: Path, stored: dict[str, Any], kept: dict[str, Any]) -> xr.Dataset | None:

@@ -17,8 +17,9 @@ from data_gen.formats import Facts, Source, open_source
 from data_gen.formats.overrides import CHOICES
 from sciml_cf.datasets import Split
 from sciml_cf.datasets.conditions import condition_values
-from sciml_cf.datasets.field import float32_holds, rows_of_split
 from sciml_cf.datasets.geometry import SourceGeometry
+from sciml_cf.datasets.reading import float32_holds
+from sciml_cf.datasets.splits import rows_of_split
 from sciml_cf.datasets.steps import Steps
 
 #: Relative difference of two time steps that still count as equal.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from torch import Tensor, nn
 import sciml_cf.metrics as metrics
 from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset, Split
-from sciml_cf.datasets.choices import Sampling
+from sciml_cf.datasets.choices import Lazy, Sampling
+from sciml_cf.datasets.laziness import choose_lazy
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.evaluate.baselines import baseline_errors
 from sciml_cf.evaluate.grids import Grids
 from sciml_cf.evaluate.parts import PARTS, consistency, error_parts
 from sciml_cf.evaluate.prediction import apply_in_batches
+from sciml_cf.evaluate.shares import in_turn, own_blocks
 from sciml_cf.head.features import accepted
 from sciml_cf.models.coordinates import positions
 from sciml_cf.training.run_folder import versions
@@ -44,13 +46,16 @@ def evaluate_transfer(
     facts: Facts | None = None,
     format: str | None = None,
     fitted_baselines: bool = True,
+    lazy: Lazy | bool = "auto",
 ) -> xr.Dataset:
     """Errors of a model over (resolution, output), their causes, and baselines.
 
     At each resolution n the model sees the inputs at n points along the last axis. Its output is measured in three
     ways: "native", against the solution at the same n points, and brought to the reference grid and measured against
     the solution there: "fourier", by Fourier interpolation, and "linear", piecewise linearly. On the reference grid
-    itself they agree. Where the ends are not periodic, or axes are unlike, there is no Fourier interpolation: the
+    itself they agree. Under torchrun each process takes its share of the samples, and all return the same.
+
+    Where the ends are not periodic, or axes are unlike, there is no Fourier interpolation: the
     output "fourier" and the variables marked * are missing.
 
     Args:
@@ -64,6 +69,8 @@ def evaluate_transfer(
         facts, format: what a file of another format does not say about itself, and its format; see FieldDataset.
         fitted_baselines: whether to fit the best linear map and to look for the nearest training samples, which takes
             some seconds a resolution.
+        lazy: read samples when they are needed, see ``FieldDataset``; "auto" where they and the training samples would
+            take more than a quarter of the free memory.
     Returns:
         Dataset with
             mse, rmse, relative_l2, relative_l2_std, nmse, vrmse, h1*, relative_h1*, max_error  (resolution, output):
@@ -90,14 +97,17 @@ def evaluate_transfer(
     check_choice("evaluate_transfer", "sampling", sampling, ("strided", "fourier"))
     if not resolutions:
         raise ValueError("evaluate_transfer: `resolutions` must name at least one; got none. For instance 256 8192.")
-    truth = FieldDataset(path, split, resolution=reference, split_seed=split_seed, facts=facts, format=format)
+    words: dict[str, Any] = {"resolution": reference, "split_seed": split_seed, "facts": facts, "format": format}
+    together = tuple(dict.fromkeys((split, "train")))
+    words["lazy"] = choose_lazy("evaluate_transfer", lazy, Path(path), together, quiet=True, **words)
+    truth = FieldDataset(path, split, **words)
     grids = Grids.of(truth)
     _check_sampling(grids, sampling)
     for resolution in resolutions:
         _check_divides(resolution, truth)
     _check_channels(model, truth)
     sizes = sorted({int(resolution) for resolution in resolutions})
-    blocks = [_measure(model, grids, x, y, known, sizes, sampling) for x, y, known in _blocks(truth)]
+    blocks = in_turn([_measure(model, grids, *block, sizes, sampling) for block in _blocks(truth)])
     measured = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0] if name != "spectrum"}
     result = xr.Dataset(
         _summarised(measured),
@@ -168,12 +178,11 @@ def _check_channels(model: nn.Module, truth: FieldDataset) -> None:
         )
 
 
-def _blocks(truth: FieldDataset) -> list[tuple[Tensor, Tensor, Tensor | None]]:
-    """Inputs, targets, and where these are known, if not everywhere, some samples at a time: views."""
+def _blocks(truth: FieldDataset) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Inputs, targets, and where these are known, if not everywhere, of this process's blocks of samples."""
     size = max(1, _POINTS_PER_BLOCK // truth.x[0, 0].numel())
-    parts = truth.x.split(size), truth.y.split(size)
-    known = truth.known.split(size) if truth.known is not None else [None] * len(parts[0])
-    return list(zip(*parts, known, strict=True))
+    for rows in own_blocks(len(truth), size):
+        yield truth.x[rows], truth.y[rows], None if truth.known is None else truth.known[rows]
 
 
 def _metrics(grids: Grids) -> dict[str, Metric]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from sciml_cf.head.binding.layer import (
     num_outputs,
     read_head,
 )
+from sciml_cf.head.processes import num_processes, process_number
 from sciml_cf.model_outputs import Entry, entry_of, predicted
 from sciml_cf.normalization import core_units, dtype_of, normalization_of
 
@@ -135,16 +136,25 @@ class HeadView:
         return self._last.values(rows)
 
     def for_each_batch(
-        self, data: Dataset[dict[str, Tensor]], work: Callable[[int, Tensor, Tensor, Tensor], None], *, batch_size: int
+        self,
+        data: Dataset[dict[str, Tensor]],
+        work: Callable[[int, Tensor, Tensor, Tensor], None],
+        *,
+        batch_size: int,
+        shared: bool = False,
     ) -> int:
         """Call ``work(first sample, features, prediction, targets)`` for each batch, in order; the number of samples.
 
-        Features are (B, *N, F'), prediction and targets (B, *N, C). ``work`` must not keep the features.
+        Features are (B, *N, F'), prediction and targets (B, *N, C). ``work`` must not keep the features. If they are
+        shared, it is called for this process's batches alone: batch i is that of process i mod their number.
         """
-        count = 0
-        for batch in DataLoader(data, batch_size=batch_size, generator=torch.Generator()):
-            self._work_on(batch, count, work)
-            count += len(batch["x"])
+        count = len(cast(Sized, data))
+        own = slice(process_number(), None, num_processes()) if shared else slice(None)
+        starts = range(0, count, batch_size)[own]
+        batches = [list(range(start, min(start + batch_size, count))) for start in starts]
+        loader = DataLoader(data, batch_sampler=batches, generator=torch.Generator())
+        for start, batch in zip(starts, loader, strict=True):
+            self._work_on(batch, start, work)
         return count
 
     def _work_on(self, batch: dict[str, Tensor], first: int, work: Callable[..., None]) -> None:

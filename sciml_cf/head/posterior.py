@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from sciml_cf.datasets.items import as_items, first_inputs
 from sciml_cf.errors import NotPositiveDefinite
 from sciml_cf.head.features import HeadView
 from sciml_cf.head.moments import Moments
+from sciml_cf.head.processes import joined
 from sciml_cf.model_outputs import Entry
 
 LEVEL = 0.9  # the interval that calibration makes right
@@ -91,6 +93,7 @@ def posterior(
     head: nn.Module | str | None = None,
     batch_size: int = 32,
     prediction: Entry | None = None,
+    shared: bool = False,
 ) -> Posterior:
     """Error bars for a trained model: one forward pass over the training and one over the validation samples.
 
@@ -104,6 +107,8 @@ def posterior(
         batch_size: samples a forward pass.
         prediction: which entry of the model's return value is the prediction, see ``fit``; by default the one that it
             was trained with.
+        shared: all processes of torchrun call this together, and each takes its share of the batches; all return the
+            same.
     Returns:
         Posterior, on the CPU.
     Raises:
@@ -120,21 +125,24 @@ def posterior(
         parts[:] = [parts[0] + new] if parts else [new]
 
     with view.open():
-        view.for_each_batch(train, gather, batch_size=batch_size)
+        view.for_each_batch(train, gather, batch_size=batch_size, shared=shared)
+        parts = joined(parts, shared)
         if not parts:
             raise ValueError("posterior: `train` must hold at least one sample; got none.")
-        factor = precision_factor(parts[0].gram)
+        whole = reduce(add, parts)
+        factor = precision_factor(whole.gram)
         pairs: list[tuple[Tensor, Tensor]] = []
 
         def compare(first: int, features: Tensor, prediction: Tensor, targets: Tensor) -> None:
             residual = (targets.double() - prediction.double()).flatten(0, -2)
             pairs.append((residual, relative_leverage(factor, features).flatten()))
 
-        view.for_each_batch(validation, compare, batch_size=batch_size)
+        view.for_each_batch(validation, compare, batch_size=batch_size, shared=shared)
+    pairs = joined(pairs, shared)
     if not pairs:
         raise ValueError("posterior: `validation` must hold at least one sample; got none.")
     noise, scale = calibrate(*(torch.cat(column) for column in zip(*pairs, strict=True)))
-    gathered = [parts[0].gram, parts[0].weight, view.weights, noise, scale]
+    gathered = [whole.gram, whole.weight, view.weights, noise, scale]
     return Posterior(*(value.detach().cpu() for value in gathered))
 
 

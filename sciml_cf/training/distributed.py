@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -41,6 +42,21 @@ def total(values: Tensor) -> Tensor:
     values = values.clone()
     dist.all_reduce(values)
     return values
+
+
+def gathered(value: Any) -> list[Any]:
+    """The value of each process, in their order; of one process its own."""
+    if _alone():
+        return [value]
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    return found
+
+
+def join_processes() -> None:
+    """Under torchrun, let the processes that it started know each other; nothing in a process alone."""
+    if dist.is_available() and dist.is_torchelastic_launched() and not dist.is_initialized():
+        make_fabric("cpu")
 
 
 def mean(values: Tensor) -> Tensor:

@@ -6,12 +6,14 @@ import logging
 from pathlib import Path
 
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
+from sciml_cf.datasets.items import calibration_samples
 from sciml_cf.errors import CheckpointError, NotPositiveDefinite
 from sciml_cf.head.posterior import posterior
 from sciml_cf.model_outputs import Predict
 from sciml_cf.training.checkpoints import read_tensors
+from sciml_cf.training.distributed import is_first_process
 from sciml_cf.training.run_folder import plain_state_dict, save_posterior
 from sciml_cf.training.units import NormalizedItems, Units
 
@@ -22,7 +24,7 @@ Items = Dataset[dict[str, Tensor]]
 def save_error_bars(
     predict: Predict, train: Items, validation: Items, units: Units, head: nn.Module | str | None, out: Path
 ) -> None:
-    """Write the error bars of the best weights, and leave the model as it is.
+    """Write the error bars of the best weights, and leave the model as it is; all processes call this together.
 
     A model whose prediction is not its last layer's output goes without, and one line says why.
     """
@@ -31,10 +33,13 @@ def save_error_bars(
         _LOG.info("fit: no error bars: targets have missing values, which they are not made for")
         return
     last = plain_state_dict(model)
-    data = [NormalizedItems(part, units) for part in (train, validation)]
+    held_out = Subset(validation, calibration_samples(validation))
+    data = [NormalizedItems(part, units) for part in (train, held_out)]
     try:
         model.load_state_dict(read_tensors(out / "weights_best.pt"))
-        save_posterior(posterior(model, *data, head=head, prediction=predict.entry), out)
+        found = posterior(model, *data, head=head, prediction=predict.entry, shared=True)
+        if is_first_process():
+            save_posterior(found, out)
     except (ValueError, TypeError, NotPositiveDefinite, CheckpointError) as error:
         _LOG.info("fit: no error bars for this model: %s", error)
     finally:

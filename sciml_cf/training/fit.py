@@ -18,6 +18,7 @@ from sciml_cf.models.coordinates import positions
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.history import History
 from sciml_cf.training.loop import Measure, Training
+from sciml_cf.training.pools import workers_named
 from sciml_cf.training.run_start import only_writer, undone_if_refused
 from sciml_cf.training.tensorboard import check_tensorboard
 
@@ -41,6 +42,7 @@ def fit(
     measure: Measure | None = None,
     objective: Objective | None = None,
     prediction: Entry | None = None,
+    loader_workers: int = 0,
 ) -> History:
     """Train ``model`` to map x to y under the mean squared error; leaves it with the weights of the last epoch.
 
@@ -77,6 +79,8 @@ def fit(
         prediction: which entry of the model's return value is the prediction, where that is no tensor: a key, an index,
             or a function from the return value to the tensor. The model carries it from then on, for ``predict``,
             ``adapt`` and the rest; ``load`` restores a key or an index.
+        loader_workers: processes that read samples ahead; 0 reads in this one. The order is the same with any number. A
+            script with some must call this under ``if __name__ == "__main__":``.
     Returns:
         History.
     Raises:
@@ -84,6 +88,7 @@ def fit(
             Where the folder was not there before, there is none after that.
         TrainingDiverged: the loss left the finite range; the folder keeps the last good checkpoint.
         CheckpointError, FileExistsError, FileNotFoundError: the run folder cannot be used.
+        DatasetError: a data file that is read meanwhile cannot be, or has changed; or a process that reads died.
         OutputError: the operating system refuses to write into the run folder.
         ImportError: ``tensorboard`` was asked for and is not installed.
     """
@@ -94,7 +99,8 @@ def fit(
     check_entry("fit", prediction)
     entry = entry_of(model) if prediction is None else prediction
     out = followed(Path(out))
-    training = Training(model, train, validation, config.resolved(), out, head, progress, objective, entry)
+    options = (out, head, progress, objective, entry, loader_workers)
+    training = Training(model, train, validation, config.resolved(), *options)
     training.last_epoch, training.measure = min(config.epochs, until or config.epochs), measure
     writer = only_writer(out) if training.fabric.is_global_zero else nullcontext()
     refused = undone_if_refused(out, training.has_learned) if training.fabric.is_global_zero else nullcontext()
@@ -105,6 +111,7 @@ def fit(
         carrying(model, entry),
         training.core_units(),
         positions(model, getattr(train, "positions", None)),
+        workers_named(),
     ):
         training.start(resume=resume, overwrite=overwrite, describe=describe or {})
         return training.run(tensorboard=tensorboard)

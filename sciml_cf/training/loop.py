@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +32,7 @@ from sciml_cf.training.head import make_losses
 from sciml_cf.training.history import History, validation_error
 from sciml_cf.training.losses import weighted_mse
 from sciml_cf.training.optimizers import set_up
+from sciml_cf.training.pools import set_epoch
 from sciml_cf.training.progress import Progress
 from sciml_cf.training.run_folder import (
     RUN_FILE,
@@ -76,6 +76,7 @@ class Training:
         progress: bool,
         objective: Objective | None = None,
         prediction: Entry | None = None,
+        loader_workers: int = 0,
     ) -> None:
         self.raw_model, self.config, self.out, self.progress = model, config, out, progress
         self.head, self.objective, self.entry = head, objective, prediction
@@ -83,13 +84,14 @@ class Training:
             raise ValueError(f"fit: `loss` must be left out beside an objective; got {config.loss!r}.")
         self.judged = "validation_mse" if objective is None else "validation_loss"
         self.fabric = make_fabric(config.accelerator)
-        self.feed = Feed(self.fabric, train, validation, batch_size=config.batch_size, seed=config.seed)
+        sizes = {"batch_size": config.batch_size, "seed": config.seed, "workers": loader_workers}
+        self.feed = Feed(self.fabric, train, validation, **sizes)
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.unroll = Unroll.of(self.feed.train, config)
         single = self.unroll.single(self.feed.train)
-        chosen = choose_normalization(
-            model, single, config, has_objective=objective is not None, validation=self.feed.validation
-        )
+        judged = {"has_objective": objective is not None, "validation": self.feed.validation}
+        shown = progress and self.fabric.is_global_zero
+        chosen = choose_normalization(model, single, config, **judged, shown=shown)
         self.units = Units.of(model, chosen, config.loss)
         self.loss, self.plain = make_losses(model, head, single, config, objective)
         self.model, self.optimizer, self.has_gradients = set_up(self.fabric, model, config)
@@ -176,11 +178,14 @@ class Training:
                 bar.epoch(self.rows[-1])
         if self.loss is not None:
             self.loss.head.detach()
-        if first and self._complete():
+        if self._complete():
+            self.fabric.barrier()  # the best weights are written
             if self.objective is None:
+                set_epoch(self.feed.train, 0)
                 train, held_out = self.unroll.single(self.feed.train), self.unroll.single(self.feed.validation)
                 save_error_bars(self._evaluate, train, held_out, self.units, self.head, self.out)
-            finish_run(self.out)
+            if first:
+                finish_run(self.out)
         self.fabric.barrier()
         return History(tuple(self.rows), self.feed.num_held_out)
 
@@ -229,7 +234,7 @@ class Training:
             step = self.epoch * self.steps_per_epoch + index
             self._set_learning_rate(step)
             with self._solving(step):
-                losses.append(self._step(batch))
+                losses.append(self._step(batch).clone())  # a view would keep the rows of the whole batch
             self.stepped = True
             if self.average is not None:
                 self.average.update()
@@ -280,7 +285,7 @@ class Training:
             self.loss.head._accept()  # an average has its own
             self.raw_model.eval()
             count = 1 if self.average is None else _AVERAGE_BATCHES
-            ahead = islice(self._batches(self.epoch + 1), count)  # for evaluation, on the batches that come next
+            ahead = self._batches(self.epoch + 1, ahead=count)  # for evaluation, on the batches that come next
             solve_on(self.raw_model, self.loss, ahead, forward=self._evaluate)
         return own
 
@@ -349,9 +354,9 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def _batches(self, epoch: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int, *, ahead: int | None = None) -> Iterator[Batch]:
         """The batches of one epoch as the model trains on them, this process's share of each, made one at a time."""
-        for items in self.feed.epoch(epoch):
+        for items in self.feed.epoch(epoch, ahead=ahead):
             yield self.units.batch(self.unroll.rows(items, self._evaluate, self.units))
 
     def _save(self, *, improved: bool, own: dict[str, Any] | None = None) -> None:

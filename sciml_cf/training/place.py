@@ -9,12 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from sciml_cf.datasets import FieldDataset
+from sciml_cf.datasets import FieldDataset, StreamDataset
 from sciml_cf.models.coordinates import Coordinates
 from sciml_cf.training.run_folder import RUN_FILE, read_settings
 
 # Most points along an axis that a model is trained at by default, by the number of dimensions.
 _POINTS = {1: 256, 2: 64, 3: 32}
+_NUMBERS = 2**22  # of a field that are held in float64
 # The mean target field varies in space by this many times its sampling error where the law depends on the place.
 _BEYOND_SAMPLING = 8.0
 
@@ -43,7 +44,7 @@ class Place:
 
 
 def choose_place(
-    data: FieldDataset,
+    data: FieldDataset | StreamDataset,
     coordinates: Literal["auto", "none", "linear", "periodic"],
     padding: float | str,
 ) -> Place:
@@ -61,14 +62,14 @@ def choose_place(
     if coordinates == "periodic" and not data.wraps:
         raise ValueError(
             f"train: `coordinates` must be 'linear' or 'none' where the boundary is not periodic; got 'periodic' for "
-            f"{boundary} boundaries of {data.path}."
+            f"{boundary} boundaries of {getattr(data, 'path', 'the generator')}."
         )
     chosen, why = _chosen(data) if coordinates == "auto" else (coordinates, "as asked")
     cells, nodes = (chosen != "none" and set(data.placements) == {kind} for kind in ("cells", "nodes"))
     return Place(chosen, cells, nodes, share, f"coordinates: {chosen} ({why}); padding: {share or 'none'}")
 
 
-def _chosen(data: FieldDataset) -> tuple[Coordinates, str]:
+def _chosen(data: FieldDataset | StreamDataset) -> tuple[Coordinates, str]:
     if not data.wraps:
         return "linear", f"the file has {data.boundary} boundaries"
     equation = data.equation
@@ -92,9 +93,15 @@ def variation_of_mean(y: Tensor) -> float:
     """
     if len(y) < 2:
         return 0.0
-    rows = y.double().flatten(2)
-    spread = rows.mean(0).var(1, correction=0)
-    sampling = rows.var(0).mean(1) / len(y)
+    size = max(1, _NUMBERS // y.shape[1:].numel())
+    parts = [slice(start, start + size) for start in range(0, len(y), size)]
+    mean, squares = torch.zeros(()), torch.zeros(())
+    for part in parts:
+        mean = mean + y[part].double().flatten(2).sum(0) / len(y)
+    for part in parts:
+        squares = squares + (y[part].double().flatten(2) - mean).square().sum(0)
+    spread = mean.var(1, correction=0)
+    sampling = squares.mean(1) / (len(y) - 1) / len(y)
     ratio = torch.where(sampling > 0, spread / sampling.clamp_min(1e-300), torch.zeros_like(spread))
     return ratio.max().item()
 

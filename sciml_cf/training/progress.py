@@ -6,9 +6,13 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
+from typing import Any, cast
 
+from torch.utils.data import Dataset
 from tqdm import tqdm
+
+from sciml_cf.datasets.items import items_at
 
 _LOG = logging.getLogger(__name__)
 _COLUMNS = 80
@@ -66,6 +70,36 @@ class Progress:
     @property
     def _seconds_an_epoch(self) -> float:
         return (time.perf_counter() - self._start) / max(self._taken, 1) * self._steps
+
+
+class Watched(Dataset[Any]):
+    """A dataset that shows how much of it has been read, in one pass in order; the items are its own.
+
+    Args:
+        data: the dataset.
+        name: of the pass.
+        shown: whether a bar is shown.
+    """
+
+    def __init__(self, data: Dataset[Any], name: str, *, shown: bool) -> None:
+        self._data, self._furthest = data, 0
+        total, interactive = len(cast(Sized, data)), sys.stderr.isatty() or "ipykernel" in sys.modules
+        self._bar = tqdm(total=total, desc=name, unit="sample", ncols=_COLUMNS, disable=not (shown and interactive))
+
+    def __len__(self) -> int:
+        return len(cast(Sized, self._data))
+
+    def __getitem__(self, index: int) -> Any:
+        return self._data[index]
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
+        """Items by their numbers."""
+        found = items_at(self._data, numbers)
+        self._bar.update(max(0, max(numbers) + 1 - self._furthest))
+        self._furthest = max(self._furthest, max(numbers) + 1)
+        if self._furthest == len(self):
+            self._bar.close()
+        return found
 
 
 def shown_error(row: Mapping[str, float]) -> tuple[float, str]:

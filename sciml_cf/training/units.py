@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from sciml_cf.datasets.items import check_finite
+from sciml_cf.datasets.items import check_finite, items_at, reads_in_blocks
 from sciml_cf.datasets.steps import steps_of
 from sciml_cf.normalization import Normalization, dtype_of, measure_normalization, normalization_of
 from sciml_cf.training.choices import Loss
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.losses import sample_weights
+from sciml_cf.training.progress import Watched
 
 _LOG = logging.getLogger(__name__)
 _SMALL_INCREMENTS = 0.5  # of the states' variance, below which increments are learned
@@ -36,10 +37,12 @@ def choose_normalization(
     *,
     has_objective: bool,
     validation: Dataset[Any],
+    shown: bool = False,
 ) -> Normalization | None:
     """The normalization of a training: the one that the model carries, else that of the data; None without one.
 
-    Labels have no units: with an objective nothing is normalized.
+    Labels have no units: with an objective nothing is normalized. With ``shown`` there is a bar while samples are read
+    from files for it.
 
     Raises:
         ValueError: it was measured, and a sample of either dataset is not finite; or increments are to be learned of
@@ -59,8 +62,10 @@ def choose_normalization(
     residual = _residual_of(data, config)
     if config.normalize == "none":
         return _increments_alone(data, residual) if residual else None
-    measured = measure_normalization(data, residual=residual, function="fit", argument="train")
-    check_finite("fit", "validation", validation)
+    lazily = reads_in_blocks(data) or reads_in_blocks(validation)
+    seen = Watched(data, "normalize", shown=shown and lazily)
+    measured = measure_normalization(seen, residual=residual, function="fit", argument="train")
+    check_finite("fit", "validation", Watched(validation, "check", shown=shown and lazily))
     _LOG.info("fit: normalized by the training samples (%s)", measured.summary())
     return measured
 
@@ -158,6 +163,12 @@ class NormalizedItems(Dataset[dict[str, Tensor]]):
         return len(cast(Sized, self._data))
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        item = self._data[index]
+        return self._normalized(self._data[index])
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Items by their numbers."""
+        return [self._normalized(item) for item in items_at(self._data, numbers)]
+
+    def _normalized(self, item: dict[str, Tensor]) -> dict[str, Tensor]:
         x, y, _ = self._units.batch({"x": item["x"][None], "y": item["y"][None]})
         return {"x": x[0], "y": y[0]}

@@ -50,10 +50,10 @@ def epoch_of(run):
     return len(read_history(run)) if (run / "history.csv").exists() else 0
 
 
-def train_and_kill(data, run, epochs, kills, seed):
+def train_and_kill(data, run, epochs, kills, seed, more=()):
     """Kill at a random touch of the run's folder and some milliseconds on, and resume; returns epochs at death."""
     rng = random.Random(seed)
-    words = ["train", "--data", str(data), "--out", str(run), "--epochs", str(epochs), *FLAGS, "--resume"]
+    words = ["train", "--out", str(run), "--epochs", str(epochs), *FLAGS, "--resume", *(more or ("--data", str(data)))]
     deaths = []
     for number in range(kills):
         # The first death may come before the first epoch; later ones hit any moment of some epochs.
@@ -73,10 +73,11 @@ def assert_same_run(run, whole):
     assert not list(run.glob("*.part"))
 
 
-def check(data, folder, *, epochs, kills, seed):
-    words = ["train", "--data", str(data), "--out", str(folder / "whole"), "--epochs", str(epochs), *FLAGS]
+def check(data, folder, *, epochs, kills, seed, more=()):
+    words = ["train", "--out", str(folder / "whole"), "--epochs", str(epochs), *FLAGS]
+    words += more or ("--data", str(data))
     whole = Forked(main, words)
-    deaths = train_and_kill(data, folder / "run", epochs, kills, seed)
+    deaths = train_and_kill(data, folder / "run", epochs, kills, seed, more)
     assert whole.wait() == 0
     assert deaths == sorted(deaths) and deaths[-1] < epochs
     assert_same_run(folder / "run", folder / "whole")
@@ -85,6 +86,18 @@ def check(data, folder, *, epochs, kills, seed):
 @pytest.mark.slow
 def test_killed_twice_ends_in_the_same_bits(data, tmp_path):
     check(data, tmp_path, epochs=20, kills=2, seed=0)
+
+
+@pytest.mark.slow
+def test_killed_with_processes_that_read_ahead_ends_in_the_same_bits(data, tmp_path):
+    reading = ("--lazy", "yes", "--loader-workers", "2", "--data", str(data))
+    check(data, tmp_path, epochs=12, kills=2, seed=3, more=reading)
+
+
+@pytest.mark.slow
+def test_killed_on_samples_from_the_solver_ends_in_the_same_bits(data, tmp_path):
+    words = "burgers --viscosity 0.3 --resolution 64 --samples 32"
+    check(data, tmp_path, epochs=12, kills=2, seed=4, more=("--loader-workers", "1", "--generate", *words.split()))
 
 
 @pytest.mark.slow

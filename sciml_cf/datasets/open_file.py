@@ -1,0 +1,81 @@
+"""A data file that stays open: each process opens it for itself, and it must not change meanwhile."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from data_gen.formats import Facts, Source, open_source
+from data_gen.formats.paths import parts_of
+from sciml_cf.errors import DatasetError
+
+_MOST_FILES = 1024  # of a folder that are looked at
+_Identity = tuple[tuple[str, int, int, int], ...]
+
+
+class OpenFile:
+    """A file that is read again and again, by this process and by those that get a copy of this object.
+
+    Args:
+        path, format, facts: see ``open_source``.
+    Raises:
+        DatasetError: the file cannot be used.
+    """
+
+    def __init__(self, path: Path, *, format: str | None = None, facts: Facts | None = None) -> None:
+        self.path, self._format, self._facts = path, format, facts
+        self._opened: tuple[int, Source] | None = None
+        self._closing: weakref.finalize[..., OpenFile] | None = None
+        self._identity: _Identity | None = None
+        self.source  # noqa: B018 a file that cannot be used is refused now
+
+    @property
+    def source(self) -> Source:
+        """The file, open in this process.
+
+        Raises:
+            DatasetError: it has changed since it was opened first.
+        """
+        if self._opened is None or self._opened[0] != os.getpid():  # a handle must not cross a fork
+            source = open_source(self.path, format=self._format, facts=self._facts)
+            self._opened, self._closing = (os.getpid(), source), weakref.finalize(self, source.close)
+        found = _identity(self._opened[1])
+        if self._identity is None:
+            self._identity = found
+        if found != self._identity:
+            raise DatasetError(
+                f"read: {self.path} has changed since it was opened; its samples are others than before. Put the "
+                f"file back and go on with --resume, or start anew on the new one."
+            )
+        return self._opened[1]
+
+    def close(self) -> None:
+        """Close the file in this process."""
+        if self._closing is not None and self._opened is not None and self._opened[0] == os.getpid():
+            self._closing()
+        self._opened = self._closing = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None, "_closing": None}
+
+
+def _identity(source: Source) -> _Identity:
+    """Number, size and time of change of the files that a source is read from."""
+    try:
+        files = [file for part in parts_of(source.path) for file in _files_of(part)]
+        files += getattr(source, "shard_paths", ())
+        found = [(file, file.stat()) for file in files]
+    except OSError as error:
+        raise DatasetError(f"read: {source.path} cannot be read any more ({error.strerror}). Was it moved?") from None
+    return tuple((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns) for path, stat in found)
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The file itself, or of a folder the files in it and in its folders."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(islice((entry for pattern in ("*", "*/*") for entry in path.glob(pattern)), _MOST_FILES))
+    return [entry for entry in found if entry.is_file()]
