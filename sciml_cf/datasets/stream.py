@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data_gen.equation import Equation
 from data_gen.generate import compute_block
 from data_gen.grids.periodic import resample
 from data_gen.spec import DatasetSpec
@@ -72,7 +73,7 @@ class StreamDataset(Geometry, Dataset[dict[str, Tensor]]):
         check_count("StreamDataset", "samples", self._count)
         self.spec, self.split, self.sampling = spec, split, sampling
         self._endless, self.lazy = replace(spec, samples=_MOST), split == "train"
-        self._header, self._equation = spec.header, spec.make_equation()
+        self._header, self._equation = spec.header, _law(spec)
         self.stored_resolution = self._header.shape[-1]
         self.resolution = self.stored_resolution if resolution is None else resolution
         check_resolution("StreamDataset", self.resolution, self.stored_resolution)
@@ -143,7 +144,7 @@ class StreamDataset(Geometry, Dataset[dict[str, Tensor]]):
         parts: list[list[np.ndarray]] = [[], []]
         for block in np.unique(rows // self._size):
             chosen = rows[rows // self._size == block] % self._size
-            fields = compute_block(self._endless, int(block))
+            fields = compute_block(self._endless, int(block)).fields
             pair = (fields[0][:, 0], fields[0][:, -1]) if self._header.trajectories else fields
             for part, field in zip(parts, pair, strict=True):
                 part.append(self._on_grid(field[chosen].astype(self.spec.dtype)))
@@ -161,7 +162,7 @@ class StreamDataset(Geometry, Dataset[dict[str, Tensor]]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._endless = replace(self.spec, samples=_MOST)
-        self._header, self._equation = self.spec.header, self.spec.make_equation()
+        self._header, self._equation = self.spec.header, _law(self.spec)
 
 
 def of_one_law(spec: DatasetSpec, stored: dict[str, Any]) -> bool:
@@ -173,3 +174,8 @@ def of_one_law(spec: DatasetSpec, stored: dict[str, Any]) -> bool:
 def _precision(fields: np.ndarray) -> type:
     default = np.float64 if torch.get_default_dtype() == torch.float64 else np.float32
     return default if fields.dtype != np.float64 or float32_holds(fields) else np.float64
+
+
+def _law(spec: DatasetSpec) -> Equation | None:
+    """The equation that all samples share; None where its parameters vary."""
+    return None if spec.header.make_equation() is None else spec.make_equation()

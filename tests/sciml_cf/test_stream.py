@@ -116,7 +116,7 @@ def test_the_command_trains_straight_from_the_solver(tmp_path, capsys):
         (["--data", "f.h5", "--generate", "burgers"], "got both"),
         (["--generate", "burger"], "unknown equation 'burger'"),
         (["--generate", "burgers", "--out", "x"], "--out must not come after --generate"),
-        (["--generate", "burgers", "--viscosity", "thin"], "train --generate burgers"),
+        (["--generate", "burgers", "--viscosity", "thin"], "`viscosity` must be a number"),
         (["--extent", "2", "--generate", "burgers"], "must be left out with `--generate`"),
         (["--unroll", "2", "--generate", "burgers"], "`unroll` must be 1"),
     ],
