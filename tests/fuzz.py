@@ -263,6 +263,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", default=KINDS)
     given = parser.parse_args()
     parse_once()
+    given.folder.mkdir(parents=True, exist_ok=True)
     paths, results = make(given.folder), {}
     for kind in given.kinds:
         results[kind] = isolated(lambda k=kind: run_kind(given.folder, k, paths, given.flips, given.cuts))
