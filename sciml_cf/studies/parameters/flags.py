@@ -18,7 +18,7 @@ class Parameters(GridFlags):
     All are trained with Adam on the same samples at 256 points, with gradients alone and with the closed-form head
     (proximal, Algorithm 2), and tested at the five viscosities of the training and at two between. Every one chose
     among the same rates on its validation samples with a seed of its own. Interrupted, the same command goes on. The
-    small preset takes about a minute on two cores, the full one about forty minutes of one core.
+    small preset takes about a minute on two cores, the full one about a quarter of an hour of one core.
 
     Args:
         out: folder for the data, the trials, the result file and the page.

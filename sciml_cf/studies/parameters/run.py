@@ -59,7 +59,7 @@ class Scale:
 
 
 PRESETS = {
-    "full": Scale(256, 100, 1024, 256, 32, 16, 4, 16, 60, 1 / 3, (1, 2, 3)),
+    "full": Scale(256, 100, 1024, 256, 32, 16, 4, 16, 40, 1 / 3, (1, 2, 3)),
     "small": Scale(32, 16, 512, 128, 12, 12, 2, 8, 6, 0.5, (1, 2)),
 }
 #: Arms that are trained on the samples of all viscosities.
