@@ -25,7 +25,7 @@ class Rollouts(GridFlags):
     of states of the Kuramoto-Sivashinsky equation (128 points) and of decaying Navier-Stokes flow (32 x 32). Every arm
     gets as many candidates, chosen by the roll-out of the validation trajectories with a seed of its own, and as many
     passes of a state through the model. Interrupted, the same command goes on. The small preset takes about two minutes
-    on two cores, the full one about two hours of one core.
+    on two cores, the full one about an hour of one core.
 
     Args:
         out: folder for the data, the trials, the result file and the page.
