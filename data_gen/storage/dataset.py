@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from data_gen.spec import DatasetSpec
 from data_gen.storage.fields import FieldReader
 from data_gen.storage.hdf5_layout import TABLE, UNWRITTEN, create_empty, create_file, read_header, read_map
 from data_gen.storage.journal import journal_path, partial_path
-from data_gen.storage.seal import SEAL, checked_seal
+from data_gen.storage.seal import SEAL, Seal, checked_seal
 from data_gen.storage.shards import Shard, ShardedField, checksum_of, listed_shards, refuse_other_files
 from data_gen.storage.verification import SealedFields, StoredBlocks, where_values_lie
 from data_gen.storage.virtual_datasets import dataset_in
+
+_TRIES = 100  # to open one and the same file under a name that gets others
 
 __all__ = ["Dataset", "create_empty", "create_file", "open_dataset", "read_map"]
 
@@ -50,13 +53,8 @@ class Dataset(FieldReader):
         self._parts: list[Dataset] = []
         self._verify, self._verify_fields = verify, verify and verify_fields
         _check_place(self.path)
-        self._seal = checked_seal(self.path) if verify else None
         self._checked: SealedFields | StoredBlocks | None = None
-        try:
-            self._file = _open_file(self.path)
-        except DatasetError:
-            self._close_seal()
-            raise
+        self._seal, self._file = _open_both(self.path, verify)
         try:
             self._read_header()
             if is_shard and self.shards:
@@ -225,6 +223,26 @@ def _check_place(path: Path) -> None:
         unfinished = partial_path(path).exists() or journal_path(path).exists()
         hint = "An unfinished one is there: resume it (--resume)." if unfinished else "Check the path, or generate it."
         raise DatasetError(f"open_dataset: {path} does not exist. {hint}")
+
+
+def _open_both(path: Path, verify: bool) -> tuple[Seal | None, h5py.File]:
+    """The seal of a file, and the file: of one and the same, though another may get its name meanwhile."""
+    for _ in range(_TRIES):
+        seal, before = checked_seal(path) if verify else None, os.stat(path)
+        try:
+            file = _open_file(path)
+        except DatasetError:
+            if seal is not None:
+                seal.close()
+            raise
+        descriptor = file.id.get_vfd_handle()
+        same = os.path.samestat(before, os.fstat(descriptor)) if seal is None else seal.is_of(descriptor)
+        if same:
+            return seal, file
+        file.close()
+        if seal is not None:
+            seal.close()
+    raise DatasetError(f"open_dataset: {path} is replaced again and again while it is opened. Wait until that is done.")
 
 
 def _open_file(path: Path) -> h5py.File:

@@ -18,6 +18,8 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from typing import Self
 
@@ -38,19 +40,22 @@ class Seal:
     """The seal of a file, open for verification.
 
     Args:
-        path: the file.
+        path: the file's name, for messages.
+        file: the file itself, open, which may have lost its name to a newer one; it is closed with the seal.
         page: bytes of a page.
         size: bytes of the HDF5 data.
         extents: (extents, 2), where the values of the fields start and stop, in order.
         checksums: (pages,), uint32.
     """
 
-    def __init__(self, path: Path, page: int, size: int, extents: np.ndarray, checksums: np.ndarray) -> None:
+    def __init__(
+        self, path: Path, file: FileIO, page: int, size: int, extents: np.ndarray, checksums: np.ndarray
+    ) -> None:
         self.path, self._extents, self._size, self._checksums = path, extents, size, checksums
         bounds = np.append(page_starts(page, size, extents), size)  # one array: a large file has many pages
         self._starts, self._stops = bounds[:-1], bounds[1:]
         self._unknown = np.ones(len(self._starts), dtype=bool)
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 closed with the dataset
+        self._file = file
 
     def first_damaged(self, ranges: Iterable[tuple[int, int]]) -> tuple[int, int] | None:
         """Bytes of the first page in some ranges of bytes that differs from its checksum; None if all are sound.
@@ -82,6 +87,10 @@ class Seal:
         """Whether all bytes of the file are those that were written."""
         return self.first_damaged([(0, self._size)]) is None
 
+    def is_of(self, descriptor: int) -> bool:
+        """Whether an open file is the very one that the seal belongs to, not another that has got its name since."""
+        return os.path.sameopenfile(self._file.fileno(), descriptor)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -100,7 +109,8 @@ def read_seal(path: Path) -> Seal | None:
         DatasetError: the seal itself is damaged.
         OSError: the file cannot be read.
     """
-    with open(path, "rb", buffering=0) as file:
+    with ExitStack() as stack:
+        file = stack.enter_context(open(path, "rb", buffering=0))
         size = os.fstat(file.fileno()).st_size
         if size < _END.size:
             return None
@@ -109,13 +119,14 @@ def read_seal(path: Path) -> Seal | None:
             return None
         start = size - _END.size - length
         payload = _read_at(file.fileno(), start, start + length) if 0 < start < size else b""
-    found = _parsed(path, payload, start) if payload and zlib.crc32(payload) == checksum else None
-    if found is None:
-        raise damaged(path, "its seal")
-    return found
+        found = _parsed(path, file, payload, start) if payload and zlib.crc32(payload) == checksum else None
+        if found is None:
+            raise damaged(path, "its seal")
+        stack.pop_all()  # the seal closes it
+        return found
 
 
-def _parsed(path: Path, payload: bytes, size: int) -> Seal | None:
+def _parsed(path: Path, file: FileIO, payload: bytes, size: int) -> Seal | None:
     """The seal of a payload in front of which lie ``size`` bytes; None if the numbers do not fit."""
     if len(payload) < _START.size:
         return None
@@ -131,7 +142,7 @@ def _parsed(path: Path, payload: bytes, size: int) -> Seal | None:
     if len(payload) != _START.size + 16 * count + 4 * pages:
         return None
     checksums = np.frombuffer(payload, "<u4", offset=_START.size + 16 * count)
-    return Seal(path, page, data, extents, checksums)
+    return Seal(path, file, page, data, extents, checksums)
 
 
 def has_seal(path: Path) -> bool:

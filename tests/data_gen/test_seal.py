@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from data_gen import DatasetSpec, generate, open_dataset, repack, validate
 from data_gen.convert import convert
 from data_gen.errors import DatasetError
 from data_gen.formats import Overrides, open_source
+from data_gen.storage import dataset
 from data_gen.storage.seal import PAGE_BYTES, read_seal, write_seal
 from data_gen.storage.sealing import seal_file
 from tests.edits import edited, flip, place_of, unsealed
@@ -165,3 +167,24 @@ def test_a_page_is_read_once(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         data.read("u")
         data.read("u", np.array([150]))
     assert sum(read) <= 300 * 64 * 8 + PAGE_BYTES
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_read_whole(tmp_path: Path, monkeypatch) -> None:
+    """The name gets another file between the look at the seal and that of HDF5: the new one is read, no damage told."""
+    first, second = (
+        generate(DatasetSpec(samples=8, resolution=256, seed=seed), tmp_path / f"{seed}.h5", progress=False)
+        for seed in (1, 2)
+    )
+    path, plain, moved = tmp_path / "f.h5", dataset._open_file, []
+    shutil.copy(first, path)
+
+    def late(place: Path):
+        if not moved:
+            moved.append(shutil.copy(second, tmp_path / "aside.h5"))
+            os.replace(moved[0], path)
+        return plain(place)
+
+    monkeypatch.setattr(dataset, "_open_file", late)
+    with open_dataset(second) as wanted, open_dataset(path) as data:
+        assert moved and data.checksum == wanted.checksum
+        np.testing.assert_array_equal(data.read("u"), wanted.read("u"))
