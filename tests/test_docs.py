@@ -9,11 +9,12 @@ import shlex
 import textwrap
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import results_docs
+from benchmarks import large_data, results_docs, well_loader
 from docsite import staging
 from docsite.check import faults
 from docsite.docstrings import to_rst
@@ -309,3 +310,9 @@ def test_generator_is_pinned() -> None:
     }
     assert {"sphinx", "myst-parser", "furo", "latex2mathml"} <= pins
     assert os.access(ROOT / ".ci" / "run", os.X_OK) and "make docs" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("module", [large_data, well_loader], ids=lambda module: module.__name__)
+def test_the_page_on_large_data_shows_the_result_files(module: Any) -> None:
+    text = module.PAGE.read_text()
+    assert module.filled(text) == text, f"run python -m {module.__name__}"

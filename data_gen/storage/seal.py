@@ -52,9 +52,10 @@ class Seal:
         self, path: Path, file: FileIO, page: int, size: int, extents: np.ndarray, checksums: np.ndarray
     ) -> None:
         self.path, self._extents, self._size, self._checksums = path, extents, size, checksums
-        bounds = np.append(page_starts(page, size, extents), size)  # one array: a large file has many pages
-        self._starts, self._stops = bounds[:-1], bounds[1:]
-        self._unknown = np.ones(len(self._starts), dtype=bool)
+        self._page, self._cuts = page, np.array(_cuts(size, extents))
+        counts = -(-np.diff(self._cuts) // page)
+        self._firsts = np.concatenate([[0], np.cumsum(counts)])  # page with which each cut starts
+        self._unknown = np.ones(int(self._firsts[-1]), dtype=bool)
         self._file = file
 
     def first_damaged(self, ranges: Iterable[tuple[int, int]]) -> tuple[int, int] | None:
@@ -62,20 +63,31 @@ class Seal:
 
         A page that was found sound is not read again.
         """
-        wanted = np.zeros_like(self._unknown)
-        for start, stop in ranges:
-            if start < stop:
-                first = np.searchsorted(self._starts, start, side="right") - 1
-                wanted[first : np.searchsorted(self._starts, stop)] = True
-        for first, last in _runs(np.flatnonzero(wanted & self._unknown), self._starts, self._stops):
-            begin = int(self._starts[first])
-            found = _checksums(_read_at(self._file.fileno(), begin, int(self._stops[last - 1])),
-                               self._starts[first:last] - begin)  # fmt: skip
-            bad = np.flatnonzero(found != self._checksums[first:last])
+        wanted = [
+            np.arange(self._page_at(start), self._page_at(stop - 1) + 1) for start, stop in ranges if start < stop
+        ]
+        pages = np.unique(np.concatenate(wanted)) if wanted else np.empty(0, dtype=np.int64)
+        pages = pages[self._unknown[pages]]
+        starts, stops = self._starts_of(pages), self._starts_of(pages + 1)
+        for first, last in _runs(pages, starts, stops):
+            begin = int(starts[first])
+            found = _checksums(_read_at(self._file.fileno(), begin, int(stops[last - 1])), starts[first:last] - begin)
+            bad = np.flatnonzero(found != self._checksums[pages[first:last]])
             if bad.size:
-                return int(self._starts[first + bad[0]]), int(self._stops[first + bad[0]])
-            self._unknown[first:last] = False
+                return int(starts[first + bad[0]]), int(stops[first + bad[0]])
+            self._unknown[pages[first:last]] = False
         return None
+
+    def _page_at(self, place: int) -> int:
+        """The page of a byte; computed, as a large file has many pages."""
+        place = min(max(place, 0), self._size - 1)  # a damaged file may name any
+        cut = int(np.searchsorted(self._cuts, place, side="right")) - 1
+        return int(self._firsts[cut]) + (place - int(self._cuts[cut])) // self._page
+
+    def _starts_of(self, pages: np.ndarray) -> np.ndarray:
+        """Where pages start; the one after the last starts where the file ends."""
+        cut = np.searchsorted(self._firsts, pages, side="right") - 1
+        return self._cuts[cut] + (pages - self._firsts[cut]) * self._page
 
     def header_is_sound(self) -> bool:
         """Whether all bytes outside the fields' values are those that were written."""
@@ -217,12 +229,12 @@ def _cuts(size: int, extents: np.ndarray) -> list[int]:
 
 
 def _runs(pages: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> Iterator[tuple[int, int]]:
-    """First page, and the one after the last, of pages in a row that are read at once."""
+    """Of increasing pages, and where each starts and stops, the places of those in a row that are read at once."""
     first = 0
     for i in range(1, len(pages) + 1):
         whole = i == len(pages) or pages[i] != pages[i - 1] + 1
-        if whole or stops[pages[i]] - starts[pages[first]] > _RUN:
-            yield int(pages[first]), int(pages[i - 1]) + 1
+        if whole or stops[i] - starts[first] > _RUN:
+            yield first, i
             first = i
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,18 @@ from sciml_cf.errors import DatasetError
 
 _MOST_FILES = 1024  # of a folder that are looked at
 _Identity = tuple[tuple[str, int, int, int], ...]
+
+
+class _Handle:
+    """A source that is open in one process, closed when nothing holds it any more."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        weakref.finalize(self, source.close)
+
+
+# Open sources by process, file and what is said of it: the splits of a large file share one.
+_HANDLES: weakref.WeakValueDictionary[tuple[Any, ...], _Handle] = weakref.WeakValueDictionary()
 
 
 class OpenFile:
@@ -27,8 +40,7 @@ class OpenFile:
 
     def __init__(self, path: Path, *, format: str | None = None, facts: Facts | None = None) -> None:
         self.path, self._format, self._facts = path, format, facts
-        self._opened: tuple[int, Source] | None = None
-        self._closing: weakref.finalize[..., OpenFile] | None = None
+        self._opened: tuple[int, _Handle] | None = None
         self._identity: _Identity | None = None
         self.source  # noqa: B018 a file that cannot be used is refused now
 
@@ -40,9 +52,9 @@ class OpenFile:
             DatasetError: it has changed since it was opened first.
         """
         if self._opened is None or self._opened[0] != os.getpid():  # a handle must not cross a fork
-            source = open_source(self.path, format=self._format, facts=self._facts)
-            self._opened, self._closing = (os.getpid(), source), weakref.finalize(self, source.close)
-        found = _identity(self._opened[1])
+            self._opened = os.getpid(), self._handle()
+        source = self._opened[1].source
+        found = _identity(source)
         if self._identity is None:
             self._identity = found
         if found != self._identity:
@@ -50,16 +62,24 @@ class OpenFile:
                 f"read: {self.path} has changed since it was opened; its samples are others than before. Put the "
                 f"file back and go on with --resume, or start anew on the new one."
             )
-        return self._opened[1]
+        return source
+
+    def _handle(self) -> _Handle:
+        asked = (os.getpid(), str(self.path.absolute()), self._format, repr(self._facts))
+        for key, handle in list(_HANDLES.items()):
+            with suppress(DatasetError):  # that file is gone
+                if key[:4] == asked and _identity(handle.source) == key[4]:
+                    return handle
+        handle = _Handle(open_source(self.path, format=self._format, facts=self._facts))
+        _HANDLES[(*asked, _identity(handle.source))] = handle
+        return handle
 
     def close(self) -> None:
-        """Close the file in this process."""
-        if self._closing is not None and self._opened is not None and self._opened[0] == os.getpid():
-            self._closing()
-        self._opened = self._closing = None
+        """Let go of the file in this process."""
+        self._opened = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None, "_closing": None}
+        return {**self.__dict__, "_opened": None}
 
 
 def _identity(source: Source) -> _Identity:

@@ -19,7 +19,7 @@ from sciml_cf.errors import DatasetError, check_count
 _LOG = logging.getLogger("sciml_cf.datasets.field")
 _BLOCK_ROWS = 64  # full-resolution rows held while a coarser copy is made
 _GAP = 16  # rows between two samples from which on they are read apart
-_TOGETHER = 2**20  # bytes of a file that are read in a row, at least
+_TOGETHER = 2**22  # bytes of a file that are read in a row, at least
 
 
 class SampleReader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence, Sized
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -59,26 +60,32 @@ def choose_normalization(
             )
         _LOG.info("fit: the model's own normalization is kept (%s)", carried.summary())
         return carried
-    residual = _residual_of(data, config)
+    lazily = reads_in_blocks(data) or reads_in_blocks(validation)
+
+    @cache
+    def measured_for(residual: tuple[int, ...]) -> Normalization:
+        seen = Watched(data, "normalize", shown=shown and lazily)
+        return measure_normalization(seen, residual=residual, function="fit", argument="train")
+
+    residual = _residual_of(data, config, measured_for)
     if config.normalize == "none":
         return _increments_alone(data, residual) if residual else None
-    lazily = reads_in_blocks(data) or reads_in_blocks(validation)
-    seen = Watched(data, "normalize", shown=shown and lazily)
-    measured = measure_normalization(seen, residual=residual, function="fit", argument="train")
+    measured = measured_for(residual)
     check_finite("fit", "validation", Watched(validation, "check", shown=shown and lazily))
     _LOG.info("fit: normalized by the training samples (%s)", measured.summary())
     return measured
 
 
-def _residual_of(data: Dataset[Any], config: FitConfig) -> tuple[int, ...]:
+def _residual_of(
+    data: Dataset[Any], config: FitConfig, measured_for: Callable[[tuple[int, ...]], Normalization]
+) -> tuple[int, ...]:
     """The input channel that each increment starts from; empty where the fields themselves are learned."""
     if config.residual == "yes":
         return steps_of("fit", data).residual
     if config.residual == "no" or not getattr(data, "windows", None):
         return ()
     residual = steps_of("fit", data).residual
-    measured = [measure_normalization(data, residual=r, function="fit", argument="train") for r in ((), residual)]
-    share = measured[1].loss_scale / measured[0].loss_scale
+    share = measured_for(residual).loss_scale / measured_for(()).loss_scale
     learned = share < _SMALL_INCREMENTS
     _LOG.info(
         "fit: %s are learned: those from the last state to the next ones have %.2g of the states' variance (--residual "
