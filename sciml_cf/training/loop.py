@@ -92,6 +92,7 @@ class Training:
         judged = {"has_objective": objective is not None, "validation": self.feed.validation}
         shown = progress and self.fabric.is_global_zero
         chosen = choose_normalization(model, single, config, **judged, shown=shown)
+        chosen = self.fabric.broadcast(chosen)  # a dataset may draw its items, in each process others
         self.units = Units.of(model, chosen, config.loss)
         self.loss, self.plain = make_losses(model, head, single, config, objective)
         self.model, self.optimizer, self.has_gradients = set_up(self.fabric, model, config)
