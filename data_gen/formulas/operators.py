@@ -60,10 +60,14 @@ def _power(axes: Sequence[Any], orders: Orders) -> Any:
 def check_well_posed(symbol: Callable[..., np.ndarray], num_dims: int) -> None:
     """Raise ValueError where the linear part makes short waves grow without bound."""
     for direction in itertools.product((-2.0, -1.0, 0.0, 1.0, 2.0), repeat=num_dims):
-        long, short = (
-            np.max(np.real(symbol(*(np.full((1,) * num_dims, scale * one) for one in direction))))
-            for scale in (1e4, 1e5)
-        )
+        with np.errstate(all="ignore"):
+            rates = [symbol(*(np.full((1,) * num_dims, scale * one) for one in direction)) for scale in (1e4, 1e5)]
+        if not np.isfinite(rates).all():
+            raise ValueError(
+                "Equation.parse: `text` must have a linear part that can be computed; got one that overflows for short "
+                "waves. Use smaller coefficients."
+            )
+        long, short = (float(np.real(rate).max()) for rate in rates)
         if short > 0 and short > 2 * long:
             raise ValueError(
                 f"Equation.parse: `text` must not make short waves grow without bound; its linear part lets those of "

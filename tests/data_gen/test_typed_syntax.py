@@ -172,6 +172,8 @@ def test_unusable_laws_and_parameters_are_refused() -> None:
         Equation.parse("u_t = -u_xx")
     with pytest.raises(ValueError, match="must not make short waves grow without bound"):
         Equation.parse("u_t = u_xx - u_yy")
+    with pytest.raises(ValueError, match="must have a linear part that can be computed; got one that overflows"):
+        Equation.parse("u_t = 1e300*u_xx")
     assert Equation.parse("u_t = -u_xx - u_xxxx").symbol(np.array([0.5])) > 0
     with pytest.raises(ValueError, match=r"`parameters` of u_t = nu\*u_xx must be nu; got none"):
         Equation.parse("u_t = nu*u_xx")
