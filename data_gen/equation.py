@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from data_gen.errors import check_finite
+from data_gen.formulas.operators import NonlinearTerm, check_well_posed, split, symbol_of
+from data_gen.formulas.syntax import read_formula
+from data_gen.formulas.terms import has_places, multiplied_out
+
 if TYPE_CHECKING:
     from data_gen.grids.periodic import PeriodicGrid
 
@@ -92,6 +97,57 @@ class Equation:
     def __post_init__(self) -> None:
         for name in ("parameters", "initial_parameters", "known"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    @staticmethod
+    def parse(
+        text: str, parameters: Mapping[str, Any] = MappingProxyType({}), *, num_dims: int | None = None
+    ) -> Equation:
+        """The equation that a text says, such as ``u_t = -u*u_x + nu*u_xx``.
+
+            u_t = ...; v_t = ...        one equation for each field, named by letters and digits
+            u_x, u_xxy, (u^2/2)_x       derivatives of fields and of brackets; lap(u), the Laplacian
+            + - * / ^                   with numbers, pi, and parameters, which are all other names
+            sin cos exp                 of the places x, y, z, the length L of the domain, and parameters
+
+        Derivatives of a field with constant coefficients in the field's own equation are the symbol. All else is
+        computed on points as it is written: u*u_x stays a product, and (u^2/2)_x a derivative.
+
+        Args:
+            text: the equations; it is parsed, never run.
+            parameters: the numbers that its names stand for, or (B, 1, 1) arrays with one for each sample.
+            num_dims: dimensions in space; as many as its axes if None.
+        Returns:
+            The equation, named by its text; on 2 pi until time 1, from ``truncated_fourier``, unless a dataset says
+            otherwise.
+        Raises:
+            ValueError: the text is none of this, parameters are missing, unknown or not finite, or short waves would
+                grow without bound.
+        """
+        if not isinstance(text, str):
+            raise ValueError(f"Equation.parse: `text` must be a text; got {text!r}. Write it as 'u_t = u_xx'.")
+        formula = read_formula(text)
+        dims = formula.least_dims if num_dims is None else num_dims
+        formula.check_use(parameters, dims)
+        for name, value in parameters.items():
+            check_finite("Equation.parse", name, value)
+        values = {name: coefficient(parameters[name]) for name in formula.parameters}
+        terms = [multiplied_out(side, values, dims) for side in formula.sides]
+        parts = [split(each, field) for field, each in enumerate(terms)]
+        symbol = symbol_of([linear for linear, _ in parts], dims)
+        check_well_posed(symbol, dims)
+        others = [each for _, each in parts]
+        return Equation(
+            name=formula.text,
+            parameters=values,
+            symbol=symbol,
+            nonlinear=NonlinearTerm(others, values, dims) if any(others) else None,
+            formula=formula.text,
+            channels=formula.fields,
+            num_dims=dims,
+            homogeneous=not any(map(has_places, terms)),
+            tolerance=1e-10 if dims == 1 else 1e-8,
+            initial_condition="truncated_fourier",
+        )
 
     def parameters_of(self, row: int) -> dict[str, float]:
         """The parameters of one of the samples that the equation is made for (see ``SampleEquations``)."""

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from data_gen.equation import Equation
-from data_gen.equations import equation_dims, equation_in, equation_names, equation_parameters
+from data_gen.equations import equation_dims, equation_in, equation_parameters, is_known
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
@@ -281,7 +281,7 @@ class Header:
 
     def make_equation(self) -> Equation | None:
         """The equation, if this package knows it and its parameters are known."""
-        if self.name not in equation_names():
+        if not is_known(self.name):
             return None
         known = {p.name for p in equation_parameters(self.name)}
         if set(self.parameters) != known:

@@ -119,7 +119,7 @@ def facts_text(facts: dict[str, Any]) -> str:
     law, blocks = facts["equation"], facts["blocks"]
     rows: dict[str, object] = {
         "file": f"{facts['file']} ({facts['bytes'] / 1e6:.1f} MB)",
-        "equation": ": ".join(word for word in (law["name"], law["formula"]) if word),
+        "equation": ": ".join(word for word in dict.fromkeys((law["name"], law["formula"])) if word),
         "parameters": _assignments(law["parameters"]) or "none",
         **{" " * i if i else "by sample": text for i, text in enumerate(_table_text(facts["table"]))},
         "split": ", ".join(f"{name} {count}" for name, count in facts["split"].items()) or None,

@@ -202,6 +202,8 @@ def _values(data: Dataset, part: Part, rows: Sequence[int]) -> np.ndarray:
 def _title(data: Dataset) -> str:
     header, spec = data.header, data.spec
     law = ": ".join(word for word in (header.name.replace("_", " "), header.formula) if word)
+    if header.name == header.formula:
+        law = header.formula
     numbers = [f"{name} = {value:g}" for name, value in header.parameters.items()]
     points = " x ".join(map(str, header.shape))
     facts = [*numbers, f"{header.num_samples} samples on {points} points"]

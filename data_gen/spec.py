@@ -59,7 +59,7 @@ class DatasetSpec(_Description):
     """Description of a dataset; omitted values are filled in, so two equal descriptions are equal objects.
 
     Args:
-        equation: name of the equation.
+        equation: name of the equation, or its text, "u_t = -u*u_x + nu*u_xx" (see ``Equation.parse``).
         parameters: its parameters by name; those left out take the equation's defaults. A text makes one vary by
             sample: "0.01:0.1" uniform, "log:0.001:0.1" with a uniform logarithm, "0.01,0.03,0.1" one of these.
         samples: number of samples.
@@ -128,7 +128,7 @@ class DatasetSpec(_Description):
         method = _resolved_method(law, method)
         _check_device(law, method, device)
         super().__init__(
-            equation=equation,
+            equation=law.name,
             parameters=MappingProxyType(dict(sorted({**law.parameters, **_texts(given)}.items()))),
             samples=int(samples),
             resolution=int(resolution),

@@ -34,11 +34,12 @@ ARROWS = {
         "data_gen.header",
         "data_gen.storage",
     },
-    "data_gen.equation": {"data_gen.grids"},
+    "data_gen.equation": {"data_gen.errors", "data_gen.formulas", "data_gen.grids"},
     "data_gen.equations": {
         "data_gen.equation",
         "data_gen.errors",
         "data_gen.exact_solutions",
+        "data_gen.formulas",
         "data_gen.grids",
         "data_gen.solvers",
     },
@@ -52,6 +53,7 @@ ARROWS = {
         "data_gen.header",
         "data_gen.storage",
     },
+    "data_gen.formulas": {"data_gen.grids"},
     "data_gen.generate": {
         "data_gen.errors",
         "data_gen.equation",

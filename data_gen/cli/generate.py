@@ -1,4 +1,4 @@
-"""`sciml-cf generate EQUATION`: the flags of each equation, with its parameters and initial conditions."""
+"""`sciml-cf generate EQUATION`: the flags of each equation or typed text, with parameters and initial conditions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from data_gen.cli.flags import UsageError, parse
 from data_gen.cli.inspect import info_command
-from data_gen.equations import equation_named, equation_names, equation_parameters
+from data_gen.equations import equation_named, equation_names, equation_parameters, is_typed
 
 if TYPE_CHECKING:
     from data_gen.spec import DatasetSpec
@@ -75,11 +75,13 @@ def generate_command(argv: list[str]) -> str:
     if argv and argv[0] in ("-h", "--help"):
         return _overview()
     name = _checked_name(argv)
-    return _generate(name, _parsed(name, argv[1:], f"sciml-cf generate {name}"))
+    return _generate(name, _parsed(name, argv[1:], f"sciml-cf generate {'TEXT' if is_typed(name) else name}"))
 
 
 def _parsed(equation: str, words: list[str], prog: str) -> Any:
     """The flags of an equation's samples."""
+    if is_typed(equation):
+        return parse(_typed_flags(equation), words, prog=prog)
     parameters = {f"--{p.name.replace('_', '-')}" for p in equation_parameters(equation)}
     return parse(_flags_of(equation), _joined(words, parameters), prog=prog)
 
@@ -90,7 +92,10 @@ def _overview() -> str:
     width = max(map(len, names)) + 2
     lines = [f"  {name:<{width}}{(equation_named(name).__doc__ or '').splitlines()[0]}" for name in names]
     usage = "usage: sciml-cf generate EQUATION [flags]     (sciml-cf generate EQUATION --help lists the flags)"
-    return "\n".join([usage, "", *lines])
+    typed = (
+        '       sciml-cf generate "u_t = -u*u_x + nu*u_xx" --parameters nu=0.1 [flags]     (an equation of your own)'
+    )
+    return "\n".join([usage, typed, "", *lines])
 
 
 def _checked_name(argv: list[str]) -> str:
@@ -101,8 +106,13 @@ def _checked_name(argv: list[str]) -> str:
     name = argv[0]
     if name.startswith("-"):
         raise UsageError(f"sciml-cf generate: the equation must come first, before {name}; {choice}")
-    if name not in equation_names():
-        raise UsageError(f"sciml-cf generate: unknown equation {name!r}; {choice}")
+    if is_typed(name):
+        try:
+            equation_named(name)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    elif name not in equation_names():
+        raise UsageError(f'sciml-cf generate: unknown equation {name!r}; {choice} Or type one: "u_t = u_xx".')
     return name
 
 
@@ -125,7 +135,10 @@ def spec_of_words(argv: list[str], prog: str) -> DatasetSpec:
 def _spec_of(equation: str, flags: Any) -> DatasetSpec:
     from data_gen.spec import DatasetSpec
 
-    parameters = {p.name: getattr(flags, p.name) for p in equation_parameters(equation)}
+    if is_typed(equation):
+        parameters = _named_values("parameters", flags.parameters, as_text=True)
+    else:
+        parameters = {p.name: getattr(flags, p.name) for p in equation_parameters(equation)}
     optional = {"tolerance": flags.tolerance} if flags.tolerance is not None else {}
     return DatasetSpec(
         equation=equation,
@@ -135,7 +148,7 @@ def _spec_of(equation: str, flags: Any) -> DatasetSpec:
         extent=flags.extent,
         times=flags.times,
         initial_condition=flags.initial_condition,
-        initial_parameters=_named_values(flags.initial_parameters),
+        initial_parameters=_named_values("initial-parameters", flags.initial_parameters),
         seed=flags.seed,
         method=flags.method,
         dtype=flags.dtype,
@@ -173,17 +186,15 @@ def _joined(words: list[str], flags: set[str]) -> list[str]:
     return joined
 
 
-def _named_values(words: tuple[str, ...]) -> dict[str, Any]:
-    """{"tau": 7.0, "laplacian": "domain"} from NAME=VALUE words."""
+def _named_values(flag: str, words: tuple[str, ...], *, as_text: bool = False) -> dict[str, Any]:
+    """{"tau": 7.0, "laplacian": "domain"} from NAME=VALUE words of a flag, or all values as text."""
     values: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not (name and equals and text) or name in values:
-            raise UsageError(
-                f"sciml-cf generate: `--initial-parameters` must be words NAME=VALUE, each name once; got {word!r}."
-            )
+            raise UsageError(f"sciml-cf generate: `--{flag}` must be words NAME=VALUE, each name once; got {word!r}.")
         try:
-            values[name] = float(text)
+            values[name] = text if as_text else float(text)
         except ValueError:
             values[name] = text
     return values
@@ -208,6 +219,21 @@ def _initial_help(equation: str) -> str:
 
 _LAWS_HELP = """A parameter is a number, or varies by sample: LOW:HIGH is uniform between two numbers, log:LOW:HIGH
 has a uniform logarithm, and A,B,... is one of these, each as likely."""
+
+
+def _typed_flags(text: str) -> type[Any]:
+    """GenerateFlags with one flag for the parameters of a typed equation."""
+    from tyro.conf import arg
+
+    names = [parameter.name for parameter in equation_parameters(text)]
+    help = f"the parameters of the text, as NAME=NUMBER or NAME=LAW: {', '.join(names) or 'it has none'}."
+    kind = Annotated[tuple[str, ...], arg(help=help, metavar="NAME=NUMBER|LAW")]
+    made = make_dataclass(
+        "GenerateFlags", [("parameters", kind, field(default=()))], bases=(GenerateFlags,), frozen=True, kw_only=True
+    )
+    title = f"Make a dataset file of {' '.join(text.split())}, an equation of your own."
+    made.__doc__ = f"{title}\n\n{_LAWS_HELP}\n\n{_initial_help(text)}"
+    return made
 
 
 def _flags_of(equation: str) -> type[Any]:

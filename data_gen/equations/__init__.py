@@ -1,4 +1,4 @@
-"""Equations by name, one module each.
+"""Equations by name, one module each, and those typed as text (``Equation.parse``), whose name is the text.
 
 A new equation is one new module in this package whose function of the same name returns an ``Equation``; it is found by
 name when it is asked for, and nothing else has to change.
@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from data_gen.equation import Equation
+from data_gen.formulas.syntax import is_typed, read_formula
 
 __all__ = [
     "Equation",
@@ -25,6 +26,8 @@ __all__ = [
     "equation_named",
     "equation_names",
     "equation_parameters",
+    "is_known",
+    "is_typed",
 ]
 
 #: Names of version 0.1 that stand for an equation in two dimensions, see ``_older_names``.
@@ -47,13 +50,27 @@ def equation_names() -> tuple[str, ...]:
     return tuple(sorted([*modules, *OLDER_NAMES]))
 
 
+def is_known(name: str) -> bool:
+    """Whether a name is that of an equation, or the text of one."""
+    if not is_typed(name):
+        return name in equation_names()
+    try:
+        read_formula(name)
+    except ValueError:
+        return False
+    return True
+
+
 @lru_cache
 def equation_named(name: str) -> Callable[..., Equation]:
     """The function that makes the equation called ``name``.
 
     Raises:
-        ValueError: no such equation; the message lists the known ones.
+        ValueError: no such equation; the message lists the known ones, or names the mistake in the text of one.
     """
+    if is_typed(name):
+        read_formula(name)
+        return partial(_typed, name)
     known = equation_names()
     if name not in known:
         raise ValueError(f"equation_named: `name` must be one of {', '.join(known)}; got {name!r}.")
@@ -79,6 +96,8 @@ def equation_in(name: str, num_dims: int | None) -> Callable[..., Equation]:
 @lru_cache
 def equation_dims(name: str) -> tuple[int, ...] | None:
     """The numbers of dimensions that an equation exists in, the usual one first; None if it has no choice."""
+    if is_typed(name):
+        return read_formula(name).dims
     factory = equation_named(name)
     parameter = inspect.signature(factory).parameters.get(_DIMS)
     if parameter is None:
@@ -89,6 +108,8 @@ def equation_dims(name: str) -> tuple[int, ...] | None:
 
 def equation_parameters(name: str) -> tuple[Parameter, ...]:
     """The keyword parameters of the equation called ``name``, from its annotated signature, without ``num_dims``."""
+    if is_typed(name):
+        return tuple(Parameter(parameter, None) for parameter in read_formula(name).parameters)
     factory = equation_named(name)
     hints: dict[str, Any] = typing.get_type_hints(factory, include_extras=True)
     found = []
@@ -99,3 +120,8 @@ def equation_parameters(name: str) -> tuple[Parameter, ...]:
         notes = getattr(hints[parameter.name], "__metadata__", ("",))
         found.append(Parameter(parameter.name, default, str(notes[0])))
     return tuple(found)
+
+
+def _typed(text: str, /, *, num_dims: int | None = None, **parameters: Any) -> Equation:
+    """The equation that a text says, see ``Equation.parse``."""
+    return Equation.parse(text, parameters, num_dims=num_dims)

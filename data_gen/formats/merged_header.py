@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_gen.equations import equation_named, equation_names, equation_parameters
+from data_gen.equations import equation_named, equation_names, equation_parameters, is_known, is_typed
 from data_gen.errors import DatasetError
 from data_gen.formats.found import Found
 from data_gen.formats.grid_axes import axes_of, said_right_end
@@ -97,13 +97,20 @@ def _precision(path: Path, dtypes: Sequence[np.dtype]) -> str:
     return "float32" if exact == np.float32 else "float64"
 
 
-def _formula(path: Path, name: str, parameters: Mapping[str, float], overrides: Overrides) -> str:
-    if overrides.equation and overrides.equation not in equation_names():
+def _check_equation(overrides: Overrides) -> None:
+    """Raise ValueError unless the equation that is said to be that of the file is known, or a text without mistake."""
+    if overrides.equation and is_typed(overrides.equation):
+        equation_named(overrides.equation)  # raises with the place of a mistake
+    elif overrides.equation and overrides.equation not in equation_names():
         raise ValueError(
             f"open_source: `equation` must be one of {', '.join(equation_names())}; got {overrides.equation!r}. Leave "
             f"it out for any other."
         )
-    if name not in equation_names():
+
+
+def _formula(path: Path, name: str, parameters: Mapping[str, float], overrides: Overrides) -> str:
+    _check_equation(overrides)
+    if not is_known(name):
         return ""
     known = [p.name for p in equation_parameters(name)]
     missing = [key for key in known if key not in parameters]

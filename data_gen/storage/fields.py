@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from data_gen.equation import Equation, SampleEquations
-from data_gen.equations import equation_in, equation_names, equation_parameters
+from data_gen.equations import equation_in, equation_parameters, is_known
 from data_gen.errors import DatasetError
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid
@@ -105,7 +105,7 @@ class FieldReader(ABC):
         """The equation of some samples: one for all, or one for each if the table has parameters of it; None if this
         package does not know it."""
         header = self.header
-        if header.name not in equation_names():
+        if not is_known(header.name):
             return None
         names = {parameter.name for parameter in equation_parameters(header.name)}
         varying = {name: values[rows] for name, values in self.table.items() if name in names}

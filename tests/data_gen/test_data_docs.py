@@ -38,6 +38,8 @@ def test_commands_and_their_flags_exist(capsys: pytest.CaptureFixture[str]) -> N
         "info",
         "plot",
         "validate",
+        *["generate"] * 6,
+        "validate",
         "generate",
         "validate",
         *["generate"] * 4,

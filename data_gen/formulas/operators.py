@@ -1,0 +1,183 @@
+"""Terms as they are computed: the symbol of the linear part in Fourier space, and the nonlinear term on points."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_gen.formulas.terms import NONE, Derivative, Factor, Flux, Orders, Product, Profile, Terms, evaluated
+from data_gen.grids.periodic import PeriodicGrid
+
+#: A fixed function may differ by so much, relative to its maximum, from itself one length of the domain further.
+PERIODIC_WITHIN = 1e-9
+_PHASES = (1.0, 1j, -1.0, -1j)  # i^n
+Linear = list[tuple[Any, Orders]]
+
+
+def split(terms: Terms, field: int) -> tuple[Linear, Terms]:
+    """The terms of a field's equation that are derivatives of the field itself, and all others."""
+    linear: Linear = []
+    others: Terms = {}
+    for product, number in terms.items():
+        only = product[0] if len(product) == 1 else None
+        if isinstance(only, Derivative) and only.field == field:
+            linear.append((number, only.orders))
+        else:
+            others[product] = number
+    return linear, others
+
+
+def symbol_of(linear: Sequence[Linear], num_dims: int) -> Callable[..., np.ndarray]:
+    """L(k) = sum c (i k_x)^a (i k_y)^b (i k_z)^c of each field, real where all orders are even."""
+
+    def symbol(*k: np.ndarray) -> np.ndarray:
+        base = 0.0 * functools.reduce(np.add, k)
+        rows = []
+        for terms in linear:
+            total = base
+            for number, orders in terms:
+                waves = _PHASES[sum(orders) % 4] * _power(k, orders)
+                total = total + number * waves
+            rows.append(total)
+        if len(rows) == 1:
+            return rows[0]
+        rows = [row[None] if row.ndim == num_dims else row for row in rows]
+        return np.concatenate(np.broadcast_arrays(*rows), axis=-1 - num_dims)
+
+    return symbol
+
+
+def _power(axes: Sequence[Any], orders: Orders) -> Any:
+    """The product of one array an axis, x last, each to its power; 1 for none."""
+    factors = [axes[-1 - axis] ** order for axis, order in enumerate(orders) if order]
+    return functools.reduce(lambda a, b: a * b, factors) if factors else 1.0
+
+
+def check_well_posed(symbol: Callable[..., np.ndarray], num_dims: int) -> None:
+    """Raise ValueError where the linear part makes short waves grow without bound."""
+    for direction in itertools.product((-2.0, -1.0, 0.0, 1.0, 2.0), repeat=num_dims):
+        with np.errstate(all="ignore"):
+            rates = [symbol(*(np.full((1,) * num_dims, scale * one) for one in direction)) for scale in (1e4, 1e5)]
+        if not np.isfinite(rates).all():
+            raise ValueError(
+                "Equation.parse: `text` must have a linear part that can be computed; got one that overflows for short "
+                "waves. Use smaller coefficients."
+            )
+        long, short = (float(np.real(rate).max()) for rate in rates)
+        if short > 0 and short > 2 * long:
+            raise ValueError(
+                f"Equation.parse: `text` must not make short waves grow without bound; its linear part lets those of "
+                f"wavenumbers {', '.join(f'{1e5 * one:g}' for one in reversed(direction))} grow at the rate "
+                f"{short:.3g}. Change the sign of the derivative of highest order."
+            )
+
+
+class NonlinearTerm:
+    """N(u) of all terms but the linear part, evaluated on points as they are written.
+
+    Args:
+        sides: the terms of each field's equation.
+        values: the parameters.
+        num_dims: dimensions in space.
+    """
+
+    def __init__(self, sides: Sequence[Terms], values: Mapping[str, Any], num_dims: int) -> None:
+        self.values, self.num_dims = values, num_dims
+        self.points = (slice(None),) * num_dims
+        self.mean = (slice(0, 1),) * num_dims
+        self.sides = [self._by_orders(terms) for terms in sides]
+        self.profiles: dict[tuple[Profile, PeriodicGrid], Any] = {}
+
+    def __call__(self, modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
+        """(B, C, *K) -> the same shape."""
+        rate, known = 0 * modes, {}
+        for field, (constant, waves, products) in enumerate(self.sides):
+            for number, one in waves:
+                rate[(..., slice(field, field + 1), *self.points)] += number * self._differentiated(modes, one, grid)
+            for orders, terms in products.items():
+                change = grid.to_modes(self._sum(terms, modes, grid, known))
+                if orders != NONE:
+                    change *= _power(grid.derivative, orders)
+                rate[(..., slice(field, field + 1), *self.points)] += change
+            if np.any(constant):
+                rate[(..., slice(field, field + 1), *self.mean)] += constant * grid.num_points**self.num_dims
+        return rate
+
+    @staticmethod
+    def _by_orders(terms: Terms) -> tuple[Any, list[tuple[Any, Derivative]], dict[Orders, Terms]]:
+        """The constant, derivatives of other fields, and products by the derivative that is taken of their sum."""
+        constant: Any = 0.0
+        waves, products = [], {}
+        for product, number in terms.items():
+            only = product[0] if len(product) == 1 else None
+            if not product:
+                constant = number
+            elif isinstance(only, Derivative):
+                waves.append((number, only))
+            elif isinstance(only, Flux):
+                inner = products.setdefault(only.orders, {})
+                for each, factor in only.terms.items():
+                    inner[each] = inner.get(each, 0.0) + number * factor
+            else:
+                inner = products.setdefault(NONE, {})
+                inner[product] = inner.get(product, 0.0) + number
+        return constant, waves, products
+
+    def _differentiated(self, modes: np.ndarray, one: Derivative, grid: PeriodicGrid) -> np.ndarray:
+        own = modes[(..., slice(one.field, one.field + 1), *self.points)]
+        return 1 * own if one.orders == NONE else _power(grid.derivative, one.orders) * own
+
+    def _sum(self, terms: Terms, modes: np.ndarray, grid: PeriodicGrid, known: dict[Factor, Any]) -> np.ndarray:
+        """(B, 1, *N), the sum of products on points."""
+        total: Any = 0.0
+        for product, number in terms.items():
+            total = total + number * self._product(product, modes, grid, known)
+        return total + 0 * self._on_points(Derivative(0, NONE), modes, grid, known) if _is_fixed(terms) else total
+
+    def _product(self, product: Product, modes: np.ndarray, grid: PeriodicGrid, known: dict[Factor, Any]) -> Any:
+        factors = [self._on_points(factor, modes, grid, known) for factor in product]
+        return functools.reduce(lambda a, b: a * b, factors) if factors else 1.0
+
+    def _on_points(self, factor: Factor, modes: np.ndarray, grid: PeriodicGrid, known: dict[Factor, Any]) -> Any:
+        if isinstance(factor, Profile):
+            return self._profile(factor, grid)
+        if factor not in known:
+            if isinstance(factor, Derivative):
+                waves = self._differentiated(modes, factor, grid)
+            else:
+                waves = grid.to_modes(self._sum(factor.terms, modes, grid, known))
+                waves *= _power(grid.derivative, factor.orders)
+            known[factor] = grid.to_points(waves)
+        return known[factor]
+
+    def _profile(self, profile: Profile, grid: PeriodicGrid) -> Any:
+        """A fixed function on the grid, computed once.
+
+        Raises:
+            ValueError: it is not periodic on the domain.
+        """
+        key = (profile, grid)
+        if key not in self.profiles:
+            axes = [grid.host.points.reshape((-1,) + (1,) * axis) for axis in range(self.num_dims)]
+            value = evaluated(profile.expression, self.values, tuple(axes), grid.extent)
+            value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), grid.shape))
+            for axis in range(self.num_dims):
+                further = tuple(x + grid.extent * (i == axis) for i, x in enumerate(axes))
+                again = evaluated(profile.expression, self.values, further, grid.extent)
+                if np.abs(again - value).max() > PERIODIC_WITHIN * max(np.abs(value).max(), np.finfo(float).tiny):
+                    raise ValueError(
+                        f"Equation.parse: `text` must have functions of the place that are periodic on the domain, of "
+                        f"length {grid.extent:.6g}; got {profile.expression.words!r}. Use sin(2*pi*x/L), where L is "
+                        f"that length, or another --extent."
+                    )
+            self.profiles[key] = grid.asarray(np.ascontiguousarray(value))
+        return self.profiles[key]
+
+
+def _is_fixed(terms: Terms) -> bool:
+    """Whether no product has a field, so that its shape is not that of the samples."""
+    return all(isinstance(factor, Profile) for product in terms for factor in product)
