@@ -64,6 +64,8 @@ class Equation:
         homogeneous: the law is the same at every place, so that its solution operator commutes with shifts; False for a
             fixed forcing or coefficient.
         chaotic: errors grow exponentially in time, so that the tolerance holds for short times only.
+        amplifies: the nonlinear term feeds what the linear part damps, as in patterns that grow out of small
+            differences; errors are then not taken for forgotten.
         steady: the solution does not depend on time: ``exact`` takes the input to it, under ``exact_method``.
         extent, time, tolerance: the usual domain length, final time, and error of time stepping relative to max |u|.
         initial_condition: the usual initial condition, a name of ``random_fields.INITIAL_CONDITIONS`` or of ``known``.
@@ -86,6 +88,7 @@ class Equation:
     boundary: Literal["periodic", "wall"] = "periodic"
     homogeneous: bool = True
     chaotic: bool = False
+    amplifies: bool = False
     steady: bool = False
     extent: float = 2 * math.pi
     time: float = 1.0

@@ -68,6 +68,7 @@ def gray_scott(
             "u_t = diffusivity_u * {u} - u v^2 + feed * (1 - u), v_t = diffusivity_v * {v} + u v^2 - (feed + kill) * v",
         ),
         channels=("u", "v"),
+        amplifies=True,
         num_dims=num_dims,
         tolerance=1e-6,
         extent=1.25,

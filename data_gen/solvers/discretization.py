@@ -36,14 +36,23 @@ class Discretization:
         self._weights = self.grid.asarray(self.grid.mode_weights.reshape(-1))
 
     @cached_property
-    def damping(self) -> np.ndarray:
+    def own_damping(self) -> np.ndarray:
         """min(Re L, 0) of the modes."""
         return self.grid.asarray(np.minimum(np.real(self.symbol), 0))
 
     @cached_property
+    def damping(self) -> np.ndarray:
+        """min(Re L, 0) of the modes, with which errors are forgotten; 0 for an equation that amplifies them."""
+        return self.grid.asarray(self._forgetting(self.symbol))
+
+    @cached_property
     def fine_damping(self) -> np.ndarray:
-        """min(Re L, 0) of the modes of the finer grid."""
-        return self.grid.asarray(np.minimum(np.real(symbol_on(self.equation, self.fine)), 0))
+        """The same for the modes of the finer grid."""
+        return self.grid.asarray(self._forgetting(symbol_on(self.equation, self.fine)))
+
+    def _forgetting(self, symbol: np.ndarray) -> np.ndarray:
+        damping = np.minimum(np.real(symbol), 0)
+        return np.zeros_like(damping) if self.equation.amplifies else damping
 
     def on(self, points: int) -> Discretization:
         """The same equation on another number of points."""

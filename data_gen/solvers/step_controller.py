@@ -62,7 +62,7 @@ class StepController:
         A mode damped at the rate d forgets: an error r in each step adds up to r / (1 - e^(-d h)) and not to r T / h,
         so each mode counts with 1 / (1 + (1 - e^(-d h)) T / h). Rounding does not stop a landing.
         """
-        forgotten = -namespace(law.damping).expm1(law.damping * step.size) * (self.duration / step.size)
+        forgotten = -namespace(law.own_damping).expm1(law.own_damping * step.size) * (self.duration / step.size)
         size = (law.sizes(error, state.scale) / (1 + forgotten)).sum(axis=-1).max()
         allowed = scheme.allowance(self.settings.tolerance) * step.size / self.duration
         ratio = float(size / allowed)

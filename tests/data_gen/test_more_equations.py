@@ -9,16 +9,19 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from data_gen import (
+    DatasetSpec,
     PeriodicGrid,
     cahn_hilliard,
     dispersion,
     fitzhugh_nagumo,
+    generate,
     gradient_kuramoto_sivashinsky,
     hyper_diffusion,
     kdv,
     kolmogorov_flow,
     kuramoto_sivashinsky,
     navier_stokes,
+    open_dataset,
     solve,
     wave,
     zakharov_kuznetsov,
@@ -140,3 +143,14 @@ def test_without_force_and_drag_the_flow_is_that_of_navier_stokes() -> None:
     np.testing.assert_array_equal(*w)
     with pytest.raises(ValueError, match="kolmogorov_flow: `drag` must be at least 0; got -1"):
         kolmogorov_flow(drag=-1)
+
+
+@pytest.mark.slow
+def test_a_pattern_does_not_depend_on_the_output_times(tmp_path):
+    """Spots grow out of modes that diffusion alone would have damped away long before the only output."""
+    found = []
+    for times in ((500.0,), (20.0, 500.0)):
+        spec = DatasetSpec("gray_scott", samples=1, resolution=128, times=times, allow_unresolved=True)
+        with open_dataset(generate(spec, tmp_path / f"{len(times)}.h5", progress=False)) as data:
+            found.append(data.read("u"))
+    assert np.abs(found[0] - found[1]).max() < 1e-5
