@@ -25,7 +25,7 @@ from data_gen.equations import equation_named, equation_names
 from data_gen.errors import SolverDiverged
 from data_gen.exact_solutions.by_equation import exact_solution
 from data_gen.grids.periodic import spectral_tail
-from data_gen.random_fields import INITIAL_CONDITIONS
+from data_gen.sample_fields import initial_fields
 from data_gen.stepping.etdrk4 import coefficients, etdrk4_step
 
 
@@ -203,8 +203,7 @@ def test_defaults_of_an_equation_give_samples(name: str) -> None:
     spec = DatasetSpec(equation=name, samples=2, resolution=256, tolerance=1e-4, method="etdrk4")
     equation: Equation = spec.make_equation()
     assert equation.name == name and equation.formula.isascii() and spec.extent == equation.extent
-    draw = INITIAL_CONDITIONS[spec.initial_condition][0]
-    u0 = draw(spec.grid, range(2), seed=0, **spec.initial_parameters)
+    u0 = initial_fields(spec, np.arange(2))
     u = solve(equation, spec.grid, u0, [0.05 * equation.time], tolerance=1e-4)
     assert np.isfinite(u).all() and np.abs(u[:, 0] - u0).max() > 1e-3
 

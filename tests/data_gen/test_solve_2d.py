@@ -119,10 +119,10 @@ def test_solve_names_the_sample_of_the_plane_that_blows_up(method: str) -> None:
         solve(blow_up, grid, u0, [2.0], method=method, tolerance=1e-6, first_sample=40)
 
 
-def test_solve_refuses_three_dimensions_and_other_shapes() -> None:
-    space = Equation("space", {}, lambda *k: -sum(a**2 for a in k), lambda m, on: m, num_dims=3)
-    with pytest.raises(ValueError, match="`grid` must have at most 2 dimensions; got 3"):
-        solve(space, PeriodicGrid(8, 1.0, 3), np.zeros((1, 1, 8, 8, 8)), [1.0])
+def test_solve_refuses_four_dimensions_and_other_shapes() -> None:
+    space = Equation("space", {}, lambda *k: -sum(a**2 for a in k), lambda m, on: m, num_dims=4)
+    with pytest.raises(ValueError, match="`grid` must have at most 3 dimensions; got 4"):
+        solve(space, PeriodicGrid(4, 1.0, 4), np.zeros((1, 1, 4, 4, 4, 4)), [1.0])
     with pytest.raises(ValueError, match=r"`u0` must have shape \(samples, 1, 8, 8\); got \(1, 8, 8\)"):
         solve(navier_stokes(), PeriodicGrid(8, 1.0, 2), np.zeros((1, 8, 8)), [1.0])
     with pytest.raises(ValueError, match="`grid` must have 1 dimensions; got 2"):
