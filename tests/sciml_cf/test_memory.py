@@ -27,11 +27,17 @@ print(min(found))  # the system may take pages back at any time
 
 @pytest.mark.skipif(not GLIBC, reason="glibc only")
 def test_freed_memory_is_used_again_without_fresh_pages():
-    found = {
-        kind: int(subprocess.run([sys.executable, "-c", FAULTS, kind], capture_output=True, check=True).stdout)
-        for kind in ("as it is", "kept")
-    }
-    assert found["kept"] < 100 < found["as it is"]
+    """In one of a few tries: a system that is short of memory takes pages back, whatever the process does."""
+    tries = []
+    for _ in range(5):
+        found = [
+            int(subprocess.run([sys.executable, "-c", FAULTS, kind], capture_output=True, check=True).stdout)
+            for kind in ("as it is", "kept")
+        ]
+        tries.append(found)
+        if found[1] < 100 < found[0]:
+            return
+    raise AssertionError(f"fresh pages as it is, and kept: {tries}")
 
 
 def test_it_says_whether_it_was_done(monkeypatch):
