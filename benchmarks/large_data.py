@@ -112,7 +112,7 @@ def speeds(path: Path, folder: Path, config: Config) -> dict[str, Any]:
 
 
 def filled(text: str) -> str:
-    """The page with what the result file says."""
+    """The page, filled from the result file."""
     figures = json.loads((RESULTS / "large_data.json").read_text())["figures"]
     alone = [row for row in figures["memory"] if not row["loader_workers"]]
     ratios, peaks = figures["speed"]["speed_over_memory"], [row["megabytes"] for row in alone]

@@ -71,7 +71,7 @@ def rate(batches: Iterable[Any], size: int) -> float:
 
 
 def filled(text: str) -> str:
-    """The page with what the result file says."""
+    """The page, filled from the result file."""
     ratio = json.loads((RESULTS / "well_loader.json").read_text())["figures"]["ours_over_official"]
     said = (
         f"Batches of windows from files of The Well's layout, as `convert` writes them, come {ratio:.1f} times as fast "

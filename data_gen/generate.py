@@ -248,22 +248,27 @@ def _stepped(spec: DatasetSpec, indices: np.ndarray, u0: np.ndarray) -> tuple[np
     failure: SolverDiverged | None = None
     for method in _methods(spec):
         try:
-            u = solve(
-                spec.equations(indices),
-                spec.periodic_grid,
-                u0,
-                spec.times,
-                method=method,
-                tolerance=spec.tolerance,
-                allow_unresolved=spec.allow_unresolved,
-                first_sample=int(indices[0]),
-                device=spec.device,
-            )
+            u = _solved(spec, indices, u0, method, spec.tolerance)
         except SolverDiverged as error:
             failure = failure or error
             continue
         return u, method
     raise failure or AssertionError("unreachable: there is a method")
+
+
+def _solved(spec: DatasetSpec, indices: np.ndarray, u0: np.ndarray, method: str, tolerance: float) -> np.ndarray:
+    """Solutions (B, T, C, *N) of samples by one method of time stepping."""
+    return solve(
+        spec.equations(indices),
+        spec.periodic_grid,
+        u0,
+        spec.times,
+        method=method,
+        tolerance=tolerance,
+        allow_unresolved=spec.allow_unresolved,
+        first_sample=int(indices[0]),
+        device=spec.device,
+    )
 
 
 def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
@@ -366,16 +371,7 @@ def _warn_of_chaos(spec: DatasetSpec, index: np.ndarray, u0: np.ndarray, u: np.n
 
     Errors are about in proportion to the tolerance, so that the first solve has a tenth of the difference.
     """
-    again = solve(
-        spec.equations(index),
-        spec.periodic_grid,
-        u0,
-        spec.times,
-        method=method,
-        tolerance=LOOSER * spec.tolerance,
-        allow_unresolved=spec.allow_unresolved,
-        device=spec.device,
-    )
+    again = _solved(spec, index, u0, method, LOOSER * spec.tolerance)
     error = float((np.abs(u - again)[:, -1].max() / np.abs(u[:, -1]).max()) / LOOSER)
     if error > CHAOTIC_FACTOR * spec.tolerance:
         logger.warning(

@@ -52,7 +52,7 @@ class OverrideFlags:
         stride: steps from the start of one window to that of the next; by default 1.
         axes: roles of the axes of arrays, such as sample,y,x,channel or sample,time,x: of the array with more
             axes, or one word for the input and one for the target.
-        condition: scalars of each sample that the model is told, as constant channels: names of parameters, time (each
+        condition: scalars of each sample as constant channels of the input: names of parameters, time (each
             later time of a trajectory is a target then), time_step, or auto for all that differ between samples.
         mask: values that are missing: "fill" for fill values and NaN, or the variable that is 0 where they are missing.
         follow_links: also read what a file keeps in other files of yours.

@@ -40,7 +40,7 @@ class Overrides:
             target, whose starts lie ``stride`` steps apart; each is 1 where another is given. See ``Windows``.
         axes: roles of the axes of arrays, such as "sample,y,x,channel": of the array with more axes, or one word for
             the input and one for the target.
-        condition: scalars of each sample that the model is told of: names of parameters, "time" of the target (every
+        condition: scalars of each sample that are inputs of the model: names of parameters, "time" of the target (every
             later time of a trajectory is one then), "time_step", or "auto" for all that differ between samples.
         mask: "fill", or the variable that is 0 where values are missing.
         follow_links: also read what the file keeps in other files.
@@ -113,7 +113,7 @@ class Overrides:
 
     @property
     def takes_every_time(self) -> bool:
-        """Whether each later time of a trajectory is a target, whose time the model is told."""
+        """Whether each later time of a trajectory is a target, and its time an input."""
         chosen = self.cuts_windows or self.input_time is not None or self.target_time is not None
         return "time" in self.condition and not chosen
 

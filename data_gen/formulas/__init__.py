@@ -1,1 +1,1 @@
-"""Equations typed as text: what a text says, and the symbol and nonlinear term that follow from it."""
+"""Equations typed as text: the syntax, the terms, and the symbol and nonlinear term made of them."""

@@ -22,9 +22,9 @@ from sciml_cf.datasets.conditions import condition_values, range_of
 from sciml_cf.datasets.geometry import Geometry
 from sciml_cf.datasets.missing import filled, known_values, target_means
 from sciml_cf.datasets.open_file import OpenFile
-from sciml_cf.datasets.reading import SampleReader, check_resolution, check_sampling
+from sciml_cf.datasets.reading import SampleReader, check_sampling
 from sciml_cf.datasets.splits import SPLIT_SEED, rows_of_split
-from sciml_cf.datasets.steps import Steps
+from sciml_cf.datasets.steps import Steps, arranged_by
 from sciml_cf.datasets.views import View
 from sciml_cf.errors import check_choice, check_count
 
@@ -118,12 +118,7 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
     def _describe(self, data: Source, resolution: int | None, sampling: Sampling) -> None:
         """Take over what the file says, and which of its samples and points are asked for."""
         self._checksum = None if self.lazy else self._checksum_of(data)
-        self.stored_resolution = data.resolution
-        self.resolution = data.resolution if resolution is None else resolution
-        check_resolution("FieldDataset", self.resolution, data.resolution)
-        self._equation, self._header = data.equation, data.header
-        self._stride = data.resolution // self.resolution
-        self._check_axes()
+        self._take_grid("FieldDataset", data.header, data.equation, resolution)
         check_sampling(sampling, self.periodic, self._header.boundary, self._header.shape)
         data.check_rows(data.num_samples)
         self.indices = rows_of_split(data, self.split, self.split_seed)
@@ -196,15 +191,6 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         self._equation = self._header.make_equation()
         if self.lazy:
             self.x, self.y, self.known = self._views()
-
-    def _check_axes(self) -> None:
-        """Raise ValueError unless all axes can be taken coarser by the factor of the last one."""
-        if any(points % self._stride for points in self._header.shape):
-            shape = " x ".join(map(str, self._header.shape))
-            raise ValueError(
-                f"FieldDataset: `resolution` must make all axes of {shape} points coarser by one factor; got "
-                f"{self.resolution}."
-            )
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -280,9 +266,8 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         header, given = self._header, self.facts or Facts()
         if header.steady or given.takes_every_time:
             return None
-        before, after = given.input_steps or 1, given.output_steps or 1
         if given.cuts_windows:
-            return Steps(inputs=before, outputs=after, components=len(header.inputs) // before)
+            return arranged_by(given, len(header.inputs) // (given.input_steps or 1))
         return Steps(components=len(header.channels)) if header.inputs == header.channels else None
 
     @property

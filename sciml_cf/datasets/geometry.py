@@ -17,15 +17,34 @@ class Geometry:
 
     Attributes:
         resolution: points along the last axis of the items' grid.
+        stored_resolution: points along the last axis of the file's own grid.
         coordinates: points along each axis of the items' grid.
         masked: whether values may be missing.
     """
 
     resolution: int
+    stored_resolution: int
     masked: bool
     _header: Header
     _equation: Equation | None
     _stride: int
+
+    def _take_grid(self, function: str, header: Header, equation: Equation | None, resolution: int | None) -> None:
+        """Every k-th point of the grid of a header, so that the last axis has ``resolution`` points; None takes all.
+
+        Raises:
+            ValueError: the resolution does not divide the stored one, or not all axes by one factor.
+        """
+        self._header, self._equation, self.stored_resolution = header, equation, header.shape[-1]
+        self.resolution = self.stored_resolution if resolution is None else resolution
+        check_resolution(function, self.resolution, self.stored_resolution)
+        self._stride = self.stored_resolution // self.resolution
+        if any(points % self._stride for points in header.shape):
+            shape = " x ".join(map(str, header.shape))
+            raise ValueError(
+                f"{function}: `resolution` must make all axes of {shape} points coarser by one factor; got "
+                f"{self.resolution}."
+            )
 
     @property
     def coordinates(self) -> tuple[np.ndarray, ...]:
@@ -116,19 +135,23 @@ class SourceGeometry(Geometry):
         ValueError: the resolution does not divide the source's, or not all axes by one factor.
     """
 
+    masked = False
+
     def __init__(self, source: Source, resolution: int | None, *, function: str) -> None:
-        self.resolution = source.resolution if resolution is None else resolution
-        check_count(function, "resolution", self.resolution)
-        self._header, self._equation, self.masked = source.header, source.equation, False
-        self._stride = max(1, source.resolution // self.resolution)
-        if source.resolution % self.resolution or any(n % self._stride for n in source.header.shape):
-            points = " x ".join(map(str, source.header.shape))
-            raise ValueError(
-                f"{function}: `resolution` must make all axes of {points} points coarser by one factor; got "
-                f"{self.resolution}."
-            )
+        self._take_grid(function, source.header, source.equation, resolution)
 
     @property
     def stride(self) -> int:
-        """Every which point is taken."""
+        """Points of the source's grid from one of this grid to the next."""
         return self._stride
+
+
+def check_resolution(function: str, resolution: int, stored: int) -> None:
+    """Raise ValueError unless ``resolution`` divides the stored one."""
+    check_count(function, "resolution", resolution)
+    if stored % resolution:
+        options = [str(n) for n in range(stored, 0, -1) if stored % n == 0][:10]
+        raise ValueError(
+            f"{function}: `resolution` must divide the stored resolution {stored}; got {resolution}. "
+            f"For instance {', '.join(options)}."
+        )

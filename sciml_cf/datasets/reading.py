@@ -14,7 +14,7 @@ from sciml_cf.datasets.choices import Sampling
 from sciml_cf.datasets.conditions import with_conditions
 from sciml_cf.datasets.missing import filled, known_values, target_means, with_mask
 from sciml_cf.datasets.open_file import OpenFile
-from sciml_cf.errors import DatasetError, check_count
+from sciml_cf.errors import DatasetError
 
 _LOG = logging.getLogger("sciml_cf.datasets.field")
 _BLOCK_ROWS = 64  # full-resolution rows held while a coarser copy is made
@@ -209,15 +209,4 @@ def check_sampling(sampling: Sampling, periodic: bool, boundary: str, shape: Seq
         raise ValueError(
             f"FieldDataset: `sampling` must be 'strided' for {boundary} ends and "
             f"{' x '.join(map(str, shape))} points; got 'fourier', which needs periodic, equal axes."
-        )
-
-
-def check_resolution(function: str, resolution: int, stored: int) -> None:
-    """Raise ValueError unless ``resolution`` divides the stored one."""
-    check_count(function, "resolution", resolution)
-    if stored % resolution:
-        options = [str(n) for n in range(stored, 0, -1) if stored % n == 0][:10]
-        raise ValueError(
-            f"{function}: `resolution` must divide the stored resolution {stored}; got {resolution}. "
-            f"For instance {', '.join(options)}."
         )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data_gen.formats import Facts
 from sciml_cf.datasets.items import items_at
 from sciml_cf.errors import check_count
 
@@ -60,6 +61,12 @@ class Steps:
             if number + 1 < count:
                 x = self.advance(x, y)
         return torch.cat(outputs, dim=1)
+
+
+def arranged_by(given: Facts | None, components: int) -> Steps:
+    """How states of so many components are arranged in the windows of ``given``; by default one state to the next."""
+    given = given or Facts()
+    return Steps(inputs=given.input_steps or 1, outputs=given.output_steps or 1, components=components)
 
 
 def steps_of(function: str, data: Dataset[Any], *, unroll: int = 1) -> Steps:

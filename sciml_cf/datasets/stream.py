@@ -19,7 +19,7 @@ from data_gen.grids.periodic import resample
 from data_gen.spec import DatasetSpec
 from sciml_cf.datasets.choices import Sampling
 from sciml_cf.datasets.geometry import Geometry
-from sciml_cf.datasets.reading import check_resolution, check_sampling, float32_holds
+from sciml_cf.datasets.reading import check_sampling, float32_holds
 from sciml_cf.datasets.steps import Steps
 from sciml_cf.errors import check_choice, check_count
 
@@ -73,11 +73,7 @@ class StreamDataset(Geometry, Dataset[dict[str, Tensor]]):
         check_count("StreamDataset", "samples", self._count)
         self.spec, self.split, self.sampling = spec, split, sampling
         self._endless, self.lazy = replace(spec, samples=_MOST), split == "train"
-        self._header, self._equation = spec.header, _law(spec)
-        self.stored_resolution = self._header.shape[-1]
-        self.resolution = self.stored_resolution if resolution is None else resolution
-        check_resolution("StreamDataset", self.resolution, self.stored_resolution)
-        self._stride = self.stored_resolution // self.resolution
+        self._take_grid("StreamDataset", spec.header, _law(spec), resolution)
         check_sampling(sampling, self.periodic, self._header.boundary, self._header.shape)
         self._size, self._epoch = self._header.block_samples, 0
         first = self._made(np.arange(min(self._count, self._size)))

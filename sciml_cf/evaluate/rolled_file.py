@@ -17,11 +17,11 @@ from data_gen.formats import Facts
 from data_gen.formats.source import ForeignSource, series
 from data_gen.header import Header
 from sciml_cf.datasets import Split
-from sciml_cf.datasets.steps import Steps
+from sciml_cf.datasets.steps import Steps, arranged_by
 from sciml_cf.errors import check_count
 from sciml_cf.evaluate.parameters import conditions_of, warn_of_file
 from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
-from sciml_cf.evaluate.rollout import arranged_by, rolled
+from sciml_cf.evaluate.rollout import rolled
 from sciml_cf.evaluate.trajectories import Block, Trajectories, fitting, opened_trajectories, window
 from sciml_cf.models.coordinates import positions
 from sciml_cf.training.run_folder import Which, load, read_settings

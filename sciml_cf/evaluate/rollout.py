@@ -16,7 +16,7 @@ from torch.utils.data import ConcatDataset
 
 from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset, Split
-from sciml_cf.datasets.steps import Steps
+from sciml_cf.datasets.steps import Steps, arranged_by
 from sciml_cf.errors import check_count
 from sciml_cf.evaluate.linear_map import fit_linear_map
 from sciml_cf.evaluate.parameters import conditions_of
@@ -175,12 +175,6 @@ def evaluate_rollout(
         **{f"version_{name}": value for name, value in versions().items()},
     }
     return result.assign_attrs(attributes)
-
-
-def arranged_by(facts: Facts | None, components: int) -> Steps:
-    """How states of so many components are arranged in the windows of ``facts``; by default one state to the next."""
-    given = facts or Facts()
-    return Steps(inputs=given.input_steps or 1, outputs=given.output_steps or 1, components=components)
 
 
 def _check_times(data: Trajectories, steps: Steps, path: str | Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from data_gen.formats import Facts, Source, open_source
 from data_gen.formats.overrides import CHOICES
+from data_gen.formats.windows import SPACING
 from sciml_cf.datasets import Split
 from sciml_cf.datasets.conditions import condition_values
 from sciml_cf.datasets.geometry import SourceGeometry
@@ -22,8 +23,6 @@ from sciml_cf.datasets.reading import float32_holds
 from sciml_cf.datasets.splits import rows_of_split
 from sciml_cf.datasets.steps import Steps
 
-#: Relative difference of two time steps that still count as equal.
-SPACING = 1e-6
 _POINTS_PER_BLOCK = 2**22  # numbers of the trajectories of a block of samples
 
 

@@ -93,7 +93,7 @@ def test_an_evaluation_without_steps_leaves_no_rollout_of_another(folder: Path, 
         (["--steps", "0"], 2, "`steps` must be an integer of at least 1; got 0"),
         (["--data", "missing.h5"], 1, "does not exist"),
         (["--out", "r.xyz"], 2, "`out` must end in"),
-        (["--resolution", "48"], 2, "`resolution` must make all axes of 64 points coarser by one factor; got 48"),
+        (["--resolution", "48"], 2, "`resolution` must divide the stored resolution 64; got 48"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(

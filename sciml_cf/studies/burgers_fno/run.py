@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_gen import DatasetSpec, generate, open_dataset
 from data_gen.formats import open_source
-from sciml_cf.datasets.field import check_resolution
+from sciml_cf.datasets.geometry import check_resolution
 from sciml_cf.evaluate.run import evaluate_run
 from sciml_cf.report import baseline_table, compare_runs, report_run
 from sciml_cf.studies.burgers_fno.flags import BurgersFNO

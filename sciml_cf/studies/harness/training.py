@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from sciml_cf.metrics import mse, relative_l2
 from sciml_cf.models import build_from
 from sciml_cf.studies.harness.grid import one_at_a_time
 from sciml_cf.training.config import FitConfig
-from sciml_cf.training.fit import fit
+from sciml_cf.training.fit import History, fit
 
 DATA_FOLDER = "data"
 _POINTS_PER_BATCH = 2**15  # of a forward pass in an evaluation: a few MB a layer, which stay in the cache
@@ -53,21 +54,18 @@ def train_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     config = FitConfig(**{"accelerator": "cpu", "normalize": "none", **settings["fit"]})
     model = build_from(settings["model"], seed=config.seed)
     curve = TestCurve(path, settings) if settings["curve"] else None
-    try:
-        history = fit(
-            model,
-            parts["train"],
-            parts["validation"],
-            config=config,
-            out=scratch.with_name(settings["run"]),
-            describe={"model": settings["model"], "data": {"file": path.name, "resolution": settings["resolution"]}},
-            resume=True,
-            until=settings["until"],
-            measure=curve,
-            progress=False,
-        )
-    except TrainingDiverged as error:
-        return {"diverged": str(error).split(" The checkpoint")[0]}
+    history = fit_trial(
+        model,
+        parts["train"],
+        parts["validation"],
+        config=config,
+        out=scratch.with_name(settings["run"]),
+        describe={"model": settings["model"], "data": {"file": path.name, "resolution": settings["resolution"]}},
+        until=settings["until"],
+        measure=curve,
+    )
+    if isinstance(history, str):
+        return {"diverged": history}
     result: dict[str, Any] = {
         "best_validation_mse": history.best["validation_mse"],
         "last_validation_mse": history.rows[-1]["validation_mse"],
@@ -80,6 +78,19 @@ def train_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     if settings["test"]:
         result["test"] = [errors_at(model, path, resolution) for resolution in settings["test"]]
     return result
+
+
+def fit_trial(model: nn.Module, train: FieldDataset, validation: FieldDataset, **options: Any) -> History | str:
+    """``fit`` of one trial of a grid, resumed where it was interrupted and without a bar or lines of its own.
+
+    Returns:
+        The history, or in words why the training diverged.
+    """
+    logging.getLogger("sciml_cf.training.units").setLevel(logging.WARNING)
+    try:
+        return fit(model, train, validation, resume=True, progress=False, **options)
+    except TrainingDiverged as error:
+        return str(error).split(" The checkpoint")[0]
 
 
 class TestCurve:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,16 +12,15 @@ import torch
 from data_gen import DatasetSpec
 from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset
-from sciml_cf.errors import TrainingDiverged, check_choice
+from sciml_cf.errors import check_choice
 from sciml_cf.metrics import relative_l2
 from sciml_cf.models import build_from, builder_for, describe
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
-from sciml_cf.studies.harness.training import DATA_FOLDER, apply, make_data, mean_over_samples
+from sciml_cf.studies.harness.training import DATA_FOLDER, apply, fit_trial, make_data, mean_over_samples
 from sciml_cf.studies.parameters.flags import METHODS, Parameters
 from sciml_cf.training.config import FitConfig
-from sciml_cf.training.fit import fit
 
 NAME = "parameters"
 _SEEN = (0.01, 0.018, 0.032, 0.056, 0.1)
@@ -112,17 +110,15 @@ def parameters_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
         test: viscosities to test at; none for a trial that only selects.
     """
     torch.set_num_threads(1)
-    logging.getLogger("sciml_cf.training.units").setLevel(logging.WARNING)  # one line a trial breaks the progress bar
     folder = scratch.parents[1] / DATA_FOLDER
     facts = Facts(condition=("viscosity",)) if settings["told"] else None
     read: dict[str, Any] = {"resolution": settings["resolution"], "facts": facts}
     parts = [FieldDataset(folder / settings["data"], part, **read) for part in ("train", "validation")]
     config = FitConfig(**{"accelerator": "cpu", **settings["fit"]})
     model = build_from(settings["model"], seed=config.seed)
-    try:
-        history = fit(model, *parts, config=config, out=scratch, resume=True, progress=False)
-    except TrainingDiverged as error:
-        return {"diverged": str(error).split(" The checkpoint")[0]}
+    history = fit_trial(model, *parts, config=config, out=scratch)
+    if isinstance(history, str):
+        return {"diverged": history}
     result: dict[str, Any] = {
         "best_validation_mse": history.best["validation_mse"],
         "seconds": sum(row["seconds"] for row in history.rows),

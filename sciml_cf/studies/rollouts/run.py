@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,16 +13,15 @@ import torch
 from data_gen import DatasetSpec
 from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset
-from sciml_cf.errors import TrainingDiverged, check_choice
+from sciml_cf.errors import check_choice
 from sciml_cf.evaluate.rollout import evaluate_rollout
 from sciml_cf.models import build_from, builder_for, describe
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
-from sciml_cf.studies.harness.training import DATA_FOLDER, make_data
+from sciml_cf.studies.harness.training import DATA_FOLDER, fit_trial, make_data
 from sciml_cf.studies.rollouts.flags import ARMS, METHODS, PROBLEMS, Rollouts
 from sciml_cf.training.config import FitConfig
-from sciml_cf.training.fit import fit
 
 NAME = "rollouts"
 _STEPS_SEEN = 8  # of a training trajectory; its test is rolled out over more
@@ -144,18 +142,14 @@ def rollout_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
         split: which trajectories are rolled out.
     """
     torch.set_num_threads(1)
-    logging.getLogger("sciml_cf.training.units").setLevel(logging.WARNING)  # one line a trial breaks the progress bar
     data = scratch.parents[1] / DATA_FOLDER
     config = FitConfig(**{"accelerator": "cpu", **settings["fit"]})
     pairs: dict[str, Any] = {"facts": Facts(stride=1), "unroll": config.unroll}
     parts = {part: FieldDataset(data / f"{settings['data']}.h5", part, **pairs) for part in ("train", "validation")}
     model = build_from(settings["model"], seed=config.seed)
-    try:
-        history = fit(
-            model, parts["train"], parts["validation"], config=config, out=scratch, resume=True, progress=False
-        )
-    except TrainingDiverged as error:
-        return {"diverged": str(error).split(" The checkpoint")[0]}
+    history = fit_trial(model, parts["train"], parts["validation"], config=config, out=scratch)
+    if isinstance(history, str):
+        return {"diverged": history}
     path, test = data / f"{_long(settings['data'])}.h5", settings["split"] == "test"
     found = evaluate_rollout(model, path, split=settings["split"], baselines=test)
     errors = np.minimum(np.asarray(found["sample_relative_l2"]), _LOST)
