@@ -102,7 +102,12 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
             facts = replace(facts or Facts(), stride=(facts.stride if facts else None) or 1)
         self.facts, self.format, self.unroll, self.lazy = facts, format, unroll, lazy
         self.masked = facts is not None and facts.mask is not None
-        file = OpenFile(self.path, format=format, facts=_unrolled(facts, unroll))
+        try:
+            file = OpenFile(self.path, format=format, facts=_unrolled(facts, unroll))
+        except ValueError as error:
+            if unroll == 1:
+                raise
+            raise ValueError(f"FieldDataset: `unroll` must fit the trajectories; got {unroll} ({error})") from None
         try:
             self._describe(file.source, resolution, sampling)
             self._durations = self._durations_of(file.source, input_time, target_time)

@@ -330,7 +330,7 @@ def test_a_run_that_is_unrolled_is_one_of_single_steps(heat: Path, tmp_path: Pat
 
 
 def test_unrolling_over_more_steps_than_there_are_is_refused(heat: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="must together be at most 6"):
+    with pytest.raises(ValueError, match="`unroll` must fit the trajectories; got 6 .*must together be at most 6"):
         train_on_file(heat, tmp_path / "run", FitConfig(epochs=1, unroll=6), model=SMALL)
     assert not (tmp_path / "run").exists()
 
