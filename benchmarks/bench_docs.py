@@ -23,6 +23,7 @@ SHOWN = {
     ROOT / "docs" / "transfer.md": ("transfer",),
     ROOT / "docs" / "training.md": ("normalization",),
     ROOT / "docs" / "trajectories.md": ("rollouts", "parameters"),
+    ROOT / "docs" / "large_data.md": ("infinite_data",),
 }
 
 
