@@ -21,12 +21,13 @@ IDLE_SECONDS = 30
 
 
 @contextlib.contextmanager
-def dask_cluster(address: str, workers: int) -> Iterator[Runner]:
+def dask_cluster(address: str, workers: int, *, function: str = "generate") -> Iterator[Runner]:
     """A runner over a Dask cluster.
 
     Args:
         address: that of its scheduler, such as tcp://host:8786; "local" starts one here.
         workers: processes of a local one, of one thread each.
+        function: who asks, for messages.
     Raises:
         ValueError: Dask is not installed, or the address is not one.
         DatasetError: nothing answers at the address.
@@ -35,7 +36,7 @@ def dask_cluster(address: str, workers: int) -> Iterator[Runner]:
         import distributed
     except ImportError:
         raise ValueError(
-            f"generate: `dask` must be None where Dask is not installed; got {address!r}. Install it: "
+            f"{function}: `dask` must be None where Dask is not installed; got {address!r}. Install it: "
             f"pip install 'sciml-cf[dask]'."
         ) from None
     with contextlib.ExitStack() as stack:
@@ -53,10 +54,10 @@ def dask_cluster(address: str, workers: int) -> Iterator[Runner]:
                 )
             stack.enter_context(cluster)
         else:
-            _check_address(address)
+            _check_address(address, function)
             cluster = address
         client = stack.enter_context(distributed.Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False))
-        yield lambda work, lanes: _run(client, work, lanes)
+        yield lambda work, lanes: _run(client, work, lanes, function)
 
 
 @contextlib.contextmanager
@@ -89,7 +90,7 @@ def _children_leave_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _check_address(address: str) -> None:
+def _check_address(address: str, function: str) -> None:
     """Connect to a scheduler once; a ``Client`` that finds none would linger and complain when it is collected."""
     from distributed import Security
     from distributed.comm.core import connect
@@ -105,17 +106,17 @@ def _check_address(address: str) -> None:
     except (TimeoutError, OSError, MemoryError) as error:  # of memory where something else answers, with any length
         reason = " ".join(str(error).split()) or "no answer in time"
         raise DatasetError(
-            f"generate: no Dask scheduler can be reached at {address} ({reason}). Check the address, or use "
+            f"{function}: no Dask scheduler can be reached at {address} ({reason}). Check the address, or use "
             f"dask='local' (--dask local)."
         ) from None
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"generate: `dask` must be 'local' or a scheduler's address such as tcp://host:8786; got {address!r} "
+            f"{function}: `dask` must be 'local' or a scheduler's address such as tcp://host:8786; got {address!r} "
             f"({error})."
         ) from None
 
 
-def _run(client: Any, work: Callable[..., Any], lanes: Iterable[Lane]) -> Iterator[Any]:
+def _run(client: Any, work: Callable[..., Any], lanes: Iterable[Lane], function: str) -> Iterator[Any]:
     from distributed import CancelledError, KilledWorker
     from distributed.comm.core import CommClosedError
 
@@ -136,8 +137,8 @@ def _run(client: Any, work: Callable[..., Any], lanes: Iterable[Lane]) -> Iterat
         raise WorkerLost(f"the Dask cluster was lost ({str(error) or type(error).__name__})") from None
     except ModuleNotFoundError as error:
         raise DatasetError(
-            f"generate: the workers of the Dask cluster have no module {error.name!r}. Install sciml-cf there, of the "
-            f"same version."
+            f"{function}: the workers of the Dask cluster have no module {error.name!r}. Install sciml-cf there, of "
+            f"the same version."
         ) from None
     finally:
         if running:

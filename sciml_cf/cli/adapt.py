@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ from data_gen.cli.flags import parse
 from data_gen.cli.override_flags import OverrideFlags
 from data_gen.files.whole import new_folder, said
 from data_gen.formats import Facts
-from sciml_cf.datasets.choices import Split
+from sciml_cf.datasets.choices import Lazy, Split
 from sciml_cf.errors import CheckpointError, check_count
 from sciml_cf.evaluate.choices import Choice
 
 if TYPE_CHECKING:
+    from data_gen.executors.local import Runner
     from sciml_cf.datasets import FieldDataset
     from sciml_cf.evaluate.adaptation import Adaptation
 
@@ -32,19 +34,21 @@ class AdaptFlags(OverrideFlags):
     clearly against it. The new run can be evaluated, used and reported like any other.
 
     Args:
-        run: run folder to start from; its best weights are taken.
+        runs: run folder to start from, or several; their best weights are taken.
         data: data file with the new samples.
-        out: run folder to write.
+        out: run folder to write; of several runs the existing folder in which each gets a run folder of its own name.
         split: which samples of the file; the others stay for `evaluate`.
         samples: take only the first so many of them.
         resolution: grid points to run the model at; by default those that it was trained at.
         strength: pull to the old head, instead of a choice by the data.
         choose: "cross-validation" over samples; "gcv" takes the points of a sample for independent, and is less safe.
         folds: folds of the cross-validation; with fewer samples each is a fold of its own.
+        workers: processes on this machine that share out the samples, of one thread each.
+        dask: a Dask scheduler's address, or "local", to share them out there; its workers must see `data`.
         overwrite: replace the run in `out`.
     """
 
-    run: Positional[Path]
+    runs: Positional[tuple[Path, ...]]
     data: Path
     out: Path
     split: Split = "train"
@@ -53,6 +57,8 @@ class AdaptFlags(OverrideFlags):
     strength: float | None = None
     choose: Choice = "cross-validation"
     folds: int = 8
+    workers: int = 1
+    dask: str | None = None
     overwrite: bool = False
 
 
@@ -74,6 +80,26 @@ class PosteriorFlags(OverrideFlags):
 def adapt_command(argv: list[str]) -> str:
     """`sciml-cf adapt`."""
     flags = parse(AdaptFlags, argv, prog="sciml-cf adapt")
+    places = _places(flags)
+    if flags.samples is not None:
+        check_count("adapt", "samples", flags.samples)
+    check_count("adapt", "workers", flags.workers)
+    if flags.dask is None and flags.workers == 1:
+        return "\n".join(filter(None, (_adapt(flags, run, out, None) for run, out in places.items())))
+    from data_gen.executors.dask_cluster import dask_cluster
+    from data_gen.executors.local import processes
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            "adapt: `workers` and `dask` must be left out under torchrun, whose processes share the samples."
+        )
+    dask, workers = flags.dask, flags.workers
+    with processes(workers) if dask is None else dask_cluster(dask, workers, function="adapt") as runner:
+        return "\n".join(_adapt(flags, run, out, runner) for run, out in places.items())
+
+
+def _adapt(flags: AdaptFlags, run: Path, out: Path, runner: Runner | None) -> str:
+    """Adapt one run, and write the new one; what was done, or nothing in processes that do not write."""
     from torch.utils.data import Subset
 
     from sciml_cf.evaluate.adaptation import adapt, adapted_posterior
@@ -97,27 +123,26 @@ def adapt_command(argv: list[str]) -> str:
     )
     from sciml_cf.training.run_start import RUN_KIND
 
-    _check_out(flags.run, flags.out, flags.overwrite)
-    if flags.samples is not None:
-        check_count("adapt", "samples", flags.samples)
-    settings = read_settings(flags.run)
+    settings = read_settings(run)
     facts = as_trained(flags.overrides(), settings)
-    check_problem("adapt", Problem.of_file(flags.data, facts=facts), flags.run, settings)
-    model = load(flags.run)
-    data, description = _read(settings, flags.data, flags.split, flags.resolution, facts)
+    check_problem("adapt", Problem.of_file(flags.data, facts=facts), run, settings)
+    model = load(run)
+    data, description = _read(
+        settings, flags.data, flags.split, flags.resolution, facts, lazy="auto" if runner is None else "yes"
+    )
     if flags.samples is not None and flags.samples > len(data):
         raise ValueError(
             f"adapt: `samples` must be at most {len(data)}, the {flags.split} samples of {flags.data}; "
             f"got {flags.samples}."
         )
     chosen = Subset(data, range(len(data) if flags.samples is None else flags.samples))
-    prior = read_posterior(flags.run) if (flags.run / POSTERIOR_FILE).exists() else None
+    prior = read_posterior(run) if (run / POSTERIOR_FILE).exists() else None
     join_processes()
     writes = is_first_process()
-    place = new_folder(flags.out, who="adapt", kind=RUN_KIND, overwrite=flags.overwrite) if writes else nullcontext()
+    place = new_folder(out, who="adapt", kind=RUN_KIND, overwrite=flags.overwrite) if writes else nullcontext()
     with place as part:
         start = time.perf_counter()
-        words: dict[str, Any] = {"prior": prior, "shared": True}
+        words: dict[str, Any] = {"prior": prior, "shared": True, "runner": runner}
         with positions(model, data.positions):
             result = adapt(model, chosen, strength=flags.strength, choose=flags.choose, folds=flags.folds, **words)
             seconds = time.perf_counter() - start
@@ -126,7 +151,7 @@ def adapt_command(argv: list[str]) -> str:
             return ""
         description.update({"split": flags.split, "samples": len(chosen)})
         summary = _summary(result, flags.choose)
-        content = {**settings, "data": description, "adapted": {"from": str(flags.run), **summary}}
+        content = {**settings, "data": description, "adapted": {"from": str(run), **summary}}
         part.mkdir()
         write_listed(part / RUN_FILE, json.dumps({**content, "versions": versions()}, indent=2) + "\n")
         if (normalization := read_normalization(settings)) is not None:
@@ -136,7 +161,7 @@ def adapt_command(argv: list[str]) -> str:
             save_tensors(part / name, plain_state_dict(model))
         if known is not None:
             save_posterior(known, part)
-    return _text(flags.out, result, seconds, with_std=known is not None)
+    return _text(out, result, seconds, with_std=known is not None)
 
 
 def posterior_command(argv: list[str]) -> str:
@@ -174,7 +199,13 @@ def posterior_command(argv: list[str]) -> str:
 
 
 def _read(
-    settings: dict[str, Any], path: Path, split: Split, resolution: int | None, facts: Facts | None
+    settings: dict[str, Any],
+    path: Path,
+    split: Split,
+    resolution: int | None,
+    facts: Facts | None,
+    *,
+    lazy: Lazy = "auto",
 ) -> tuple[FieldDataset, dict[str, Any]]:
     """Samples of a file on the grid of the run, and what run.json says of them."""
     from sciml_cf.datasets import FieldDataset
@@ -188,8 +219,8 @@ def _read(
     sampling, split_seed = stored.get("sampling", "strided"), stored.get("split_seed", 0)
     resolution = stored.get("resolution") if resolution is None else resolution
     words: dict[str, Any] = {"resolution": resolution, "split_seed": split_seed, "facts": facts}
-    lazy = choose_lazy("adapt", "auto", path, (split,), quiet=True, **words)
-    data = FieldDataset(path, split, sampling=sampling, lazy=lazy, **words)
+    read_later = choose_lazy("adapt", lazy, path, (split,), quiet=True, **words)
+    data = FieldDataset(path, split, sampling=sampling, lazy=read_later, **words)
     return data, {
         "file": path.name,
         "checksum": data.checksum,
@@ -199,6 +230,24 @@ def _read(
         **data.ends,
         **data.windows,
     }
+
+
+def _places(flags: AdaptFlags) -> dict[Path, Path]:
+    """Where the new run of each run goes, checked before any work."""
+    if len(flags.runs) == 1:
+        _check_out(flags.runs[0], flags.out, flags.overwrite)
+        return {flags.runs[0]: flags.out}
+    if not flags.out.is_dir():
+        raise FileNotFoundError(
+            f"adapt: `out` must be an existing folder for several runs; got {flags.out}. Create it."
+        )
+    places = {run: flags.out / run.resolve().name for run in flags.runs}
+    if len(set(places.values())) < len(flags.runs):
+        names = ", ".join(str(run) for run in flags.runs)
+        raise ValueError(f"adapt: `runs` must have different names, those of the new runs in `out`; got {names}.")
+    for run, out in places.items():
+        _check_out(run, out, flags.overwrite)
+    return places
 
 
 def _check_out(run: Path, out: Path, overwrite: bool) -> None:

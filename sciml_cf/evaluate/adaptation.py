@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from sciml_cf.datasets.items import as_items, calibration_samples, check_batch, first_inputs
+from data_gen.executors.local import Runner
+from sciml_cf.datasets.items import as_items, calibration_samples, check_batch
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.evaluate.choices import Choice
+from sciml_cf.evaluate.data_passes import DataPass, Share
 from sciml_cf.head.binding.layer import describe, write_head
 from sciml_cf.head.binding.tied import check_untied
-from sciml_cf.head.features import HeadView
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.posterior import Posterior, calibrate, precision_factor, relative_leverage
-from sciml_cf.head.processes import joined, of_processes
 from sciml_cf.head.solve import check_strength, solve_head
 from sciml_cf.head.strength import (
     UNCHANGED,
@@ -123,6 +123,7 @@ def adapt(
     batch_size: int = 32,
     prediction: Entry | None = None,
     shared: bool = False,
+    runner: Runner | None = None,
 ) -> Adaptation:
     """Solve the model's head for new data, in one pass of forward passes, and write it into the model.
 
@@ -147,20 +148,30 @@ def adapt(
             was trained with.
         shared: all processes of torchrun call this together, and each takes its share of the batches; all return the
             same.
+        runner: of ``data_gen.executors``, such as ``processes(8)`` or ``dask_cluster(address, 8)``: its workers take
+            the shares. They get the model and the data, of a lazy ``FieldDataset`` the path alone.
     Returns:
         Adaptation, with the scores of all candidates.
     Raises:
         ValueError: a setting is out of range, one sample alone and no strength, or data that do not fit the model.
         NotPositiveDefinite: the features or targets are not finite. The model then keeps its head.
+        BenchmarkError: a worker died. The model then keeps its head.
     Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (13), for P = I.
     """
     _check_settings(strength, choose, folds, batch_size)
     data = as_items("adapt", "data", data)
-    view = HeadView("adapt", model, head, example=first_inputs(data), prediction=prediction)
+    data_pass = DataPass("adapt", model, data, head, prediction, batch_size, shared, runner)
+    view = data_pass.view()
     check_untied(view.layer, model, describe(view.layer, None))
     previous = view.weights
     metric = None if prior is None else _metric(prior, previous)
-    parts, samples = _gather(view, data, previous, folds, batch_size, shared=shared)
+    count = min(folds, samples := len(data))  # type: ignore[arg-type]
+    if not samples:
+        raise ValueError("adapt: `data` must hold at least one sample; got an empty dataset.")
+    parts = [
+        reduce(add, [one for one in fold if one is not None])
+        for fold in zip(*data_pass.gather(_fold_moments, previous, count), strict=True)
+    ]
     whole = _finite(reduce(add, parts))
     if samples == 1 and strength is None and choose == "cross-validation":
         raise ValueError("adapt: `data` must hold at least 2 samples to choose a strength; got 1. Give `strength`.")
@@ -190,6 +201,7 @@ def adapted_posterior(
     batch_size: int = 32,
     prediction: Entry | None = None,
     shared: bool = False,
+    runner: Runner | None = None,
 ) -> Posterior:
     """Error bars for a model that ``adapt`` has just adapted, calibrated on held-out folds of the same data.
 
@@ -197,7 +209,7 @@ def adapted_posterior(
     each fold meets under the head and the Gram matrix of all others, one more forward pass over the data.
 
     Args:
-        model, data, prior, head, prediction, shared: as they were given to ``adapt``; at least two samples.
+        model, data, prior, head, prediction, shared, runner: as they were given to ``adapt``; at least two samples.
         adaptation: what it returned.
         batch_size: samples a forward pass.
     Raises:
@@ -207,26 +219,14 @@ def adapted_posterior(
     if len(folds) < 2:
         raise ValueError("adapted_posterior: `data` must hold at least 2 samples to calibrate on; got 1.")
     data = as_items("adapted_posterior", "data", data)
-    view = HeadView("adapted_posterior", model, head, example=first_inputs(data), prediction=prediction)
+    data_pass = DataPass("adapted_posterior", model, data, head, prediction, batch_size, shared, runner)
     rests = [reduce(add, [part for part in folds if part is not fold]) for fold in folds]
     heads = [adaptation.previous + _change(rest, adaptation.strength, adaptation.metric) for rest in rests]
     factors = [precision_factor(_merged_gram(prior, rest)[0]) for rest in rests]
-    pairs: list[tuple[Tensor, Tensor]] = []
-    chosen = frozenset(calibration_samples(data))
-
-    def compare(first: int, features: Tensor, prediction: Tensor, targets: Tensor) -> None:
-        for index, (values, wanted) in enumerate(zip(features, targets, strict=True)):
-            fold = (first + index) % len(folds)
-            residual = _residual(values, wanted, heads[fold]).flatten(0, -2)
-            if first + index in chosen:
-                pairs.append((residual, relative_leverage(factors[fold], values[None]).flatten()))
-
-    with view.open():
-        view.for_each_batch(data, compare, batch_size=batch_size, shared=shared)
-    pairs = joined(pairs, shared)
+    pairs = [pair for found in data_pass.gather(_held_out, heads, factors) for pair in found]
     noise, scale = calibrate(*(torch.cat(column) for column in zip(*pairs, strict=True)))
     gram, weight = _merged_gram(prior, reduce(add, folds))
-    return Posterior(*(value.detach().cpu() for value in (gram, weight, view.weights, noise, scale)))
+    return Posterior(*(value.detach().cpu() for value in (gram, weight, data_pass.view().weights, noise, scale)))
 
 
 def _check_settings(strength: float | None, choose: Choice, folds: int, batch_size: int) -> None:
@@ -244,14 +244,10 @@ def _finite(moments: Moments) -> Moments:
     return moments
 
 
-def _gather(
-    view: HeadView, data: Dataset[dict[str, Tensor]], previous: Tensor, folds: int, batch_size: int, *, shared: bool
-) -> tuple[list[Moments], int]:
+def _fold_moments(data_pass: DataPass, share: Share, previous: Tensor, count: int) -> list[Moments | None]:
     """Moments of K folds, sample i in fold i mod K, with the residuals of the previous head as targets."""
-    count = min(folds, len(data))  # type: ignore[arg-type]
-    if not count:
-        raise ValueError("adapt: `data` must hold at least one sample; got an empty dataset.")
     parts: list[Moments | None] = [None] * count
+    view = data_pass.view()
 
     def work(first: int, features: Tensor, prediction: Tensor, targets: Tensor) -> None:
         check_batch("adapt", "data", targets, "y", first)
@@ -264,12 +260,28 @@ def _gather(
             parts[fold] = new if old is None else old + new
 
     with view.open():
-        samples = view.for_each_batch(data, work, batch_size=batch_size, shared=shared)
-    if shared:
-        parts = [
-            reduce(add, [one for one in fold if one is not None]) for fold in zip(*of_processes(parts), strict=True)
-        ]
-    return [part for part in parts if part is not None], samples
+        view.for_each_batch(data_pass.data, work, batch_size=data_pass.batch_size, share=share)
+    return parts
+
+
+def _held_out(
+    data_pass: DataPass, share: Share, heads: Sequence[Tensor], factors: Sequence[Tensor]
+) -> list[tuple[Tensor, Tensor]]:
+    """Of the samples that error bars are calibrated on, residuals and leverages under the heads of the other folds."""
+    pairs: list[tuple[Tensor, Tensor]] = []
+    chosen = frozenset(calibration_samples(data_pass.data))
+
+    def compare(first: int, features: Tensor, prediction: Tensor, targets: Tensor) -> None:
+        for index, (values, wanted) in enumerate(zip(features, targets, strict=True)):
+            fold = (first + index) % len(heads)
+            residual = _residual(values, wanted, heads[fold]).flatten(0, -2)
+            if first + index in chosen:
+                pairs.append((residual, relative_leverage(factors[fold], values[None]).flatten()))
+
+    view = data_pass.view()
+    with view.open():
+        view.for_each_batch(data_pass.data, compare, batch_size=data_pass.batch_size, share=share)
+    return pairs
 
 
 def _residual(features: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

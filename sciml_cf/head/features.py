@@ -23,7 +23,6 @@ from sciml_cf.head.binding.layer import (
     num_outputs,
     read_head,
 )
-from sciml_cf.head.processes import num_processes, process_number
 from sciml_cf.model_outputs import Entry, entry_of, predicted
 from sciml_cf.normalization import core_units, dtype_of, normalization_of
 
@@ -141,16 +140,15 @@ class HeadView:
         work: Callable[[int, Tensor, Tensor, Tensor], None],
         *,
         batch_size: int,
-        shared: bool = False,
+        share: tuple[int, int] = (0, 1),
     ) -> int:
         """Call ``work(first sample, features, prediction, targets)`` for each batch, in order; the number of samples.
 
-        Features are (B, *N, F'), prediction and targets (B, *N, C). ``work`` must not keep the features. If they are
-        shared, it is called for this process's batches alone: batch i is that of process i mod their number.
+        Features are (B, *N, F'), prediction and targets (B, *N, C). ``work`` must not keep the features. With a share
+        (k, n) it is called for batches k, k + n, k + 2 n and so on alone.
         """
         count = len(cast(Sized, data))
-        own = slice(process_number(), None, num_processes()) if shared else slice(None)
-        starts = range(0, count, batch_size)[own]
+        starts = range(0, count, batch_size)[share[0] :: share[1]]
         batches = [list(range(start, min(start + batch_size, count))) for start in starts]
         loader = DataLoader(data, batch_sampler=batches, generator=torch.Generator())
         for start, batch in zip(starts, loader, strict=True):

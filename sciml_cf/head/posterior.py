@@ -16,7 +16,7 @@ from sciml_cf.datasets.items import as_items, first_inputs
 from sciml_cf.errors import NotPositiveDefinite
 from sciml_cf.head.features import HeadView
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.processes import joined
+from sciml_cf.head.processes import joined, own_share
 from sciml_cf.model_outputs import Entry
 
 LEVEL = 0.9  # the interval that calibration makes right
@@ -125,7 +125,7 @@ def posterior(
         parts[:] = [parts[0] + new] if parts else [new]
 
     with view.open():
-        view.for_each_batch(train, gather, batch_size=batch_size, shared=shared)
+        view.for_each_batch(train, gather, batch_size=batch_size, share=own_share(shared))
         parts = joined(parts, shared)
         if not parts:
             raise ValueError("posterior: `train` must hold at least one sample; got none.")
@@ -137,7 +137,7 @@ def posterior(
             residual = (targets.double() - prediction.double()).flatten(0, -2)
             pairs.append((residual, relative_leverage(factor, features).flatten()))
 
-        view.for_each_batch(validation, compare, batch_size=batch_size, shared=shared)
+        view.for_each_batch(validation, compare, batch_size=batch_size, share=own_share(shared))
     pairs = joined(pairs, shared)
     if not pairs:
         raise ValueError("posterior: `validation` must hold at least one sample; got none.")

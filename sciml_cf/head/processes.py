@@ -18,6 +18,11 @@ def process_number() -> int:
     return dist.get_rank() if num_processes() > 1 else 0
 
 
+def own_share(shared: bool) -> tuple[int, int]:
+    """Which of how many shares of a work is this process's: all of it, unless processes share it."""
+    return (process_number(), num_processes()) if shared else (0, 1)
+
+
 def of_processes(value: Any) -> list[Any]:
     """The value of each process, in their order."""
     found: list[Any] = [value] * num_processes()

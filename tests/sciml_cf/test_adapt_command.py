@@ -1,6 +1,7 @@
 """`sciml-cf adapt`, `posterior` and `predict --std`: the new run is a run like any other, and bad input one line."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 import torch
 
 from data_gen import DatasetSpec, generate
+from data_gen.executors.local import processes
 from sciml_cf import FieldDataset, adapt, load, predict, read_posterior
+from sciml_cf.errors import BenchmarkError
 from sciml_cf.head import find_head
 from sciml_cf.head.binding.layer import read_head
 from sciml_cf.training.run_folder import read_evaluation, read_history
@@ -47,6 +50,37 @@ def test_adapted_run_is_a_run(capsys, run_folder, new_file, tmp_path):
     assert call(capsys, "compare", out, old, "--out", tmp_path / "both")[0] == 0
     again = call(capsys, "adapt", out, "--data", new_file, "--out", tmp_path / "twice")
     assert again[0] == 0, again[2]
+
+
+@pytest.mark.parametrize("where", [("--workers", 2), pytest.param(("--dask", "local"), marks=pytest.mark.slow)])
+def test_several_runs_in_several_processes_as_one_by_one(capsys, run_folder, new_file, tmp_path, where):
+    if "--dask" in where:
+        pytest.importorskip("distributed")
+    runs = [run_folder, shutil.copytree(run_folder, tmp_path / "second")]
+    (out := tmp_path / "adapted").mkdir()
+    status, text, error = call(capsys, "adapt", *runs, "--data", new_file, "--out", out, "--split", "all", *where)
+    assert status == 0 and text.count("by cross-validation over 40 samples") == 2, error
+    assert call(capsys, "adapt", run_folder, "--data", new_file, "--out", tmp_path / "one", "--split", "all")[0] == 0
+    for run in runs:
+        new = out / run.name
+        torch.testing.assert_close(
+            *(read_head(find_head(load(one))) for one in (new, tmp_path / "one")), rtol=1e-5, atol=1e-7
+        )
+        for name, value in read_posterior(tmp_path / "one").state().items():
+            torch.testing.assert_close(read_posterior(new).state()[name], value, rtol=1e-5, atol=1e-7)
+
+
+def _dies(*_):
+    os._exit(1)
+
+
+def test_a_worker_that_dies_leaves_the_head(run_folder, new_file, monkeypatch):
+    model, data = load(run_folder), FieldDataset(new_file, "all", resolution=64, lazy=True)
+    before = read_head(find_head(model)).clone()
+    monkeypatch.setattr("sciml_cf.evaluate.adaptation._fold_moments", _dies)
+    with processes(2) as runner, pytest.raises(BenchmarkError, match="every worker must live until its share is done"):
+        adapt(model, data, runner=runner)
+    assert torch.equal(read_head(find_head(model)), before)
 
 
 def test_predict_writes_std(capsys, run_folder, new_file, tmp_path):
@@ -111,6 +145,10 @@ ADAPT = "adapt {run} --data {data} --out {tmp}/new"
         (ADAPT + " --samples 400", 2, "`samples` must be at most 28, the train samples of"),
         (ADAPT + " --samples 1", 2, "at least 2 samples to choose a strength"),
         (ADAPT + " --strength 0", 2, "`strength` must be a finite number above 0; got 0.0"),
+        (ADAPT + " --workers 0", 2, "`workers` must be an integer of at least 1; got 0"),
+        (ADAPT + " --dask nowhere", 2, "adapt: `dask` must be 'local' or a scheduler's address"),
+        ("adapt {run} {run} --data {data} --out {tmp}/no", 1, "`out` must be an existing folder for several runs"),
+        ("adapt {run} {run} --data {data} --out {tmp}", 2, "`runs` must have different names"),
         (ADAPT + " --folds 1", 2, "`folds` must be an integer of at least 2"),
         (ADAPT + " --choose loo", 2, "--choose"),
         ("posterior {tmp}/no --data {data}", 1, "must be a folder made by training"),

@@ -89,7 +89,7 @@ class Workers:
         if self.dask is not None:
             from data_gen.executors.dask_cluster import dask_cluster
 
-            return dask_cluster(self.dask, self.count)
+            return dask_cluster(self.dask, self.count, function="study")
         return processes(self.count) if self.count > 1 else this_process()
 
 
