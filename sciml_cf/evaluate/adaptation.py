@@ -161,7 +161,7 @@ def adapt(
     _check_settings(strength, choose, folds, batch_size)
     data = as_items("adapt", "data", data)
     data_pass = DataPass("adapt", model, data, head, prediction, batch_size, shared, runner)
-    view = data_pass.view()
+    view = data_pass.view
     check_untied(view.layer, model, describe(view.layer, None))
     previous = view.weights
     metric = None if prior is None else _metric(prior, previous)
@@ -226,7 +226,7 @@ def adapted_posterior(
     pairs = [pair for found in data_pass.gather(_held_out, heads, factors) for pair in found]
     noise, scale = calibrate(*(torch.cat(column) for column in zip(*pairs, strict=True)))
     gram, weight = _merged_gram(prior, reduce(add, folds))
-    return Posterior(*(value.detach().cpu() for value in (gram, weight, data_pass.view().weights, noise, scale)))
+    return Posterior(*(value.detach().cpu() for value in (gram, weight, data_pass.view.weights, noise, scale)))
 
 
 def _check_settings(strength: float | None, choose: Choice, folds: int, batch_size: int) -> None:
@@ -247,7 +247,7 @@ def _finite(moments: Moments) -> Moments:
 def _fold_moments(data_pass: DataPass, share: Share, previous: Tensor, count: int) -> list[Moments | None]:
     """Moments of K folds, sample i in fold i mod K, with the residuals of the previous head as targets."""
     parts: list[Moments | None] = [None] * count
-    view = data_pass.view()
+    view = data_pass.view
 
     def work(first: int, features: Tensor, prediction: Tensor, targets: Tensor) -> None:
         check_batch("adapt", "data", targets, "y", first)
@@ -278,7 +278,7 @@ def _held_out(
             if first + index in chosen:
                 pairs.append((residual, relative_leverage(factors[fold], values[None]).flatten()))
 
-    view = data_pass.view()
+    view = data_pass.view
     with view.open():
         view.for_each_batch(data_pass.data, compare, batch_size=data_pass.batch_size, share=share)
     return pairs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -44,8 +45,9 @@ class DataPass:
     shared: bool = False
     runner: Runner | None = None
 
+    @cached_property
     def view(self) -> HeadView:
-        """The model, seen as features and a head."""
+        """The model, seen as features and a head; made once in each process."""
         return HeadView(
             self.function, self.model, self.head, example=first_inputs(self.data), prediction=self.prediction
         )
