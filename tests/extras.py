@@ -58,6 +58,7 @@ EXTRAS = {
         ),
         "" if platform.machine() in TORCHVISION else f"no torchvision is known for {platform.machine()}",
     ),
+    "soap": Extra(("pytorch_optimizer==4.1.0",), ("tests/sciml_cf/test_fit_optimizers.py",)),
     "onnx": Extra(
         ("onnx==1.23.2", "onnxscript==0.7.2", "onnxruntime==1.32.0"), ("tests/sciml_cf/test_export.py", "-k", "onnx")
     ),

@@ -58,7 +58,7 @@ class TrainFlags(OverrideFlags, FitConfig):
         "data": ("generate", "resolution", "sampling", "normalize", "lazy", "loader_workers"),
         "head": ("method", "algorithm", "strength", "forgetting", "initial_head"),
         "optimizer": (
-            *("optimizer", "learning_rate", "schedule", "period", "factor", "warmup"),
+            *("optimizer", "learning_rate", "weight_decay", "betas", "schedule", "period", "factor", "warmup"),
             *("clip", "adaptive_clip", "average", "loss"),
         ),
         "steps in time": ("residual", "unroll", "through_steps", "noise"),
@@ -90,13 +90,15 @@ def train_command(argv: list[str]) -> str:
     spec = _spec_of(flags, described)
     from sciml_cf.training.distributed import is_first_process
     from sciml_cf.training.on_file import train_on_file, train_on_stream
+    from sciml_cf.training.optimizers import check_optimizer
     from sciml_cf.training.tensorboard import check_tensorboard
 
-    if flags.tensorboard:
-        try:
+    try:
+        check_optimizer(flags.optimizer)
+        if flags.tensorboard:
             check_tensorboard()
-        except ImportError as error:
-            raise UsageError(str(error)) from error
+    except ImportError as error:
+        raise UsageError(str(error)) from error
     config = FitConfig(**{field.name: getattr(flags, field.name) for field in fields(FitConfig)})
     keep_memory()
     names = ("resolution", "sampling", "resume", "overwrite", "tensorboard", "coordinates", "padding")

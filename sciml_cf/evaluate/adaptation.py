@@ -165,24 +165,13 @@ def adapt(
     check_untied(view.layer, model, describe(view.layer, None))
     previous = view.weights
     metric = None if prior is None else _metric(prior, previous)
-    count = min(folds, samples := len(data))  # type: ignore[arg-type]
-    if not samples:
-        raise ValueError("adapt: `data` must hold at least one sample; got an empty dataset.")
-    parts = [
-        reduce(add, [one for one in fold if one is not None])
-        for fold in zip(*data_pass.gather(_fold_moments, previous, count), strict=True)
-    ]
+    parts, samples = _gather(data_pass, previous, folds)
     whole = _finite(reduce(add, parts))
     if samples == 1 and strength is None and choose == "cross-validation":
         raise ValueError("adapt: `data` must hold at least 2 samples to choose a strength; got 1. Give `strength`.")
     strengths = strength_grid(whole.gram) if strength is None else tuple(dict.fromkeys((float(strength), UNCHANGED)))
     candidates, errors = _candidates(parts, whole, strengths, metric)
-    if strength is not None:
-        index = 0
-    elif choose == "gcv":
-        index = min(range(len(candidates)), key=lambda place: candidates[place].gcv)
-    else:
-        index = choose_strength(errors, torch.stack([part.weight for part in parts]))
+    index = 0 if strength is not None else _best(candidates, errors, parts, choose)
     new = previous + _change(whole, strengths[index], metric)
     if strengths[index] != UNCHANGED:
         write_head(view.layer, new)
@@ -242,6 +231,22 @@ def _finite(moments: Moments) -> Moments:
     if not all(bool(torch.isfinite(part).all()) for part in (moments.gram, moments.cross, moments.target_square)):
         raise ValueError("adapt: `model` must have finite features on `data`; got NaN or Inf. Check its weights.")
     return moments
+
+
+def _best(candidates: Sequence[Candidate], errors: Tensor, parts: Sequence[Moments], choose: Choice) -> int:
+    """Which of the candidates to take."""
+    if choose == "gcv":
+        return min(range(len(candidates)), key=lambda place: candidates[place].gcv)
+    return choose_strength(errors, torch.stack([part.weight for part in parts]))
+
+
+def _gather(data_pass: DataPass, previous: Tensor, folds: int) -> tuple[list[Moments], int]:
+    """Moments of K folds over all samples, and the number of these."""
+    count = min(folds, samples := len(data_pass.data))  # type: ignore[arg-type]
+    if not samples:
+        raise ValueError("adapt: `data` must hold at least one sample; got an empty dataset.")
+    shares = data_pass.gather(_fold_moments, previous, count)
+    return [reduce(add, [one for one in fold if one is not None]) for fold in zip(*shares, strict=True)], samples
 
 
 def _fold_moments(data_pass: DataPass, share: Share, previous: Tensor, count: int) -> list[Moments | None]:

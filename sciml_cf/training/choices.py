@@ -6,5 +6,6 @@ from typing import Literal
 
 from sciml_cf.head.choices import Loss as Loss
 
+Optimizer = Literal["sgd", "adam", "adamw", "soap"]
 Schedule = Literal["constant", "cosine", "step", "plateau"]
 Which = Literal["best", "last"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from sciml_cf.errors import check_choice, check_count, check_positive
 from sciml_cf.head.choices import Initial
 from sciml_cf.head.registry import describe_rule, label_of, rule_named, rule_names, rule_of
-from sciml_cf.training.choices import Loss, Schedule
+from sciml_cf.training.choices import Loss, Optimizer, Schedule
 
 if TYPE_CHECKING:
     from sciml_cf.head.rules import Rule
@@ -22,8 +22,8 @@ else:
     Method = str  # all that a command line can name
 
 # Learning rates that suit a Fourier neural operator, used where the configuration names none.
-_LEARNING_RATES = {("sgd", "l2"): 0.3, ("sgd", "closed form"): 2.0, ("adam", "l2"): 3e-3, ("adam", "closed form"): 3e-3}
-_WARMUPS = {"sgd": 90, "adam": 0}
+_SGD_RATES, _RATE = {"l2": 0.3, "closed form": 2.0}, 3e-3
+_SGD_WARMUP = 90
 
 
 def method_names() -> tuple[str, ...]:
@@ -41,13 +41,18 @@ class FitConfig:
             settings of its own, such as ``SampledGCV(dependent=4.0)``. docs/rules.md compares them.
         algorithm: 1 moves the backbone first and then solves the head on re-computed features (two forwards a step);
             2 solves the head first and moves the backbone at the new head (one forward). Not used by "l2".
-        optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9.
-        learning_rate: peak rate; by default 3e-3 for adam, and for sgd 2.0 (0.3 with l2).
+        optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9, and "soap" needs the extra `soap`. In
+            Python ``fit`` takes any other.
+        learning_rate: peak rate; by default 3e-3, and for sgd 2.0 (0.3 with l2).
+        weight_decay: of the backbone, decoupled from the gradient with adamw and soap; by default 0, and 1e-2 for
+            adamw. A head that is solved has none.
+        betas: decay of the moments that adam, adamw and soap keep of the gradients; by default 0.9 and 0.999, and for
+            soap 0.95 twice.
         schedule: "cosine" decays to zero over all steps; "constant" stays; "step" multiplies the rate by `factor` every
             `period` epochs; "plateau" does so once `period` epochs in a row have not lowered the validation error.
         period: epochs, see schedule.
         factor: between 0 and 1, see schedule.
-        warmup: steps over which the rate first rises linearly to its peak; by default 90 for sgd, none for adam.
+        warmup: steps over which the rate first rises linearly to its peak; by default 90 for sgd, else none.
         strength: of a rule by name: its pull of the head to the previous one (proximal, per-feature, random-walk and
             kalman) or to zero (ridge, streaming and moving-average), as a penalty on top of a MEAN squared error; the
             paper's lambda or beta is strength * batch size * grid points. By default the rule's own, 1e-2 for proximal;
@@ -89,8 +94,10 @@ class FitConfig:
 
     method: Method = "proximal"
     algorithm: Literal[1, 2] = 2
-    optimizer: Literal["sgd", "adam"] = "adam"
+    optimizer: Optimizer = "adam"
     learning_rate: float | None = None
+    weight_decay: float | None = None
+    betas: tuple[float, float] | None = None
     schedule: Schedule = "cosine"
     period: int = 10
     factor: float = 0.5
@@ -130,8 +137,10 @@ class FitConfig:
     def resolved(self) -> FitConfig:
         """The same with every default that depends on other settings written out."""
         kind = "l2" if self.method == "l2" else "closed form"
-        rate = self.learning_rate if self.learning_rate is not None else _LEARNING_RATES[self.optimizer, kind]
-        warmup = self.warmup if self.warmup is not None else _WARMUPS[self.optimizer]
+        sgd = self.optimizer == "sgd"
+        usual = _SGD_RATES[kind] if sgd else _RATE
+        rate = usual if self.learning_rate is None else self.learning_rate
+        warmup = (_SGD_WARMUP if sgd else 0) if self.warmup is None else self.warmup
         resolved = replace(self, learning_rate=rate, warmup=warmup)
         if self.method == "l2":
             return replace(resolved, strength=0.0 if self.strength is None else self.strength)
@@ -150,7 +159,7 @@ class FitConfig:
         if isinstance(self.method, str):
             check_choice("fit", "method", self.method, method_names())
         check_choice("fit", "algorithm", self.algorithm, (1, 2))
-        check_choice("fit", "optimizer", self.optimizer, ("sgd", "adam"))
+        check_choice("fit", "optimizer", self.optimizer, get_args(Optimizer))
         check_choice("fit", "loss", self.loss, get_args(Loss))
         check_choice("fit", "normalize", self.normalize, ("auto", "none"))
         check_choice("fit", "residual", self.residual, ("auto", "yes", "no"))
@@ -176,12 +185,27 @@ class FitConfig:
         for name in ("clip", "adaptive_clip", "learning_rate"):
             if getattr(self, name) is not None:
                 check_positive("fit", name, getattr(self, name))
+        if self.weight_decay is not None and not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                f"fit: `weight_decay` must be at least 0 and finite; got {self.weight_decay!r}. Try 1e-2 with adamw."
+            )
+        self._check_betas()
         if not (isinstance(self.noise, (int, float)) and 0 <= self.noise < math.inf):
             raise ValueError(f"fit: `noise` must be at least 0 and finite; got {self.noise!r}. Try 0.01.")
         if not 0 < self.factor < 1:
             raise ValueError(f"fit: `factor` must lie between 0 and 1; got {self.factor!r}.")
         if self.average is not None and not 0 <= self.average < 1:
             raise ValueError(f"fit: `average` must be at least 0 and below 1; got {self.average!r}. Try 0.99.")
+
+    def _check_betas(self) -> None:
+        if self.betas is None:
+            return
+        if self.optimizer == "sgd":
+            raise ValueError(f"fit: `betas` must be left out with optimizer 'sgd'; got {tuple(self.betas)}.")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(
+                f"fit: `betas` must be two numbers of at least 0 and below 1; got {tuple(self.betas)}. Try 0.9 0.999."
+            )
 
     def _check_rule(self) -> None:
         """Raise for a setting that the method's rule refuses or does not have."""

@@ -18,6 +18,7 @@ from sciml_cf.models.coordinates import positions
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.history import History
 from sciml_cf.training.loop import Measure, Training
+from sciml_cf.training.optimizers import MakeOptimizer, MakeSchedule, check_optimizer
 from sciml_cf.training.pools import workers_named
 from sciml_cf.training.run_start import only_writer, undone_if_refused
 from sciml_cf.training.tensorboard import check_tensorboard
@@ -43,6 +44,8 @@ def fit(
     objective: Objective | None = None,
     prediction: Entry | None = None,
     loader_workers: int = 0,
+    optimizer: MakeOptimizer | None = None,
+    schedule: MakeSchedule | None = None,
 ) -> History:
     """Train ``model`` to map x to y under the mean squared error; leaves it with the weights of the last epoch.
 
@@ -81,6 +84,13 @@ def fit(
             ``adapt`` and the rest; ``load`` restores a key or an index.
         loader_workers: processes that read samples ahead; 0 reads in this one. The order is the same with any number. A
             script with some must call this under ``if __name__ == "__main__":``.
+        optimizer: makes the optimizer of the backbone from its parameters, for instance
+            ``lambda parameters: torch.optim.NAdam(parameters, lr=1e-3)``, in place of the one that the configuration
+            names; its rates are the peaks of the configuration's schedule. Complex parameters come to it as real ones
+            of shape (..., 2) in the same memory. L-BFGS evaluates the loss several times a step, each time with the
+            head solved anew from the one before the step.
+        schedule: makes a schedule of torch's from the optimizer, in place of the configuration's; it advances with
+            every step.
     Returns:
         History.
     Raises:
@@ -90,7 +100,7 @@ def fit(
         CheckpointError, FileExistsError, FileNotFoundError: the run folder cannot be used.
         DatasetError: a data file that is read meanwhile cannot be, or has changed; or a process that reads died.
         OutputError: the operating system refuses to write into the run folder.
-        ImportError: ``tensorboard`` was asked for and is not installed.
+        ImportError: ``tensorboard`` or the optimizer "soap" was asked for and is not installed.
     """
     if tensorboard:
         check_tensorboard()
@@ -99,7 +109,11 @@ def fit(
     check_entry("fit", prediction)
     entry = entry_of(model) if prediction is None else prediction
     out = followed(Path(out))
-    options = (out, head, progress, objective, entry, loader_workers)
+    if optimizer is None:
+        check_optimizer(config.optimizer)
+    else:
+        _check_left_out(config)
+    options = (out, head, progress, objective, entry, loader_workers, optimizer, schedule)
     training = Training(model, train, validation, config.resolved(), *options)
     training.last_epoch, training.measure = min(config.epochs, until or config.epochs), measure
     writer = only_writer(out) if training.fabric.is_global_zero else nullcontext()
@@ -115,3 +129,13 @@ def fit(
     ):
         training.start(resume=resume, overwrite=overwrite, describe=describe or {})
         return training.run(tensorboard=tensorboard)
+
+
+def _check_left_out(config: FitConfig) -> None:
+    """Raise for settings that belong to the optimizer that the caller makes."""
+    for name in ("learning_rate", "weight_decay", "betas"):
+        if getattr(config, name) is not None:
+            raise ValueError(
+                f"fit: `{name}` must be left out of the configuration beside an optimizer of your own; got "
+                f"{getattr(config, name)!r}. Give it to the optimizer."
+            )

@@ -23,7 +23,6 @@ from sciml_cf.normalization import attach_normalization, detach_normalization, p
 from sciml_cf.training.averaging import WeightAverage
 from sciml_cf.training.batches import mix_seed
 from sciml_cf.training.checkpoints import choose_checkpoint, read_tensors, save_checkpoint, save_tensors
-from sciml_cf.training.clipping import clip_by_unit
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.distributed import make_fabric, mean, share_buffers, total
 from sciml_cf.training.error_bars import save_error_bars
@@ -31,7 +30,7 @@ from sciml_cf.training.feed import Feed
 from sciml_cf.training.head import make_losses
 from sciml_cf.training.history import History, validation_error
 from sciml_cf.training.losses import weighted_mse
-from sciml_cf.training.optimizers import set_up
+from sciml_cf.training.optimizers import Descent, MakeOptimizer, MakeSchedule
 from sciml_cf.training.pools import set_epoch
 from sciml_cf.training.progress import Progress
 from sciml_cf.training.run_folder import (
@@ -46,7 +45,7 @@ from sciml_cf.training.run_folder import (
 )
 from sciml_cf.training.run_start import ADDED_SINCE, diverged, finish_run, start_run
 from sciml_cf.training.samples import bad_sample
-from sciml_cf.training.schedules import learning_rate, should_stop
+from sciml_cf.training.schedules import should_stop
 from sciml_cf.training.tensorboard import ScalarWriter
 from sciml_cf.training.units import Batch, Units, choose_normalization
 from sciml_cf.training.unroll import Unroll
@@ -77,6 +76,8 @@ class Training:
         objective: Objective | None = None,
         prediction: Entry | None = None,
         loader_workers: int = 0,
+        optimizer: MakeOptimizer | None = None,
+        schedule: MakeSchedule | None = None,
     ) -> None:
         self.raw_model, self.config, self.out, self.progress = model, config, out, progress
         self.head, self.objective, self.entry = head, objective, prediction
@@ -95,7 +96,8 @@ class Training:
         chosen = self.fabric.broadcast(chosen)  # a dataset may draw its items, in each process others
         self.units = Units.of(model, chosen, config.loss)
         self.loss, self.plain = make_losses(model, head, single, config, objective)
-        self.model, self.optimizer, self.has_gradients = set_up(self.fabric, model, config)
+        self.descent = Descent(self.fabric, model, config, optimizer, schedule)
+        self.model = self.descent.model
         if self.loss is not None:
             self.loss.to(self.fabric.device)
         self._predict = Predict("fit", self.model, prediction)
@@ -126,7 +128,7 @@ class Training:
             self._take_stored_normalization()
         normalization = self.units.normalization
         settings = {
-            "fit": self.config.to_dict(),
+            "fit": {**self.config.to_dict(), **self.descent.described},
             "model": describe.get("model"),
             "data": describe.get("data"),
             "normalization": None if normalization is None else normalization.to_dict(),
@@ -233,7 +235,7 @@ class Training:
         losses: list[Tensor] = []
         for index, batch in enumerate(self._batches(self.epoch)):
             step = self.epoch * self.steps_per_epoch + index
-            self._set_learning_rate(step)
+            self.descent.set_rate(step, self.steps_per_epoch, self._errors())
             with self._solving(step):
                 losses.append(self._step(batch).clone())  # a view would keep the rows of the whole batch
             self.stepped = True
@@ -249,7 +251,7 @@ class Training:
         row = {
             "epoch": self.epoch,
             "steps": self.epoch * self.steps_per_epoch,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.descent.rate,
             "train_loss": mean(torch.stack(list(losses)).mean()).item() * self.units.loss_scale,
             self.judged: error,
         }
@@ -258,23 +260,28 @@ class Training:
     def _step(self, batch: Batch) -> Tensor:
         """The loss that the backbone descended on a batch, detached."""
         x, y, weights = batch
+        if self.descent.asks_again:
+            return self._minimise(x, y, weights)
         if self.algorithm is not None:
-            return self.algorithm.step(x, y, weights, descend=self._descend)
+            return self.algorithm.step(x, y, weights, descend=self.descent)
         loss = weighted_mse(self._predict(x), y, weights)
-        self._descend(loss)
+        self.descent(loss)
         return loss.detach()
 
-    def _descend(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad()
-        if loss.requires_grad and self.has_gradients:
-            self.fabric.backward(loss)
-            if self.config.adaptive_clip is not None:
-                clip_by_unit(self.raw_model, self.config.adaptive_clip)
-            if self.config.clip is not None:
-                self.fabric.clip_gradients(
-                    self.model, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False
-                )
-            self.optimizer.step()
+    def _minimise(self, x: Tensor, y: Tensor, weights: Tensor | None) -> Tensor:
+        """A step that evaluates the loss several times, each at the head solved anew from the one before the step."""
+        if self.plain is None:
+            return self.descent.minimise(lambda: weighted_mse(self._predict(x), y, weights))
+        loss_of, before = self.plain, self.plain.head.state()
+
+        def loss_at() -> Tensor:
+            loss_of.head.restore(before)
+            return loss_of(self._predict(x), y, weights)
+
+        loss = self.descent.minimise(loss_at)
+        loss_of.head.restore(before)
+        solve_on(self.raw_model, loss_of, [(x, y, weights)], forward=self._predict)
+        return loss
 
     def _take_evaluated_weights(self) -> dict[str, Any]:
         """Put the weights to evaluate into the model; returns those that training goes on from, for ``_go_back``."""
@@ -347,13 +354,8 @@ class Training:
     def _diverged(self, step: int, what: str) -> Exception:
         """The error of a loss that is not finite or too large: that of the sample to blame, or of the rate."""
         return bad_sample(self.feed.train, self.feed.validation) or diverged(
-            self.out, float(self.config.learning_rate or 0), step, self.epoch, what
+            self.out, self.descent.peak_rate, step, self.epoch, what
         )
-
-    def _set_learning_rate(self, step: int) -> None:
-        rate = learning_rate(self.config, step, self.steps_per_epoch, self._errors())
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
 
     def _batches(self, epoch: int, *, ahead: int | None = None) -> Iterator[Batch]:
         """The batches of one epoch as the model trains on them, this process's share of each, made one at a time."""
@@ -371,7 +373,7 @@ class Training:
             "model": weights,
             "trajectory": own["weights"],
             "average": None if self.average is None else self.average.state(),
-            "optimizer": self.optimizer.state_dict(),
+            **self.descent.state(),
             "head": own["head"],
         }
         write_history(self.out, self.rows)
@@ -385,7 +387,7 @@ class Training:
     def _load(self, path: Path) -> None:
         content = read_tensors(path)
         self.raw_model.load_state_dict(content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        self.descent.restore(content)
         if self.average is not None:
             self.average.restore(content["average"])
         self.epoch, self.best, self.first_loss = content["epoch"], content["best"], content["first_loss"]

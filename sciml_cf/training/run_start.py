@@ -26,7 +26,10 @@ from sciml_cf.training.run_folder import (
 )
 
 # Settings that runs of version 0.1 do not name, and the values that do what they did.
-ADDED_SINCE = {"normalize": "none", "residual": "no", "unroll": 1, "through_steps": False, "noise": 0.0}
+ADDED_SINCE = {
+    **{"normalize": "none", "residual": "no", "unroll": 1, "through_steps": False, "noise": 0.0},
+    **{"weight_decay": None, "betas": None},
+}
 
 
 def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: bool) -> bool:

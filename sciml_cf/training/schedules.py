@@ -12,7 +12,9 @@ from typing import cast
 from sciml_cf.training.config import FitConfig
 
 
-def learning_rate(config: FitConfig, step: int, steps_per_epoch: int, errors: Sequence[float]) -> float:
+def learning_rate(
+    config: FitConfig, step: int, steps_per_epoch: int, errors: Sequence[float], *, rate: float | None = None
+) -> float:
     """The rate of one step of the backbone's optimizer.
 
         rate = learning_rate * decay * min(1, (step + 1) / warmup)
@@ -27,8 +29,9 @@ def learning_rate(config: FitConfig, step: int, steps_per_epoch: int, errors: Se
         step: steps taken before this one.
         steps_per_epoch: steps in one epoch.
         errors: validation errors of the epochs so far.
+        rate: the peak rate in place of the configuration's.
     """
-    rate = cast(float, config.learning_rate)
+    rate = cast(float, config.learning_rate) if rate is None else rate
     if config.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * step / (config.epochs * steps_per_epoch)))
     elif config.schedule == "step":
