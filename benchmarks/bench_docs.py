@@ -22,7 +22,7 @@ SHOWN = {
     ROOT / "docs" / "benchmarks.md": ("figure2", "figure2_runner_up", "time", "recipe"),
     ROOT / "docs" / "transfer.md": ("transfer",),
     ROOT / "docs" / "training.md": ("normalization",),
-    ROOT / "docs" / "trajectories.md": ("rollouts", "parameters"),
+    ROOT / "docs" / "trajectories.md": ("rollouts", "rollouts_navier_stokes", "parameters"),
     ROOT / "docs" / "large_data.md": ("infinite_data",),
 }
 
