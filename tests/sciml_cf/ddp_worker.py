@@ -37,6 +37,13 @@ MLP_JOBS = {
 }
 
 
+#: Optimizers of their own, which move the complex weights of a Fourier neural operator.
+OWN = {
+    "fno nadam": lambda parameters: torch.optim.NAdam(parameters, lr=3e-3),
+    "fno lbfgs": lambda parameters: torch.optim.LBFGS(parameters, lr=0.3, max_iter=3, line_search_fn="strong_wolfe"),
+}
+
+
 class DivergesOnOneShare(Points):
     """Targets that grow without bound, on every second sample of a batch's order only."""
 
@@ -76,7 +83,7 @@ def work(job: str, out: Path) -> None:
     outcome = ""
     train, validation, model = Points(96), Points(17, seed=1), mlp()
     settings, objective = MLP_JOBS.get(job, {}), None
-    if job == "fno":
+    if job.startswith("fno"):
         train, validation, model = Shifted(96), Shifted(17, seed=1), FNOConfig(width=8, modes=6, layers=2).build()
     elif job.startswith("classes"):
         train, validation, model = Classes(96), Classes(17, seed=1), mlp(outputs=3)
@@ -98,7 +105,7 @@ def work(job: str, out: Path) -> None:
             model = mlp(seed=4)
     config = FitConfig(epochs=epochs, batch_size=24, accelerator="cpu", **settings)
     try:
-        options = {"resume": resume, "objective": objective, "progress": False}
+        options = {"resume": resume, "objective": objective, "progress": False, "optimizer": OWN.get(job)}
         history = fit(model, train, validation, config=config, out=out, **options)
         outcome = json.dumps([[row["train_loss"], validation_error(row)] for row in history.rows])
     except TrainingDiverged as error:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from data_gen import DatasetSpec, generate
-from tests.sciml_cf.ddp_worker import MLP_JOBS
+from tests.sciml_cf.ddp_worker import MLP_JOBS, OWN
 
 ROOT = Path(__file__).parents[2]
-EVERY_JOB = [*MLP_JOBS, "fno", "normalised", "interrupted", "diverging"]
+EVERY_JOB = [*MLP_JOBS, "fno", *OWN, "normalised", "interrupted", "diverging"]
 
 
 def start(processes, folder, jobs):
@@ -46,9 +46,9 @@ def assert_equal_processes(reports, processes):
 def assert_equals_one_process(job, many, alone, folders):
     (one,) = alone[job]
     got, expected = json.loads(many[job][0]["outcome"]), json.loads(one["outcome"])
-    tolerance = 1e-4 if job == "fno" else 1e-10
+    tolerance = {"fno lbfgs": 1e-2, "fno nadam": 1e-4, "fno": 1e-4}.get(job, 1e-10)  # line searches amplify rounding
     torch.testing.assert_close(torch.tensor(got), torch.tensor(expected), rtol=tolerance, atol=0)
-    if job != "fno":
+    if not job.startswith("fno"):
         a, b = (weights(folder, job) for folder in folders)
         for name, value in b.items():
             torch.testing.assert_close(a[name], value, rtol=1e-10, atol=1e-10)
@@ -67,7 +67,7 @@ def test_two_processes_are_one_with_the_same_batch(tmp_path):
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_agree_to_the_bit_and_with_one_process(processes, tmp_path):
     many = start(processes, tmp_path / "many", EVERY_JOB)
-    alone = start(1, tmp_path / "one", [*MLP_JOBS, "fno"])
+    alone = start(1, tmp_path / "one", [*MLP_JOBS, "fno", *OWN])
     for job in EVERY_JOB:
         assert_equal_processes(many[job], processes)
         if job not in ("l2", "relative l2", "classes l2", "diverging"):

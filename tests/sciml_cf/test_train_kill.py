@@ -89,6 +89,15 @@ def test_killed_twice_ends_in_the_same_bits(data, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "soap"])
+def test_killed_with_any_optimizer_ends_in_the_same_bits(data, tmp_path, optimizer):
+    if optimizer == "soap":
+        pytest.importorskip("pytorch_optimizer")
+    words = ("--optimizer", optimizer, *(("--learning-rate", "0.3") if optimizer == "sgd" else ()))
+    check(data, tmp_path, epochs=12, kills=2, seed=5, more=("--data", str(data), *words))
+
+
+@pytest.mark.slow
 def test_killed_with_processes_that_read_ahead_ends_in_the_same_bits(data, tmp_path):
     reading = ("--lazy", "yes", "--loader-workers", "2", "--data", str(data))
     check(data, tmp_path, epochs=12, kills=2, seed=3, more=reading)
