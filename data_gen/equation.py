@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from data_gen.errors import check_finite
-from data_gen.formulas.operators import NonlinearTerm, check_well_posed, split, symbol_of
+from data_gen.formulas.operators import NonlinearTerm, amplifies, check_well_posed, split, symbol_of
 from data_gen.formulas.syntax import read_formula
 from data_gen.formulas.terms import has_places, multiplied_out
 
@@ -148,6 +148,7 @@ class Equation:
             channels=formula.fields,
             num_dims=dims,
             homogeneous=not any(map(has_places, terms)),
+            amplifies=amplifies(symbol, others, dims),
             tolerance=1e-10 if dims == 1 else 1e-8,
             initial_condition="truncated_fourier",
         )

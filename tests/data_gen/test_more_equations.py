@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from data_gen import (
     fitzhugh_nagumo,
     generate,
     gradient_kuramoto_sivashinsky,
+    gray_scott,
     hyper_diffusion,
     kdv,
     kolmogorov_flow,
@@ -27,6 +29,7 @@ from data_gen import (
     zakharov_kuznetsov,
 )
 from data_gen.random_fields import truncated_fourier
+from data_gen.sample_fields import initial_fields
 
 LINE, PLANE = PeriodicGrid(32, 2 * np.pi), PeriodicGrid(32, 2 * np.pi, 2)
 
@@ -146,7 +149,30 @@ def test_without_force_and_drag_the_flow_is_that_of_navier_stokes() -> None:
 
 
 @pytest.mark.slow
-def test_a_pattern_does_not_depend_on_the_output_times(tmp_path):
+def test_an_unstable_flow_is_resolved_from_its_start() -> None:
+    """Errors of the first modes dropped would grow to half of the field."""
+    spec = DatasetSpec("kolmogorov_flow", samples=1, resolution=64, times=(12.0,))
+    u0 = initial_fields(spec, np.arange(1))
+    found, truth = (
+        solve(spec.make_equation(), spec.periodic_grid, u0, spec.times, tolerance=tolerance)
+        for tolerance in (spec.tolerance, spec.tolerance / 10)
+    )
+    assert np.abs(found - truth).max() < 10 * spec.tolerance * np.abs(truth).max()
+
+
+@pytest.mark.slow
+def test_a_typed_pattern_is_resolved_from_its_start() -> None:
+    text = "u_t = 2e-5*lap(u) - u*v^2 + 0.03*(1-u); v_t = 1e-5*lap(v) + u*v^2 - 0.092*v"
+    settings = {"extent": 1.25, "times": (300.0,), "initial_condition": "spots", "tolerance": 1e-5}
+    spec = DatasetSpec(text, num_dims=2, samples=1, resolution=128, **settings)
+    u0, law = initial_fields(spec, np.arange(1)), gray_scott()
+    found = solve(spec.make_equation(), spec.periodic_grid, u0, spec.times, tolerance=1e-5, allow_unresolved=True)
+    truth = solve(law, spec.periodic_grid, u0, (20.0, 300.0), tolerance=1e-6, allow_unresolved=True)[:, 1:]
+    assert np.abs(found - truth).max() < 1e-4
+
+
+@pytest.mark.slow
+def test_a_pattern_does_not_depend_on_the_output_times(tmp_path: Path) -> None:
     """Spots grow out of modes that diffusion alone would have damped away long before the only output."""
     found = []
     for times in ((500.0,), (20.0, 500.0)):
