@@ -12,7 +12,17 @@ from data_gen.cli.generate import generate_command
 from data_gen.equations import equation_in
 from data_gen.random_fields import gaussian_random_field, truncated_fourier
 
-IN_ALL = ["allen_cahn", "burgers", "fisher_kpp", "gray_scott", "heat"]
+IN_ALL = [
+    "advection",
+    "allen_cahn",
+    "burgers",
+    "cahn_hilliard",
+    "fisher_kpp",
+    "fitzhugh_nagumo",
+    "gray_scott",
+    "heat",
+    "swift_hohenberg",
+]
 
 
 def along_x(line: np.ndarray, num_dims: int) -> np.ndarray:
