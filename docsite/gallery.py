@@ -19,7 +19,8 @@ from docsite.formulas import latex, legend
 from docsite.transfer import transfer
 
 FOLDER = "gallery"
-TIMES = 48
+#: Output times by the number of dimensions: a film on a line, else three pictures.
+TIMES = {1: 48, 2: 3, 3: 3}
 #: What shows more of a law than its usual dataset does; a page says so by printing the command.
 SHOWN: dict[str, dict[str, Any]] = {
     "allen_cahn": {"resolution": 1024},
@@ -37,6 +38,7 @@ SHOWN: dict[str, dict[str, Any]] = {
     "kdv_burgers": {"times": 4.0, "tolerance": 1e-6},
     "kuramoto_sivashinsky": {"times": 60.0, "tolerance": 1e-6},
     "navier_stokes": {"times": 30.0},
+    "navier_stokes_3d": {"parameters": {"viscosity": 0.05}, "times": 3.0, "tolerance": 1e-3},
     "swift_hohenberg": {"num_dims": 2, "times": 40.0, "tolerance": 1e-4},
 }
 _POINTS = {1: 512, 2: 128, 3: 32}
@@ -72,7 +74,8 @@ def shown_spec(name: str) -> DatasetSpec:
     changes = dict(SHOWN.get(name, {}))
     equation = equation_in(name, changes.get("num_dims"))()
     last = changes.pop("times", equation.time)
-    times = None if equation.steady else tuple(last * (i + 1) / TIMES for i in range(TIMES))
+    count = TIMES[equation.num_dims]
+    times = None if equation.steady else tuple(last * (i + 1) / count for i in range(count))
     return DatasetSpec(
         name,
         times=times,

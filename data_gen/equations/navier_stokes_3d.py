@@ -47,6 +47,6 @@ def navier_stokes_3d(*, viscosity: Annotated[float, "viscosity nu, above 0"] = 0
         num_dims=3,
         tolerance=1e-5,
         initial_condition="truncated_fourier",
-        initial_parameters={"max_mode": 2},
+        initial_parameters={"max_mode": 2, "amplitude": 0.5, "decay": 1.0},
         known={"beltrami": beltrami_solutions(viscosity=nu)},
     )
