@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from data_gen.errors import check_finite
-from data_gen.formulas.operators import NonlinearTerm, check_well_posed, split, symbol_of
+from data_gen.formulas.operators import NonlinearTerm, amplifies, check_well_posed, split, symbol_of
 from data_gen.formulas.syntax import read_formula
 from data_gen.formulas.terms import has_places, multiplied_out
 
@@ -57,6 +57,7 @@ class Equation:
         exact_method: the name of that way, usable as a dataset's ``method``; empty when it is only a check.
         front_width: (u0, grid, time) -> w if the solution forms fronts tanh(x / w), else infinity; to refuse early.
         channels: the names of the C components.
+        divergence_free: the components are a velocity without divergence; random starts are projected to such fields.
         input_channels: those of the input, where they are others (the coefficient of a steady problem).
         input_name: the input's name in a file.
         num_dims: dimensions in space.
@@ -82,6 +83,7 @@ class Equation:
     exact_method: str = ""
     front_width: Callable[[np.ndarray, PeriodicGrid, float], float] = lambda u0, grid, time: math.inf
     channels: tuple[str, ...] = ("u",)
+    divergence_free: bool = False
     input_channels: tuple[str, ...] | None = None
     input_name: str = "a"
     num_dims: int = 1
@@ -148,6 +150,7 @@ class Equation:
             channels=formula.fields,
             num_dims=dims,
             homogeneous=not any(map(has_places, terms)),
+            amplifies=amplifies(symbol, others, dims),
             tolerance=1e-10 if dims == 1 else 1e-8,
             initial_condition="truncated_fourier",
         )

@@ -6,6 +6,7 @@ import numpy as np
 
 from data_gen.equation import SampleEquations
 from data_gen.errors import DatasetError
+from data_gen.grids.vectors import solenoidal
 from data_gen.random_fields import INITIAL_CONDITIONS, sample_stream
 from data_gen.random_fields.own import FILE, FUNCTION
 from data_gen.spec import DatasetSpec
@@ -23,7 +24,11 @@ def initial_fields(spec: DatasetSpec, indices: np.ndarray) -> np.ndarray:
     if name == FUNCTION:
         return _by_function(spec, indices)
     draw, channels = INITIAL_CONDITIONS[name][0], len(spec.header.inputs)
-    return draw(spec.grid, indices.tolist(), seed=spec.seed, channels=channels, **spec.initial_parameters)
+    u0 = draw(spec.grid, indices.tolist(), seed=spec.seed, channels=channels, **spec.initial_parameters)
+    if equation.divergence_free:
+        grid = spec.periodic_grid
+        u0 = grid.to_points(solenoidal(grid.to_modes(u0), grid))
+    return u0
 
 
 def _by_function(spec: DatasetSpec, indices: np.ndarray) -> np.ndarray:

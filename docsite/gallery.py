@@ -12,17 +12,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data_gen import DatasetSpec, PeriodicGrid, generate, open_dataset
-from data_gen.equations import equation_named, equation_names
+from data_gen.equations import equation_dims, equation_in, equation_names
 from data_gen.grids.cells import CellGrid
 from data_gen.random_fields import INITIAL_CONDITIONS, ON_CELLS
+from docsite.formulas import latex, legend
 from docsite.transfer import transfer
 
 FOLDER = "gallery"
-TIMES = 48
+#: Output times by the number of dimensions: a film on a line, else three pictures.
+TIMES = {1: 48, 2: 3, 3: 3}
 #: What shows more of a law than its usual dataset does; a page says so by printing the command.
 SHOWN: dict[str, dict[str, Any]] = {
     "allen_cahn": {"resolution": 1024},
+    "advection": {"num_dims": 2, "parameters": {"speed_y": 0.5}},
     "burgers": {"parameters": {"viscosity": 0.01}, "method": "lawson7", "resolution": 4096, "tolerance": 1e-6},
+    "cahn_hilliard": {"num_dims": 2, "times": 3.0, "tolerance": 1e-6},
     "fisher_kpp": {"initial_condition": "fronts", "times": 4.0, "extent": 56.0},
     "gray_scott": {"resolution": 256, "times": 2000.0, "tolerance": 1e-4},
     "kdv": {
@@ -31,10 +35,13 @@ SHOWN: dict[str, dict[str, Any]] = {
         "times": 6.0,
         "extent": 48.0,
     },
+    "kdv_burgers": {"times": 4.0, "tolerance": 1e-6},
     "kuramoto_sivashinsky": {"times": 60.0, "tolerance": 1e-6},
     "navier_stokes": {"times": 30.0},
+    "navier_stokes_3d": {"parameters": {"viscosity": 0.05}, "times": 3.0, "tolerance": 1e-3},
+    "swift_hohenberg": {"num_dims": 2, "times": 40.0, "tolerance": 1e-4},
 }
-_POINTS = {1: 512, 2: 128}
+_POINTS = {1: 512, 2: 128, 3: 32}
 
 
 def make(out: Path) -> dict[str, str]:
@@ -64,10 +71,11 @@ def make(out: Path) -> dict[str, str]:
 
 def shown_spec(name: str) -> DatasetSpec:
     """The dataset that an equation's picture shows."""
-    equation = equation_named(name)()
     changes = dict(SHOWN.get(name, {}))
+    equation = equation_in(name, changes.get("num_dims"))()
     last = changes.pop("times", equation.time)
-    times = None if equation.steady else tuple(last * (i + 1) / TIMES for i in range(TIMES))
+    count = TIMES[equation.num_dims]
+    times = None if equation.steady else tuple(last * (i + 1) / count for i in range(count))
     return DatasetSpec(
         name,
         times=times,
@@ -77,14 +85,16 @@ def shown_spec(name: str) -> DatasetSpec:
 
 def command_of(spec: DatasetSpec) -> str:
     """The command that makes these data, their last time alone."""
-    usual = equation_named(spec.equation)()
+    usual = equation_in(spec.equation, None if equation_dims(spec.equation) is None else spec.num_dims)()
     words = ["sciml-cf generate", spec.equation, f"--samples {spec.samples}", f"--resolution {spec.resolution}"]
+    if spec.num_dims != (equation_dims(spec.equation) or (spec.num_dims,))[0]:
+        words.append(f"--num-dims {spec.num_dims}")
     words += [f"--{k.replace('_', '-')} {v:g}" for k, v in spec.parameters.items() if v != usual.parameters.get(k)]
     if spec.extent != usual.extent:
         words.append(f"--extent {spec.extent:g}")
     if spec.times and spec.times[-1] != usual.time:
         words.append(f"--times {spec.times[-1]:g}")
-    if spec.method != DatasetSpec(spec.equation).method:
+    if spec.method != DatasetSpec(spec.equation, num_dims=spec.num_dims).method:
         words.append(f"--method {spec.method}")
     if spec.tolerance != usual.tolerance:
         words.append(f"--tolerance {spec.tolerance:g}")
@@ -110,8 +120,12 @@ def _equation(name: str, folder: Path, scratch: Path) -> str:
             fields = data.read_trajectory()
             figure = _line(fields[:, :, 0], data) if equation.num_dims == 1 else _plane(fields[0, :, 0], data)
     figure.savefig(folder / f"{name}.png", dpi=110)
-    law = equation.formula.replace(", ", ",\n    ") if "_t" in equation.formula else equation.formula
-    return f"### {name}\n\n    {law}\n\n    {_wrapped(command_of(spec))}\n\n![{name}]({FOLDER}/{name}.png)\n"
+    laws = "\n\n".join(f"$$\n{law}\n$$" for law in latex(equation.formula, equation.parameters))
+    letters = legend(dict(equation.parameters))
+    picture = f"![{name}]({FOLDER}/{name}.png)\n"
+    return "\n\n".join(
+        part for part in (f"### {name}", laws, letters, f"    {_wrapped(command_of(spec))}", picture) if part
+    )
 
 
 def _line(fields: np.ndarray, data: Any) -> Figure:
@@ -131,7 +145,9 @@ def _line(fields: np.ndarray, data: Any) -> Figure:
 
 
 def _plane(fields: np.ndarray, data: Any) -> Figure:
+    """At three times; of fields in space the plane in the middle."""
     times = data.times
+    fields = fields if fields.ndim == 3 else fields[:, fields.shape[1] // 2]
     return _images([(f"t = {times[i]:.3g}", fields[i]) for i in (0, len(times) // 3, len(times) - 1)])
 
 

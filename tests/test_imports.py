@@ -85,6 +85,7 @@ ARROWS = {
     "data_gen.sample_fields": {
         "data_gen.equation",
         "data_gen.errors",
+        "data_gen.grids",
         "data_gen.random_fields",
         "data_gen.spec",
         "data_gen.storage",

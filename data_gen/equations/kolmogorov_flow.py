@@ -22,7 +22,8 @@ def kolmogorov_flow(
 
         w_t + u w_x + v w_y = nu Lap w - m w - A q cos(q y),   q = 8 pi / L          L = -nu |k|^2 - m
 
-    The laminar flow w = -A q cos(q y) / (nu q^2 + m) is stationary. Else as ``navier_stokes``.
+    The laminar flow w = -A q cos(q y) / (nu q^2 + m) is stationary. At the usual values it is unstable, and flows are
+    chaotic: errors grow exponentially. Else as ``navier_stokes``.
 
     Raises:
         ValueError: ``viscosity`` is not above 0, ``drag`` below 0, or a parameter not finite.
@@ -54,6 +55,8 @@ def kolmogorov_flow(
         channels=("vorticity",),
         num_dims=2,
         homogeneous=amplitude == 0,
+        chaotic=True,
+        amplifies=True,
         tolerance=1e-6,
         time=5.0,
         initial_condition="truncated_fourier",

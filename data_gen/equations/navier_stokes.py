@@ -52,6 +52,7 @@ def navier_stokes(
         channels=("vorticity",),
         num_dims=2,
         homogeneous=amplitude == 0,
+        chaotic=amplitude != 0,
         tolerance=1e-8,
         extent=1.0,
         time=50.0,

@@ -11,7 +11,7 @@ from data_gen.equation import KnownSolution
 from data_gen.errors import check_count, check_positive
 from data_gen.exact_solutions.fronts import fisher_front
 from data_gen.exact_solutions.solitons import kdv_solitons
-from data_gen.exact_solutions.vortices import taylor_green
+from data_gen.exact_solutions.vortices import abc_flow, taylor_green
 from data_gen.grids.periodic import PeriodicGrid
 from data_gen.random_fields.streams import check_periodic, sample_stream
 
@@ -162,5 +162,38 @@ def vortex_solutions(*, viscosity: float) -> KnownSolution:
     def check(*, max_mode: int, amplitude: float) -> None:
         check_count("vortices", "max_mode", max_mode)
         check_positive("vortices", "amplitude", amplitude)
+
+    return KnownSolution(fields, check)
+
+
+def beltrami_solutions(*, viscosity: float) -> KnownSolution:
+    """Flows of Arnold, Beltrami and Childress of random strength, size, handedness and place (``abc_flow``).
+
+    k = +-2 pi m / L,  m ~ {1..K},  A, B, C ~ U(-amplitude, amplitude)
+    """
+
+    def fields(
+        grid: PeriodicGrid,
+        indices: Iterable[int],
+        time: float,
+        *,
+        seed: int,
+        max_mode: Annotated[int, "largest mode K"] = 2,
+        amplitude: Annotated[float, "largest amplitude of a component"] = 1.0,
+    ) -> np.ndarray:
+        check(max_mode=max_mode, amplitude=amplitude)
+        check_periodic("beltrami", grid, seed, 3, max_mode=max_mode)
+        result = np.empty((len(indices := list(indices)), 3, *grid.shape))
+        for row, index in enumerate(indices):
+            stream = sample_stream(seed, index)
+            mode = int(stream.integers(1, max_mode + 1)) * (1 if stream.random() < 0.5 else -1)
+            sizes = tuple((amplitude * (2 * stream.random(3) - 1)).tolist())
+            z, y, x = np.meshgrid(*(grid.points - place * grid.extent for place in stream.random(3)), indexing="ij")
+            result[row] = abc_flow(x, y, z, time, viscosity=viscosity, amplitudes=sizes, extent=grid.extent, mode=mode)
+        return result
+
+    def check(*, max_mode: int, amplitude: float) -> None:
+        check_count("beltrami", "max_mode", max_mode)
+        check_positive("beltrami", "amplitude", amplitude)
 
     return KnownSolution(fields, check)

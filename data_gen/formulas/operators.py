@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from data_gen.formulas.terms import NONE, Derivative, Factor, Flux, Orders, Product, Profile, Terms, evaluated
+from data_gen.formulas.terms import NONE, Derivative, Factor, Flux, Orders, Product, Profile, Terms, added, evaluated
 from data_gen.grids.periodic import PeriodicGrid
 
 #: A fixed function may differ by so much, relative to its maximum, from itself one length of the domain further.
@@ -74,6 +74,58 @@ def check_well_posed(symbol: Callable[..., np.ndarray], num_dims: int) -> None:
                 f"wavenumbers {', '.join(f'{1e5 * one:g}' for one in reversed(direction))} grow at the rate "
                 f"{short:.3g}. Change the sign of the derivative of highest order."
             )
+
+
+def amplifies(linear: Callable[..., np.ndarray], others: Sequence[Terms], num_dims: int) -> bool:
+    """Whether the terms beside the linear part may feed what that damps, so that errors are not forgotten.
+
+    Reactions may, such as u v^2, unless they damp the field themselves, such as -u^3 or Lap u^3. Convection may where
+    the linear part lets waves grow or a force drives them.
+
+    Args:
+        linear: the symbol.
+        others: the terms of each field's equation that are not in it.
+        num_dims: dimensions in space.
+    """
+    carried, forced = False, False
+    for field, terms in enumerate(others):
+        forced = forced or any(_is_fixed({product: number}) for product, number in terms.items())
+        for product, number, orders in _products(terms):
+            if _carries(product, orders):
+                carried = True
+            elif not _damps(field, product, number, orders):
+                return True
+    return carried and (forced or _grows(linear, num_dims))
+
+
+def _products(terms: Terms, outer: float = 1.0, orders: Orders = NONE) -> Iterator[tuple[Product, Any, Orders]]:
+    """The products with a field, those under derivatives too: each with its coefficient and the orders of these."""
+    for product, number in terms.items():
+        only = product[0] if len(product) == 1 else None
+        if isinstance(only, Flux):
+            yield from _products(only.terms, outer * number, added(orders, only.orders))
+        elif len(product) > 1 and not _is_fixed({product: number}):
+            yield product, outer * number, orders
+
+
+def _damps(field: int, product: Product, number: Any, orders: Orders) -> bool:
+    """Whether it is an odd power of the field, under even derivatives if any, with the sign that damps."""
+    own = all(isinstance(factor, Derivative) and factor.field == field and factor.orders == NONE for factor in product)
+    even = all(order % 2 == 0 for order in orders)
+    return own and even and len(product) % 2 == 1 and bool(np.all(number * (-1) ** (sum(orders) // 2) < 0))
+
+
+def _carries(product: Product, orders: Orders) -> bool:
+    """Whether it has a derivative of odd order, as convection has."""
+    inner = [factor.orders for factor in product if not isinstance(factor, Profile)]
+    return any(sum(one) % 2 for one in (orders, *inner))
+
+
+def _grows(symbol: Callable[..., np.ndarray], num_dims: int) -> bool:
+    """Whether a wave grows."""
+    sizes = np.geomspace(1e-3, 1e3, 61).reshape((1,) * (num_dims - 1) + (-1,))
+    directions = itertools.product((0.0, 1.0), repeat=num_dims)
+    return any(float(np.real(symbol(*(one * sizes for one in each))).max()) > 0 for each in directions)
 
 
 class NonlinearTerm:

@@ -186,9 +186,9 @@ def _differentiated(terms: Terms, orders: Orders) -> Terms:
     for product, number in terms.items():
         only = product[0] if len(product) == 1 else None
         if isinstance(only, Derivative):
-            found = _sum(found, {(Derivative(only.field, _added(only.orders, orders)),): number})
+            found = _sum(found, {(Derivative(only.field, added(only.orders, orders)),): number})
         elif isinstance(only, Flux):
-            found[(Flux(_added(only.orders, orders), only.terms),)] = number
+            found[(Flux(added(only.orders, orders), only.terms),)] = number
         elif product:
             products[product] = number
     if products:
@@ -196,7 +196,8 @@ def _differentiated(terms: Terms, orders: Orders) -> Terms:
     return found
 
 
-def _added(one: Orders, other: Orders) -> Orders:
+def added(one: Orders, other: Orders) -> Orders:
+    """The orders of a derivative of a derivative."""
     return one[0] + other[0], one[1] + other[1], one[2] + other[2]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from data_gen.equation import Equation, SampleEquations, similar_rows
 from data_gen.errors import check_positive
 from data_gen.grids.periodic import PeriodicGrid, resize_modes
+from data_gen.grids.vectors import solenoidal
 from data_gen.solvers.adaptive_grid import DIMENSION_DEFAULTS, GROWTH_LIMIT, TailTooLarge
 from data_gen.solvers.integrator import Integrator
 from data_gen.solvers.schemes import SCHEMES, Scheme, fastest_scheme
@@ -22,6 +23,8 @@ __all__ = ["DEFAULT_TOLERANCE", "GROWTH_LIMIT", "MIN_LIMIT", "chunk_size", "solv
 DEFAULT_TOLERANCE = 1e-10
 #: Points that the adaptive grid may have in one dimension, however small the data's own.
 MIN_LIMIT = DIMENSION_DEFAULTS[1].min_limit
+#: Share of a gradient in a field without divergence that passes for rounding to single precision.
+DIVERGENCE = 1e-5
 
 
 def chunk_size(num_dims: int, device: str | None = None) -> int:
@@ -149,7 +152,20 @@ def _checked_fields(equation: Equation, grid: PeriodicGrid, u0: np.ndarray) -> n
     if not np.isfinite(u0).all():
         bad = int(np.argwhere(~np.isfinite(u0))[0, 0])
         raise ValueError(f"solve: `u0` must be finite; got NaN or infinity in sample {bad}.")
+    if equation.divergence_free:
+        _check_divergence(equation, grid, u0)
     return u0
+
+
+def _check_divergence(equation: Equation, grid: PeriodicGrid, u0: np.ndarray) -> None:
+    for sample, field in enumerate(u0):
+        modes = grid.to_modes(field[None])
+        away = np.abs(grid.to_points(modes - solenoidal(modes, grid))).max() / max(np.abs(field).max(), 1e-300)
+        if away > DIVERGENCE:
+            raise ValueError(
+                f"solve: `u0` of {equation.name} must have no divergence; got a sample {sample} of which {away:.1e} is "
+                f"a gradient. Subtract it."
+            )
 
 
 def _chosen_scheme(equation: Equation, method: str, device: str | None) -> Scheme:

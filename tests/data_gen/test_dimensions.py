@@ -12,7 +12,17 @@ from data_gen.cli.generate import generate_command
 from data_gen.equations import equation_in
 from data_gen.random_fields import gaussian_random_field, truncated_fourier
 
-IN_ALL = ["allen_cahn", "burgers", "fisher_kpp", "gray_scott", "heat"]
+IN_ALL = [
+    "advection",
+    "allen_cahn",
+    "burgers",
+    "cahn_hilliard",
+    "fisher_kpp",
+    "fitzhugh_nagumo",
+    "gray_scott",
+    "heat",
+    "swift_hohenberg",
+]
 
 
 def along_x(line: np.ndarray, num_dims: int) -> np.ndarray:
@@ -62,7 +72,12 @@ def test_axes_may_be_exchanged_in_space(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in ("heat", "fisher_kpp") else pytest.mark.slow) for name in IN_ALL]
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("advection", "heat", "fisher_kpp") else pytest.mark.slow)
+        for name in IN_ALL
+        if name != "fitzhugh_nagumo"  # takes minutes, as nothing there is resolved
+    ],
 )
 def test_data_in_space_are_made_and_validated(tmp_path: Path, name: str) -> None:
     changes = {"resolution": 32, "initial_parameters": {"width": 0.15}} if name == "gray_scott" else {"resolution": 16}

@@ -190,9 +190,12 @@ def test_equations_are_found_by_name() -> None:
         "heat_2d",
         "hyper_diffusion",
         "kdv",
+        "kdv_burgers",
         "kolmogorov_flow",
         "kuramoto_sivashinsky",
         "navier_stokes",
+        "navier_stokes_3d",
+        "swift_hohenberg",
         "wave",
         "zakharov_kuznetsov",
     )

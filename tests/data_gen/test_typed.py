@@ -141,3 +141,25 @@ def test_functions_of_the_place_and_nested_products_on_torch() -> None:
         solve(law, grid, start, (0.2,), tolerance=1e-6, method="lawson7", device=d) for d in ("cpu", "torch")
     )
     np.testing.assert_allclose(host, device, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("u_t = u - u^3 + 0.01*u_xx", False),
+        ("u_t = -0.7*u - 2*u_xx - u_xxxx - u^3", False),
+        ("u_t = lap(u^3 - u - 0.05*lap(u))", False),
+        ("u_t = -u*u_x + 0.1*u_xx", False),
+        ("u_t = -(u^2/2)_x - u_xxx", False),
+        ("u_t = 0.1*u_xx + sin(x)", False),
+        ("u_t = -0.7*u - 2*u_xx - u_xxxx + u^2 - u^3", True),
+        ("u_t = u_xx - u + u^3", True),
+        ("u_t = lap(lap(u^3)) - lap(lap(u))", True),
+        ("u_t = u_xx + sin(x)*u", True),
+        ("u_t = u_xx - u*v^2; v_t = v_xx + u*v^2 - v", True),
+        ("u_t = -u*u_x - u_xx - u_xxxx", True),
+        ("u_t = -u*u_x + 0.1*u_xx + sin(x)", True),
+    ],
+)
+def test_what_may_feed_damped_waves_is_known_from_the_text(text: str, expected: bool) -> None:
+    assert Equation.parse(text).amplifies is expected

@@ -19,7 +19,10 @@ from data_gen.storage.virtual_datasets import dataset_in
 SMALL = {"samples": 5, "resolution": 64, "tolerance": 1e-6}
 #: A law for each parameter of each equation, and settings that make its data small.
 VARIED = {
-    "advection": ({"speed": "-1.0:1.0"}, {}),
+    "advection": (
+        {"speed": "-1.0:1.0", "speed_y": "-1.0:1.0", "speed_z": "0.5,1.0"},
+        {"num_dims": 3, "samples": 2, "resolution": 16},
+    ),
     "advection_diffusion": ({"speed": "-1.0:1.0", "diffusivity": "log:0.01:0.1"}, {}),
     "allen_cahn": ({"diffusivity": "0.05:0.1", "rate": "0.5,1.0,2.0"}, {"times": (1.0,), "resolution": 128}),
     "allen_cahn_2d": ({"diffusivity": "0.05:0.1", "rate": "0.5:1.0"}, {"samples": 2, "times": (0.2,)}),
@@ -46,6 +49,12 @@ VARIED = {
     ),
     "heat": ({"diffusivity": "0.01:0.1"}, {}),
     "heat_2d": ({"diffusivity": "0.01:0.1"}, {"samples": 2, "resolution": 16}),
+    "kdv_burgers": ({"viscosity": "0.1:0.2", "dispersion": "-0.01:0.01"}, {"times": (0.2,), "resolution": 128}),
+    "swift_hohenberg": ({"growth": "-0.1:0.3"}, {"times": (0.5,), "resolution": 256}),
+    "navier_stokes_3d": (
+        {"viscosity": "0.2:0.3"},
+        {"samples": 2, "times": (0.05,), "resolution": 16, "tolerance": 1e-4},
+    ),
     "kdv": ({"nonlinearity": "1.0:6.0", "dispersion": "0.5:1.0"}, {"times": (0.1,), "resolution": 128}),
     "navier_stokes": (
         {"viscosity": "0.001:0.01", "forcing": "0.0,0.1"},
