@@ -242,7 +242,8 @@ def _flags_of(equation: str) -> type[Any]:
 
     added: list[Any] = []
     for parameter in equation_parameters(equation):
-        kind = Annotated[str, arg(help=parameter.help, metavar="NUMBER|LAW")]
+        metavar = "NUMBER|LAW|FILE" if parameter.takes_field else "NUMBER|LAW"
+        kind = Annotated[str, arg(help=parameter.help, metavar=metavar)]
         if parameter.default is None:
             added.append((parameter.name, kind))
         else:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from data_gen.formulas.terms import NONE, Derivative, Factor, Flux, Orders, Product, Profile, Terms, evaluated
+from data_gen.grids.fixed_field import highest_mode
 from data_gen.grids.periodic import PeriodicGrid
 
 #: A fixed function may differ by so much, relative to its maximum, from itself one length of the domain further.
 PERIODIC_WITHIN = 1e-9
+#: Grids on which fixed functions are looked at: points of the first; of the last, by dimensions, in quarters, if the
+#: data have fewer; how far they are shifted, of a spacing; and how well a resolved function is interpolated.
+FIRST_POINTS, SEEN_POINTS, SHIFT, PROFILE_WITHIN = 16, {1: 1024, 2: 256, 3: 64}, 0.3819660112501051, 1e-10
 _PHASES = (1.0, 1j, -1.0, -1j)  # i^n
 Linear = list[tuple[Any, Orders]]
 
@@ -107,6 +112,40 @@ class NonlinearTerm:
                 rate[(..., slice(field, field + 1), *self.mean)] += constant * grid.num_points**self.num_dims
         return rate
 
+    def highest_mode(self, grid: PeriodicGrid) -> int:
+        """The largest wavenumber along an axis of the fixed functions in the text, in periods over the domain."""
+        return max((self._highest_of(profile, grid) for profile in self._all_profiles()), default=0)
+
+    def _all_profiles(self) -> set[Profile]:
+        """The fixed functions of all sides."""
+        found: set[Profile] = set()
+        left = [terms for _, _, products in self.sides for terms in products.values()]
+        while left:
+            for factor in itertools.chain.from_iterable(left.pop()):
+                if isinstance(factor, Profile):
+                    found.add(factor)
+                elif isinstance(factor, Flux):
+                    left.append(factor.terms)
+        return found
+
+    def _highest_of(self, profile: Profile, grid: PeriodicGrid) -> int:
+        """Of one fixed function; half of the finest grid's points if none resolves it.
+
+        A grid resolves it if interpolating its values gives those at shifted points: a wave that all points take for
+        another one fails there.
+        """
+        finest = 4 * max(grid.num_points, SEEN_POINTS[self.num_dims])
+        own = replace(grid, num_points=FIRST_POINTS)
+        while own.num_points < finest:
+            shift = SHIFT * own.spacing
+            values = self._values(profile, own)
+            moved = functools.reduce(np.multiply, [np.exp(1j * shift * k) for k in own.wavevector])
+            missed = own.to_points(own.to_modes(values) * moved) - self._values(profile, own, shift)
+            if np.abs(missed).max() <= PROFILE_WITHIN * np.abs(values).max():
+                return highest_mode(values, own)
+            own = replace(own, num_points=2 * own.num_points)
+        return finest // 2
+
     @staticmethod
     def _by_orders(terms: Terms) -> tuple[Any, list[tuple[Any, Derivative]], dict[Orders, Terms]]:
         """The constant, derivatives of other fields, and products by the derivative that is taken of their sum."""
@@ -162,9 +201,8 @@ class NonlinearTerm:
         """
         key = (profile, grid)
         if key not in self.profiles:
-            axes = [grid.host.points.reshape((-1,) + (1,) * axis) for axis in range(self.num_dims)]
-            value = evaluated(profile.expression, self.values, tuple(axes), grid.extent)
-            value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), grid.shape))
+            axes = self._axes(grid.host)
+            value = self._values(profile, grid.host)
             for axis in range(self.num_dims):
                 further = tuple(x + grid.extent * (i == axis) for i, x in enumerate(axes))
                 again = evaluated(profile.expression, self.values, further, grid.extent)
@@ -176,6 +214,15 @@ class NonlinearTerm:
                     )
             self.profiles[key] = grid.asarray(np.ascontiguousarray(value))
         return self.profiles[key]
+
+    def _axes(self, grid: PeriodicGrid, shift: float = 0.0) -> list[np.ndarray]:
+        """The coordinates, x first."""
+        return [grid.points.reshape((-1,) + (1,) * axis) + shift for axis in range(self.num_dims)]
+
+    def _values(self, profile: Profile, grid: PeriodicGrid, shift: float = 0.0) -> np.ndarray:
+        """A fixed function at the points, moved along each axis."""
+        value = evaluated(profile.expression, self.values, tuple(self._axes(grid, shift)), grid.extent)
+        return np.broadcast_to(value, np.broadcast_shapes(np.shape(value), grid.shape))
 
 
 def _is_fixed(terms: Terms) -> bool:

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from data_gen.equation import Equation, SampleEquations, similar_rows
-from data_gen.errors import check_positive
+from data_gen.errors import UnresolvedError, check_positive
 from data_gen.grids.periodic import PeriodicGrid, resize_modes
-from data_gen.solvers.adaptive_grid import DIMENSION_DEFAULTS, GROWTH_LIMIT, TailTooLarge
+from data_gen.solvers.adaptive_grid import DIMENSION_DEFAULTS, GROWTH_LIMIT, TailTooLarge, next_points
 from data_gen.solvers.integrator import Integrator
 from data_gen.solvers.schemes import SCHEMES, Scheme, fastest_scheme
 from data_gen.solvers.settings import Settings
@@ -193,7 +193,7 @@ def _solve_chunk(
     if times[-1] == 0:
         return u0[:, None]
     integrator = Integrator(equation, grid, u0, times, settings, names)
-    points = DIMENSION_DEFAULTS[grid.num_dims].first_points
+    points = _first_points(equation, grid, integrator.monitor.limit, settings)
     while True:
         try:
             integrator.start(points)
@@ -203,6 +203,23 @@ def _solve_chunk(
             return np.stack(outputs, axis=1)
         except TailTooLarge as tail:
             points = tail.points
+
+
+def _first_points(equation: Equation, grid: PeriodicGrid, limit: int, settings: Settings) -> int:
+    """Points of the first grid that is tried: one that has the modes of the fields in the law.
+
+    Raises:
+        UnresolvedError: the largest grid does not have them.
+    """
+    points, highest = DIMENSION_DEFAULTS[grid.num_dims].first_points, equation.highest_mode(grid.host)
+    while points <= 2 * highest:
+        points = next_points(points)
+    if highest >= limit and not settings.allow_unresolved:
+        raise UnresolvedError(
+            f"solve: `grid` must resolve the fields in the law of {equation.name}, with modes as high as {highest}; got "
+            f"{grid.num_points} points. Use more points, smoother fields, or allow unresolved data."
+        )
+    return min(points, limit)
 
 
 def _sampled(modes: np.ndarray, points: int, grid: PeriodicGrid) -> np.ndarray:

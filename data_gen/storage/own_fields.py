@@ -1,36 +1,52 @@
-"""Fields of one's own in a .npy or HDF5 file, as the start of samples."""
+"""Fields of one's own in a .npy or HDF5 file: the start of samples, or a parameter of their law."""
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from data_gen.equation import Equation, SampleEquations
 from data_gen.errors import DatasetError
 from data_gen.grids.cells import CellGrid
 from data_gen.grids.periodic import PeriodicGrid, resample
-from data_gen.random_fields.own import file_checksum
+from data_gen.random_fields.own import FILE, FieldFile, file_checksum
+from data_gen.spec import DatasetSpec
+
+logger = logging.getLogger(__name__)
+
+#: Fields of a file whose resampling is checked before anything is written.
+RESAMPLED = 64
 
 
-def read_own(path: str, field: str, sha256: str, indices: np.ndarray) -> np.ndarray:
+def read_own(
+    path: str, field: str, sha256: str, indices: np.ndarray, *, num_dims: int = 0, role: str = "the samples start from"
+) -> np.ndarray:
     """Rows of the fields of a file, float64: sample i has row i, and after the last row the first one again.
 
+    Args:
+        path, field, sha256: the file, its field and its checksum.
+        indices: numbers of samples.
+        num_dims: a field of so many axes is one for all samples; 0 if each must have its own.
+        role: of the fields, for messages.
     Raises:
         DatasetError: the file is missing, unreadable or another one than the checksum says, or it has no such field.
     """
     if not Path(path).is_file():
-        raise DatasetError(f"generate: {path}, which the samples start from, does not exist. Put it back, or another.")
+        raise DatasetError(f"generate: {path}, which {role}, does not exist. Put it back, or another.")
     if file_checksum(path) != sha256:
         raise DatasetError(f"generate: {path} is not the file that the description names: its checksum differs.")
     try:
         if path.endswith(".npy"):
-            return _rows(np.load(path, mmap_mode="r", allow_pickle=False), path, indices)
+            return _rows(np.load(path, mmap_mode="r", allow_pickle=False), path, indices, num_dims)
         with h5py.File(path, "r") as file:
-            return _rows(_field_of(file, field, path), path, indices)
+            return _rows(_field_of(file, field, path), path, indices, num_dims)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise DatasetError(f"generate: {path} cannot be read as initial fields ({reason}).") from None
+        raise DatasetError(f"generate: {path} cannot be read as fields ({reason}).") from None
 
 
 def _field_of(file: h5py.File, field: str, path: str) -> h5py.Dataset:
@@ -47,7 +63,45 @@ def _is_field(item: object) -> bool:
     return isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu" and len(item.shape) > 1
 
 
-def _rows(values: np.ndarray | h5py.Dataset, path: str, indices: np.ndarray) -> np.ndarray:
+def read_parameter(spec: DatasetSpec, file: FieldFile, index: int) -> np.ndarray:
+    """(*N), the field of a sample on the data's grid."""
+    return fitted(_given(spec, file, np.array([index])), spec.grid, 1, file.path)[0, 0]
+
+
+def _given(spec: DatasetSpec, file: FieldFile, indices: np.ndarray) -> np.ndarray:
+    """(B, *M), the fields of some samples as the file has them."""
+    dims, role = spec.header.num_dims, f"the samples have as `{file.name}`"
+    rows = read_own(file.path, file.field, file.sha256, indices, num_dims=dims, role=role)
+    return rows[:, 0] if rows.ndim == dims + 2 and rows.shape[1] == 1 else rows
+
+
+def equations_of(spec: DatasetSpec, indices: np.ndarray) -> Equation | SampleEquations:
+    """The equation of some samples, with the parameters that are fields of files."""
+    return spec.equations(indices, partial(read_parameter, spec))
+
+
+def report_resampling(spec: DatasetSpec) -> None:
+    """Say by how much fields of files change where they are taken to another periodic grid; refuse unusable ones."""
+    indices = np.arange(min(spec.samples, RESAMPLED))
+    given = {file.path: (_given(spec, file, indices), 1) for file in spec.field_files}
+    if spec.initial_condition == FILE:
+        start = read_own(**spec.initial_parameters, indices=indices)
+        given[spec.initial_parameters["path"]] = start, len(spec.header.inputs)
+    for path, (u, channels) in given.items():
+        fitted(u, spec.grid, channels, path)
+        if isinstance(spec.grid, PeriodicGrid) and u.shape[-1] != spec.grid.num_points:
+            logger.warning(
+                "generate: %s has %d points an axis; taking its fields to %d changes them by %.1e of their maximum.",
+                path,
+                u.shape[-1],
+                spec.grid.num_points,
+                resampling_error(u, spec.grid.num_points, spec.header.num_dims),
+            )
+
+
+def _rows(values: np.ndarray | h5py.Dataset, path: str, indices: np.ndarray, num_dims: int) -> np.ndarray:
+    if values.ndim == num_dims and values.dtype.kind in "fiu":
+        return np.broadcast_to(np.asarray(values[()], dtype=np.float64), (len(indices), *values.shape))
     if values.ndim < 2 or not len(values) or values.dtype.kind not in "fiu":
         raise DatasetError(
             f"generate: {path} must have real numbers with an axis of samples first; got {values.dtype} of shape "

@@ -42,6 +42,7 @@ def test_commands_and_their_flags_exist(capsys: pytest.CaptureFixture[str]) -> N
         "validate",
         "generate",
         "validate",
+        *["generate", "validate", "plot"],
         *["generate"] * 4,
         "repack",
         "convert",
