@@ -319,7 +319,7 @@ def _modes_needed(width: float, spec: DatasetSpec, tail: float) -> int:
     """Modes above which a front tanh(x / width) leaves less than ``tail``: its modes fall as exp(-pi k width / 2)."""
     if not np.isfinite(width):
         return 0
-    return int(np.ceil(2 * np.log(4 / tail) / (np.pi * width) * spec.grid.extent / (2 * np.pi)))
+    return int(np.ceil(2 * np.log(4 / tail) / (np.pi * width) * max(spec.grid.extents) / (2 * np.pi)))
 
 
 def _check_resolved(spec: DatasetSpec) -> None:

@@ -16,8 +16,10 @@ import numpy as np
 from data_gen.equation import Equation, SampleEquations
 from data_gen.equations import equation_dims, equation_in, equation_parameters
 from data_gen.errors import check_count, check_finite, check_positive
-from data_gen.grids.cells import CellGrid
+from data_gen.grids.cells import CellGrid, NodeGrid
+from data_gen.grids.grid import each_axis, one_if_alike
 from data_gen.grids.periodic import PeriodicGrid
+from data_gen.grids.positions import Placement, axis_of
 from data_gen.header import Header
 from data_gen.initial import check_initial, initial_defaults, initial_names
 from data_gen.random_fields.own import OWN_PARAMETERS, FieldFile, StartFunction, field_file, own_start
@@ -38,8 +40,8 @@ class _Description:
     equation: str
     parameters: Mapping[str, float | str]
     samples: int
-    resolution: int
-    extent: float
+    resolution: int | tuple[int, ...]
+    extent: float | tuple[float, ...]
     times: tuple[float, ...]
     initial_condition: str
     initial_parameters: Mapping[str, Any]
@@ -50,6 +52,7 @@ class _Description:
     allow_unresolved: bool
     device: str
     num_dims: int
+    placement: Placement
     initial_function: StartFunction | None = field(default=None, compare=False, repr=False)
 
 
@@ -62,8 +65,9 @@ class DatasetSpec(_Description):
             sample: "0.01:0.1" uniform, "log:0.001:0.1" with a uniform logarithm, "0.01,0.03,0.1" one of these. A file,
             FILE.npy or FILE.h5:NAME, makes a forcing or source a field: (*N) for all samples, or (samples, *N).
         samples: number of samples.
-        resolution: grid points along each axis; 8192 in one dimension, 256 in two and 32 in three if None.
-        extent: length of the domain; the equation's usual one if None.
+        resolution: grid points along each axis; 8192 in one dimension, 256 in two and 32 in three if None. A tuple has
+            one number an axis, x last.
+        extent: length of the domain, or of each axis, x last; the equation's usual one if None.
         times: output times above 0, increasing; the equation's usual final time if None. The file of several also
             has the initial condition in its trajectories. None for a steady equation.
         initial_condition: name of the random initial condition; the equation's usual one if None. Or one's own: a file,
@@ -79,6 +83,7 @@ class DatasetSpec(_Description):
         allow_unresolved: store fields that the grid does not resolve.
         device: where time is stepped (see ``solve``); part of the description, as devices agree to rounding only.
         num_dims: dimensions in space; the equation's usual number if None.
+        placement: of points between walls, "cells" (their centres) or "nodes" (from wall to wall); "cells" if None.
         initial_function: the function that a description with the initial condition "function" stands for.
     Raises:
         ValueError: any value is unusable or a name is unknown.
@@ -89,8 +94,8 @@ class DatasetSpec(_Description):
         equation: str = "burgers",
         parameters: Mapping[str, float | str] = _NONE,
         samples: int = 2048,
-        resolution: int | None = None,
-        extent: float | None = None,
+        resolution: int | Sequence[int] | None = None,
+        extent: float | Sequence[float] | None = None,
         times: Sequence[float] | None = None,
         initial_condition: str | StartFunction | None = None,
         initial_parameters: Mapping[str, Any] = _NONE,
@@ -102,6 +107,7 @@ class DatasetSpec(_Description):
         device: str = "cpu",
         num_dims: int | None = None,
         initial_function: StartFunction | None = None,
+        placement: Placement | None = None,
     ) -> None:
         check_count("DatasetSpec", "samples", samples)
         check_count("DatasetSpec", "seed", seed, minimum=0)
@@ -112,12 +118,18 @@ class DatasetSpec(_Description):
         law = laws[0]
         if num_dims not in (None, law.num_dims):
             raise ValueError(f"DatasetSpec: `num_dims` of {equation} must be {law.num_dims}; got {num_dims!r}.")
-        extent = law.extent if extent is None else extent
-        check_positive("DatasetSpec", "extent", extent)
+        extents = each_axis("DatasetSpec", "extent", law.extent if extent is None else extent, law.num_dims)
+        for length in extents:
+            check_positive("DatasetSpec", "extent", length)
         tolerance = law.tolerance if tolerance is None else tolerance
         check_positive("DatasetSpec", "tolerance", tolerance)
-        resolution = USUAL_RESOLUTION[law.num_dims] if resolution is None else resolution
-        check_count("DatasetSpec", "resolution", resolution, minimum=4)
+        usual = USUAL_RESOLUTION[law.num_dims]
+        shape = each_axis("DatasetSpec", "resolution", usual if resolution is None else resolution, law.num_dims)
+        for points in shape:
+            check_count("DatasetSpec", "resolution", points, minimum=4)
+        placements: tuple[Placement, ...] = ("cells", "nodes") if law.boundary == "wall" else ("periodic",)
+        placement = placements[0] if placement is None else placement
+        _check_choice("placement", placement, placements)
         times = _resolved_times(law, times)
         if callable(initial_condition):
             initial_function = initial_condition
@@ -130,8 +142,8 @@ class DatasetSpec(_Description):
             equation=law.name,
             parameters=MappingProxyType(dict(sorted({**law.parameters, **law_texts(given)}.items()))),
             samples=int(samples),
-            resolution=int(resolution),
-            extent=float(extent),
+            resolution=one_if_alike(tuple(map(int, shape))),
+            extent=one_if_alike(tuple(map(float, extents))),
             times=times,
             initial_condition=initial,
             initial_parameters=initial_parameters,
@@ -142,6 +154,7 @@ class DatasetSpec(_Description):
             allow_unresolved=allow_unresolved,
             device=device,
             num_dims=law.num_dims,
+            placement=placement,
             initial_function=initial_function,
         )
 
@@ -155,13 +168,15 @@ class DatasetSpec(_Description):
     def header(self) -> Header:
         """Description of the file's content."""
         equation = self.make_equation()
-        points, extent, dims = self.resolution, self.extent, equation.num_dims
+        shape = each_axis("DatasetSpec", "resolution", self.resolution, self.num_dims)
+        extents = each_axis("DatasetSpec", "extent", self.extent, self.num_dims)
+        axes = [axis_of(points, extent, self.placement) for points, extent in zip(shape, extents, strict=True)]
         return Header(
             name=self.equation,
             num_samples=self.samples,
-            shape=(points,) * dims,
-            extents=(extent,) * dims,
-            offsets=(0.5 * extent / points if equation.boundary == "wall" else 0.0,) * dims,
+            shape=shape,
+            extents=tuple(extent for extent, _ in axes),
+            offsets=tuple(offset for _, offset in axes),
             times=(0.0, *self.times),
             channels=equation.channels,
             input_channels=equation.input_channels,
@@ -173,7 +188,7 @@ class DatasetSpec(_Description):
         )
 
     @property
-    def grid(self) -> PeriodicGrid | CellGrid:
+    def grid(self) -> PeriodicGrid | CellGrid | NodeGrid:
         """The grid of the stored fields."""
         return self.header.grid
 
@@ -244,6 +259,10 @@ class DatasetSpec(_Description):
         values["times"] = list(self.times)
         if self.num_dims == (equation_dims(self.equation) or (self.num_dims,))[0]:
             del values["num_dims"]  # version 0.1 had none, and its hashes stay
+        if self.placement != "nodes":
+            del values["placement"]
+        for name in ("resolution", "extent"):
+            values[name] = list(values[name]) if isinstance(values[name], tuple) else values[name]
         return values
 
     def to_json(self) -> str:

@@ -45,9 +45,9 @@ def kolmogorov_flow(
 
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
         slope = convection(modes, grid)
-        mode, q = FORCED_MODE, FORCED_MODE * 2 * np.pi / grid.extent
-        if 2 * mode < grid.num_points:
-            push = 0.5 * amplitude * q * grid.num_points**2
+        mode, q = FORCED_MODE, FORCED_MODE * 2 * np.pi / grid.extents[0]
+        if 2 * mode < grid.shape[0]:
+            push = 0.5 * amplitude * q * grid.size
             slope[..., mode, 0] -= push
             slope[..., -mode, 0] -= push
         return slope
@@ -61,6 +61,7 @@ def kolmogorov_flow(
         channels=("vorticity",),
         num_dims=2,
         homogeneous=amplitude == 0,
+        highest_mode=lambda grid: grid.count_on_longest(FORCED_MODE, 0),
         tolerance=1e-6,
         time=5.0,
         initial_condition="truncated_fourier",

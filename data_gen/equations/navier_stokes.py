@@ -48,7 +48,7 @@ def navier_stokes(
 
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
         slope = convection(modes, grid)
-        slope[..., 1, 1] += 0.5 * amplitude * grid.num_points**2 * (1 - 1j)
+        slope[..., 1, 1] += 0.5 * amplitude * grid.size * (1 - 1j)
         return slope
 
     return Equation(
@@ -60,6 +60,7 @@ def navier_stokes(
         channels=("vorticity",),
         num_dims=2,
         homogeneous=amplitude == 0,
+        highest_mode=lambda grid: max(grid.count_on_longest(1, axis) for axis in range(2)),
         tolerance=1e-8,
         extent=1.0,
         time=50.0,

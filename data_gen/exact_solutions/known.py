@@ -149,13 +149,15 @@ def vortex_solutions(*, viscosity: float) -> KnownSolution:
     ) -> np.ndarray:
         check(max_mode=max_mode, amplitude=amplitude)
         check_periodic("vortices", grid, seed, 1, max_mode=max_mode)
+        if grid.lengths:
+            raise ValueError(f"vortices: `extent` must be the same along both axes; got {grid.lengths}.")
         result = np.empty((len(indices := list(indices)), 1, *grid.shape))
         for row, index in enumerate(indices):
             stream = sample_stream(seed, index)
             mode, size = int(stream.integers(1, max_mode + 1)), amplitude * stream.random()
             x0, y0 = stream.random(2) * grid.extent
             settings = {"viscosity": viscosity, "extent": grid.extent, "mode": mode}
-            x, y = grid.points - x0, grid.points[:, None] - y0
+            x, y = grid.axis_points[1] - x0, grid.axis_points[0][:, None] - y0
             result[row, 0] = size * taylor_green(x, y, time, **settings)
         return result
 

@@ -109,7 +109,7 @@ class NonlinearTerm:
                     change *= _power(grid.derivative, orders)
                 rate[(..., slice(field, field + 1), *self.points)] += change
             if np.any(constant):
-                rate[(..., slice(field, field + 1), *self.mean)] += constant * grid.num_points**self.num_dims
+                rate[(..., slice(field, field + 1), *self.mean)] += constant * grid.size
         return rate
 
     def highest_mode(self, grid: PeriodicGrid) -> int:
@@ -137,12 +137,13 @@ class NonlinearTerm:
         finest = 4 * max(grid.num_points, SEEN_POINTS[self.num_dims])
         own = replace(grid, num_points=FIRST_POINTS)
         while own.num_points < finest:
-            shift = SHIFT * own.spacing
+            shift = tuple(SHIFT * spacing for spacing in own.spacings)
             values = self._values(profile, own)
-            moved = functools.reduce(np.multiply, [np.exp(1j * shift * k) for k in own.wavevector])
-            missed = own.to_points(own.to_modes(values) * moved) - self._values(profile, own, shift)
+            phases = [np.exp(1j * moved * k) for moved, k in zip(shift, own.wavevector, strict=True)]
+            turned = functools.reduce(np.multiply, phases)
+            missed = own.to_points(own.to_modes(values) * turned) - self._values(profile, own, shift)
             if np.abs(missed).max() <= PROFILE_WITHIN * np.abs(values).max():
-                return highest_mode(values, own)
+                return highest_mode(values, own, own)
             own = replace(own, num_points=2 * own.num_points)
         return finest // 2
 
@@ -204,24 +205,26 @@ class NonlinearTerm:
             axes = self._axes(grid.host)
             value = self._values(profile, grid.host)
             for axis in range(self.num_dims):
-                further = tuple(x + grid.extent * (i == axis) for i, x in enumerate(axes))
-                again = evaluated(profile.expression, self.values, further, grid.extent)
+                length = grid.extents[-1 - axis]
+                further = tuple(x + length * (i == axis) for i, x in enumerate(axes))
+                again = evaluated(profile.expression, self.values, further, grid.extents[-1])
                 if np.abs(again - value).max() > PERIODIC_WITHIN * max(np.abs(value).max(), np.finfo(float).tiny):
                     raise ValueError(
                         f"Equation.parse: `text` must have functions of the place that are periodic on the domain, of "
-                        f"length {grid.extent:.6g}; got {profile.expression.words!r}. Use sin(2*pi*x/L), where L is "
+                        f"length {length:.6g}; got {profile.expression.words!r}. Use sin(2*pi*x/L), where L is "
                         f"that length, or another --extent."
                     )
             self.profiles[key] = grid.asarray(np.ascontiguousarray(value))
         return self.profiles[key]
 
-    def _axes(self, grid: PeriodicGrid, shift: float = 0.0) -> list[np.ndarray]:
+    def _axes(self, grid: PeriodicGrid, shift: Sequence[float] = ()) -> list[np.ndarray]:
         """The coordinates, x first."""
-        return [grid.points.reshape((-1,) + (1,) * axis) + shift for axis in range(self.num_dims)]
+        parts = zip(grid.axis_points[::-1], tuple(shift)[::-1] or (0.0,) * grid.num_dims, strict=True)
+        return [(x + moved).reshape((-1,) + (1,) * axis) for axis, (x, moved) in enumerate(parts)]
 
-    def _values(self, profile: Profile, grid: PeriodicGrid, shift: float = 0.0) -> np.ndarray:
+    def _values(self, profile: Profile, grid: PeriodicGrid, shift: Sequence[float] = ()) -> np.ndarray:
         """A fixed function at the points, moved along each axis."""
-        value = evaluated(profile.expression, self.values, tuple(self._axes(grid, shift)), grid.extent)
+        value = evaluated(profile.expression, self.values, tuple(self._axes(grid, shift)), grid.extents[-1])
         return np.broadcast_to(value, np.broadcast_shapes(np.shape(value), grid.shape))
 
 

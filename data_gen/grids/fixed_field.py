@@ -52,31 +52,41 @@ class FixedField:
         """(*K), the modes of the periodic field on a grid of any number of points, where the grid has its arrays.
 
         Raises:
-            ValueError: the field has another number of dimensions, or unlike axes where the grid has like ones.
+            ValueError: the field has another number of dimensions.
         """
         if grid not in self._modes:
             own = self._grid_of(grid)
-            modes = resize_modes(own.to_modes(self.values), own.num_points, grid.num_points, own.num_dims)
+            modes = resize_modes(own.to_modes(self.values), own.shape, grid.shape, own.num_dims)
             self._modes[grid] = grid.asarray(modes)
         return self._modes[grid]
 
     def highest_mode(self, grid: PeriodicGrid) -> int:
-        """The largest wavenumber of the field along an axis, in periods over the domain, without rounding."""
-        own = self._grid_of(grid)
-        return highest_mode(self.values, own)
+        """The largest wavenumber of the field, in periods of the longest axis of a grid (see ``highest_mode``)."""
+        return highest_mode(self.values, self._grid_of(grid), grid)
 
     def _grid_of(self, grid: PeriodicGrid) -> PeriodicGrid:
         """The grid of the values, of the extent of another."""
         shape = self.values.shape
-        if len(shape) != grid.num_dims or len(set(shape)) > 1:
+        if len(shape) != grid.num_dims:
             axes = ", ".join(["n"] * grid.num_dims)
             raise ValueError(f"`{self.name}` must have shape ({axes}); got {shape}.")
-        return PeriodicGrid(shape[0], grid.extent, grid.num_dims)
+        return PeriodicGrid.by_axis(shape, grid.extents)
 
 
-def highest_mode(u: np.ndarray, grid: PeriodicGrid) -> int:
-    """The largest wavenumber of fields (..., *N) along an axis, in periods over the domain; without rounding."""
-    power = ((np.abs(grid.to_modes(u)) * grid.mode_weights) ** 2).reshape(-1, grid.shells.size).max(axis=0)
-    shells = np.bincount(grid.shells.ravel(), weights=power)
-    above = np.cumsum(shells[::-1])[::-1]
-    return int(np.flatnonzero(above > _ROUNDING**2 * max(above[0], np.finfo(float).tiny)).max(initial=0))
+def highest_mode(u: np.ndarray, own: PeriodicGrid, grid: PeriodicGrid) -> int:
+    """The largest wavenumber of fields along an axis, without those of rounding.
+
+    Args:
+        u: (..., *N).
+        own: the grid of the fields.
+        grid: the one whose longest axis counts: the modes of a shorter one are as many times higher as it has fewer
+            points.
+    """
+    power = ((np.abs(own.to_modes(u)) * own.mode_weights) ** 2).reshape(-1, *own.modes_shape).max(axis=0)
+    highest = 0
+    for axis, k in enumerate(own.wavevector):
+        counts = np.broadcast_to(np.rint(np.abs(k) * own.extents[axis] / (2 * np.pi)).astype(int), power.shape)
+        above = np.cumsum(np.bincount(counts.ravel(), weights=power.ravel())[::-1])[::-1]
+        mode = int(np.flatnonzero(above > _ROUNDING**2 * max(above[0], np.finfo(float).tiny)).max(initial=0))
+        highest = max(highest, grid.count_on_longest(mode, axis))
+    return highest

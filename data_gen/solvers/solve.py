@@ -197,9 +197,7 @@ def _solve_chunk(
     while True:
         try:
             integrator.start(points)
-            outputs = [
-                u0 if t == 0 else _sampled(integrator.advance(t), integrator.law.grid.num_points, grid) for t in times
-            ]
+            outputs = [u0 if t == 0 else _sampled(integrator.advance(t), integrator.law.grid, grid) for t in times]
             return np.stack(outputs, axis=1)
         except TailTooLarge as tail:
             points = tail.points
@@ -216,14 +214,15 @@ def _first_points(equation: Equation, grid: PeriodicGrid, limit: int, settings: 
         points = next_points(points)
     if highest >= limit and not settings.allow_unresolved:
         raise UnresolvedError(
-            f"solve: `grid` must resolve the fields in the law of {equation.name}, with modes as high as {highest}; got "
-            f"{grid.num_points} points. Use more points, smoother fields, or allow unresolved data."
+            f"solve: `grid` must resolve the fields in the law of {equation.name}, with modes as high as {highest}; "
+            f"got {grid.num_points} points. Use more points, smoother fields, or allow unresolved data."
         )
     return min(points, limit)
 
 
-def _sampled(modes: np.ndarray, points: int, grid: PeriodicGrid) -> np.ndarray:
-    """The field of ``modes`` at the grid's points: padded with zeros, or sampled where they are finer."""
-    finer = grid.num_points * -(-points // grid.num_points)
-    u = replace(grid, num_points=finer).to_points(resize_modes(modes, points, finer, grid.num_dims))
-    return to_host(u)[(..., *[slice(None, None, finer // grid.num_points)] * grid.num_dims)]
+def _sampled(modes: np.ndarray, own: PeriodicGrid, grid: PeriodicGrid) -> np.ndarray:
+    """The field of modes on their own grid at the points of another: padded with zeros, or sampled."""
+    every = -(-own.num_points // grid.num_points)
+    finer = replace(grid, num_points=every * grid.num_points)
+    u = finer.to_points(resize_modes(modes, own.shape, finer.shape, grid.num_dims))
+    return to_host(u)[(..., *[slice(None, None, every)] * grid.num_dims)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from data_gen.equation import Equation, SampleEquations
 from data_gen.errors import DatasetError
-from data_gen.grids.cells import CellGrid
+from data_gen.grids.cells import CellGrid, NodeGrid
 from data_gen.grids.periodic import PeriodicGrid, resample
 from data_gen.random_fields.own import FILE, FieldFile, file_checksum
 from data_gen.spec import DatasetSpec
@@ -89,14 +89,19 @@ def report_resampling(spec: DatasetSpec) -> None:
         given[spec.initial_parameters["path"]] = start, len(spec.header.inputs)
     for path, (u, channels) in given.items():
         fitted(u, spec.grid, channels, path)
-        if isinstance(spec.grid, PeriodicGrid) and u.shape[-1] != spec.grid.num_points:
+        own, shape = u.shape[u.ndim - spec.num_dims :], spec.grid.shape
+        if isinstance(spec.grid, PeriodicGrid) and own != shape:
             logger.warning(
-                "generate: %s has %d points an axis; taking its fields to %d changes them by %.1e of their maximum.",
+                "generate: %s has %s points an axis; taking its fields to %s changes them by %.1e of their maximum.",
                 path,
-                u.shape[-1],
-                spec.grid.num_points,
-                resampling_error(u, spec.grid.num_points, spec.header.num_dims),
+                _in_words(own),
+                _in_words(shape),
+                resampling_error(u, shape, spec.num_dims),
             )
+
+
+def _in_words(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape if len(set(shape)) > 1 else shape[:1]))
 
 
 def _rows(values: np.ndarray | h5py.Dataset, path: str, indices: np.ndarray, num_dims: int) -> np.ndarray:
@@ -112,10 +117,10 @@ def _rows(values: np.ndarray | h5py.Dataset, path: str, indices: np.ndarray, num
     return np.asarray(values[rows], dtype=np.float64)[places]
 
 
-def fitted(u: np.ndarray, grid: PeriodicGrid | CellGrid, channels: int, path: str) -> np.ndarray:
+def fitted(u: np.ndarray, grid: PeriodicGrid | CellGrid | NodeGrid, channels: int, path: str) -> np.ndarray:
     """Fields (B, *M) or (B, C, *M) on a grid, (B, C, *N): by Fourier interpolation if they are periodic.
 
-    Values of cells are repeated where the grid has a multiple of as many.
+    Values of cells are repeated where the grid has a multiple of as many; of nodes, every k-th one is taken.
 
     Raises:
         DatasetError: their shape or values are unusable.
@@ -123,24 +128,37 @@ def fitted(u: np.ndarray, grid: PeriodicGrid | CellGrid, channels: int, path: st
     dims = grid.num_dims
     if channels == 1 and u.ndim == dims + 1:
         u = u[:, None]
-    if u.ndim != dims + 2 or u.shape[1] != channels or len(set(u.shape[2:])) > 1:
+    if u.ndim != dims + 2 or u.shape[1] != channels or (grid.alike and len(set(u.shape[2:])) > 1):
         wanted = ", ".join([*([str(channels)] if channels > 1 else []), *["n"] * dims])
         raise DatasetError(f"generate: {path} must have shape (samples, {wanted}); got {(None, *u.shape[1:])}.")
     if not np.isfinite(u).all():
         raise DatasetError(f"generate: {path} must have finite values; got NaN or infinity.")
-    points = u.shape[-1]
     if isinstance(grid, PeriodicGrid):
-        return resample(u, grid.num_points, dims)
-    if grid.num_points % points:
-        raise DatasetError(
-            f"generate: {path} must have cells whose number divides {grid.num_points} along each axis; got {points}."
-        )
-    for axis in range(2, 2 + dims):
-        u = np.repeat(u, grid.num_points // points, axis=axis)
+        return resample(u, grid.shape, dims)
+    for axis, points in enumerate(grid.shape, 2):
+        u = _on_walls(u, points, axis, path, nodes=isinstance(grid, NodeGrid))
     return u
 
 
-def resampling_error(u: np.ndarray, num_points: int, num_dims: int) -> float:
+def _on_walls(u: np.ndarray, points: int, axis: int, path: str, *, nodes: bool) -> np.ndarray:
+    """Values repeated on cells, or every k-th one of nodes, along one axis."""
+    own = u.shape[axis]
+    if nodes:
+        if own < 2 or (own - 1) % (points - 1):
+            raise DatasetError(
+                f"generate: {path} must have {points} nodes along each axis, or more of which every so many-th is "
+                f"one of them; got {own}."
+            )
+        return u[(slice(None),) * axis + (slice(None, None, (own - 1) // (points - 1)),)]
+    if points % own:
+        raise DatasetError(
+            f"generate: {path} must have cells whose number divides {points} along each axis; got {own}."
+        )
+    return np.repeat(u, points // own, axis=axis)
+
+
+def resampling_error(u: np.ndarray, num_points: int | tuple[int, ...], num_dims: int) -> float:
     """Largest change of fields that are taken to another number of points and back, of their maximum."""
-    back = resample(resample(u, num_points, num_dims), u.shape[-1], num_dims)
+    shape = u.shape[u.ndim - num_dims :]
+    back = resample(resample(u, num_points, num_dims), shape, num_dims)
     return float(np.abs(back - u).max() / max(float(np.abs(u).max()), 1e-300))

@@ -154,8 +154,8 @@ class Output:
             )
         if made_from.config_hash != self.spec.config_hash:
             before, after = made_from.to_dict(), self.spec.to_dict()
-            keys = [key for key in before if before[key] != after[key]]
-            difference = "; ".join(f"{key} is {before[key]!r}, asked for {after[key]!r}" for key in keys)
+            keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+            difference = "; ".join(f"{key} is {before.get(key)!r}, asked for {after.get(key)!r}" for key in keys)
             raise DatasetError(f"generate: {self.path} is a whole dataset of another configuration: {difference}.")
 
     def _refuse_strangers(self) -> None:

@@ -38,6 +38,8 @@ def test_commands_and_their_flags_exist(capsys: pytest.CaptureFixture[str]) -> N
         "info",
         "plot",
         "validate",
+        *["generate", "validate", "plot"],
+        *["generate", "train"],
         *["generate"] * 6,
         "validate",
         "generate",
