@@ -23,6 +23,7 @@ from data_gen.solvers.schemes import SCHEMES, fastest_scheme
 from data_gen.solvers.solve import GROWTH_LIMIT, MIN_LIMIT, chunk_size, chunks, solve
 from data_gen.spec import DatasetSpec
 from data_gen.storage import journal
+from data_gen.storage.chunked import LEVEL, Compression, check_compression
 from data_gen.storage.journal import Checksums
 from data_gen.storage.own_fields import equations_of, report_resampling
 from data_gen.storage.writer import Output, Part, failed_write
@@ -47,6 +48,8 @@ def generate(
     workers: int = 1,
     dask: str | None = None,
     shards: int = 1,
+    compression: Compression = "none",
+    level: int = LEVEL,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -71,6 +74,9 @@ def generate(
             A worker that sees this run's journal, at the same path, writes its blocks itself; any other sends them.
         shards: files for the samples, next to a small master file at ``path`` that lists them. No two processes write
             into one shard at a time, so at most as many work as there are shards.
+        compression: "gzip" compresses the files in chunks, as ``repack`` does, once all blocks are written; until then
+            they are plain, beside the compressed ones. It is no part of the description.
+        level: effort of gzip, 1 to 9.
         resume: continue an unfinished file of the same spec and shards, or start if there is none.
         overwrite: replace an existing dataset file, drop an unfinished one.
         progress: show a bar on stderr.
@@ -88,7 +94,8 @@ def generate(
     _check_arguments(spec, workers, dask, shards)
     if resume and overwrite:
         raise ValueError("generate: `resume` must not be combined with `overwrite`; got both. Choose one.")
-    output = Output(Path(path), spec, shards)
+    check_compression("generate", compression, level)
+    output = Output(Path(path), spec, shards, level if compression == "gzip" else 0)
     with output.only_writer():
         if output.is_whole(resume=resume, overwrite=overwrite):
             return Path(path)

@@ -14,7 +14,8 @@ from data_gen.equations import equation_named, equation_names, equation_paramete
 if TYPE_CHECKING:
     from data_gen.spec import DatasetSpec
 
-_OF_THE_FILE = ("--out", "--workers", "--dask", "--shards", "--resume", "--overwrite", "--config")
+_STORED = ("--out", "--shards", "--compression", "--level", "--resume", "--overwrite")
+_OF_THE_FILE = (*_STORED, "--workers", "--dask", "--config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ class GenerateFlags:
             processes as --workers. Needs pip install 'sciml-cf[dask]'.
         shards: files to put the samples into, next to a small one that lists them; for filesystems that cannot let
             several processes write into one file.
+        compression: "gzip" compresses the file once all samples are there; until then it takes the room of both.
+        level: effort of gzip, 1 to 9.
         allow_unresolved: write the file even if the grid does not resolve the solution.
         resume: continue a file whose generation was interrupted.
         overwrite: replace the file once the new one is whole.
@@ -66,6 +69,8 @@ class GenerateFlags:
     workers: int = 1
     dask: str | None = None
     shards: int = 1
+    compression: Literal["none", "gzip"] = "none"
+    level: int = 4
     allow_unresolved: bool = False
     resume: bool = False
     overwrite: bool = False
@@ -172,6 +177,8 @@ def _generate(equation: str, flags: Any) -> str:
         workers=flags.workers,
         dask=flags.dask,
         shards=flags.shards,
+        compression=flags.compression,
+        level=flags.level,
         resume=flags.resume,
         overwrite=flags.overwrite,
     )

@@ -53,14 +53,14 @@ def placement_of(points: int, extent: float, first: float, boundary: str) -> Pla
 def stride_to(shape: Sequence[int], wanted: int, placements: Sequence[Placement]) -> int | None:
     """Every how many-th point of each axis leaves ``wanted`` points along the last one; None if there is no such grid.
 
-    Of nodes from end to end both ends are kept, if that is possible: every k-th of n leaves (n - 1) / k + 1. Else, and
-    elsewhere, k divides n.
+    k divides the n points; or of nodes from end to end the n - 1 steps between them, so that (n - 1) / k + 1 are left
+    and both ends are among them.
     """
     last, found = shape[-1], []
-    if placements[-1] == "nodes" and wanted > 1 and (last - 1) % (wanted - 1) == 0:
-        found.append((last - 1) // (wanted - 1))
     if wanted > 0 and last % wanted == 0:
         found.append(last // wanted)
+    if placements[-1] == "nodes" and wanted > 1 and (last - 1) % (wanted - 1) == 0:
+        found.append((last - 1) // (wanted - 1))
     return next((stride for stride in found if is_stride(shape, stride, placements)), None)
 
 

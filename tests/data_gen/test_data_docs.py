@@ -45,7 +45,7 @@ def test_commands_and_their_flags_exist(capsys: pytest.CaptureFixture[str]) -> N
         "generate",
         "validate",
         *["generate", "validate", "plot"],
-        *["generate"] * 4,
+        *["generate"] * 5,
         "repack",
         "convert",
     ]
