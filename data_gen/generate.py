@@ -121,7 +121,7 @@ def _kept_on_failure(output: Output, done: dict[int, Checksums]) -> Iterator[Non
     except KeyboardInterrupt:
         logger.warning("generate: interrupted with %s (--resume).", _state(output, done))
         raise
-    except (UnresolvedError, SolverDiverged):
+    except (UnresolvedError, SolverDiverged, ValueError):
         output.drop()  # the same samples would fail again
         raise
     except MemoryError:
