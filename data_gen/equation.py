@@ -17,6 +17,7 @@ from data_gen.formulas.syntax import read_formula
 from data_gen.formulas.terms import has_places, multiplied_out
 
 if TYPE_CHECKING:
+    from data_gen.grids.fixed_field import FixedField
     from data_gen.grids.periodic import PeriodicGrid
 
 
@@ -48,7 +49,7 @@ class Equation:
 
     Args:
         name: the name of its module and function.
-        parameters: its numbers, by name.
+        parameters: its numbers, by name; a field that takes the place of one is a ``FixedField``.
         symbol: (k, one array an axis) -> L(k), real or complex, broadcastable to the modes (C, *K) of a sample; the
             last axis of a field is x, the one before it y. Not called for a steady problem.
         nonlinear: (modes (B, C, *K), grid) -> the modes of N(u), the same shape; None for a linear equation.
@@ -65,6 +66,8 @@ class Equation:
         homogeneous: the law is the same at every place, so that its solution operator commutes with shifts; False for a
             fixed forcing or coefficient.
         chaotic: errors grow exponentially in time, so that the tolerance holds for short times only.
+        highest_mode: (grid of the data) -> the largest wavenumber, in periods over the domain, of fields that are part
+            of the law; the march's grid always has it. Those of the usual forcings are below all grids.
         amplifies: the nonlinear term feeds what the linear part damps, as in patterns that grow out of small
             differences; errors are then not taken for forgotten.
         steady: the solution does not depend on time: ``exact`` takes the input to it, under ``exact_method``.
@@ -75,7 +78,7 @@ class Equation:
     """
 
     name: str
-    parameters: Mapping[str, float]
+    parameters: Mapping[str, float | FixedField]
     symbol: Callable[..., np.ndarray]
     nonlinear: Callable[[np.ndarray, PeriodicGrid], np.ndarray] | None
     formula: str = ""
@@ -90,6 +93,7 @@ class Equation:
     boundary: Literal["periodic", "wall"] = "periodic"
     homogeneous: bool = True
     chaotic: bool = False
+    highest_mode: Callable[[PeriodicGrid], int] = lambda grid: 0
     amplifies: bool = False
     steady: bool = False
     extent: float = 2 * math.pi
@@ -141,23 +145,32 @@ class Equation:
         symbol = symbol_of([linear for linear, _ in parts], dims)
         check_well_posed(symbol, dims)
         others = [each for _, each in parts]
+        nonlinear = NonlinearTerm(others, values, dims) if any(others) else None
         return Equation(
             name=formula.text,
             parameters=values,
             symbol=symbol,
-            nonlinear=NonlinearTerm(others, values, dims) if any(others) else None,
+            nonlinear=nonlinear,
             formula=formula.text,
             channels=formula.fields,
             num_dims=dims,
             homogeneous=not any(map(has_places, terms)),
             amplifies=amplifies(symbol, others, dims),
+            highest_mode=nonlinear.highest_mode if nonlinear is not None else lambda grid: 0,
             tolerance=1e-10 if dims == 1 else 1e-8,
             initial_condition="truncated_fourier",
         )
 
-    def parameters_of(self, row: int) -> dict[str, float]:
+    def parameters_of(self, row: int) -> dict[str, float | str]:
         """The parameters of one of the samples that the equation is made for (see ``SampleEquations``)."""
-        return {k: float(v if isinstance(v, float) else np.ravel(v)[row]) for k, v in self.parameters.items()}
+        return {k: _number_of(v, row) for k, v in self.parameters.items()}
+
+
+def _number_of(value: Any, row: int) -> float | str:
+    """A parameter of a sample, for messages."""
+    if isinstance(value, float):
+        return value
+    return float(np.ravel(value)[row]) if isinstance(value, np.ndarray) else "a field"
 
 
 def squared(k: Sequence[np.ndarray]) -> np.ndarray:
@@ -183,7 +196,8 @@ class SampleEquations:
 
     Args:
         make: the function that makes the equation from its parameters.
-        parameters: a number, or (B,) one for each sample, by name; at least one has them.
+        parameters: a number, or (B,) one for each sample, by name; at least one has them. Fields are an array of
+            objects.
     """
 
     make: Callable[..., Equation]
@@ -196,7 +210,7 @@ class SampleEquations:
         return (self[row] for row in range(len(self)))
 
     def __getitem__(self, row: int) -> Equation:
-        return self.make(**{k: float(v[row]) if isinstance(v, np.ndarray) else v for k, v in self.parameters.items()})
+        return self.make(**{k: _entry(v, row) if isinstance(v, np.ndarray) else v for k, v in self.parameters.items()})
 
     def symbol_sizes(self, grid: PeriodicGrid) -> np.ndarray:
         """(B,), the largest |L| of each sample's law on a grid, above 0."""
@@ -208,6 +222,11 @@ class SampleEquations:
         return self.make(
             **{k: v[rows].reshape(-1, 1, 1) if isinstance(v, np.ndarray) else v for k, v in self.parameters.items()}
         )
+
+
+def _entry(values: np.ndarray, row: int) -> Any:
+    """The number or the field of one sample."""
+    return values[row] if values.dtype == object else float(values[row])
 
 
 def similar_rows(values: np.ndarray, most: int) -> Iterator[np.ndarray]:

@@ -16,15 +16,16 @@ from data_gen.equation import SampleEquations
 from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check_count
 from data_gen.exact_solutions.by_equation import exact_solution
 from data_gen.executors.local import Runner, WorkerLost, processes, this_process
-from data_gen.grids.periodic import PeriodicGrid, spectral_tail
+from data_gen.grids.periodic import spectral_tail
 from data_gen.random_fields.own import FILE, FUNCTION
 from data_gen.sample_fields import initial_fields
 from data_gen.solvers.schemes import SCHEMES, fastest_scheme
 from data_gen.solvers.solve import GROWTH_LIMIT, MIN_LIMIT, chunk_size, chunks, solve
 from data_gen.spec import DatasetSpec
 from data_gen.storage import journal
+from data_gen.storage.chunked import LEVEL, Compression, check_compression
 from data_gen.storage.journal import Checksums
-from data_gen.storage.own_fields import fitted, read_own, resampling_error
+from data_gen.storage.own_fields import equations_of, report_resampling
 from data_gen.storage.writer import Output, Part, failed_write
 
 logger = logging.getLogger(__name__)
@@ -34,8 +35,6 @@ RESOLVED_TAIL = 1e-2
 #: Tolerance of the second solve of a sample of a chaotic equation, in tolerances; and the expected error, in
 #: tolerances, from which it is a warning.
 LOOSER, CHAOTIC_FACTOR = 10.0, 3.0
-#: Fields of a file whose resampling is checked before anything is written.
-RESAMPLED = 64
 #: Schemes to try, in this order, where the one that "auto" takes fails.
 FALLBACKS = ("etdrk4", "adams6", "lawson7")
 #: Samples tried before anything is written, by the number of dimensions.
@@ -49,6 +48,8 @@ def generate(
     workers: int = 1,
     dask: str | None = None,
     shards: int = 1,
+    compression: Compression = "none",
+    level: int = LEVEL,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -73,6 +74,9 @@ def generate(
             A worker that sees this run's journal, at the same path, writes its blocks itself; any other sends them.
         shards: files for the samples, next to a small master file at ``path`` that lists them. No two processes write
             into one shard at a time, so at most as many work as there are shards.
+        compression: "gzip" compresses the files in chunks, as ``repack`` does, once all blocks are written; until then
+            they are plain, beside the compressed ones. It is no part of the description.
+        level: effort of gzip, 1 to 9.
         resume: continue an unfinished file of the same spec and shards, or start if there is none.
         overwrite: replace an existing dataset file, drop an unfinished one.
         progress: show a bar on stderr.
@@ -90,7 +94,8 @@ def generate(
     _check_arguments(spec, workers, dask, shards)
     if resume and overwrite:
         raise ValueError("generate: `resume` must not be combined with `overwrite`; got both. Choose one.")
-    output = Output(Path(path), spec, shards)
+    check_compression("generate", compression, level)
+    output = Output(Path(path), spec, shards, level if compression == "gzip" else 0)
     with output.only_writer():
         if output.is_whole(resume=resume, overwrite=overwrite):
             return Path(path)
@@ -116,7 +121,7 @@ def _kept_on_failure(output: Output, done: dict[int, Checksums]) -> Iterator[Non
     except KeyboardInterrupt:
         logger.warning("generate: interrupted with %s (--resume).", _state(output, done))
         raise
-    except (UnresolvedError, SolverDiverged):
+    except (UnresolvedError, SolverDiverged, ValueError):
         output.drop()  # the same samples would fail again
         raise
     except MemoryError:
@@ -259,7 +264,7 @@ def _stepped(spec: DatasetSpec, indices: np.ndarray, u0: np.ndarray) -> tuple[np
 def _solved(spec: DatasetSpec, indices: np.ndarray, u0: np.ndarray, method: str, tolerance: float) -> np.ndarray:
     """Solutions (B, T, C, *N) of samples by one method of time stepping."""
     return solve(
-        spec.equations(indices),
+        equations_of(spec, indices),
         spec.periodic_grid,
         u0,
         spec.times,
@@ -274,7 +279,7 @@ def _solved(spec: DatasetSpec, indices: np.ndarray, u0: np.ndarray, method: str,
 def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
     """Initial conditions (B, C, *N), solutions (B, T, C, *N), and the method that found them."""
     u0 = initial_fields(spec, indices)
-    equation, times, method = spec.equations(indices), spec.times or (0.0,), spec.method
+    equation, times, method = equations_of(spec, indices), spec.times or (0.0,), spec.method
     if spec.method in SCHEMES:
         u, method = _stepped(spec, indices, u0)
     else:
@@ -301,7 +306,7 @@ def _check_tail(spec: DatasetSpec, u: np.ndarray, indices: np.ndarray) -> None:
 
 def _front_width(spec: DatasetSpec, u0: np.ndarray, indices: np.ndarray) -> float:
     """The width of the thinnest front of some samples, infinity where none forms."""
-    laws, grid, last = spec.equations(indices), spec.periodic_grid, (spec.times or (0.0,))[-1]
+    laws, grid, last = equations_of(spec, indices), spec.periodic_grid, (spec.times or (0.0,))[-1]
     if isinstance(laws, SampleEquations):
         return min(law.front_width(field[None], grid, last) for law, field in zip(laws, u0, strict=True))
     return laws.front_width(u0, grid, last)
@@ -321,20 +326,20 @@ def _modes_needed(width: float, spec: DatasetSpec, tail: float) -> int:
     """Modes above which a front tanh(x / width) leaves less than ``tail``: its modes fall as exp(-pi k width / 2)."""
     if not np.isfinite(width):
         return 0
-    return int(np.ceil(2 * np.log(4 / tail) / (np.pi * width) * spec.grid.extent / (2 * np.pi)))
+    return int(np.ceil(2 * np.log(4 / tail) / (np.pi * width) * max(spec.grid.extents) / (2 * np.pi)))
 
 
 def _check_resolved(spec: DatasetSpec) -> None:
     """Refuse a grid that does not resolve the solution: by the width of its fronts, then by trying large samples."""
     equation = spec.make_equation()
-    _report_resampling(spec)
+    report_resampling(spec)
     if equation.nonlinear is None or spec.allow_unresolved:
-        if spec.initial_condition in (FILE, FUNCTION):
+        if spec.initial_condition in (FILE, FUNCTION) or spec.field_files:
             _compute_samples(spec, np.arange(1))
         return
     indices = np.arange(min(spec.header.block_samples, spec.samples))
     u0 = initial_fields(spec, indices)
-    largest = np.concatenate(list(chunks(spec.equations(indices), spec.periodic_grid, u0)))
+    largest = np.concatenate(list(chunks(equations_of(spec, indices), spec.periodic_grid, u0)))
     hardest = np.sort(largest[-PROBE[spec.header.num_dims] :])
     width = _front_width(spec, u0[hardest], indices[hardest])
     finding = f"fronts as thin as {width:.1e}"
@@ -347,23 +352,6 @@ def _check_resolved(spec: DatasetSpec) -> None:
         u0, u, method = _compute_samples(spec, indices[index : index + 1])
         if equation.chaotic and index == hardest[-1]:
             _warn_of_chaos(spec, indices[index : index + 1], u0, u, method)
-
-
-def _report_resampling(spec: DatasetSpec) -> None:
-    """Say by how much fields of a file change where they are taken to another periodic grid."""
-    if spec.initial_condition != FILE or not isinstance(spec.grid, PeriodicGrid):
-        return
-    u = read_own(**spec.initial_parameters, indices=np.arange(min(spec.samples, RESAMPLED)))
-    points, dims = spec.grid.num_points, spec.header.num_dims
-    fitted(u, spec.grid, len(spec.header.inputs), spec.initial_parameters["path"])
-    if u.shape[-1] != points:
-        logger.warning(
-            "generate: %s has %d points an axis; taking its fields to %d changes them by %.1e of their maximum.",
-            spec.initial_parameters["path"],
-            u.shape[-1],
-            points,
-            resampling_error(u, points, dims),
-        )
 
 
 def _warn_of_chaos(spec: DatasetSpec, index: np.ndarray, u0: np.ndarray, u: np.ndarray, method: str) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 from data_gen.equation import Equation
 from data_gen.equations import equation_dims, equation_in, equation_parameters, is_known
 from data_gen.errors import check_count, check_finite, check_positive
-from data_gen.grids.cells import CellGrid
+from data_gen.grids.cells import CellGrid, NodeGrid
 from data_gen.grids.periodic import PeriodicGrid
-from data_gen.grids.positions import Placement, placement_of, relative_positions
+from data_gen.grids.positions import Placement, length_of, placement_of, relative_positions
 
 Boundary = Literal["periodic", "wall", "open"]
 RightEnd = Literal["excluded", "included"]
@@ -234,21 +234,18 @@ class Header:
         return tuple(placement_of(*axis) for axis in parts)
 
     @property
-    def grid(self) -> PeriodicGrid | CellGrid:
+    def grid(self) -> PeriodicGrid | CellGrid | NodeGrid:
         """The grid of the fields.
 
         Raises:
-            ValueError: the axes are not alike.
+            ValueError: an axis is not equally spaced.
         """
         if not self.evenly_spaced:
             raise ValueError("grid: the points must be equally spaced and increase; they do not along some axis.")
-        if len(set(zip(self.shape, self.extents, strict=True))) > 1:
-            raise ValueError(
-                f"grid: the axes must be alike; got {self.shape} points on lengths {self.extents}. Only fields of "
-                f"equal axes can be used here."
-            )
+        if set(self.placements) == {"nodes"} and min(self.shape) > 2:
+            return NodeGrid.by_axis(self.shape, tuple(map(length_of, self.shape, self.extents, self.placements)))
         kind = PeriodicGrid if self.boundary == "periodic" else CellGrid
-        return kind(self.shape[0], self.extents[0], self.num_dims)
+        return kind.by_axis(self.shape, self.extents)
 
     @property
     def stored_shapes(self) -> dict[str, tuple[int, ...]]:

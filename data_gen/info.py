@@ -49,7 +49,11 @@ def dataset_facts(path: str | Path, *, overrides: Overrides | None = None) -> di
         return {
             "file": str(data.path),
             **_storage_of(path, data),
-            "equation": {"name": header.name, "formula": header.formula, "parameters": dict(header.parameters)},
+            "equation": {
+                "name": header.name,
+                "formula": header.formula,
+                "parameters": {**header.parameters, **_fields_of(spec)},
+            },
             "samples": header.num_samples,
             "kind": dataset_kind(data),
             "axes": [
@@ -89,6 +93,11 @@ def _origin_of(spec: DatasetSpec | None, attributes: Mapping[str, Any]) -> dict[
         return {"initial": None, "method": None, "seed": None}
     initial = {"name": spec.initial_condition, "parameters": dict(spec.initial_parameters)}
     return {"initial": initial, "method": _method_facts(spec, attributes), "seed": spec.seed}
+
+
+def _fields_of(spec: DatasetSpec | None) -> dict[str, str]:
+    """The parameters that are fields, with their files."""
+    return {} if spec is None else {file.name: str(file) for file in spec.field_files}
 
 
 def _opened(path: str | Path, overrides: Overrides | None) -> FieldReader:

@@ -205,6 +205,7 @@ def _title(data: Dataset) -> str:
     if header.name == header.formula:
         law = header.formula
     numbers = [f"{name} = {value:g}" for name, value in header.parameters.items()]
+    numbers += [f"{file.name} from {Path(file.path).name}" for file in (spec.field_files if spec else ())]
     points = " x ".join(map(str, header.shape))
     facts = [*numbers, f"{header.num_samples} samples on {points} points"]
     if spec is not None:

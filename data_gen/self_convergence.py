@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,8 +56,8 @@ def recompute(
         else fastest_scheme(equation[0] if isinstance(equation, SampleEquations) else equation)
     )
     tolerance = data.spec.tolerance if data.spec is not None else DEFAULT_TOLERANCE
-    fine = PeriodicGrid(2 * grid.num_points, grid.extent, grid.num_dims)
-    finer_start = resample(start, fine.num_points, grid.num_dims)
+    fine = replace(grid, num_points=2 * grid.num_points)
+    finer_start = resample(start, fine.shape, grid.num_dims)
     tolerances = sorted({max(share * tolerance, min(FLOOR, tolerance)) for share in SHARPER})
     for sharper in tolerances:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
@@ -16,20 +16,20 @@ import numpy as np
 from data_gen.equation import Equation, SampleEquations
 from data_gen.equations import equation_dims, equation_in, equation_parameters
 from data_gen.errors import check_count, check_finite, check_positive
-from data_gen.grids.cells import CellGrid
+from data_gen.grids.cells import CellGrid, NodeGrid
+from data_gen.grids.grid import each_axis, one_if_alike
 from data_gen.grids.periodic import PeriodicGrid
+from data_gen.grids.positions import Placement, axis_of
 from data_gen.header import Header
 from data_gen.initial import check_initial, initial_defaults, initial_names
-from data_gen.random_fields.own import FILE, FUNCTION, StartFunction, file_parameters, function_parameters
-from data_gen.random_fields.parameters import ParameterLaw, drawn_parameter, parameter_law
+from data_gen.random_fields.own import OWN_PARAMETERS, FieldFile, StartFunction, field_file, own_start
+from data_gen.random_fields.parameters import ParameterLaw, drawn_parameter, end_values, law_texts, parameter_law
 from data_gen.solvers.schemes import SCHEMES, fastest_scheme
 
 Method = Literal["auto", "lawson7", "adams6", "etdrk4", "cole-hopf", "direct"]
 DType = Literal["float32", "float64"]
 #: Points along each axis if none are given, by the number of dimensions.
 USUAL_RESOLUTION = {1: 8192, 2: 256, 3: 32}
-#: Parameters of initial conditions of one's own.
-_OWN = {FILE: {"field", "path", "sha256"}, FUNCTION: {"name", "sha256"}}
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -40,8 +40,8 @@ class _Description:
     equation: str
     parameters: Mapping[str, float | str]
     samples: int
-    resolution: int
-    extent: float
+    resolution: int | tuple[int, ...]
+    extent: float | tuple[float, ...]
     times: tuple[float, ...]
     initial_condition: str
     initial_parameters: Mapping[str, Any]
@@ -52,6 +52,7 @@ class _Description:
     allow_unresolved: bool
     device: str
     num_dims: int
+    placement: Placement
     initial_function: StartFunction | None = field(default=None, compare=False, repr=False)
 
 
@@ -61,10 +62,12 @@ class DatasetSpec(_Description):
     Args:
         equation: name of the equation, or its text, "u_t = -u*u_x + nu*u_xx" (see ``Equation.parse``).
         parameters: its parameters by name; those left out take the equation's defaults. A text makes one vary by
-            sample: "0.01:0.1" uniform, "log:0.001:0.1" with a uniform logarithm, "0.01,0.03,0.1" one of these.
+            sample: "0.01:0.1" uniform, "log:0.001:0.1" with a uniform logarithm, "0.01,0.03,0.1" one of these. A file,
+            FILE.npy or FILE.h5:NAME, makes a forcing or source a field: (*N) for all samples, or (samples, *N).
         samples: number of samples.
-        resolution: grid points along each axis; 8192 in one dimension, 256 in two and 32 in three if None.
-        extent: length of the domain; the equation's usual one if None.
+        resolution: grid points along each axis; 8192 in one dimension, 256 in two and 32 in three if None. A tuple has
+            one number an axis, x last.
+        extent: length of the domain, or of each axis, x last; the equation's usual one if None.
         times: output times above 0, increasing; the equation's usual final time if None. The file of several also
             has the initial condition in its trajectories. None for a steady equation.
         initial_condition: name of the random initial condition; the equation's usual one if None. Or one's own: a file,
@@ -80,6 +83,7 @@ class DatasetSpec(_Description):
         allow_unresolved: store fields that the grid does not resolve.
         device: where time is stepped (see ``solve``); part of the description, as devices agree to rounding only.
         num_dims: dimensions in space; the equation's usual number if None.
+        placement: of points between walls, "cells" (their centres) or "nodes" (from wall to wall); "cells" if None.
         initial_function: the function that a description with the initial condition "function" stands for.
     Raises:
         ValueError: any value is unusable or a name is unknown.
@@ -90,8 +94,8 @@ class DatasetSpec(_Description):
         equation: str = "burgers",
         parameters: Mapping[str, float | str] = _NONE,
         samples: int = 2048,
-        resolution: int | None = None,
-        extent: float | None = None,
+        resolution: int | Sequence[int] | None = None,
+        extent: float | Sequence[float] | None = None,
         times: Sequence[float] | None = None,
         initial_condition: str | StartFunction | None = None,
         initial_parameters: Mapping[str, Any] = _NONE,
@@ -103,6 +107,7 @@ class DatasetSpec(_Description):
         device: str = "cpu",
         num_dims: int | None = None,
         initial_function: StartFunction | None = None,
+        placement: Placement | None = None,
     ) -> None:
         check_count("DatasetSpec", "samples", samples)
         check_count("DatasetSpec", "seed", seed, minimum=0)
@@ -113,26 +118,32 @@ class DatasetSpec(_Description):
         law = laws[0]
         if num_dims not in (None, law.num_dims):
             raise ValueError(f"DatasetSpec: `num_dims` of {equation} must be {law.num_dims}; got {num_dims!r}.")
-        extent = law.extent if extent is None else extent
-        check_positive("DatasetSpec", "extent", extent)
+        extents = each_axis("DatasetSpec", "extent", law.extent if extent is None else extent, law.num_dims)
+        for length in extents:
+            check_positive("DatasetSpec", "extent", length)
         tolerance = law.tolerance if tolerance is None else tolerance
         check_positive("DatasetSpec", "tolerance", tolerance)
-        resolution = USUAL_RESOLUTION[law.num_dims] if resolution is None else resolution
-        check_count("DatasetSpec", "resolution", resolution, minimum=4)
+        usual = USUAL_RESOLUTION[law.num_dims]
+        shape = each_axis("DatasetSpec", "resolution", usual if resolution is None else resolution, law.num_dims)
+        for points in shape:
+            check_count("DatasetSpec", "resolution", points, minimum=4)
+        placements: tuple[Placement, ...] = ("cells", "nodes") if law.boundary == "wall" else ("periodic",)
+        placement = placements[0] if placement is None else placement
+        _check_choice("placement", placement, placements)
         times = _resolved_times(law, times)
         if callable(initial_condition):
             initial_function = initial_condition
-        initial, initial_parameters = _own_start(initial_condition or law.initial_condition, initial_parameters)
+        initial, initial_parameters = own_start(initial_condition or law.initial_condition, initial_parameters)
         for each in laws:
             initial_parameters = _initial_parameters(each, initial, initial_parameters)
         method = _resolved_method(law, method)
         _check_device(law, method, device)
         super().__init__(
             equation=law.name,
-            parameters=MappingProxyType(dict(sorted({**law.parameters, **_texts(given)}.items()))),
+            parameters=MappingProxyType(dict(sorted({**law.parameters, **law_texts(given)}.items()))),
             samples=int(samples),
-            resolution=int(resolution),
-            extent=float(extent),
+            resolution=one_if_alike(tuple(map(int, shape))),
+            extent=one_if_alike(tuple(map(float, extents))),
             times=times,
             initial_condition=initial,
             initial_parameters=initial_parameters,
@@ -143,6 +154,7 @@ class DatasetSpec(_Description):
             allow_unresolved=allow_unresolved,
             device=device,
             num_dims=law.num_dims,
+            placement=placement,
             initial_function=initial_function,
         )
 
@@ -156,13 +168,15 @@ class DatasetSpec(_Description):
     def header(self) -> Header:
         """Description of the file's content."""
         equation = self.make_equation()
-        points, extent, dims = self.resolution, self.extent, equation.num_dims
+        shape = each_axis("DatasetSpec", "resolution", self.resolution, self.num_dims)
+        extents = each_axis("DatasetSpec", "extent", self.extent, self.num_dims)
+        axes = [axis_of(points, extent, self.placement) for points, extent in zip(shape, extents, strict=True)]
         return Header(
             name=self.equation,
             num_samples=self.samples,
-            shape=(points,) * dims,
-            extents=(extent,) * dims,
-            offsets=(0.5 * extent / points if equation.boundary == "wall" else 0.0,) * dims,
+            shape=shape,
+            extents=tuple(extent for extent, _ in axes),
+            offsets=tuple(offset for _, offset in axes),
             times=(0.0, *self.times),
             channels=equation.channels,
             input_channels=equation.input_channels,
@@ -174,7 +188,7 @@ class DatasetSpec(_Description):
         )
 
     @property
-    def grid(self) -> PeriodicGrid | CellGrid:
+    def grid(self) -> PeriodicGrid | CellGrid | NodeGrid:
         """The grid of the stored fields."""
         return self.header.grid
 
@@ -203,8 +217,8 @@ class DatasetSpec(_Description):
         return equation_in(self.equation, self.num_dims)(**end_values(self.laws)[0])
 
     @cached_property
-    def laws(self) -> Mapping[str, ParameterLaw | float]:
-        """The parameters: numbers, and the laws of those that vary by sample."""
+    def laws(self) -> Mapping[str, ParameterLaw | FieldFile | float]:
+        """The parameters: numbers, the laws of those that vary by sample, and the files of those that are fields."""
         return _known_parameters(self.equation, self.parameters)
 
     def parameter_table(self, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
@@ -215,9 +229,24 @@ class DatasetSpec(_Description):
             for name, law in varying.items()
         }
 
-    def equations(self, indices: Sequence[int] | np.ndarray) -> Equation | SampleEquations:
-        """The equation of these samples: one for all, or if parameters vary one for each."""
+    @property
+    def field_files(self) -> tuple[FieldFile, ...]:
+        """The files of the parameters that are fields."""
+        return tuple(law for law in self.laws.values() if isinstance(law, FieldFile))
+
+    def equations(
+        self,
+        indices: Sequence[int] | np.ndarray,
+        read: Callable[[FieldFile, int], np.ndarray] | None = None,
+    ) -> Equation | SampleEquations:
+        """The equation of these samples: one for all, or if parameters vary one for each.
+
+        Parameters that are fields are read by ``read``, from the file and the number of a sample, when they are used.
+        """
         table = self.parameter_table(indices)
+        for file in self.field_files:
+            table[file.name] = np.empty(len(indices), dtype=object)
+            table[file.name][:] = [file.of_sample(int(index), read) for index in indices]
         if not table:
             return self.make_equation()
         return SampleEquations(equation_in(self.equation, self.num_dims), {**self.laws, **table})
@@ -230,6 +259,10 @@ class DatasetSpec(_Description):
         values["times"] = list(self.times)
         if self.num_dims == (equation_dims(self.equation) or (self.num_dims,))[0]:
             del values["num_dims"]  # version 0.1 had none, and its hashes stay
+        if self.placement != "nodes":
+            del values["placement"]
+        for name in ("resolution", "extent"):
+            values[name] = list(values[name]) if isinstance(values[name], tuple) else values[name]
         return values
 
     def to_json(self) -> str:
@@ -254,21 +287,6 @@ def _unpickled(values: Mapping[str, Any], function: StartFunction | None) -> Dat
     return DatasetSpec(**{**values, "times": tuple(values["times"]) or None}, initial_function=function)
 
 
-def _own_start(initial: str | StartFunction, parameters: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Name and parameters of an initial condition, of one's own with the checksum of the file or function."""
-    if callable(initial):
-        found = function_parameters(initial)
-        name = FUNCTION
-    else:
-        found = file_parameters(initial)
-        name = FILE
-    if found is None:
-        return str(initial), parameters
-    if parameters:
-        raise ValueError(f"DatasetSpec: `initial_parameters` of own fields must be empty; got {dict(parameters)}.")
-    return name, found
-
-
 def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"DatasetSpec: `{argument}` must be one of {', '.join(choices)}; got {value!r}.")
@@ -282,19 +300,12 @@ def _known_parameters(equation: str, parameters: Mapping[str, Any]) -> dict[str,
         raise ValueError(
             f"DatasetSpec: `parameters` of {equation} must be among {', '.join(known)}; got {', '.join(unknown)}."
         )
-    return {k: parameter_law(k, v) if isinstance(v, str) else v for k, v in parameters.items()}
+    fields = {p.name for p in equation_parameters(equation) if p.takes_field}
+    return {k: _law_of(k, v, k in fields) if isinstance(v, str) else v for k, v in parameters.items()}
 
 
-def end_values(laws: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Parameters as numbers, with each end of the range of those that vary: what holds at both holds between."""
-    ends = {name: getattr(law, "ends", (law,)) for name, law in laws.items()}
-    count = max(map(len, ends.values()), default=1)
-    return [{name: values[min(i, len(values) - 1)] for name, values in ends.items()} for i in range(count)]
-
-
-def _texts(laws: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters that vary, in their canonical texts."""
-    return {name: str(law) for name, law in laws.items() if hasattr(law, "ends")}
+def _law_of(name: str, text: str, takes_field: bool) -> ParameterLaw | FieldFile | float:
+    return (field_file(name, text) if takes_field else None) or parameter_law(name, text)
 
 
 def _resolved_times(equation: Equation, times: Any) -> tuple[float, ...]:
@@ -316,9 +327,10 @@ def _checked_times(times: Any) -> tuple[float, ...]:
 
 
 def _initial_parameters(equation: Equation, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    if name in _OWN:
-        if set(given) != _OWN[name] or not all(isinstance(value, str) for value in given.values()):
-            raise ValueError(f"DatasetSpec: `initial_parameters` of {name} must be {', '.join(sorted(_OWN[name]))}.")
+    if name in OWN_PARAMETERS:
+        if set(given) != OWN_PARAMETERS[name] or not all(isinstance(value, str) for value in given.values()):
+            wanted = ", ".join(sorted(OWN_PARAMETERS[name]))
+            raise ValueError(f"DatasetSpec: `initial_parameters` of {name} must be {wanted}.")
         return MappingProxyType(dict(sorted(given.items())))
     if name not in initial_names(equation):
         known = ", ".join(initial_names(equation))

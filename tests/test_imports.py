@@ -209,6 +209,8 @@ ARROWS = {
     },
     "sciml_cf.theory": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.training": {
+        "data_gen.header",
+        "data_gen.grids",
         "sciml_cf.normalization",
         "data_gen.errors",
         "data_gen.files",

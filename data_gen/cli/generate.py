@@ -14,7 +14,8 @@ from data_gen.equations import equation_named, equation_names, equation_paramete
 if TYPE_CHECKING:
     from data_gen.spec import DatasetSpec
 
-_OF_THE_FILE = ("--out", "--workers", "--dask", "--shards", "--resume", "--overwrite", "--config")
+_STORED = ("--out", "--shards", "--compression", "--level", "--resume", "--overwrite")
+_OF_THE_FILE = (*_STORED, "--workers", "--dask", "--config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,9 @@ class GenerateFlags:
 
     Args:
         samples: number of initial conditions.
-        resolution: grid points along each axis; by default 8192 in one dimension, 256 in two, 32 in three.
-        extent: length of the periodic domain; by default the equation's usual one.
+        resolution: grid points along each axis, 256, or one number an axis, x last, 64,128; by default 8192 in one
+            dimension, 256 in two, 32 in three.
+        extent: length of the domain, or of each axis, 1,2; by default the equation's usual one.
         times: output times above 0, increasing; by default the equation's usual final time. Of several, the file
             has trajectories, the initial condition first.
         initial_condition: name of the random initial condition, of those listed above, or a file with fields of your
@@ -43,15 +45,18 @@ class GenerateFlags:
             processes as --workers. Needs pip install 'sciml-cf[dask]'.
         shards: files to put the samples into, next to a small one that lists them; for filesystems that cannot let
             several processes write into one file.
+        compression: "gzip" compresses the file once all samples are there; until then it takes the room of both.
+        level: effort of gzip, 1 to 9.
         allow_unresolved: write the file even if the grid does not resolve the solution.
         resume: continue a file whose generation was interrupted.
         overwrite: replace the file once the new one is whole.
+        placement: of points between walls: "cells", their centres, or "nodes", from wall to wall; by default cells.
         num_dims: dimensions in space, for an equation that exists in several; by default its usual number.
     """
 
     samples: int = 2048
-    resolution: int | None = None
-    extent: float | None = None
+    resolution: str | None = None
+    extent: str | None = None
     times: tuple[float, ...] | None = None
     initial_condition: str | None = None
     initial_parameters: tuple[str, ...] = ()
@@ -64,10 +69,13 @@ class GenerateFlags:
     workers: int = 1
     dask: str | None = None
     shards: int = 1
+    compression: Literal["none", "gzip"] = "none"
+    level: int = 4
     allow_unresolved: bool = False
     resume: bool = False
     overwrite: bool = False
     num_dims: int | None = None
+    placement: Literal["cells", "nodes"] | None = None
 
 
 def generate_command(argv: list[str]) -> str:
@@ -144,8 +152,8 @@ def _spec_of(equation: str, flags: Any) -> DatasetSpec:
         equation=equation,
         parameters=parameters,
         samples=flags.samples,
-        resolution=flags.resolution,
-        extent=flags.extent,
+        resolution=_each_axis("resolution", flags.resolution, int),
+        extent=_each_axis("extent", flags.extent, float),
         times=flags.times,
         initial_condition=flags.initial_condition,
         initial_parameters=_named_values("initial-parameters", flags.initial_parameters),
@@ -155,6 +163,7 @@ def _spec_of(equation: str, flags: Any) -> DatasetSpec:
         allow_unresolved=flags.allow_unresolved,
         device=flags.device,
         num_dims=flags.num_dims,
+        placement=flags.placement,
         **optional,
     )
 
@@ -168,6 +177,8 @@ def _generate(equation: str, flags: Any) -> str:
         workers=flags.workers,
         dask=flags.dask,
         shards=flags.shards,
+        compression=flags.compression,
+        level=flags.level,
         resume=flags.resume,
         overwrite=flags.overwrite,
     )
@@ -184,6 +195,20 @@ def _joined(words: list[str], flags: set[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
+
+
+def _each_axis(flag: str, words: str | None, kind: type[int | float]) -> Any:
+    """One number, or a tuple of one an axis, from 256 or 64,128."""
+    if words is None:
+        return None
+    try:
+        values = [kind(word) for word in words.split(",")]
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise UsageError(
+            f"sciml-cf generate: `--{flag}` must be {what}, or one an axis, x last, such as 64,128; got {words!r}."
+        ) from None
+    return tuple(values) if len(values) > 1 else values[0]
 
 
 def _named_values(flag: str, words: tuple[str, ...], *, as_text: bool = False) -> dict[str, Any]:
@@ -242,7 +267,8 @@ def _flags_of(equation: str) -> type[Any]:
 
     added: list[Any] = []
     for parameter in equation_parameters(equation):
-        kind = Annotated[str, arg(help=parameter.help, metavar="NUMBER|LAW")]
+        metavar = "NUMBER|LAW|FILE" if parameter.takes_field else "NUMBER|LAW"
+        kind = Annotated[str, arg(help=parameter.help, metavar=metavar)]
         if parameter.default is None:
             added.append((parameter.name, kind))
         else:

@@ -17,6 +17,7 @@ from typing import Any
 
 from data_gen.equation import Equation
 from data_gen.formulas.syntax import is_typed, read_formula
+from data_gen.grids.fixed_field import FixedField
 
 __all__ = [
     "Equation",
@@ -37,11 +38,15 @@ _DIMS = "num_dims"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One keyword of an equation's function: its name, default (None if it must be given) and one line of help."""
+    """One keyword of an equation's function: its name, default (None if it must be given) and one line of help.
+
+    ``takes_field`` says whether a field can take the place of the number.
+    """
 
     name: str
     default: float | None
     help: str = field(default="")
+    takes_field: bool = False
 
 
 def equation_names() -> tuple[str, ...]:
@@ -117,8 +122,9 @@ def equation_parameters(name: str) -> tuple[Parameter, ...]:
         if parameter.name == _DIMS:
             continue
         default = None if parameter.default is inspect.Parameter.empty else parameter.default
-        notes = getattr(hints[parameter.name], "__metadata__", ("",))
-        found.append(Parameter(parameter.name, default, str(notes[0])))
+        hint = hints[parameter.name]
+        kinds, notes = typing.get_args(typing.get_args(hint)[0]), getattr(hint, "__metadata__", ("",))
+        found.append(Parameter(parameter.name, default, str(notes[0]), FixedField in kinds))
     return tuple(found)
 
 

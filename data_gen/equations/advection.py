@@ -50,9 +50,8 @@ def advection(
     def exact(u0: np.ndarray, grid: PeriodicGrid, time: float) -> np.ndarray:
         u = u0
         for axis, c in enumerate(speeds.values()):
-            moved = translate(
-                np.moveaxis(u, -1 - axis, -1), distance=np.fmod(c * time, grid.extent), extent=grid.extent
-            )
+            length = grid.extents[-1 - axis]
+            moved = translate(np.moveaxis(u, -1 - axis, -1), distance=np.fmod(c * time, length), extent=length)
             u = np.moveaxis(moved, -1, -1 - axis)
         return u
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from data_gen.equation import Equation
 from data_gen.errors import check_finite
+from data_gen.grids.fixed_field import FixedField
 from data_gen.solvers.darcy import darcy_solve
 
 
-def darcy(*, source: Annotated[float, "source f, the same everywhere"] = 1.0) -> Equation:
+def darcy(*, source: Annotated[float | FixedField, "source f, the same everywhere; or its field"] = 1.0) -> Equation:
     """Darcy's equation: steady flow through a porous square, from its coefficient a to the pressure u.
 
         -div(a grad u) = f,   u = 0 on the walls
@@ -19,17 +20,18 @@ def darcy(*, source: Annotated[float, "source f, the same everywhere"] = 1.0) ->
     Time is not stepped: ``exact`` takes the coefficient to the solution, see ``darcy_solve``.
 
     Raises:
-        ValueError: ``source`` is not a finite number.
+        ValueError: ``source`` is neither a finite number nor a field.
     Source: Darcy (1856), Les fontaines publiques de la ville de Dijon; Li et al. (2020), arXiv:2010.08895, section 5.2.
     """
-    check_finite("darcy", "source", source)
-    f = float(source)
+    if not isinstance(source, FixedField):
+        check_finite("darcy", "source", source)
+    f = source if isinstance(source, FixedField) else float(source)
 
     def symbol(*k: np.ndarray) -> np.ndarray:
         raise NotImplementedError("darcy: `symbol` must not be called, the problem is steady; use `exact`.")
 
     def exact(a: np.ndarray, grid: Any, time: float) -> np.ndarray:
-        return darcy_solve(a, grid, source=f)
+        return darcy_solve(a, grid, source=f.values_on(grid.shape) if isinstance(f, FixedField) else f)
 
     return Equation(
         name="darcy",

@@ -47,7 +47,7 @@ def fitzhugh_nagumo(
         rate = 1 * modes
         rate[of_u] = -grid.to_modes(u) - modes[of_v]
         rate[of_v] = modes[of_u]
-        rate[mean_of_u] -= constant * grid.num_points**num_dims
+        rate[mean_of_u] -= constant * grid.size
         return rate
 
     return Equation(

@@ -55,7 +55,7 @@ def gray_scott(
         turned, rate = grid.to_modes(u * v * v), 1 * modes
         rate[of_u] = -turned
         rate[of_v] = turned
-        rate[mean_of_u] += f * grid.num_points**num_dims
+        rate[mean_of_u] += f * grid.size
         return rate
 
     return Equation(

@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from data_gen.equation import Equation, SampleEquations, similar_rows
-from data_gen.grids.cells import CellGrid
+from data_gen.grids.grid import Grid
 from data_gen.grids.periodic import PeriodicGrid
 
 #: Samples summed together: fits the cache.
 CHUNK = 16
 
 
-def exact_solution(
-    equation: Equation | SampleEquations, grid: PeriodicGrid | CellGrid, u0: np.ndarray, time: float
-) -> np.ndarray:
+def exact_solution(equation: Equation | SampleEquations, grid: Grid, u0: np.ndarray, time: float) -> np.ndarray:
     """The equation's own exact solution, in chunks of 16 samples so that memory and rounding do not depend on B.
 
     Args:
@@ -37,7 +35,7 @@ def exact_solution(
     return result
 
 
-def _by_sample(laws: SampleEquations, grid: PeriodicGrid | CellGrid, u0: np.ndarray, time: float) -> np.ndarray:
+def _by_sample(laws: SampleEquations, grid: Grid, u0: np.ndarray, time: float) -> np.ndarray:
     """The exact solutions of samples each of which has parameters of its own; of similar ones together, on a line."""
     result = np.empty(u0.shape)
     if not isinstance(grid, PeriodicGrid) or grid.num_dims > 1:

@@ -149,13 +149,15 @@ def vortex_solutions(*, viscosity: float) -> KnownSolution:
     ) -> np.ndarray:
         check(max_mode=max_mode, amplitude=amplitude)
         check_periodic("vortices", grid, seed, 1, max_mode=max_mode)
+        if grid.lengths:
+            raise ValueError(f"vortices: `extent` must be the same along both axes; got {grid.lengths}.")
         result = np.empty((len(indices := list(indices)), 1, *grid.shape))
         for row, index in enumerate(indices):
             stream = sample_stream(seed, index)
             mode, size = int(stream.integers(1, max_mode + 1)), amplitude * stream.random()
             x0, y0 = stream.random(2) * grid.extent
             settings = {"viscosity": viscosity, "extent": grid.extent, "mode": mode}
-            x, y = grid.points - x0, grid.points[:, None] - y0
+            x, y = grid.axis_points[1] - x0, grid.axis_points[0][:, None] - y0
             result[row, 0] = size * taylor_green(x, y, time, **settings)
         return result
 
@@ -183,12 +185,15 @@ def beltrami_solutions(*, viscosity: float) -> KnownSolution:
     ) -> np.ndarray:
         check(max_mode=max_mode, amplitude=amplitude)
         check_periodic("beltrami", grid, seed, 3, max_mode=max_mode)
+        if grid.lengths:
+            raise ValueError(f"beltrami: `extent` must be the same along all axes; got {grid.lengths}.")
         result = np.empty((len(indices := list(indices)), 3, *grid.shape))
         for row, index in enumerate(indices):
             stream = sample_stream(seed, index)
             mode = int(stream.integers(1, max_mode + 1)) * (1 if stream.random() < 0.5 else -1)
             sizes = tuple((amplitude * (2 * stream.random(3) - 1)).tolist())
-            z, y, x = np.meshgrid(*(grid.points - place * grid.extent for place in stream.random(3)), indexing="ij")
+            axes = zip(grid.axis_points, stream.random(3), strict=True)
+            z, y, x = np.meshgrid(*(points - place * grid.extent for points, place in axes), indexing="ij")
             result[row] = abc_flow(x, y, z, time, viscosity=viscosity, amplitudes=sizes, extent=grid.extent, mode=mode)
         return result
 

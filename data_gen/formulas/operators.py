@@ -5,15 +5,20 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from data_gen.formulas.terms import NONE, Derivative, Factor, Flux, Orders, Product, Profile, Terms, added, evaluated
+from data_gen.grids.fixed_field import highest_mode
 from data_gen.grids.periodic import PeriodicGrid
 
 #: A fixed function may differ by so much, relative to its maximum, from itself one length of the domain further.
 PERIODIC_WITHIN = 1e-9
+#: Grids on which fixed functions are looked at: points of the first; of the last, by dimensions, in quarters, if the
+#: data have fewer; how far they are shifted, of a spacing; and how well a resolved function is interpolated.
+FIRST_POINTS, SEEN_POINTS, SHIFT, PROFILE_WITHIN = 16, {1: 1024, 2: 256, 3: 64}, 0.3819660112501051, 1e-10
 _PHASES = (1.0, 1j, -1.0, -1j)  # i^n
 Linear = list[tuple[Any, Orders]]
 
@@ -156,8 +161,43 @@ class NonlinearTerm:
                     change *= _power(grid.derivative, orders)
                 rate[(..., slice(field, field + 1), *self.points)] += change
             if np.any(constant):
-                rate[(..., slice(field, field + 1), *self.mean)] += constant * grid.num_points**self.num_dims
+                rate[(..., slice(field, field + 1), *self.mean)] += constant * grid.size
         return rate
+
+    def highest_mode(self, grid: PeriodicGrid) -> int:
+        """The largest wavenumber along an axis of the fixed functions in the text, in periods over the domain."""
+        return max((self._highest_of(profile, grid) for profile in self._all_profiles()), default=0)
+
+    def _all_profiles(self) -> set[Profile]:
+        """The fixed functions of all sides."""
+        found: set[Profile] = set()
+        left = [terms for _, _, products in self.sides for terms in products.values()]
+        while left:
+            for factor in itertools.chain.from_iterable(left.pop()):
+                if isinstance(factor, Profile):
+                    found.add(factor)
+                elif isinstance(factor, Flux):
+                    left.append(factor.terms)
+        return found
+
+    def _highest_of(self, profile: Profile, grid: PeriodicGrid) -> int:
+        """Of one fixed function; half of the finest grid's points if none resolves it.
+
+        A grid resolves it if interpolating its values gives those at shifted points: a wave that all points take for
+        another one fails there.
+        """
+        finest = 4 * max(grid.num_points, SEEN_POINTS[self.num_dims])
+        own = replace(grid, num_points=FIRST_POINTS)
+        while own.num_points < finest:
+            shift = tuple(SHIFT * spacing for spacing in own.spacings)
+            values = self._values(profile, own)
+            phases = [np.exp(1j * moved * k) for moved, k in zip(shift, own.wavevector, strict=True)]
+            turned = functools.reduce(np.multiply, phases)
+            missed = own.to_points(own.to_modes(values) * turned) - self._values(profile, own, shift)
+            if np.abs(missed).max() <= PROFILE_WITHIN * np.abs(values).max():
+                return highest_mode(values, own, own)
+            own = replace(own, num_points=2 * own.num_points)
+        return finest // 2
 
     @staticmethod
     def _by_orders(terms: Terms) -> tuple[Any, list[tuple[Any, Derivative]], dict[Orders, Terms]]:
@@ -214,20 +254,30 @@ class NonlinearTerm:
         """
         key = (profile, grid)
         if key not in self.profiles:
-            axes = [grid.host.points.reshape((-1,) + (1,) * axis) for axis in range(self.num_dims)]
-            value = evaluated(profile.expression, self.values, tuple(axes), grid.extent)
-            value = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), grid.shape))
+            axes = self._axes(grid.host)
+            value = self._values(profile, grid.host)
             for axis in range(self.num_dims):
-                further = tuple(x + grid.extent * (i == axis) for i, x in enumerate(axes))
-                again = evaluated(profile.expression, self.values, further, grid.extent)
+                length = grid.extents[-1 - axis]
+                further = tuple(x + length * (i == axis) for i, x in enumerate(axes))
+                again = evaluated(profile.expression, self.values, further, grid.extents[-1])
                 if np.abs(again - value).max() > PERIODIC_WITHIN * max(np.abs(value).max(), np.finfo(float).tiny):
                     raise ValueError(
                         f"Equation.parse: `text` must have functions of the place that are periodic on the domain, of "
-                        f"length {grid.extent:.6g}; got {profile.expression.words!r}. Use sin(2*pi*x/L), where L is "
+                        f"length {length:.6g}; got {profile.expression.words!r}. Use sin(2*pi*x/L), where L is "
                         f"that length, or another --extent."
                     )
             self.profiles[key] = grid.asarray(np.ascontiguousarray(value))
         return self.profiles[key]
+
+    def _axes(self, grid: PeriodicGrid, shift: Sequence[float] = ()) -> list[np.ndarray]:
+        """The coordinates, x first."""
+        parts = zip(grid.axis_points[::-1], tuple(shift)[::-1] or (0.0,) * grid.num_dims, strict=True)
+        return [(x + moved).reshape((-1,) + (1,) * axis) for axis, (x, moved) in enumerate(parts)]
+
+    def _values(self, profile: Profile, grid: PeriodicGrid, shift: Sequence[float] = ()) -> np.ndarray:
+        """A fixed function at the points, moved along each axis."""
+        value = evaluated(profile.expression, self.values, tuple(self._axes(grid, shift)), grid.extents[-1])
+        return np.broadcast_to(value, np.broadcast_shapes(np.shape(value), grid.shape))
 
 
 def _is_fixed(terms: Terms) -> bool:

@@ -14,96 +14,74 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from data_gen.errors import check_count, check_positive
+from data_gen.errors import check_count
+from data_gen.grids.grid import Grid
 
 _fft: Any = scipy.fft  # its annotations are those of its backends' dispatcher
 
 
 @dataclass(frozen=True)
-class PeriodicGrid:
+class PeriodicGrid(Grid):
     """Equispaced points on a periodic box, the right end excluded: x_j = j * extent / num_points.
 
     Args:
-        num_points: points along each axis.
-        extent: length L of each axis, in the units of x.
-        num_dims: number of axes, all alike.
+        num_points: points along each axis; along the longest one where ``counts`` has others.
+        extent: length L of each axis, in the units of x; the largest where ``lengths`` has others.
+        num_dims: number of axes.
+        counts, lengths: points and length of each axis where they are not alike; see ``by_axis``.
     Raises:
         ValueError: a count below 1 (2 for the points), or an extent that is not a finite positive number.
     """
 
-    num_points: int
-    extent: float = 1.0
-    num_dims: int = 1
-
-    def __post_init__(self) -> None:
-        check_count("PeriodicGrid", "num_points", self.num_points, minimum=2)
-        check_positive("PeriodicGrid", "extent", self.extent)
-        check_count("PeriodicGrid", "num_dims", self.num_dims)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of a field on the grid."""
-        return (self.num_points,) * self.num_dims
-
     @property
     def modes_shape(self) -> tuple[int, ...]:
         """Shape of a field's ``rfftn`` coefficients: the last axis is halved."""
-        return (self.num_points,) * (self.num_dims - 1) + (self.num_points // 2 + 1,)
-
-    @property
-    def spacing(self) -> float:
-        """Distance between neighboring points."""
-        return self.extent / self.num_points
-
-    @cached_property
-    def points(self) -> np.ndarray:
-        """(num_points,), the coordinates along one axis."""
-        return np.arange(self.num_points) * self.extent / self.num_points
+        return (*self.shape[:-1], self.shape[-1] // 2 + 1)
 
     @cached_property
     def wavenumbers(self) -> np.ndarray:
-        """(num_points // 2 + 1,), angular wavenumbers 2 pi k / L of the last axis, in ``rfft`` order."""
-        return 2 * np.pi / self.extent * np.arange(self.num_points // 2 + 1)
+        """(N // 2 + 1,), angular wavenumbers 2 pi k / L of the last axis, in ``rfft`` order."""
+        return 2 * np.pi / self.extents[-1] * np.arange(self.shape[-1] // 2 + 1)
 
     @cached_property
     def wavevector(self) -> tuple[np.ndarray, ...]:
         """One array an axis, broadcastable to ``modes_shape``: angular wavenumbers, signed but for the last axis."""
-        signed = 2 * np.pi / self.extent * np.fft.fftfreq(self.num_points, 1 / self.num_points)
-        axes = [signed] * (self.num_dims - 1) + [self.wavenumbers]
+        others = zip(self.shape[:-1], self.extents, strict=False)
+        axes = [2 * np.pi / extent * np.fft.fftfreq(points, 1 / points) for points, extent in others]
+        axes.append(self.wavenumbers)
         return tuple(k.reshape((-1,) + (1,) * (self.num_dims - 1 - i)) for i, k in enumerate(axes))
 
     @cached_property
     def derivative(self) -> tuple[np.ndarray, ...]:
         """One array an axis: i k, with the Nyquist mode zero (its first derivative vanishes on the grid)."""
-        nyquist = self.num_points // 2
         factors = []
-        for k in self.wavevector:
+        for k, points, extent in zip(self.wavevector, self.shape, self.extents, strict=True):
             factor = 1j * k
-            if self.num_points % 2 == 0:
-                factor[np.abs(k) > 2 * np.pi / self.extent * (nyquist - 0.5)] = 0
+            if points % 2 == 0:
+                factor[np.abs(k) > 2 * np.pi / extent * (points // 2 - 0.5)] = 0
             factors.append(factor)
         return tuple(factors)
 
     @cached_property
     def dealias_mask(self) -> np.ndarray:
         """Boolean, ``modes_shape``: True where |k| < N/3 on every axis (the 2/3 rule for quadratic terms)."""
-        limit = 2 * np.pi / self.extent * self.num_points / 3
         mask = np.ones(self.modes_shape, dtype=bool)
-        for k in self.wavevector:
-            mask &= np.abs(k) < limit
+        for k, points, extent in zip(self.wavevector, self.shape, self.extents, strict=True):
+            mask &= np.abs(k) < 2 * np.pi / extent * points / 3
         return mask
 
     @cached_property
     def shells(self) -> np.ndarray:
-        """Integer, ``modes_shape``: the largest |k| of a mode over the axes."""
-        unit = self.extent / (2 * np.pi)
-        counts = [np.rint(np.abs(k) * unit).astype(np.int64) for k in self.wavevector]
-        return functools.reduce(np.maximum, counts)
+        """Integer, ``modes_shape``: the largest |k| of a mode over the axes, those of a shorter axis as many times
+        higher as it has fewer points."""
+        parts = zip(self.wavevector, self.extents, self.shape, strict=True)
+        counts = [np.abs(k) * (extent / (2 * np.pi)) * (self.num_points / points) for k, extent, points in parts]
+        return functools.reduce(np.maximum, [np.rint(count).astype(np.int64) for count in counts])
 
     @cached_property
     def mode_weights(self) -> np.ndarray:
         """``modes_shape``: the amplitude of a mode is its weight times |c_k|; one with k > 0 counts for -k too."""
-        weights = np.full(self.modes_shape, 2.0 / self.num_points**self.num_dims)
+        weights = np.full(self.modes_shape, 2.0 / self.size)
         weights[..., 0] /= 2
         return weights
 
@@ -129,13 +107,17 @@ class PeriodicGrid:
     def to_points(self, modes: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
         """(..., *modes_shape) complex -> (..., *shape) real: inverse of ``to_modes``, which may use up ``modes``."""
         if self.num_dims == 1:
-            return np.fft.irfft(modes, self.num_points)
+            return np.fft.irfft(modes, self.shape[-1])
         for axis in range(-self.num_dims, -1):  # one by one: irfftn takes almost twice as long where memory is new
             modes = _fft.ifft(modes, axis=axis, overwrite_x=overwrite or axis > -self.num_dims)
-        return _fft.irfft(modes, self.num_points)
+        return _fft.irfft(modes, self.shape[-1])
 
 
-def resize_modes(modes: np.ndarray, num_points: int, new_points: int, num_dims: int = 1) -> np.ndarray:
+#: Points along each axis: one number, or one an axis.
+Points = int | tuple[int, ...]
+
+
+def resize_modes(modes: np.ndarray, num_points: Points, new_points: Points, num_dims: int = 1) -> np.ndarray:
     """Coefficients of ``rfftn`` on ``num_points`` an axis turned into those of the same field on ``new_points``.
 
     Modes are dropped or zero-padded. On a larger grid the old Nyquist modes are split over +-n/2 (halved); on a smaller
@@ -143,21 +125,33 @@ def resize_modes(modes: np.ndarray, num_points: int, new_points: int, num_dims: 
 
     Args:
         modes: (..., *K), complex, K the last ``num_dims`` axes, those of ``PeriodicGrid.modes_shape``.
-        num_points, new_points: points along each axis of the old and the new grid.
+        num_points, new_points: points along each axis of the old and the new grid; one number, or one an axis.
         num_dims: number of axes of the grid.
     Returns:
-        (..., *K'), complex, scaled by (new_points / num_points)^num_dims.
+        (..., *K'), complex, scaled by the ratio of the numbers of points, new to old.
     """
-    if new_points == num_points:
+    old, new = _by_axis(num_points, num_dims), _by_axis(new_points, num_dims)
+    if old == new:
         return 1 * modes
+    resized = modes if old[-1] == new[-1] else _resize_halved(modes, old[-1], new[-1], num_dims)
+    for axis in range(-num_dims, -1):
+        if old[axis] != new[axis]:
+            resized = _resize_signed(resized, old[axis], new[axis], axis)
+    return resized
+
+
+def _by_axis(points: Points, num_dims: int) -> tuple[int, ...]:
+    return (points,) * num_dims if isinstance(points, int | np.integer) else tuple(points)
+
+
+def _resize_halved(modes: Any, num_points: int, new_points: int, num_dims: int) -> Any:
+    """``resize_modes`` along the last axis."""
     kept = min(num_points, new_points) // 2 + 1
     resized = _zeros_like(modes, (*modes.shape[:-1], new_points // 2 + 1))
     resized[..., :kept] = modes[..., :kept] * (new_points / num_points)
     if min(num_points, new_points) % 2 == 0:
         pair = resized[..., kept - 1] + _mirrored(resized[..., kept - 1], num_dims - 1)
         resized[..., kept - 1] = 0.25 * pair if new_points > num_points else pair
-    for axis in range(-num_dims, -1):
-        resized = _resize_signed(resized, num_points, new_points, axis)
     return resized
 
 
@@ -191,15 +185,15 @@ def _resize_signed(modes: Any, num_points: int, new_points: int, axis: int) -> A
     return resized
 
 
-def resample(u: np.ndarray, num_points: int, num_dims: int = 1) -> np.ndarray:
+def resample(u: np.ndarray, num_points: Points, num_dims: int = 1) -> np.ndarray:
     """Periodic field on another number of points, by Fourier interpolation along the last axes.
 
     Exact for a field without modes above min(n, m) / 2; then going down equals taking every (n / m)-th point.
 
     Args:
         u: (..., n) or (..., n, n), float32 or float64, on x_j = j L / n (right end excluded).
-        num_points: m, the new number of points along each axis.
-        num_dims: how many of the last axes are those of the grid, all of n points.
+        num_points: m, the new number of points along each axis; or one an axis.
+        num_dims: how many of the last axes are those of the grid, all of n points if m is one number.
     Returns:
         (..., m) or (..., m, m), of the dtype of ``u`` (computed in float64).
     Raises:
@@ -213,16 +207,17 @@ def resample(u: np.ndarray, num_points: int, num_dims: int = 1) -> np.ndarray:
     if u.ndim < num_dims or u.shape[-1] == 0:
         where = "axis" if num_dims == 1 else f"{num_dims} axes"
         raise ValueError(f"resample: `u` must have points along its last {where}; got shape {u.shape}.")
-    if len(set(u.shape[u.ndim - num_dims :])) > 1:
+    new, old = _by_axis(num_points, num_dims), u.shape[u.ndim - num_dims :]
+    if len(set(old)) > 1 and not isinstance(num_points, tuple):
         raise ValueError(f"resample: `u` must have as many points along each of {num_dims} axes; got shape {u.shape}.")
-    check_count("resample", "num_points", num_points)
-    old = u.shape[-1]
-    if old == num_points:
+    for points in new:
+        check_count("resample", "num_points", points)
+    if old == new:
         return u.copy()
     axes = tuple(range(-num_dims, 0))
     modes = _fft.rfftn(u.astype(np.float64, copy=False), axes=axes)
-    modes = resize_modes(modes, old, num_points, num_dims)
-    return _fft.irfftn(modes, (num_points,) * num_dims, axes=axes).astype(u.dtype, copy=False)
+    modes = resize_modes(modes, old, new, num_dims)
+    return _fft.irfftn(modes, new, axes=axes).astype(u.dtype, copy=False)
 
 
 def spectral_tail(u: np.ndarray, num_dims: int = 1) -> np.ndarray:
@@ -232,12 +227,12 @@ def spectral_tail(u: np.ndarray, num_dims: int = 1) -> np.ndarray:
     are the modes whose largest wavenumber is in the top eighth of an axis.
 
     Args:
-        u: (..., n) or (..., n, n), real.
-        num_dims: how many of the last axes are those of the grid, all of n points.
+        u: (..., *N), real.
+        num_dims: how many of the last axes are those of the grid.
     Returns:
         (...), float64; 0 where the field is zero.
     """
-    grid = PeriodicGrid(u.shape[-1], 1.0, num_dims)
+    grid = PeriodicGrid.by_axis(u.shape[u.ndim - num_dims :], (1.0,) * num_dims)
     sizes = np.abs(grid.to_modes(u.astype(np.float64, copy=False))) * grid.mode_weights
     tail = sizes.reshape(*u.shape[: u.ndim - num_dims], -1)[..., grid.modes_from(tail_start(grid.num_points))].sum(
         axis=-1

@@ -50,6 +50,38 @@ def placement_of(points: int, extent: float, first: float, boundary: str) -> Pla
     return "cells" if boundary == "wall" else "nodes"
 
 
+def stride_to(shape: Sequence[int], wanted: int, placements: Sequence[Placement]) -> int | None:
+    """Every how many-th point of each axis leaves ``wanted`` points along the last one; None if there is no such grid.
+
+    k divides the n points; or of nodes from end to end the n - 1 steps between them, so that (n - 1) / k + 1 are left
+    and both ends are among them.
+    """
+    last, found = shape[-1], []
+    if wanted > 0 and last % wanted == 0:
+        found.append(last // wanted)
+    if placements[-1] == "nodes" and wanted > 1 and (last - 1) % (wanted - 1) == 0:
+        found.append((last - 1) // (wanted - 1))
+    return next((stride for stride in found if is_stride(shape, stride, placements)), None)
+
+
+def is_stride(shape: Sequence[int], stride: int, placements: Sequence[Placement]) -> bool:
+    """Whether every so many-th point of each axis makes a grid of the same kind, or on nodes one without its end."""
+    axes = zip(shape, placements, strict=True)
+    return all(n % stride == 0 or (kind == "nodes" and n > 1 and (n - 1) % stride == 0) for n, kind in axes)
+
+
+def coarser(points: int, stride: int) -> int:
+    """Number of points of every ``stride``-th one, the first among them."""
+    return -(-points // stride)
+
+
+def axis_of(points: int, extent: float, placement: Placement) -> tuple[float, float]:
+    """Spacing times points, and the first coordinate, of an axis of this length."""
+    if placement == "nodes":
+        return extent * points / (points - 1), 0.0
+    return extent, 0.5 * extent / points if placement == "cells" else 0.0
+
+
 def length_of(points: int, extent: float, placement: Placement) -> float:
     """Length of the domain of an axis whose spacing times its points is ``extent``."""
     return extent * (points - 1) / points if placement == "nodes" else extent

@@ -1,20 +1,21 @@
-"""Random coefficients between walls: positive functions of a Gaussian random field on cells."""
+"""Random coefficients between walls: positive functions of a Gaussian random field on cells or nodes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Annotated
 
 import numpy as np
-from scipy.fft import idctn
+from scipy.fft import dctn, idctn
 
 from data_gen.errors import check_finite, check_positive
-from data_gen.grids.cells import CellGrid
+from data_gen.grids.cells import CellGrid, NodeGrid
 from data_gen.random_fields.streams import channel_streams, check_cells, cosine_vectors
 
 
 def log_normal(
-    grid: CellGrid,
+    grid: CellGrid | NodeGrid,
     indices: Iterable[int],
     *,
     seed: int,
@@ -34,7 +35,7 @@ def log_normal(
     is the same in any batch, and the low modes of g are the same at any resolution.
 
     Args:
-        grid: the grid of cells, of one or two dimensions.
+        grid: the grid of cells or nodes, of one or two dimensions.
         indices: the indices of the samples wanted, B of them.
         seed: non-negative integer shared by all samples.
         channels: C, independent fields of a sample.
@@ -43,7 +44,7 @@ def log_normal(
         (B, C, *N), float64, above 0.
     Raises:
         ValueError: a parameter out of range or a grid of more than two dimensions.
-        TypeError: a grid that is not one of cells.
+        TypeError: a grid that is not one of cells or nodes.
     Source: Li et al. (2020), Fourier Neural Operator, arXiv:2010.08895, section 5.2 and the generator with it.
     """
     check_log_normal(gamma=gamma, tau=tau, sigma=sigma, mean=mean)
@@ -61,7 +62,7 @@ def check_log_normal(*, gamma: float, tau: float, sigma: float, mean: float) -> 
 
 
 def two_valued(
-    grid: CellGrid,
+    grid: CellGrid | NodeGrid,
     indices: Iterable[int],
     *,
     seed: int,
@@ -78,7 +79,7 @@ def two_valued(
     The paper has the values 12 and 3; the generator that was published with it says 12 and 4.
 
     Args:
-        grid: the grid of cells, of one or two dimensions.
+        grid: the grid of cells or nodes, of one or two dimensions.
         indices: the indices of the samples wanted, B of them.
         seed: non-negative integer shared by all samples.
         channels: C, independent fields of a sample.
@@ -87,7 +88,7 @@ def two_valued(
         (B, C, *N), float64, of the values ``low`` and ``high``.
     Raises:
         ValueError: a parameter out of range or a grid of more than two dimensions.
-        TypeError: a grid that is not one of cells.
+        TypeError: a grid that is not one of cells or nodes.
     Source: Li et al. (2020), Fourier Neural Operator, arXiv:2010.08895, section 5.2.
     """
     check_two_valued(gamma=gamma, tau=tau, low=low, high=high)
@@ -107,14 +108,28 @@ def check_two_valued(*, gamma: float, tau: float, low: float, high: float) -> No
 
 
 def _neumann_field(
-    grid: CellGrid, indices: Iterable[int], *, seed: int, channels: int, gamma: float, tau: float
+    grid: CellGrid | NodeGrid, indices: Iterable[int], *, seed: int, channels: int, gamma: float, tau: float
 ) -> np.ndarray:
-    """(B, channels, *N), g with sigma = 1. Orthonormal cosines on N points are those on (0, 1), divided by sqrt(N)."""
-    vectors = cosine_vectors(grid.num_dims, grid.num_points - 1)
+    """(B, channels, *N), g with sigma = 1: the same cosines on cells and on nodes. Orthonormal cosines on N cells are
+    those on (0, 1), divided by sqrt(N)."""
+    vectors = cosine_vectors(grid.num_dims, max(grid.shape) - 1)
     std = (np.pi**2 * (vectors**2).sum(axis=1) + tau**2) ** (-gamma / 2)
+    known = (vectors < np.array(grid.shape)).all(axis=1)
+    places = tuple(vectors[known].T)
     indices = list(indices)
     modes = np.zeros((len(indices), channels, *grid.shape))
     for where, stream in channel_streams(seed, indices, channels):
-        modes[where][tuple(vectors.T)] = std * stream.standard_normal(std.size)
+        modes[where][places] = (std * stream.standard_normal(std.size))[known]
     axes = tuple(range(-grid.num_dims, 0))
-    return idctn(modes, axes=axes, norm="ortho", overwrite_x=True) * grid.num_points ** (grid.num_dims / 2)
+    if isinstance(grid, NodeGrid):
+        return _cosine_sums(modes, axes)
+    return np.asarray(idctn(modes, axes=axes, norm="ortho", overwrite_x=True)) * math.sqrt(grid.size)
+
+
+def _cosine_sums(modes: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """sum_k modes_k prod over the axes of c_k cos(pi k j / (N - 1)) at nodes j; c_0 = 1, else sqrt(2)."""
+    for axis in axes:
+        factors = np.full(modes.shape[axis], math.sqrt(2) / 2)  # the transform doubles all but the ends
+        factors[0], factors[-1] = 1.0, math.sqrt(2)
+        modes *= factors.reshape((-1,) + (1,) * (-1 - axis))
+    return np.asarray(dctn(modes, type=1, axes=axes, overwrite_x=True))

@@ -54,7 +54,7 @@ def gaussian_random_field(
     check_gaussian(gamma=gamma, tau=tau, sigma=sigma, laplacian=laplacian)
     check_periodic("gaussian_random_field", grid, seed, channels)
     max_mode = (grid.num_points - 1) // 2
-    kappa = 2 * np.pi * wave_vectors(grid.num_dims, max_mode) / (1.0 if laplacian == "unit" else grid.extent)
+    kappa = 2 * np.pi * wave_vectors(grid.num_dims, max_mode) / (1.0 if laplacian == "unit" else np.array(grid.extents))
     std = np.sqrt(2.0) * sigma * ((kappa**2).sum(axis=1) + tau**2) ** (-gamma / 2)
     return fourier_series(grid, indices, seed=seed, channels=channels, max_mode=max_mode, std=std, mean=0.0)
 

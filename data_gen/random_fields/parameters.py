@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -97,6 +99,18 @@ def parameter_law(name: str, text: str) -> ParameterLaw | float:
     if logarithmic and low <= 0:
         raise _unusable(name, "have both ends above 0 for a uniform logarithm", text)
     return Interval(low, high, logarithmic)
+
+
+def end_values(laws: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Parameters as numbers, with each end of the range of those that vary: what holds at both holds between."""
+    ends = {name: getattr(law, "ends", (law,)) for name, law in laws.items()}
+    count = max(map(len, ends.values()), default=1)
+    return [{name: values[min(i, len(values) - 1)] for name, values in ends.items()} for i in range(count)]
+
+
+def law_texts(laws: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters that are no numbers, in their canonical texts."""
+    return {name: str(law) for name, law in laws.items() if hasattr(law, "ends")}
 
 
 def drawn_parameter(law: ParameterLaw, name: str, *, seed: int, index: int) -> float:

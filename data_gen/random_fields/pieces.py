@@ -44,17 +44,17 @@ def piecewise_constant(
     """
     check_pieces(pieces=pieces, low=low, high=high)
     check_periodic("piecewise_constant", grid, seed, channels, most=2)
-    place = grid.points / grid.extent
+    places = [x / extent for x, extent in zip(grid.axis_points, grid.extents, strict=True)]
     indices = list(indices)
     fields = np.empty((len(indices), channels, *grid.shape))
     for where, stream in channel_streams(seed, indices, channels):
         if grid.num_dims == 1:
             edges, values = np.sort(stream.random(pieces)), stream.uniform(low, high, pieces)
-            fields[where] = values[np.searchsorted(edges, place, side="right") - 1]
+            fields[where] = values[np.searchsorted(edges, places[0], side="right") - 1]
         else:
             centres, values = stream.random((pieces, 2)), stream.uniform(low, high, pieces)
-            away = np.abs(place - centres[:, :, None])
-            along_y, along_x = np.moveaxis(np.minimum(away, 1 - away) ** 2, 1, 0)
+            apart = [np.abs(place - centres[:, axis, None]) for axis, place in enumerate(places)]
+            along_y, along_x = (np.minimum(away, 1 - away) ** 2 for away in apart)
             fields[where] = values[np.argmin(along_y[:, :, None] + along_x[:, None, :], axis=0)]
     return fields
 

@@ -53,19 +53,20 @@ def spots(
     if channels != 2:
         raise ValueError(f"spots: `channels` must be 2, the two substances; got {channels}. Use it for gray_scott.")
     needed = math.ceil(POINTS_PER_WIDTH / width)
-    if grid.num_points < needed:
+    if min(grid.shape) < needed:
         raise UnresolvedError(
             f"spots: `grid` must have at least {needed} points to resolve spots of width {width:g}; got "
-            f"{grid.num_points}."
+            f"{min(grid.shape)}."
         )
     indices = list(indices)
-    place = grid.points / grid.extent
+    places = [x / extent for x, extent in zip(grid.axis_points, grid.extents, strict=True)]
     fields = np.empty((len(indices), 2, *grid.shape))
     for (row, _), stream in channel_streams(seed, indices, 1):
         centres = stream.random((count, grid.num_dims))
-        bumps = np.exp((np.cos(2 * np.pi * (place - centres[:, :, None])) - 1) / (2 * np.pi * width) ** 2)
         empty = np.ones(grid.shape)
-        for bump in bumps:
+        for centre in centres:
+            angles = [2 * np.pi * (place - at) for place, at in zip(places, centre, strict=True)]
+            bump = [np.exp((np.cos(angle) - 1) / (2 * np.pi * width) ** 2) for angle in angles]
             empty *= 1 - functools.reduce(np.multiply.outer, bump)
         fields[row, 0], fields[row, 1] = 1 - height * (1 - empty), height * (1 - empty)
     return fields

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from data_gen.errors import UnresolvedError, check_count
-from data_gen.grids.cells import CellGrid
+from data_gen.grids.cells import CellGrid, NodeGrid
 from data_gen.grids.periodic import PeriodicGrid
 
 
@@ -46,16 +48,16 @@ def fourier_series(
     Returns:
         (B, channels, *N), float64.
     """
-    places, mirrored = _places(grid.num_points, max_mode, grid.num_dims)
+    known, places, mirrored = _places(grid.shape, max_mode)
     indices = list(indices)
     modes = np.zeros((len(indices), channels, *grid.modes_shape), dtype=np.complex128)
     flat = modes.reshape(len(indices), channels, -1)
     flat[..., 0] = 2 * mean
     for where, stream in channel_streams(seed, indices, channels):
         draws = stream.standard_normal(2 * std.size)
-        flat[where][places] = std * (draws[0::2] - 1j * draws[1::2])
+        flat[where][places] = (std * (draws[0::2] - 1j * draws[1::2]))[known]
     flat[..., mirrored[1]] = np.conj(flat[..., mirrored[0]])
-    modes *= grid.num_points**grid.num_dims / 2
+    modes *= grid.size / 2
     return grid.to_points(modes)
 
 
@@ -90,15 +92,18 @@ def _by_shell(vectors: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _places(num_points: int, max_mode: int, num_dims: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the wave vectors lie in the flattened modes, and (2, m) pairs k, -k of those that are both in them."""
-    vectors = wave_vectors(num_dims, max_mode)
-    half = num_points // 2 + 1
-    weights = np.array([num_points * half, half, 1][-num_dims:])
-    places = (vectors % num_points) @ weights
+def _places(shape: tuple[int, ...], max_mode: int) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Which wave vectors the grid has, where they lie in the flattened modes, and (2, m) pairs k, -k of those that are
+    both in them."""
+    vectors = wave_vectors(len(shape), max_mode)
+    known = (2 * np.abs(vectors) < np.array(shape)).all(axis=1)
+    vectors = vectors[known]
+    halved = (*shape[:-1], shape[-1] // 2 + 1)
+    weights = np.array([math.prod(halved[axis + 1 :]) for axis in range(len(shape))])
+    places = (vectors % shape) @ weights
     on_axis = vectors[:, -1] == 0
-    mirrored = (-vectors[on_axis] % num_points) @ weights
-    return places, np.stack([places[on_axis], mirrored])
+    mirrored = (-vectors[on_axis] % shape) @ weights
+    return slice(None) if known.all() else known, places, np.stack([places[on_axis], mirrored])
 
 
 def check_periodic(function: str, grid: object, seed: int, channels: int, *, max_mode: int = 0, most: int = 3) -> None:
@@ -111,10 +116,10 @@ def check_periodic(function: str, grid: object, seed: int, channels: int, *, max
             f"Between walls use log_normal or two_valued."
         )
     _check_dims(function, grid.num_dims, most)
-    if 2 * max_mode >= grid.num_points:
+    if 2 * max_mode >= min(grid.shape):
         raise UnresolvedError(
             f"{function}: `grid` must have more than {2 * max_mode} points to resolve mode {max_mode}; got "
-            f"{grid.num_points}."
+            f"{min(grid.shape)}."
         )
 
 
@@ -122,10 +127,10 @@ def check_cells(function: str, grid: object, seed: int, channels: int) -> None:
     """Raise an error unless a law of fields between walls can be drawn on the grid."""
     check_count(function, "seed", seed, minimum=0)
     check_count(function, "channels", channels)
-    if not isinstance(grid, CellGrid):
+    if not isinstance(grid, CellGrid | NodeGrid):
         raise TypeError(
-            f"{function}: `grid` must be a CellGrid, the law is one between walls; got {type(grid).__name__}. "
-            f"On a periodic box use gaussian_random_field."
+            f"{function}: `grid` must be a CellGrid or NodeGrid, the law is one between walls; got "
+            f"{type(grid).__name__}. On a periodic box use gaussian_random_field."
         )
     _check_dims(function, grid.num_dims, 2)
 

@@ -48,7 +48,7 @@ def sines(
     """
     check_sines(waves=waves, max_mode=max_mode, amplitude=amplitude, bounds=bounds)
     check_periodic("sines", grid, seed, channels, max_mode=max_mode, most=2)
-    angle = 2 * np.pi / grid.extent * grid.points
+    angles = [2 * np.pi / extent * x for x, extent in zip(grid.axis_points, grid.extents, strict=True)]
     indices = list(indices)
     fields = np.zeros((len(indices), channels, *grid.shape))
     for where, stream in channel_streams(seed, indices, channels):
@@ -56,9 +56,9 @@ def sines(
         for _ in range(waves):
             vector = _random_vector(stream, max_mode, grid.num_dims)
             size, phase = amplitude * stream.random(), stream.random()
-            place = vector[-1] * angle + 2 * np.pi * phase
+            place = vector[-1] * angles[-1] + 2 * np.pi * phase
             if grid.num_dims == 2:
-                place = place + vector[0] * angle[:, None]
+                place = place + vector[0] * angles[0][:, None]
             fields[where] += size * np.sin(place)
             total += size
         if bounds == "unit":

@@ -53,7 +53,7 @@ def unflattened(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
 
 def resized(modes: np.ndarray, old: PeriodicGrid, new: PeriodicGrid) -> np.ndarray:
     """(b, C, M) on one grid -> (b, C, M') on another."""
-    resized = resize_modes(unflattened(modes, old), old.num_points, new.num_points, old.num_dims)
+    resized = resize_modes(unflattened(modes, old), old.shape, new.shape, old.num_dims)
     return resized.reshape(*modes.shape[:2], -1)
 
 

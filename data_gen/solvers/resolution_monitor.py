@@ -148,7 +148,7 @@ class ResolutionMonitor:
         self.dropped = Dropped(abs(state.modes[..., :0]), law.damping[..., :0])
         if data.num_points <= law.grid.num_points:
             return
-        sizes = abs(self.given[..., above]) * (2 / data.num_points**data.num_dims)
+        sizes = abs(self.given[..., above]) * (2 / data.size)
         sizes[sizes < ROUNDING * state.scale] = 0
         if not sizes.any():
             return
@@ -185,14 +185,14 @@ class ResolutionMonitor:
     def _missed(self, law: Discretization, state: State, output: float) -> np.ndarray:
         """(b, C), the truncation error so far as the linear part leaves it at ``output``, relative to the field."""
         left = self.truncation_error * namespace(law.fine_damping).exp(law.fine_damping * (output - state.time))
-        return to_host((left / (state.scale * (0.5 * law.fine.num_points**law.fine.num_dims))).sum(axis=-1))
+        return to_host((left / (state.scale * (0.5 * law.fine.size))).sum(axis=-1))
 
     def _check_rounding(self, law: Discretization, state: State, noise: np.ndarray) -> None:
         """Refuse a tolerance below the rounding that adds up in this grid's modes for as long as they live."""
         damping = -to_host(law.fine_damping)
         life = -np.expm1(-damping * self.last) / np.where(damping > 0, damping, 1)
         life = np.where(damping > 0, life, self.last)
-        sizes = noise * life / to_host(state.scale) / (0.5 * law.fine.num_points**law.fine.num_dims)
+        sizes = noise * life / to_host(state.scale) / (0.5 * law.fine.size)
         sizes[..., law.fine.modes_from(law.grid.num_points // 2)] = 0
         total = float(sizes.sum(axis=-1).max())
         if total > self.settings.tolerance and not self.settings.allow_unresolved:
@@ -236,10 +236,11 @@ class ResolutionMonitor:
         lost = namespace(state.modes).zeros_like(state.modes)
         lost[..., above] = state.modes[..., above]
         error = self.truncation_error + abs(old.to_fine(lost))
-        share = (points / old.grid.num_points) ** old.grid.num_dims
+        alike = (points / old.grid.num_points) ** old.grid.num_dims
+        share = law.grid.size / old.grid.size if law.grid.counts else alike
         beyond = error[..., old.fine.modes_from(points + 1)].sum(axis=-1) * share
         self.truncation_error = resized(error, old.fine, law.fine)
-        self.truncation_error[..., points] += (
+        self.truncation_error[..., law.fine.shape[-1] // 2] += (
             beyond  # of all modes of the top shell, those along an axis are damped least
         )
         self.shrunk = True

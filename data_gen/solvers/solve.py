@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from data_gen.equation import Equation, SampleEquations, similar_rows
-from data_gen.errors import check_positive
+from data_gen.errors import UnresolvedError, check_positive
 from data_gen.grids.periodic import PeriodicGrid, resize_modes
 from data_gen.grids.vectors import solenoidal
-from data_gen.solvers.adaptive_grid import DIMENSION_DEFAULTS, GROWTH_LIMIT, TailTooLarge
+from data_gen.solvers.adaptive_grid import DIMENSION_DEFAULTS, GROWTH_LIMIT, TailTooLarge, next_points
 from data_gen.solvers.integrator import Integrator
 from data_gen.solvers.schemes import SCHEMES, Scheme, fastest_scheme
 from data_gen.solvers.settings import Settings
@@ -209,20 +209,36 @@ def _solve_chunk(
     if times[-1] == 0:
         return u0[:, None]
     integrator = Integrator(equation, grid, u0, times, settings, names)
-    points = DIMENSION_DEFAULTS[grid.num_dims].first_points
+    points = _first_points(equation, grid, integrator.monitor.limit, settings)
     while True:
         try:
             integrator.start(points)
-            outputs = [
-                u0 if t == 0 else _sampled(integrator.advance(t), integrator.law.grid.num_points, grid) for t in times
-            ]
+            outputs = [u0 if t == 0 else _sampled(integrator.advance(t), integrator.law.grid, grid) for t in times]
             return np.stack(outputs, axis=1)
         except TailTooLarge as tail:
             points = tail.points
 
 
-def _sampled(modes: np.ndarray, points: int, grid: PeriodicGrid) -> np.ndarray:
-    """The field of ``modes`` at the grid's points: padded with zeros, or sampled where they are finer."""
-    finer = grid.num_points * -(-points // grid.num_points)
-    u = replace(grid, num_points=finer).to_points(resize_modes(modes, points, finer, grid.num_dims))
-    return to_host(u)[(..., *[slice(None, None, finer // grid.num_points)] * grid.num_dims)]
+def _first_points(equation: Equation, grid: PeriodicGrid, limit: int, settings: Settings) -> int:
+    """Points of the first grid that is tried: one that has the modes of the fields in the law.
+
+    Raises:
+        UnresolvedError: the largest grid does not have them.
+    """
+    points, highest = DIMENSION_DEFAULTS[grid.num_dims].first_points, equation.highest_mode(grid.host)
+    while points <= 2 * highest:
+        points = next_points(points)
+    if highest >= limit and not settings.allow_unresolved:
+        raise UnresolvedError(
+            f"solve: `grid` must resolve the fields in the law of {equation.name}, with modes as high as {highest}; "
+            f"got {grid.num_points} points. Use more points, smoother fields, or allow unresolved data."
+        )
+    return min(points, limit)
+
+
+def _sampled(modes: np.ndarray, own: PeriodicGrid, grid: PeriodicGrid) -> np.ndarray:
+    """The field of modes on their own grid at the points of another: padded with zeros, or sampled."""
+    every = -(-own.num_points // grid.num_points)
+    finer = replace(grid, num_points=every * grid.num_points)
+    u = finer.to_points(resize_modes(modes, own.shape, finer.shape, grid.num_dims))
+    return to_host(u)[(..., *[slice(None, None, every)] * grid.num_dims)]

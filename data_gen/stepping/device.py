@@ -35,7 +35,7 @@ def grid_on(grid: PeriodicGrid, device: str | None) -> PeriodicGrid:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise ValueError(f"solve: `device` must be available; got {device!r}. Torch says: {reason}.") from None
-    return TorchGrid(grid.num_points, grid.extent, grid.num_dims, name)
+    return TorchGrid(*_fields_of(grid), device=name)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TorchGrid(PeriodicGrid):
     @cached_property
     def host(self) -> PeriodicGrid:
         """The same grid with numpy's arrays."""
-        return PeriodicGrid(self.num_points, self.extent, self.num_dims)
+        return PeriodicGrid(*_fields_of(self))
 
     @cached_property
     def derivative(self) -> tuple[Any, ...]:
@@ -65,6 +65,10 @@ class TorchGrid(PeriodicGrid):
     def to_points(self, modes: Any, *, overwrite: bool = False) -> Any:
         """As that of ``PeriodicGrid``; ``modes`` are never used up."""
         return _torch().fft.irfftn(modes, s=self.shape, dim=tuple(range(-self.num_dims, 0)))
+
+
+def _fields_of(grid: PeriodicGrid) -> tuple[Any, ...]:
+    return grid.num_points, grid.extent, grid.num_dims, grid.counts, grid.lengths
 
 
 def namespace(array: Any) -> Any:

@@ -11,13 +11,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from data_gen.equation import Equation
+from data_gen.equation import Equation, SampleEquations
 from data_gen.errors import DatasetError
 from data_gen.header import Header
 from data_gen.spec import DatasetSpec
 from data_gen.storage.fields import FieldReader
 from data_gen.storage.hdf5_layout import TABLE, UNWRITTEN, create_empty, create_file, read_header, read_map
 from data_gen.storage.journal import journal_path, partial_path
+from data_gen.storage.own_fields import equations_of
 from data_gen.storage.seal import SEAL, Seal, checked_seal
 from data_gen.storage.shards import Shard, ShardedField, checksum_of, listed_shards, refuse_other_files
 from data_gen.storage.verification import SealedFields, StoredBlocks, where_values_lie
@@ -143,6 +144,12 @@ class Dataset(FieldReader):
     def equation(self) -> Equation | None:
         """The equation that the target solves, if this package knows it and its parameters are those of all samples."""
         return self.spec.make_equation() if self.spec and not self.table else self.header.make_equation()
+
+    def equations(self, rows: slice | np.ndarray) -> Equation | SampleEquations | None:
+        """As that of ``FieldReader``; parameters that are fields come from their files once they are used."""
+        if self.spec is None or not self.spec.field_files:
+            return super().equations(rows)
+        return equations_of(self.spec, np.arange(self.num_samples)[rows])
 
     @property
     def attributes(self) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import numpy as np
 from data_gen.equation import Equation, SampleEquations
 from data_gen.equations import equation_in, equation_parameters, is_known
 from data_gen.errors import DatasetError
-from data_gen.grids.cells import CellGrid
+from data_gen.grids.cells import CellGrid, NodeGrid
 from data_gen.grids.periodic import PeriodicGrid
+from data_gen.grids.positions import coarser, is_stride
 from data_gen.header import Header
 from data_gen.storage.memory import check_memory
 
@@ -87,7 +88,7 @@ class FieldReader(ABC):
         return tuple(self.header.stored_shapes)
 
     @property
-    def grid(self) -> PeriodicGrid | CellGrid:
+    def grid(self) -> PeriodicGrid | CellGrid | NodeGrid:
         """The grid of the fields."""
         return self.header.grid
 
@@ -147,7 +148,7 @@ class FieldReader(ABC):
         Args:
             name: the input's or the target's name.
             rows: a slice, increasing indices, or None for all.
-            stride: divides the points of every axis.
+            stride: divides the points of every axis; of nodes from end to end the points or the steps between them.
             time: which of ``times`` of the target; the last one if None. The input has the first.
         Returns:
             (rows, channels, *points), of the stored dtype.
@@ -209,7 +210,8 @@ class FieldReader(ABC):
     ) -> np.ndarray:
         """Rows of a stored field with its channels, read block by block."""
         header = self.header
-        divides = hasattr(stride, "__index__") and stride >= 1 and not any(n % stride for n in header.shape)
+        whole = hasattr(stride, "__index__") and stride >= 1
+        divides = whole and is_stride(header.shape, int(stride), header.placements)
         if isinstance(stride, bool) or not divides:
             points = " x ".join(map(str, header.shape))
             raise ValueError(f"read: `stride` must divide the resolution {points}; got {stride!r}.")
@@ -218,7 +220,7 @@ class FieldReader(ABC):
         wanted, done = self._row_indices(rows), 0
         names = header.inputs if name == self.input_name else header.channels
         count_times = (len(range(len(self.times))[times]),) if header.trajectories else ()
-        shape = (len(wanted), *count_times, len(names), *(n // stride for n in header.shape))
+        shape = (len(wanted), *count_times, len(names), *(coarser(n, stride) for n in header.shape))
         check_memory("read", self.path, [math.prod(shape) * self.dtype.itemsize], "rows")
         result = np.empty(shape, dtype=self.dtype)
         coarse = (..., *(slice(None, None, stride),) * header.num_dims)

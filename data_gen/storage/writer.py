@@ -21,6 +21,7 @@ from data_gen.header import Header
 from data_gen.spec import DatasetSpec
 from data_gen.storage import dataset as store
 from data_gen.storage import journal
+from data_gen.storage.chunked import compress_file
 from data_gen.storage.hdf5_layout import DATASET, methods_attribute, record_methods, spec_attributes
 from data_gen.storage.journal import Checksums, FileMap, journal_path, partial_path
 from data_gen.storage.seal import write_seal
@@ -83,13 +84,14 @@ class Output:
         path: the dataset's file.
         spec: its description.
         shards: number of files for the samples; 1 puts them into the dataset's file.
+        level: effort of gzip with which the files are compressed once all blocks are written; 0 leaves them plain.
     Raises:
         ValueError: there are more shards than blocks, or than a dataset can have.
         FileNotFoundError, IsADirectoryError, FileExistsError: the path cannot be one of a file.
     """
 
-    def __init__(self, path: Path, spec: DatasetSpec, shards: int = 1) -> None:
-        self.path, self.spec, self.shards = place_of(path, "generate", "path"), spec, shards
+    def __init__(self, path: Path, spec: DatasetSpec, shards: int = 1, level: int = 0) -> None:
+        self.path, self.spec, self.shards, self.level = place_of(path, "generate", "path"), spec, shards, level
         self.token, self.parts, self.overwrite = uuid.uuid4().hex, list[Part](), False
         self.methods: dict[int, str] = {}
         self.header: Header = spec.header
@@ -137,6 +139,8 @@ class Output:
             return False
         if path.exists():
             self._check_same()
+            if journal.read_journal(self.journal)[0] == self.spec.config_hash:
+                self.drop()  # what it was compressed from
             return True
         if not resume and (left := self._unfinished()):
             raise FileExistsError(
@@ -154,8 +158,8 @@ class Output:
             )
         if made_from.config_hash != self.spec.config_hash:
             before, after = made_from.to_dict(), self.spec.to_dict()
-            keys = [key for key in before if before[key] != after[key]]
-            difference = "; ".join(f"{key} is {before[key]!r}, asked for {after[key]!r}" for key in keys)
+            keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+            difference = "; ".join(f"{key} is {before.get(key)!r}, asked for {after.get(key)!r}" for key in keys)
             raise DatasetError(f"generate: {self.path} is a whole dataset of another configuration: {difference}.")
 
     def _refuse_strangers(self) -> None:
@@ -187,6 +191,7 @@ class Output:
             MemoryError: a block cannot be computed in the machine's memory.
         """
         free, needed = shutil.disk_usage(self.path.parent).free, self.spec.samples * self.header.row_bytes
+        needed *= 2 if self.level else 1  # a compressed file may be as large, and is written beside the plain one
         if needed > free:
             raise DatasetError(
                 f"generate: {self.path} needs {needed // 10**6} MB and its disk has {free // 10**6} MB free."
@@ -312,17 +317,28 @@ class Output:
             others = {b - part.first_block: self.methods[b] for b in part.blocks if b in self.methods}
             if others:
                 record_methods(part.partial, others)
-            seal_file(part.partial)
-            part.check()
+            if not self.level:
+                seal_file(part.partial)
+                part.check()
+        for part in self.parts:
+            self._put(part)
         if self.shards > 1:
-            for part in self.parts:
-                put_file(part.partial, part.path, replace=True)
             self._write_master(done)
-        else:
-            put_file(self.parts[0].partial, self.path, replace=self.overwrite)
+        for part in self.parts:
+            part.partial.unlink(missing_ok=True)
         self.journal.unlink(missing_ok=True)
         for old in replaced - {part.path for part in self.parts}:
             old.unlink(missing_ok=True)
+
+    def _put(self, part: Part) -> None:
+        """Give a finished file its name. One that is compressed keeps the plain file until all are there, so that an
+        interrupted run can be resumed."""
+        replace = self.overwrite or self.shards > 1
+        if not self.level:
+            put_file(part.partial, part.path, replace=replace)
+            return
+        with written_aside(part.path, replace=replace) as aside:
+            compress_file(part.partial, aside, self.level)
 
     def _write_master(self, done: dict[int, Checksums]) -> None:
         names, shards, size = list(self.header.stored_shapes), [], self.header.block_samples

@@ -7,7 +7,7 @@ import numpy as np
 from data_gen.equation import Equation
 from data_gen.formats import Source
 from data_gen.grids.periodic import PeriodicGrid
-from data_gen.grids.positions import Placement, relative_positions
+from data_gen.grids.positions import Placement, relative_positions, stride_to
 from data_gen.header import Header
 from sciml_cf.errors import check_count
 
@@ -33,13 +33,15 @@ class Geometry:
         """Every k-th point of the grid of a header, so that the last axis has ``resolution`` points; None takes all.
 
         Raises:
-            ValueError: the resolution does not divide the stored one, or not all axes by one factor.
+            ValueError: the resolution does not divide the stored one, or not all axes by one factor; of nodes from end
+                to end it may divide the steps between them.
         """
         self._header, self._equation, self.stored_resolution = header, equation, header.shape[-1]
         self.resolution = self.stored_resolution if resolution is None else resolution
-        check_resolution(function, self.resolution, self.stored_resolution)
-        self._stride = self.stored_resolution // self.resolution
-        if any(points % self._stride for points in header.shape):
+        check_resolution(function, self.resolution, self.stored_resolution, header.placements[-1])
+        stride = stride_to(header.shape, self.resolution, header.placements)
+        self._stride = 1 if stride is None else stride
+        if stride is None:
             shape = " x ".join(map(str, header.shape))
             raise ValueError(
                 f"{function}: `resolution` must make all axes of {shape} points coarser by one factor; got "
@@ -146,11 +148,11 @@ class SourceGeometry(Geometry):
         return self._stride
 
 
-def check_resolution(function: str, resolution: int, stored: int) -> None:
-    """Raise ValueError unless ``resolution`` divides the stored one."""
+def check_resolution(function: str, resolution: int, stored: int, placement: Placement = "periodic") -> None:
+    """Raise ValueError unless ``resolution`` divides the stored one, or on nodes keeps both ends."""
     check_count(function, "resolution", resolution)
-    if stored % resolution:
-        options = [str(n) for n in range(stored, 0, -1) if stored % n == 0][:10]
+    if stride_to((stored,), resolution, (placement,)) is None:
+        options = [str(n) for n in range(stored, 0, -1) if stride_to((stored,), n, (placement,))][:10]
         raise ValueError(
             f"{function}: `resolution` must divide the stored resolution {stored}; got {resolution}. "
             f"For instance {', '.join(options)}."

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from data_gen.formats import Facts
+from data_gen.grids.positions import coarser, stride_to
 from data_gen.storage.memory import free_memory
 from sciml_cf.datasets.choices import Lazy
 from sciml_cf.datasets.open_file import OpenFile
@@ -63,8 +64,8 @@ def _bytes_of(
     file = OpenFile(path, format=format, facts=facts)
     try:
         source, header = file.source, file.source.header
-        stride = max(1, source.resolution // (resolution or source.resolution))
-        points = int(np.prod([axis // stride for axis in header.shape]))
+        stride = stride_to(header.shape, resolution or source.resolution, header.placements) or 1
+        points = int(np.prod([coarser(axis, stride) for axis in header.shape]))
         samples = sum(len(rows_of_split(source, split, seed)) for split in splits)
     finally:
         file.close()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from data_gen.grids.periodic import resample
+from data_gen.grids.positions import Placement, coarser, is_stride, stride_to
 from sciml_cf.datasets import FieldDataset
 
 Output = Literal["native", "fourier", "linear"]
@@ -28,6 +29,7 @@ class Grids:
         wraps: whether the ends are periodic.
         fourier: whether Fourier interpolation is right: periodic ends and axes that are alike.
         relative: positions of the reference grid's points along each axis, as fractions of the domain's length.
+        placements: of each axis whether its points are periodic, cells or nodes; empty if that does not matter.
     """
 
     resolution: int
@@ -36,16 +38,34 @@ class Grids:
     wraps: bool
     fourier: bool
     relative: tuple[np.ndarray, ...] = ()
+    placements: tuple[Placement, ...] = ()
 
     @classmethod
     def of(cls, data: FieldDataset) -> Grids:
         """The grids of a dataset's items."""
-        return cls(data.resolution, data.coordinates, data.extents, data.wraps, data.periodic, data.positions)
+        return cls(
+            data.resolution, data.coordinates, data.extents, data.wraps, data.periodic, data.positions, data.placements
+        )
 
     def positions(self, resolution: int) -> tuple[np.ndarray, ...]:
         """Positions of the points of a coarser grid along each axis, as fractions of the domain's length."""
-        stride = self.resolution // resolution
+        stride = self.stride(resolution)
         return tuple(axis[::stride] for axis in self.relative)
+
+    def stride(self, resolution: int) -> int:
+        """Points of the reference grid from one point of a coarser one to the next.
+
+        Raises:
+            ValueError: no such grid is within the reference grid.
+        """
+        shape = [points.size for points in self.coordinates]
+        found = stride_to(shape, resolution, self.placements or ("periodic",) * len(shape))
+        if found is None:
+            raise ValueError(
+                f"evaluate_transfer: `resolutions` must divide the reference resolution {self.resolution}; got "
+                f"{resolution}."
+            )
+        return found
 
     @property
     def num_dims(self) -> int:
@@ -61,22 +81,22 @@ class Grids:
         """Fields of the reference grid on a coarser one: every k-th point, or the spectrum cut."""
         if sampling == "fourier":
             return torch.from_numpy(resample(fields.numpy(), resolution, self.num_dims))
-        stride = self.resolution // resolution
+        stride = self.stride(resolution)
         return fields[(..., *[slice(None, None, stride)] * self.num_dims)]
 
     def interpolate(self, fields: Tensor, resolution: int, new: int, how: Output) -> Tensor:
         """Fields on the grid of ``resolution`` points brought to one of ``new`` points, both within the reference."""
         if how == "fourier":
             return torch.from_numpy(resample(fields.numpy(), new, self.num_dims))
-        old_points, new_points = (
-            [points[:: self.resolution // n] for points in self.coordinates] for n in (resolution, new)
-        )
+        old_points, new_points = ([points[:: self.stride(n)] for points in self.coordinates] for n in (resolution, new))
         return torch.from_numpy(
             linear_resample(fields.numpy(), old_points, new_points, periods=self.extents if self.wraps else None)
         )
 
 
-def default_resolutions(shape: tuple[int, ...], trained: int | None) -> tuple[int, ...]:
+def default_resolutions(
+    shape: tuple[int, ...], trained: int | None, placements: Sequence[Placement] = ()
+) -> tuple[int, ...]:
     """Resolutions to evaluate a run at: where it was trained, the file's own, and one between.
 
     All are points along the last axis. The first is the divisor of the file's resolution nearest to that of the
@@ -86,12 +106,14 @@ def default_resolutions(shape: tuple[int, ...], trained: int | None) -> tuple[in
     Args:
         shape: points of the file along each axis.
         trained: resolution that the run was trained at, or None if it is unknown.
+        placements: of each axis; periodic if empty.
     Returns:
         One to three resolutions, increasing; the last is the file's own.
     """
     own = shape[-1]
     strides = range(1, max(1, min(shape) // 2) + 1)
-    allowed = sorted(own // stride for stride in strides if all(points % stride == 0 for points in shape))
+    kinds = placements or ("periodic",) * len(shape)
+    allowed = sorted({coarser(own, stride) for stride in strides if is_stride(shape, stride, kinds)})
     low = _nearest(allowed, Fraction((trained or own) ** 2))
     between = [n for n in allowed if low < n < own]
     middle = [_nearest(between, Fraction(low * own))] if between else []

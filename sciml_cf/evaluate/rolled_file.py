@@ -137,6 +137,10 @@ class _Rolled:
             formula=f"the model of {run.name}, applied to its own output",
             num_samples=len(self._read.rows),
             shape=tuple(len(axis) for axis in geometry.coordinates),
+            extents=tuple(
+                extent if geometry.stride * len(axis) == points else extent * geometry.stride * len(axis) / points
+                for extent, points, axis in zip(header.extents, header.shape, geometry.coordinates, strict=True)
+            ),
             points=None if header.points is None else _coarse(header.points, geometry.stride),
             times=tuple(float(time) for time in self._times),
             dtype="float32" if torch.get_default_dtype() == torch.float32 else "float64",

@@ -135,6 +135,6 @@ def _rolled_out(run: Path, data: Path, stored: dict[str, Any], kept: dict[str, A
 def _default_resolutions(data: Path, facts: Facts | None, trained: int | None) -> tuple[int, ...]:
     """Those of ``default_resolutions`` for a file; one line says which."""
     with open_source(data, facts=facts) as source:
-        chosen = default_resolutions(source.header.shape, trained)
+        chosen = default_resolutions(source.header.shape, trained, source.header.placements)
     _LOG.info("evaluate: resolutions %s (--resolutions changes them)", ", ".join(map(str, chosen)))
     return chosen

@@ -16,6 +16,7 @@ from torch import Tensor
 from data_gen.formats import Facts, Source, open_source
 from data_gen.formats.overrides import CHOICES
 from data_gen.formats.windows import SPACING
+from data_gen.grids.positions import stride_to
 from sciml_cf.datasets import Split
 from sciml_cf.datasets.conditions import condition_values
 from sciml_cf.datasets.geometry import SourceGeometry
@@ -135,7 +136,9 @@ def opened_trajectories(path: str | Path, facts: Facts | None, format: str | Non
 
 def fitting(resolution: int | None, source: Source) -> int | None:
     """The resolution, if it divides the source's; else None."""
-    return resolution if resolution is not None and source.resolution % resolution == 0 else None
+    header = source.header
+    fits = resolution is not None and stride_to(header.shape[-1:], resolution, header.placements[-1:]) is not None
+    return resolution if fits else None
 
 
 def steps_in(source: Source, time_step: float) -> int:

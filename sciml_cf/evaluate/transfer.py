@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import sciml_cf.metrics as metrics
 from data_gen.formats import Facts
+from data_gen.grids.positions import coarser, stride_to
 from sciml_cf.datasets import FieldDataset, Split
 from sciml_cf.datasets.choices import Lazy, Sampling
 from sciml_cf.datasets.laziness import choose_lazy
@@ -148,14 +149,14 @@ def _check_sampling(grids: Grids, sampling: Sampling) -> None:
 
 def _check_divides(resolution: int, truth: FieldDataset) -> None:
     check_count("evaluate_transfer", "resolutions", resolution)
-    if truth.resolution % resolution:
+    shape = [points.size for points in truth.coordinates]
+    if stride_to(shape[-1:], resolution, truth.placements[-1:]) is None:
         raise ValueError(
             f"evaluate_transfer: `resolutions` must divide the reference resolution {truth.resolution}; "
             f"got {resolution}."
         )
-    stride = truth.resolution // resolution
-    shape = [points.size for points in truth.coordinates]
-    if any(points % stride for points in shape) or (not truth.wraps and any(points == stride for points in shape)):
+    stride = stride_to(shape, resolution, truth.placements)
+    if stride is None or (not truth.wraps and any(coarser(points, stride) < 2 for points in shape)):
         raise ValueError(
             f"evaluate_transfer: `resolutions` must leave whole grids of more than one point of all axes of "
             f"{' x '.join(map(str, shape))} points; got {resolution}."

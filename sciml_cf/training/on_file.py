@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from data_gen.formats import Facts, open_source
+from data_gen.header import Header
 from data_gen.spec import DatasetSpec
 from sciml_cf.datasets import FieldDataset, StreamDataset
 from sciml_cf.datasets.choices import Lazy, Sampling
@@ -108,7 +109,7 @@ def train_on_stream(
         )
     out = Path(out)
     if resolution is None:
-        resolution = _told_resolution(spec.header.shape, "generator")
+        resolution = _told_resolution(spec.header, "generator")
     words: dict[str, Any] = {"resolution": resolution, "sampling": sampling}
     train, validation = (StreamDataset(spec, part, **words) for part in ("train", "validation"))
     source = {"checksum": train.checksum, **words, "split_seed": 0, **train.described}
@@ -160,14 +161,15 @@ def _as_it_began(out: Path, lazy: Lazy) -> Lazy:
 def _resolution_of(data: Path, facts: Facts | None) -> int:
     """The file's resolution, or a divisor of it; one line says which."""
     with open_source(data, facts=facts) as source:
-        return _told_resolution(source.header.shape, "file")
+        return _told_resolution(source.header, "file")
 
 
-def _told_resolution(shape: tuple[int, ...], whose: str) -> int:
+def _told_resolution(header: Header, whose: str) -> int:
     """The resolution to train at on a grid; one line says which."""
-    resolution = default_resolution(shape)
+    shape = header.shape
+    resolution = default_resolution(shape, header.placements)
     points = " x ".join(map(str, shape))
-    coarser = f"one in {shape[-1] // resolution} along each axis of" if resolution < shape[-1] else "all of"
+    coarser = f"one in {round(shape[-1] / resolution)} along each axis of" if resolution < shape[-1] else "all of"
     _LOG.info(
         "training at resolution %d: %s the %s's %s points (--resolution changes it)", resolution, coarser, whose, points
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from data_gen.grids.positions import Placement, coarser, is_stride
 from sciml_cf.datasets import FieldDataset, StreamDataset
 from sciml_cf.models.coordinates import Coordinates
 from sciml_cf.training.run_folder import RUN_FILE, read_settings
@@ -121,15 +123,17 @@ def _checked_padding(padding: float | str) -> float:
     return share
 
 
-def default_resolution(shape: tuple[int, ...]) -> int:
+def default_resolution(shape: tuple[int, ...], placements: Sequence[Placement] = ()) -> int:
     """Points along the last axis to train at: all of them, or the largest divisor within what a laptop trains on.
 
-    At most 256 points an axis in one dimension, 64 in two and 32 in three; all axes are taken coarser by one factor.
+    At most 256 points an axis in one dimension, 64 in two and 32 in three; all axes are taken coarser by one factor;
+    of nodes from end to end (``placements``) with both ends if that is possible.
     """
     most = _POINTS.get(len(shape), min(_POINTS.values()))
+    kinds = placements or ("periodic",) * len(shape)
     for stride in range(1, min(shape) // 2 + 1):
-        if all(points % stride == 0 for points in shape) and max(shape) // stride <= most:
-            return shape[-1] // stride
+        if is_stride(shape, stride, kinds) and coarser(max(shape), stride) <= most:
+            return coarser(shape[-1], stride)
     return shape[-1]
 
 

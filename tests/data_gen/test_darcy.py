@@ -129,7 +129,11 @@ class _Wrong:
 @pytest.mark.parametrize(
     ("changes", "kind", "message"),
     [
-        ({"grid": PeriodicGrid(8, 1.0, 2)}, TypeError, "darcy_solve: `grid` must be a CellGrid; got PeriodicGrid"),
+        (
+            {"grid": PeriodicGrid(8, 1.0, 2)},
+            TypeError,
+            "`grid` must be a CellGrid or NodeGrid; got PeriodicGrid",
+        ),
         ({"grid": CellGrid(8, 1.0, 1)}, ValueError, "`grid` must have two dimensions; got 1"),
         ({"coefficient": np.ones((2, 8, 9))}, ValueError, r"`coefficient` must have shape \(..., 8, 8\)"),
         ({"coefficient": np.zeros((8, 8))}, ValueError, r"`coefficient` must be finite and above 0; got 0\.0"),

@@ -264,7 +264,7 @@ IN_SPACE = ("gaussian_random_field", "truncated_fourier", "spots")
 def test_law_refuses_the_wrong_kind_of_grid(name: str) -> None:
     draw = INITIAL_CONDITIONS[name][0]
     wrong = PeriodicGrid(128, 1.0, 2) if name in BETWEEN_WALLS else CellGrid(128)
-    kind = "CellGrid" if name in BETWEEN_WALLS else "PeriodicGrid"
+    kind = "CellGrid or NodeGrid" if name in BETWEEN_WALLS else "PeriodicGrid"
     with pytest.raises(TypeError, match=f"{name}: `grid` must be a {kind}, .*; got {type(wrong).__name__}"):
         draw(wrong, [0], seed=0, channels=2)
     most, words = (3, "one to three") if name in IN_SPACE else (2, "one or two")

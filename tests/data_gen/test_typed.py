@@ -13,6 +13,7 @@ from data_gen import DatasetSpec, Equation, PeriodicGrid, generate, open_dataset
 from data_gen.cli.generate import generate_command
 from data_gen.convert import convert
 from data_gen.equation import SampleEquations
+from data_gen.errors import UnresolvedError
 from data_gen.info import dataset_facts, facts_text
 from data_gen.sample_fields import initial_fields
 from tests.data_gen.test_generate import Stop, stop_after
@@ -163,3 +164,20 @@ def test_functions_of_the_place_and_nested_products_on_torch() -> None:
 )
 def test_what_may_feed_damped_waves_is_known_from_the_text(text: str, expected: bool) -> None:
     assert Equation.parse(text).amplifies is expected
+
+
+@pytest.mark.parametrize("mode", [3, 128, 256, 300])
+def test_a_wave_in_the_text_is_resolved_from_the_start(mode: int) -> None:
+    """Points of the first grids that are tried take cos(256 x) for 1; each wave decays towards its source by itself."""
+    grid = PeriodicGrid(1024, 2 * np.pi)
+    law = Equation.parse(f"u_t = nu*u_xx + cos({mode}*x)", {"nu": 1e-3})
+    (u,) = solve(law, grid, np.cos(grid.points)[None, None], [1.0])[:, 0, 0]
+    rates = 1e-3, 1e-3 * mode**2
+    known = np.exp(-rates[0]) * np.cos(grid.points) - np.expm1(-rates[1]) / rates[1] * np.cos(mode * grid.points)
+    np.testing.assert_allclose(u, known, atol=1e-9)
+
+
+def test_a_wave_in_the_text_that_no_grid_resolves_is_refused() -> None:
+    law, grid = Equation.parse("u_t = 0.1*u_xx + cos(4096*x)"), PeriodicGrid(64, 2 * np.pi)
+    with pytest.raises(UnresolvedError, match="must resolve the fields in the law of .*, with modes as high as 2048"):
+        solve(law, grid, np.cos(grid.points)[None, None], [1.0])
