@@ -84,8 +84,8 @@ def check_well_posed(symbol: Callable[..., np.ndarray], num_dims: int) -> None:
 def amplifies(linear: Callable[..., np.ndarray], others: Sequence[Terms], num_dims: int) -> bool:
     """Whether the terms beside the linear part may feed what that damps, so that errors are not forgotten.
 
-    Reactions may, such as u v^2, unless they damp the field themselves, such as -u^3 or Lap u^3. Convection may where
-    the linear part lets waves grow or a force drives them.
+    Reactions may, such as u v^2. Those that damp the field themselves, such as -u^3 or Lap u^3, do not on a line, where
+    the grid is chosen with more care. Convection may where the linear part lets waves grow or a force drives them.
 
     Args:
         linear: the symbol.
@@ -98,7 +98,7 @@ def amplifies(linear: Callable[..., np.ndarray], others: Sequence[Terms], num_di
         for product, number, orders in _products(terms):
             if _carries(product, orders):
                 carried = True
-            elif not _damps(field, product, number, orders):
+            elif num_dims > 1 or not _damps(field, product, number, orders):
                 return True
     return carried and (forced or _grows(linear, num_dims))
 

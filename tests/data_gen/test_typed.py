@@ -166,6 +166,15 @@ def test_what_may_feed_damped_waves_is_known_from_the_text(text: str, expected: 
     assert Equation.parse(text).amplifies is expected
 
 
+def test_reactions_in_the_plane_are_resolved_between_start_and_output(tmp_path) -> None:
+    """Short waves are gone by the end; what they did to the long ones on the way is not."""
+    spec = DatasetSpec(
+        "u_t = 0.05*lap(u) + u - u^3", num_dims=2, samples=2, resolution=32, extent=2.0, tolerance=1e-8, seed=1
+    )
+    report = validate(generate(spec, tmp_path / "a.h5", progress=False), truth=True)
+    assert report.ok and report.max_error < 1e-8
+
+
 @pytest.mark.parametrize("mode", [3, 128, 256, 300])
 def test_a_wave_in_the_text_is_resolved_from_the_start(mode: int) -> None:
     """Points of the first grids that are tried take cos(256 x) for 1; each wave decays towards its source by itself."""
