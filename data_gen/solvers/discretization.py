@@ -76,9 +76,15 @@ class Discretization:
         return resized(modes, self.grid, self.fine)
 
     def state(self, time: float, modes: np.ndarray, past: tuple[PastStep, ...] = ()) -> State:
-        """The state of these modes."""
-        power = (abs(modes * self._weights) ** 2).sum(axis=(-2, -1), keepdims=True) / 2
-        return State(time, modes, self.nonlinear(modes), power**0.5 + np.finfo(float).tiny, past)
+        """The state of these modes. A field at rest has the scale that a force gives it in a thousandth of T."""
+        scale, slope = self._root_mean_square(modes), self.nonlinear(modes)
+        if not scale.all():
+            scale = scale + (scale == 0) * (1e-3 * self.equation.time) * self._root_mean_square(slope)
+        return State(time, modes, slope, scale + np.finfo(float).tiny, past)
+
+    def _root_mean_square(self, modes: np.ndarray) -> np.ndarray:
+        """(b, 1, 1), that of each sample, all channels together."""
+        return ((abs(modes * self._weights) ** 2).sum(axis=(-2, -1), keepdims=True) / 2) ** 0.5
 
     def sizes(self, modes: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Amplitude of each mode relative to the sample's root mean square, so that their sum bounds max |u|."""

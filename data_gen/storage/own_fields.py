@@ -130,7 +130,7 @@ def fitted(u: np.ndarray, grid: PeriodicGrid | CellGrid | NodeGrid, channels: in
         u = u[:, None]
     if u.ndim != dims + 2 or u.shape[1] != channels or (grid.alike and len(set(u.shape[2:])) > 1):
         wanted = ", ".join([*([str(channels)] if channels > 1 else []), *["n"] * dims])
-        raise DatasetError(f"generate: {path} must have shape (samples, {wanted}); got {(None, *u.shape[1:])}.")
+        raise DatasetError(f"generate: {path} must have shape (samples, {wanted}); got samples of {u.shape[1:]}.")
     if not np.isfinite(u).all():
         raise DatasetError(f"generate: {path} must have finite values; got NaN or infinity.")
     if isinstance(grid, PeriodicGrid):

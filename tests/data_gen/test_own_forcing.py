@@ -52,6 +52,19 @@ def test_a_shear_force_of_any_mode_has_its_laminar_flow(mode: int) -> None:
     np.testing.assert_allclose(w, f * (decay + (1 - decay) / (nu * q**2)), atol=1e-7 * np.abs(w).max())
 
 
+@pytest.mark.parametrize("method", ["lawson7", "etdrk4", "adams6"])
+def test_a_flow_starts_from_rest(method: str) -> None:
+    """The force alone sets the scale of errors at u = 0; its one wave grows by itself."""
+    grid, law = PeriodicGrid(32, 1.0, 2), navier_stokes(viscosity=1e-2, forcing=0.1)
+    y, x = np.meshgrid(*grid.axis_points, indexing="ij")
+    rate, phase = 1e-2 * 2 * (2 * np.pi) ** 2, 2 * np.pi * (x + y)
+    known = 0.1 * (np.sin(phase) + np.cos(phase)) * -np.expm1(-rate) / rate
+    starts = np.stack([np.zeros((1, 32, 32)), 1e-2 * np.cos(phase)[None]])
+    found = solve(law, grid, starts, [0.5, 1.0], method=method, tolerance=1e-8)[:, -1, 0]
+    np.testing.assert_allclose(found[0], known, atol=1e-9)
+    np.testing.assert_allclose(found[1], known + np.exp(-rate) * 1e-2 * np.cos(phase), atol=1e-9)
+
+
 def test_one_force_for_all_samples_and_one_for_each(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", USUAL)
     with h5py.File(tmp_path / "each.h5", "w") as file:

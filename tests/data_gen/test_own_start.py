@@ -98,7 +98,7 @@ def test_a_function_is_an_initial_condition(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.ones((2, 3, 64)), r"must have shape \(samples, n\); got \(None, 3, 64\)"),
+        (np.ones((2, 3, 64)), r"must have shape \(samples, n\); got samples of \(3, 64\)"),
         (np.full((2, 64), np.nan), "must have finite values"),
         (np.ones(64), "with an axis of samples first"),
         (np.ones((2, 64), dtype=complex), "must have real numbers"),
