@@ -19,11 +19,17 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     """Title, paragraphs, and the tables and pictures."""
     config, cells = result["config"], list(result["figures"].values())
     rates = ", ".join(f"{rate:g}" for rate in config["rates"])
+    told = {
+        "finite": "on these samples again and again",
+        "more": f"on {config['more']} samples",
+        "infinite": "on samples that the solver makes anew for each epoch",
+    }
+    where = [words for arm, words in told.items() if any(cell["arm"] == arm for cell in cells)]
     introduction = [
         f"Burgers' equation with viscosity 0.1, trained at {config['resolution']} points for the steps of "
-        f"{config['epochs']} epochs of {config['training_samples']} samples, batches of {config['batch_size']}: on "
-        f"these samples again and again, on {config['more']} samples, and on samples that the solver makes anew for "
-        "each epoch. New samples show what model and optimizer reach in these steps when data do not limit them.",
+        f"{config['epochs']} epochs of {config['training_samples']} samples, batches of {config['batch_size']}: "
+        f"{', '.join(where)}. New samples show what model and optimizer reach in these steps when data do not limit "
+        "them.",
         f"Everything chose its rate among {rates} on the same validation samples with seed 0, in {config['share']:.0%} "
         f"of the steps; seeds {result['seeds']} report the last weights. Means over seeds are geometric.",
     ]
