@@ -121,10 +121,10 @@ def _kept_on_failure(output: Output, done: dict[int, Checksums]) -> Iterator[Non
     except KeyboardInterrupt:
         logger.warning("generate: interrupted with %s (--resume).", _state(output, done))
         raise
-    except (UnresolvedError, SolverDiverged, ValueError):
+    except (UnresolvedError, SolverDiverged):
         output.drop()  # the same samples would fail again
         raise
-    except MemoryError:
+    except (MemoryError, ValueError):
         if not done:
             output.drop()
         raise

@@ -102,7 +102,7 @@ def parameter_law(name: str, text: str) -> ParameterLaw | float:
 
 
 def end_values(laws: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Parameters as numbers, with each end of the range of those that vary: what holds at both holds between."""
+    """Parameters as numbers, at both limits of the range of those that vary: a law valid at both is valid between."""
     ends = {name: getattr(law, "ends", (law,)) for name, law in laws.items()}
     count = max(map(len, ends.values()), default=1)
     return [{name: values[min(i, len(values) - 1)] for name, values in ends.items()} for i in range(count)]

@@ -21,9 +21,12 @@ from sciml_cf.errors import CheckpointError, check_count
 from sciml_cf.evaluate.choices import Choice
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from data_gen.executors.local import Runner
     from sciml_cf.datasets import FieldDataset
     from sciml_cf.evaluate.adaptation import Adaptation
+    from sciml_cf.head.posterior import Posterior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,22 +108,8 @@ def _adapt(flags: AdaptFlags, run: Path, out: Path, runner: Runner | None) -> st
     from sciml_cf.evaluate.adaptation import adapt, adapted_posterior
     from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
     from sciml_cf.models.coordinates import positions
-    from sciml_cf.training.checkpoints import save_tensors
     from sciml_cf.training.distributed import is_first_process, join_processes
-    from sciml_cf.training.manifest import write_listed
-    from sciml_cf.training.run_folder import (
-        POSTERIOR_FILE,
-        RUN_FILE,
-        load,
-        plain_state_dict,
-        read_normalization,
-        read_posterior,
-        read_settings,
-        save_normalization,
-        save_posterior,
-        versions,
-        write_history,
-    )
+    from sciml_cf.training.run_folder import POSTERIOR_FILE, load, read_posterior, read_settings
     from sciml_cf.training.run_start import RUN_KIND
 
     settings = read_settings(run)
@@ -150,18 +139,37 @@ def _adapt(flags: AdaptFlags, run: Path, out: Path, runner: Runner | None) -> st
         if part is None:
             return ""
         description.update({"split": flags.split, "samples": len(chosen)})
-        summary = _summary(result, flags.choose)
-        content = {**settings, "data": description, "adapted": {"from": str(run), **summary}}
-        part.mkdir()
-        write_listed(part / RUN_FILE, json.dumps({**content, "versions": versions()}, indent=2) + "\n")
-        if (normalization := read_normalization(settings)) is not None:
-            save_normalization(normalization, part)
-        write_history(part, _history(result, seconds))
-        for name in ("weights_best.pt", "weights_last.pt"):
-            save_tensors(part / name, plain_state_dict(model))
-        if known is not None:
-            save_posterior(known, part)
+        adapted = {"from": str(run), **_summary(result, flags.choose)}
+        history = _history(result, seconds)
+        _write_run(part, model, {**settings, "data": description, "adapted": adapted}, history, known)
     return _text(out, result, seconds, with_std=known is not None)
+
+
+def _write_run(
+    part: Path, model: nn.Module, content: dict[str, Any], history: list[dict[str, float]], known: Posterior | None
+) -> None:
+    """A run folder with the model's weights as best and as last, and its error bars if they are known."""
+    from sciml_cf.training.checkpoints import save_tensors
+    from sciml_cf.training.manifest import write_listed
+    from sciml_cf.training.run_folder import (
+        RUN_FILE,
+        plain_state_dict,
+        read_normalization,
+        save_normalization,
+        save_posterior,
+        versions,
+        write_history,
+    )
+
+    part.mkdir()
+    write_listed(part / RUN_FILE, json.dumps({**content, "versions": versions()}, indent=2) + "\n")
+    if (normalization := read_normalization(content)) is not None:
+        save_normalization(normalization, part)
+    write_history(part, history)
+    for name in ("weights_best.pt", "weights_last.pt"):
+        save_tensors(part / name, plain_state_dict(model))
+    if known is not None:
+        save_posterior(known, part)
 
 
 def posterior_command(argv: list[str]) -> str:

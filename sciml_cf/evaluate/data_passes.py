@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -64,8 +64,8 @@ class DataPass:
             return joined([work(self, own_share(self.shared), *arguments)], self.shared)
         batches = -(-len(cast(Sized, self.data)) // self.batch_size)
         count = max(1, min(_SHARES, batches))
-        here = DataPass(self.function, self.model, self.data, self.head, self.prediction, self.batch_size)
-        lanes = ([(work, here, (place, count), arguments)] for place in range(count))
+        alone = replace(self, shared=False, runner=None)
+        lanes = ([(work, alone, (place, count), arguments)] for place in range(count))
         try:
             found = dict(self.runner(_numbered, lanes))
         except WorkerLost as error:

@@ -40,7 +40,7 @@ class Descent:
 
     Attributes:
         model: the model for forward passes, wrapped under torchrun.
-        described: what run.json says instead of the configuration's own words.
+        described: entries of run.json that replace those of the configuration.
         asks_again: whether a step evaluates the loss several times (L-BFGS): it is taken by ``minimise``.
     """
 
