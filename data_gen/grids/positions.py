@@ -65,7 +65,7 @@ def stride_to(shape: Sequence[int], wanted: int, placements: Sequence[Placement]
 
 
 def is_stride(shape: Sequence[int], stride: int, placements: Sequence[Placement]) -> bool:
-    """Whether every so many-th point of each axis makes a grid of the same kind, or on nodes one without its end."""
+    """Whether every k-th point of each axis makes a grid of the same kind, or on nodes one without its last point."""
     axes = zip(shape, placements, strict=True)
     return all(n % stride == 0 or (kind == "nodes" and n > 1 and (n - 1) % stride == 0) for n, kind in axes)
 

@@ -42,7 +42,7 @@ def compress_file(path: Path, out: Path, level: int) -> None:
         DatasetError: a block differs from its checksum, in the file or in what was written.
     """
     with Dataset(path, verify=False) as data:
-        write_chunked(data, out, None, rows_of_chunk(data), level)
+        write_chunked(data, out, None, rows_of_chunk(data), level, "generate")
     seal_file(out)
 
 
@@ -60,9 +60,7 @@ def stored_attributes(data: Dataset) -> dict[str, Any]:
     return {name: found[name] for name in (*first, *found)}
 
 
-def checked_blocks(
-    data: Dataset, bar: Any, function: str = "repack"
-) -> Iterator[tuple[int, slice, dict[str, np.ndarray]]]:
+def checked_blocks(data: Dataset, bar: Any, function: str) -> Iterator[tuple[int, slice, dict[str, np.ndarray]]]:
     """Block, its rows and its stored fields, checked; the bar moves when it is done."""
     size, shapes = data.header.block_samples, data.header.stored_shapes
     tables = {name: data.block_checksums(name) for name in shapes}
@@ -81,12 +79,12 @@ def checked_blocks(
             bar.update(stop - start)
 
 
-def write_chunked(data: Dataset, out: Path, bar: Any, rows: int, level: int) -> None:
+def write_chunked(data: Dataset, out: Path, bar: Any, rows: int, level: int, function: str) -> None:
     """Write a file of the same content in chunks of so many samples; not sealed yet."""
     with guarded(out) as disk, h5py.File(disk, "w") as file:
         create = partial(_create_chunked, data, rows, level)
         write_all_but_fields(file, data.header, stored_attributes(data), create, data.table)
-        for _, place, fields in disk.unbroken(checked_blocks(data, bar)):
+        for _, place, fields in disk.unbroken(checked_blocks(data, bar, function)):
             for name, field in fields.items():
                 dataset_in(file, name)[place] = field
         for name in data.stored_names:

@@ -83,11 +83,11 @@ def equations_of(spec: DatasetSpec, indices: np.ndarray) -> Equation | SampleEqu
 def report_resampling(spec: DatasetSpec) -> None:
     """Say by how much fields of files change where they are taken to another periodic grid; refuse unusable ones."""
     indices = np.arange(min(spec.samples, RESAMPLED))
-    given = {file.path: (_given(spec, file, indices), 1) for file in spec.field_files}
+    given = [(file.path, _given(spec, file, indices), 1) for file in spec.field_files]
     if spec.initial_condition == FILE:
         start = read_own(**spec.initial_parameters, indices=indices)
-        given[spec.initial_parameters["path"]] = start, len(spec.header.inputs)
-    for path, (u, channels) in given.items():
+        given.append((spec.initial_parameters["path"], start, len(spec.header.inputs)))
+    for path, u, channels in given:
         fitted(u, spec.grid, channels, path)
         own, shape = u.shape[u.ndim - spec.num_dims :], spec.grid.shape
         if isinstance(spec.grid, PeriodicGrid) and own != shape:
@@ -146,8 +146,8 @@ def _on_walls(u: np.ndarray, points: int, axis: int, path: str, *, nodes: bool) 
     if nodes:
         if own < 2 or (own - 1) % (points - 1):
             raise DatasetError(
-                f"generate: {path} must have {points} nodes along each axis, or more of which every so many-th is "
-                f"one of them; got {own}."
+                f"generate: {path} must have {points} nodes along each axis, or a multiple of {points - 1} plus 1; got "
+                f"{own}."
             )
         return u[(slice(None),) * axis + (slice(None, None, (own - 1) // (points - 1)),)]
     if points % own:

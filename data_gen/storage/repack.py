@@ -84,7 +84,7 @@ def repack(
                 if compression == "none":
                     _write_plain(data, aside, bar)
                 else:
-                    write_chunked(data, aside, bar, rows, level)
+                    write_chunked(data, aside, bar, rows, level, "repack")
             seal_file(aside)
             _check_copy(data, aside)
         before = data.num_bytes
@@ -122,7 +122,7 @@ def _check_copy(data: Dataset, aside: Path) -> None:
     """Read the copy: every block must have the checksum of the original's."""
     with open_dataset(aside) as copy:
         same = all(np.array_equal(copy.block_checksums(n), data.block_checksums(n)) for n in data.stored_names)
-        for _ in checked_blocks(copy, None):
+        for _ in checked_blocks(copy, None, "repack"):
             pass
     if not same:
         raise OutputError(f"repack: {aside} does not hold what was written to it. Check the disk.")
@@ -139,6 +139,6 @@ def _check_space(data: Dataset, out: Path) -> None:
 def _write_plain(data: Dataset, out: Path, bar: Any) -> None:
     file_map = create_empty(out, data.header, stored_attributes(data), data.table)
     checksums = {}
-    for block, _, fields in checked_blocks(data, bar):
+    for block, _, fields in checked_blocks(data, bar, "repack"):
         checksums[block] = journal.write_block(out, file_map, block, tuple(fields.values()))
     journal.write_checksums(out, file_map, checksums)

@@ -111,7 +111,7 @@ def test_own_coefficients_on_nodes(tmp_path: Path) -> None:
     path = generate(DatasetSpec("darcy", resolution=11, **words), tmp_path / "b.h5", progress=False)
     with open_dataset(path) as data:
         np.testing.assert_array_equal(data.read("coefficient")[:, 0], a[:, ::2, ::2])
-    with pytest.raises(DatasetError, match="must have 12 nodes along each axis, or more of which every so many-th"):
+    with pytest.raises(DatasetError, match="must have 12 nodes along each axis, or a multiple of 11 plus 1; got"):
         generate(DatasetSpec("darcy", resolution=12, **words), tmp_path / "c.h5", progress=False)
 
 

@@ -154,6 +154,15 @@ def test_unusable_forces_are_refused_before_anything_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["f.npy"]
 
 
+def test_a_force_beside_the_start_in_one_file_is_looked_at_too(tmp_path: Path) -> None:
+    with h5py.File(path := tmp_path / "both.h5", "w") as file:
+        file["start"], file["force"] = np.stack([USUAL, USUAL]), np.full((32, 32), np.nan)
+    spec = DatasetSpec("navier_stokes", {"forcing": f"{path}:force"}, 2, 32, initial_condition=f"{path}:start")
+    with pytest.raises(DatasetError, match="must have finite values"):
+        generate(spec, tmp_path / "flow.h5", progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["both.h5"]
+
+
 def test_files_are_refused_where_a_field_is_no_use(tmp_path: Path) -> None:
     np.save(tmp_path / "f.npy", USUAL)
     with pytest.raises(ValueError, match="`viscosity` must be a number, LOW:HIGH, log:LOW:HIGH or A,B,..."):
