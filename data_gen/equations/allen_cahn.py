@@ -45,8 +45,10 @@ def allen_cahn(
 
     usual: dict[str, Any] = {}
     if num_dims > 1:
-        usual = {"tolerance": 1e-8, "initial_condition": "truncated_fourier"}
-        usual["initial_parameters"] = {"max_mode": 8 if num_dims == 2 else 4, "amplitude": 0.5}
+        usual = {"tolerance": 1e-8 if num_dims == 2 else 1e-6, "initial_condition": "truncated_fourier"}
+        usual["initial_parameters"] = {"max_mode": 8 if num_dims == 2 else 2, "amplitude": 0.5}
+    if num_dims == 3:
+        usual["extent"] = 2.0  # 32 points resolve fronts of the width 0.14
     return Equation(
         name="allen_cahn",
         parameters={"diffusivity": d, "rate": r},

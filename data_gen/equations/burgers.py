@@ -103,7 +103,9 @@ def _of_velocity(nu: float, num_dims: int) -> Equation:
         front_width=front_width,
         channels=names,
         num_dims=num_dims,
-        tolerance=1e-8,
+        tolerance=1e-8 if num_dims == 2 else 1e-6,
         initial_condition="truncated_fourier",
-        initial_parameters={"max_mode": 4 if num_dims == 2 else 2, "amplitude": 0.5, "decay": 1.0},
+        initial_parameters={"max_mode": 4, "amplitude": 0.5, "decay": 1.0}
+        if num_dims == 2
+        else {"max_mode": 2, "amplitude": 0.2, "decay": 1.0},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import numpy as np
@@ -48,7 +49,8 @@ def cahn_hilliard(
         nonlinear=nonlinear,
         formula="u_t = mobility * Lap(u^3 - u - stiffness * Lap u)",
         num_dims=num_dims,
-        tolerance=1e-8,
+        tolerance=1e-8 if num_dims < 3 else 1e-6,
+        extent=2 * math.pi if num_dims < 3 else math.pi,
         initial_condition="truncated_fourier",
-        initial_parameters={"max_mode": 8 if num_dims == 1 else 4, "amplitude": 0.3},
+        initial_parameters={"max_mode": {1: 8, 2: 4, 3: 2}[num_dims], "amplitude": 0.3},
     )

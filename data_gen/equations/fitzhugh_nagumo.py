@@ -61,7 +61,7 @@ def fitzhugh_nagumo(
         channels=("u", "v"),
         num_dims=num_dims,
         tolerance=1e-6,
-        extent=2.0,
+        extent=2.0 if num_dims < 3 else 0.5,
         time=5.0,
         initial_condition="truncated_fourier",
         initial_parameters={"max_mode": 4 if num_dims < 3 else 2},

@@ -51,7 +51,7 @@ def zakharov_kuznetsov(
         num_dims=num_dims,
         tolerance=1e-6,
         extent=32.0,
-        time=2.0,
+        time=2.0 if num_dims == 2 else 1.0,
         initial_condition="truncated_fourier",
-        initial_parameters={"max_mode": 3},
+        initial_parameters={"max_mode": 3} if num_dims == 2 else {"max_mode": 2, "amplitude": 0.3},
     )

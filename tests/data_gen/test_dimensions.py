@@ -9,7 +9,7 @@ import pytest
 
 from data_gen import DatasetSpec, Equation, PeriodicGrid, generate, open_dataset, solve, validate
 from data_gen.cli.generate import generate_command
-from data_gen.equations import equation_in
+from data_gen.equations import equation_dims, equation_in, equation_names
 from data_gen.random_fields import gaussian_random_field, truncated_fourier
 
 IN_ALL = [
@@ -76,17 +76,26 @@ def test_axes_may_be_exchanged_in_space(name: str) -> None:
     [
         pytest.param(name, marks=[] if name in ("advection", "heat", "fisher_kpp") else pytest.mark.slow)
         for name in IN_ALL
-        if name != "fitzhugh_nagumo"  # takes minutes, as nothing there is resolved
     ],
 )
 def test_data_in_space_are_made_and_validated(tmp_path: Path, name: str) -> None:
-    changes = {"resolution": 32, "initial_parameters": {"width": 0.15}} if name == "gray_scott" else {"resolution": 16}
-    spec = DatasetSpec(name, num_dims=3, samples=2, times=(0.05,), tolerance=1e-5, allow_unresolved=True, **changes)
+    resolution = 32 if name == "gray_scott" else 16
+    spec = DatasetSpec(
+        name, num_dims=3, samples=2, times=(0.05,), tolerance=1e-5, allow_unresolved=True, resolution=resolution
+    )
     path = generate(spec, tmp_path / "space.h5", progress=False)
     assert validate(path, truth=True).ok
     with open_dataset(path) as data:
         assert data.header.name == name and data.header.num_dims == 3 and data.equation is not None
         assert data.equation.num_dims == 3 and data.spec == spec and "num_dims" in spec.to_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in equation_names() if 3 in (equation_dims(name) or ())])
+def test_the_usual_samples_in_space_are_resolved(tmp_path: Path, name: str) -> None:
+    path = generate(DatasetSpec(name, num_dims=3, samples=1), tmp_path / "space.h5", progress=False)
+    with open_dataset(path) as data:
+        assert np.isfinite(data.read("u")).all()
 
 
 def test_an_older_name_is_the_equation_in_the_plane(tmp_path: Path) -> None:
