@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
-from sciml_cf.studies.harness.intervals import geometric_interval, mean_interval
+from sciml_cf.studies.harness.intervals import Interval, geometric_interval, mean_interval
 
 Cell = dict[str, Any]
 _LABELS = {"l2": "gradients", "proximal": "closed-form head"}
@@ -29,6 +29,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         f"roll-out of the validation trajectories with seed 0; seeds {result['seeds']} report on the test "
         "trajectories. All arms have the same number of passes of a state through the model; the last weights are "
         "measured. A relative error above 10 counts as 10.",
+        *_at_an_edge(cells),
     ]
     parts: list[Table | Picture] = []
     for problem in problems:
@@ -51,13 +52,12 @@ def summary_table(problem: str, cells: list[Cell], lyapunov: float | None) -> Ta
             continue
         times = [float(np.mean(run["correlation_time"])) for run in runs]
         interval = mean_interval(times)
-        half = f" -+ {interval.high - interval.mean:.2g}" if len(times) > 1 else ""
         rows.append(
             (
                 *start,
                 float(np.mean([run["one_step"] for run in runs])),
                 float(np.mean([run["rollout"] for run in runs])),
-                f"{interval.mean:.3g}{half}",
+                _time_to_loss(times, interval, runs[0]["curves"]["time"][-1]),
                 "-" if lyapunov is None else f"{interval.mean * lyapunov:.2f}",
                 float(np.mean([run["curves"]["relative_l2"][-1] for run in runs])),
                 float(np.mean([run["seconds"] for run in runs])),
@@ -78,6 +78,21 @@ def summary_table(problem: str, cells: list[Cell], lyapunov: float | None) -> Ta
         *("seconds", "diverged"),
     )
     return Table(f"{problem}: relative L2 errors, means over seeds", columns, tuple(rows))
+
+
+def _time_to_loss(times: list[float], interval: Interval, end: float) -> str:
+    """The mean time with its interval, or that no run of them lost its correlation before the end."""
+    if min(times) >= end:
+        return f"> {end:.3g}"
+    return f"{interval.mean:.3g}" + (f" -+ {interval.high - interval.mean:.2g}" if len(times) > 1 else "")
+
+
+def _at_an_edge(cells: list[Cell]) -> list[str]:
+    """A sentence on how many cells chose the first or last of their candidates, if any."""
+    count = sum(bool(cell.get("at_edge")) for cell in cells)
+    if not count:
+        return []
+    return [f"In {count} of {len(cells)} rows the choice is at an edge of the candidates: others may do better there."]
 
 
 def ratio_table(problem: str, cells: list[Cell]) -> Table:
