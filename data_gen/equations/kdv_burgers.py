@@ -43,6 +43,7 @@ def kdv_burgers(
         parameters={"viscosity": nu, "dispersion": d},
         symbol=lambda k: -nu * k**2 + 1j * d * k**3,
         nonlinear=nonlinear,
+        amplifies=True,
         formula="u_t + u u_x = viscosity * u_xx - dispersion * u_xxx",
         time=2.0,
         initial_condition="truncated_fourier",

@@ -85,7 +85,8 @@ def amplifies(linear: Callable[..., np.ndarray], others: Sequence[Terms], num_di
     """Whether the terms beside the linear part may feed what that damps, so that errors are not forgotten.
 
     Reactions may, such as u v^2. Those that damp the field themselves, such as -u^3 or Lap u^3, do not on a line, where
-    the grid is chosen with more care. Convection may where the linear part lets waves grow or a force drives them.
+    the grid is chosen with more care. Convection may where the linear part lets waves grow or a force drives them, and
+    where dispersion keeps waves apart for longer than their damping takes.
 
     Args:
         linear: the symbol.
@@ -100,7 +101,7 @@ def amplifies(linear: Callable[..., np.ndarray], others: Sequence[Terms], num_di
                 carried = True
             elif num_dims > 1 or not _damps(field, product, number, orders):
                 return True
-    return carried and (forced or _grows(linear, num_dims))
+    return carried and (forced or _grows(linear, num_dims) or _damps_and_disperses(linear, num_dims))
 
 
 def _products(terms: Terms, outer: float = 1.0, orders: Orders = NONE) -> Iterator[tuple[Product, Any, Orders]]:
@@ -128,9 +129,24 @@ def _carries(product: Product, orders: Orders) -> bool:
 
 def _grows(symbol: Callable[..., np.ndarray], num_dims: int) -> bool:
     """Whether a wave grows."""
-    sizes = np.geomspace(1e-3, 1e3, 61).reshape((1,) * (num_dims - 1) + (-1,))
-    directions = itertools.product((0.0, 1.0), repeat=num_dims)
-    return any(float(np.real(symbol(*(one * sizes for one in each))).max()) > 0 for each in directions)
+    return any(float(np.real(rates).max()) > 0 for rates in _along_axes(symbol, num_dims))
+
+
+def _damps_and_disperses(symbol: Callable[..., np.ndarray], num_dims: int) -> bool:
+    """Whether waves are damped and their speeds depend on their lengths."""
+    single, double = (list(_along_axes(symbol, num_dims, scale)) for scale in (1.0, 2.0))
+    damps = any(float(np.real(rates).min()) < 0 for rates in single)
+    return damps and any(
+        float(np.abs(b.imag - 2 * a.imag).max()) > 1e-9 * float(np.abs(b.imag).max())
+        for a, b in zip(single, double, strict=True)
+    )
+
+
+def _along_axes(symbol: Callable[..., np.ndarray], num_dims: int, scale: float = 1.0) -> Iterator[np.ndarray]:
+    """The symbol along each axis and diagonal, at wavenumbers from 0.001 to 1000 times the scale."""
+    sizes = scale * np.geomspace(1e-3, 1e3, 61).reshape((1,) * (num_dims - 1) + (-1,))
+    for direction in itertools.product((0.0, 1.0), repeat=num_dims):
+        yield np.asarray(symbol(*(one * sizes for one in direction)), dtype=complex)
 
 
 class NonlinearTerm:

@@ -152,6 +152,7 @@ def test_functions_of_the_place_and_nested_products_on_torch() -> None:
         ("u_t = lap(u^3 - u - 0.05*lap(u))", False),
         ("u_t = -u*u_x + 0.1*u_xx", False),
         ("u_t = -(u^2/2)_x - u_xxx", False),
+        ("u_t = -u*u_x + 0.1*u_xx - u_x", False),
         ("u_t = 0.1*u_xx + sin(x)", False),
         ("u_t = -0.7*u - 2*u_xx - u_xxxx + u^2 - u^3", True),
         ("u_t = u_xx - u + u^3", True),
@@ -160,6 +161,7 @@ def test_functions_of_the_place_and_nested_products_on_torch() -> None:
         ("u_t = u_xx - u*v^2; v_t = v_xx + u*v^2 - v", True),
         ("u_t = -u*u_x - u_xx - u_xxxx", True),
         ("u_t = -u*u_x + 0.1*u_xx + sin(x)", True),
+        ("u_t = -u*u_x + 0.02*u_xx - 0.01*u_xxx", True),
     ],
 )
 def test_what_may_feed_damped_waves_is_known_from_the_text(text: str, expected: bool) -> None:
