@@ -1,17 +1,23 @@
-"""How many samples a second does each equation give, with everything as it is by default? In processor time.
+"""What does a sample of each equation cost at its defaults, and what with exponax at equal error? In processor time.
 
 Each equation is solved in each of its numbers of dimensions: the samples of its usual dataset, at its usual resolution,
-tolerance and time, without writing them. What is made once for a whole dataset (coefficients of steps) is made before
-the clock starts, where that takes one sample. One thread.
+tolerance and time, without writing them. Where exponax has the equation, it is handed the grid and the number of steps
+with the least work that reach our largest measured error, or a tenth of the tolerance if we are more exact than that;
+both are found on the first batch. Errors are measured against our time stepping at a hundredth of the tolerance. Then
+both solve the same new batches in turn, in float64, and go from the data's points to their own grid and back. What is
+made once for a whole dataset (compiled code, coefficients of steps) is made before the clock starts. One thread:
 
-    OMP_NUM_THREADS=1 python -m benchmarks.equation_rates
+    OMP_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false python -m benchmarks.equation_rates
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +25,7 @@ import numpy as np
 import tyro
 
 from benchmarks.common import write_result
+from benchmarks.exponax_steppers import Run, absent, is_linear, runner
 from data_gen import DatasetSpec, solve
 from data_gen.equations import OLDER_NAMES, equation_dims, equation_names
 from data_gen.errors import SolverDiverged, UnresolvedError
@@ -26,6 +33,8 @@ from data_gen.exact_solutions.by_equation import exact_solution
 from data_gen.sample_fields import initial_fields
 from data_gen.solvers.schemes import SCHEMES
 from data_gen.solvers.solve import chunk_size
+
+Found = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -37,45 +46,139 @@ class Config:
         dims: the numbers of dimensions that are measured.
         samples: samples of a turn on a line; elsewhere one, which is integrated alone.
         rounds: turns, of which the median counts.
-        longest: processor seconds after which no further turn begins.
+        longest: processor seconds of our own turns after which no further one begins.
+        longest_try: processor seconds of a turn above which exponax is handed no more steps or points.
         seed: of the samples.
     """
 
     equations: tuple[str, ...] = ()
     dims: tuple[int, ...] = (1, 2, 3)
     samples: int = 16
-    rounds: int = 2
-    longest: float = 5.0
+    rounds: int = 3
+    longest: float = 30.0
+    longest_try: float = 30.0
     seed: int = 0
 
 
-def solved(spec: DatasetSpec, u0: np.ndarray) -> np.ndarray:
-    """The solutions of these samples, as ``generate`` finds them."""
-    equation = spec.make_equation()
+def solved(u0: np.ndarray, spec: DatasetSpec) -> np.ndarray:
+    """The solutions of these samples at the last time, as ``generate`` finds them."""
+    equation, end = spec.make_equation(), spec.times[-1] if spec.times else 0.0
     if spec.method not in SCHEMES or equation.nonlinear is None:
-        return exact_solution(equation, spec.grid, u0, spec.times[-1] if spec.times else 0.0)
-    return solve(equation, spec.periodic_grid, u0, spec.times, method=spec.method, tolerance=spec.tolerance)
+        return exact_solution(equation, spec.grid, u0, end)
+    return solve(equation, spec.periodic_grid, u0, [end], method=spec.method, tolerance=spec.tolerance)[:, -1]
 
 
-def rate(name: str, dims: int | None, config: Config) -> dict[str, Any]:
-    """Samples a processor second of one equation, or why there are none."""
+def largest_error(u: np.ndarray, truth: np.ndarray) -> float:
+    """Largest error of a sample relative to its largest value, over the samples; infinity if anything is not finite."""
+    axes = tuple(range(1, u.ndim))
+    error = float((np.abs(u - truth).max(axis=axes) / np.abs(truth).max(axis=axes)).max())
+    return error if np.isfinite(error) else np.inf
+
+
+def batches(spec: DatasetSpec, count: int, rounds: int) -> Iterator[np.ndarray]:
+    """Initial fields of one turn after the other."""
+    for turn in range(rounds):
+        yield initial_fields(spec, np.arange(turn * count, (turn + 1) * count))
+
+
+def timed(run: Run, u0: np.ndarray) -> tuple[np.ndarray, float]:
+    """A result, and the processor seconds of a sample."""
+    begun = time.process_time()
+    u = run(u0)
+    return u, (time.process_time() - begun) / len(u0)
+
+
+def rate(name: str, dims: int | None, config: Config) -> Found:
+    """Seconds a sample of one equation, beside exponax's where it has the equation, or why there are none."""
     spec = DatasetSpec(name, num_dims=dims, samples=config.samples * (config.rounds + 1), seed=config.seed)
     count = min(config.samples, chunk_size(spec.header.num_dims))
+    first, *others = batches(spec, count, config.rounds + 1)
     usual = {"resolution": spec.resolution, "method": spec.method, "tolerance": spec.tolerance, "times": spec.times}
-    found = {"dims": spec.header.num_dims, **usual}
-    seconds: list[float] = []
+    found: Found = {"dims": spec.header.num_dims, **usual}
+    ours = partial(solved, spec=spec)
     try:
-        for turn in range(config.rounds + 1):
-            u0 = initial_fields(spec, np.arange(turn * count, (turn + 1) * count))
-            begun = time.process_time()
-            solved(spec, u0)
-            seconds.append((time.process_time() - begun) / count)
-            if sum(seconds) * count > config.longest:
-                break
+        u, seconds = timed(ours, first)
     except (SolverDiverged, UnresolvedError) as error:
         return {**found, "refused": str(error)}
-    kept = seconds[1:] or seconds
-    return {**found, "seconds_per_sample": statistics.median(kept), "turns": len(kept)}
+    rounds = max(1, min(len(others), int(config.longest / (seconds * count))))
+    contestants: dict[str, Run] = {"ours": ours}
+    try:
+        version("exponax")
+        found["exponax"] = why = absent(spec.make_equation())
+        if not why:
+            found["exponax"], contestants = rival(spec, first, u, config, contestants)
+    except PackageNotFoundError:
+        found["exponax"] = "not installed"
+    times: dict[str, list[float]] = {who: [] for who in contestants}
+    for u0 in others[:rounds]:
+        for who, run in contestants.items():
+            times[who].append(timed(run, u0)[1])
+    found["seconds_per_sample"], found["turns"] = statistics.median(times["ours"]), rounds
+    if "exponax" in times:
+        found["exponax"]["seconds_per_sample"] = statistics.median(times["exponax"])
+        found["ratio"] = statistics.median(b / a for a, b in zip(*times.values(), strict=True))
+    return found
+
+
+def rival(
+    spec: DatasetSpec, u0: np.ndarray, u: np.ndarray, config: Config, contestants: dict[str, Run]
+) -> tuple[Found, dict[str, Run]]:
+    """Exponax with the least work that reaches the error of ``u``; the contestants with it if it does."""
+    equation, end = spec.make_equation(), spec.times[-1]
+    if is_linear(equation):
+        run = runner(equation, time=end, points=spec.resolution, steps=1, batch=len(u0))
+        return {"points": spec.resolution, "steps": 1, "error": largest_error(run(u0), u)}, {
+            **contestants,
+            "exponax": run,
+        }
+    fine = {"method": "lawson7"} if spec.method not in SCHEMES else {"tolerance": spec.tolerance / 100}
+    truth = solved(u0, replace(spec, **fine))
+    error = largest_error(u, truth)
+    goal = max(error, spec.tolerance / 10)
+    best: tuple[float, int, int] | None = None
+    closest = np.inf
+    for points in _points(spec):
+        for seconds, steps, found in _steps(spec, u0, truth, points, config):
+            closest = min(closest, found)
+            if best and seconds > best[0]:
+                break
+            if found <= goal:
+                best = seconds, points, steps
+                break
+    said: Found = {"our_error": error, "goal": goal}
+    if best is None:
+        return {**said, "not_reached": closest}, contestants
+    _, points, steps = best
+    between = round(steps / 2**0.5)
+    run = runner(equation, time=end, points=points, steps=between, batch=len(u0))
+    if (found := largest_error(run(u0), truth)) <= goal:
+        steps = between
+    else:
+        run = runner(equation, time=end, points=points, steps=steps, batch=len(u0))
+        found = largest_error(run(u0), truth)
+    return {**said, "points": points, "steps": steps, "error": found}, {**contestants, "exponax": run}
+
+
+def _points(spec: DatasetSpec) -> list[int]:
+    """Numbers of points that are tried: halves and thirds of the data's, and twice it."""
+    full, least = int(spec.resolution), {1: 64, 2: 32, 3: 16}[spec.header.num_dims]
+    halves = [2 * full >> i for i in range(12)]
+    return sorted(n for n in {*halves, *(3 * h // 4 for h in halves)} if n >= least and n % 2 == 0)
+
+
+def _steps(
+    spec: DatasetSpec, u0: np.ndarray, truth: np.ndarray, points: int, config: Config
+) -> Iterator[tuple[float, int, float]]:
+    """Seconds, steps and error of one grid, for ever more steps until the grid decides the error."""
+    equation, errors = spec.make_equation(), [np.inf] * 3
+    for steps in (2**i for i in range(2, 18)):
+        run = runner(equation, time=spec.times[-1], points=points, steps=steps, batch=len(u0))
+        u, seconds = timed(run, u0)
+        errors.append(largest_error(u, truth))
+        yield seconds, steps, errors[-1]
+        settled = steps >= 128 and np.isfinite(errors[-3]) and errors[-1] > 0.5 * errors[-3]
+        if seconds * len(u0) > config.longest_try or settled:
+            return
 
 
 def main(config: Config) -> Path:
@@ -85,7 +188,7 @@ def main(config: Config) -> Path:
         for dims in equation_dims(name) or (None,):
             if (dims or DatasetSpec(name).header.num_dims) in config.dims:
                 rows[f"{name} {dims}" if dims else name] = found = rate(name, dims, config)
-                print(name, dims or "", found.get("seconds_per_sample", found.get("refused")), flush=True)
+                print(name, dims or "", found, flush=True)
     return write_result("equation_rates", config=config, seeds=[config.seed], figures={"equations": rows})
 
 
