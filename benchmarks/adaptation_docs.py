@@ -1,4 +1,4 @@
-"""Put the tables and the figure of docs/adaptation.md into it, from benchmarks/results/adaptation.json.
+"""Put the tables and the figure of docs/results_adaptation.md into it, from benchmarks/results/adaptation.json.
 
 python -m benchmarks.adaptation_docs            # fills the tables, draws the figure
 python -m benchmarks.adaptation_docs --check    # says whether the page shows what the file holds
@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from benchmarks.data_measured import table as text_table
 
-PAGE = ROOT / "docs" / "adaptation.md"
+PAGE = ROOT / "docs" / "results_adaptation.md"
 FIGURE = ROOT / "docs" / "adaptation.png"
 LABELS = {"default": "root of the training Gram", "identity": "identity", "gcv": "root, by GCV"}
 

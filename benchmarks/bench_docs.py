@@ -19,8 +19,8 @@ from sciml_cf.studies.harness.results import read_result
 
 # page: the benchmarks whose tables it shows
 SHOWN = {
-    ROOT / "docs" / "benchmarks.md": ("figure2", "figure2_runner_up", "time", "recipe"),
-    ROOT / "docs" / "transfer.md": ("transfer",),
+    ROOT / "docs" / "results_burgers.md": ("figure2", "figure2_runner_up", "time", "recipe"),
+    ROOT / "docs" / "results_transfer.md": ("transfer",),
     ROOT / "docs" / "training.md": ("normalization",),
     ROOT / "docs" / "trajectories.md": ("rollouts", "rollouts_navier_stokes", "parameters"),
     ROOT / "docs" / "large_data.md": ("infinite_data",),

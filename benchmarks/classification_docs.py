@@ -1,4 +1,4 @@
-"""Put measured tables into docs/classification.md, from benchmarks/results/digits.json and ablations.json.
+"""Put measured tables into docs/results_classification.md, from benchmarks/results/digits.json and ablations.json.
 
 sciml-cf study digits --preset full --out digits      # about half an hour of one core; then copy digits/results.json
 sciml-cf study ablations --preset full --out ablations    # twelve minutes; then copy ablations/results.json
@@ -19,7 +19,7 @@ from sciml_cf.report.tables import Table
 from sciml_cf.studies.ablations import page as ablations
 from sciml_cf.studies.digits import page as digits
 
-PAGE = ROOT / "docs" / "classification.md"
+PAGE = ROOT / "docs" / "results_classification.md"
 
 
 def read(name: str = "digits") -> dict[str, Any]:

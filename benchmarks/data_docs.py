@@ -1,4 +1,4 @@
-"""Put the tables of docs/data.md into it: equations and laws from the code, measurements from the result files.
+"""Fill docs/equations.md from the code, and docs/results_data.md from the result files.
 
 python -m benchmarks.data_docs            # fills the tables
 python -m benchmarks.data_docs --check    # says whether they show what the code and the files hold
@@ -17,11 +17,12 @@ from data_gen.random_fields import INITIAL_CONDITIONS, law_defaults
 from data_gen.solvers.schemes import SCHEMES
 from data_gen.spec import DatasetSpec
 
-PAGE = ROOT / "docs" / "data.md"
+PAGE = ROOT / "docs" / "equations.md"
+MEASURED = ROOT / "docs" / "results_data.md"
 
 
 def filled(text: str) -> str:
-    """The page with its tables made anew."""
+    """A page with its tables made anew."""
     text = between(text, "equations", equation_table())
     text = between(text, "initial conditions", initial_table())
     return between(text, "measured", measured())
@@ -79,7 +80,7 @@ def _words(name: str, values: Any) -> str:
 
 
 def main() -> None:
-    fill_pages({PAGE: filled})
+    fill_pages({PAGE: filled, MEASURED: filled})
 
 
 if __name__ == "__main__":

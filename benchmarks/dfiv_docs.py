@@ -1,4 +1,4 @@
-"""Put the tables of docs/instrumental_variables.md into it, from the result files of the two studies.
+"""Put the tables of docs/results_instruments.md into it, from the result files of the two studies.
 
 sciml-cf study dfiv-dsprites --preset paper      # its results.json becomes benchmarks/results/dfiv_dsprites.json
 sciml-cf study dfiv-demand --preset paper        # and this one benchmarks/results/dfiv_demand.json
@@ -17,7 +17,7 @@ from sciml_cf.studies.dfiv_demand import page as dfiv_demand
 from sciml_cf.studies.dfiv_dsprites import page as dfiv_dsprites
 from sciml_cf.studies.harness.results import read_result
 
-PAGE = ROOT / "docs" / "instrumental_variables.md"
+PAGE = ROOT / "docs" / "results_instruments.md"
 # marker: (result file, its text)
 PARTS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {}
 

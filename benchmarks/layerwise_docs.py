@@ -1,4 +1,4 @@
-"""Put the tables of docs/layerwise.md into it, from benchmarks/results/layerwise.json and softmax.json.
+"""Put the tables of docs/results_layerwise.md into it, from benchmarks/results/layerwise.json and softmax.json.
 
 Those are the results of `sciml-cf study layerwise --preset full` and `sciml-cf study softmax --preset full`.
 
@@ -19,7 +19,7 @@ from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.layerwise import page as layerwise
 from sciml_cf.studies.softmax import page as softmax
 
-PAGE = ROOT / "docs" / "layerwise.md"
+PAGE = ROOT / "docs" / "results_layerwise.md"
 GRADIENTS = ("adam", "sgd", "nag", "adagrad")
 Claim = tuple[str, bool, str]
 

@@ -1,4 +1,4 @@
-"""Put the tables of docs/rules.md into it: the rules from the code, measurements from benchmarks/results/rules.json.
+"""Fill docs/rules.md with the rules of the code, and docs/results_rules.md from benchmarks/results/rules.json.
 
 python -m benchmarks.rules_docs            # fills the tables
 python -m benchmarks.rules_docs --check    # says whether they show what the code and the file hold
@@ -18,10 +18,11 @@ from sciml_cf.head.registry import name_of
 from sciml_cf.training.config import FitConfig
 
 PAGE = ROOT / "docs" / "rules.md"
+MEASURED = ROOT / "docs" / "results_rules.md"
 
 
 def filled(text: str) -> str:
-    """The page with its tables made anew."""
+    """A page with its tables made anew."""
     result = json.loads((RESULTS / "rules.json").read_text())
     figures = result["figures"]
     text = between(text, "rules", rule_table())
@@ -129,7 +130,7 @@ def few_rows(figures: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    fill_pages({PAGE: filled})
+    fill_pages({PAGE: filled, MEASURED: filled})
 
 
 if __name__ == "__main__":

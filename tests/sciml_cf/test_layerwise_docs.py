@@ -1,4 +1,4 @@
-"""docs/layerwise.md shows what the result files hold, and the result files hold what the page says in words."""
+"""docs/results_layerwise.md shows the result files, and the result files bear out its words."""
 
 import re
 

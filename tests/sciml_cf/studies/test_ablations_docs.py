@@ -1,4 +1,4 @@
-"""What docs/classification.md says of the ablations is what their result file holds."""
+"""What docs/results_classification.md says of the ablations is what their result file holds."""
 
 import copy
 
