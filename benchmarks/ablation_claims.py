@@ -34,7 +34,7 @@ def gaps(cells: ablations.Cells, config: dict[str, Any], pair: tuple[str, str], 
 
 
 def mean_of(cells: ablations.Cells, config: dict[str, Any], name: str) -> float:
-    """Accuracy over the marks, seeds and batch sizes."""
+    """Mean accuracy over iterations, seeds and batch sizes."""
     sizes = config["batch_sizes"]
     return statistics.fmean(
         value for size in sizes for value in ablations.at_mark(cells[f"{name}, {size}"], config, None)
@@ -50,7 +50,7 @@ def _bias(cells: ablations.Cells, config: dict[str, Any]) -> Claim:
     pairs = [(f"no bias, Alg. {n}", f"proximal, Alg. {n}") for n in (1, 2)]
     largest = max((gap for pair in pairs for gap in gaps(cells, config, pair, last)), key=abs)
     early = max((gap for pair in pairs for gap in gaps(cells, config, pair, None)), key=abs)
-    words = f"largest difference without one {largest:+.3f} at iteration {last}, {early:+.3f} over the marks"
+    words = f"largest difference without one {largest:+.3f} at iteration {last}, {early:+.3f} in the mean"
     return "a bias makes no difference (F.1, F.5)", words, max(abs(largest), abs(early)) <= CLOSE
 
 
@@ -59,7 +59,7 @@ def _zeros(cells: ablations.Cells, config: dict[str, Any], algorithm: int) -> Cl
     means = {arm: mean_of(cells, config, f"{arm}, Alg. {algorithm}") for arm in arms}
     zeros, *_ = means.values()
     other, best = max(list(means.items())[1:], key=lambda item: item[1])
-    words = f"over the marks {zeros:.3f}, next to it {other} {best:.3f}"
+    words = f"mean {zeros:.3f}, next to it {other} {best:.3f}"
     what = f"a head of zeros is the best to start from, Algorithm {algorithm} ({'F.2' if algorithm == 1 else 'F.7'})"
     return what, words, zeros > best
 
@@ -68,12 +68,12 @@ def _adam(cells: ablations.Cells, config: dict[str, Any], algorithm: int) -> Cla
     pair = (f"adam, Alg. {algorithm}", f"proximal, Alg. {algorithm}")
     found = gaps(cells, config, pair, None)
     what = f"Adam is worse than SGD, Algorithm {algorithm} ({'F.3' if algorithm == 1 else 'F.6'})"
-    return what, f"Adam less SGD over the marks: {_at(config['batch_sizes'], found)}", max(found) < 0
+    return what, f"Adam less SGD in the mean: {_at(config['batch_sizes'], found)}", max(found) < 0
 
 
 def _algorithms(cells: ablations.Cells, config: dict[str, Any]) -> Claim:
     found = gaps(cells, config, ("proximal, Alg. 1", "proximal, Alg. 2"), None)
-    words = f"1 less 2 over the marks: {_at(config['batch_sizes'], found)}"
+    words = f"1 less 2 in the mean: {_at(config['batch_sizes'], found)}"
     return "Algorithm 1 is better than Algorithm 2 (Figure 7)", words, min(found) > 0
 
 

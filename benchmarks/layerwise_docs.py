@@ -37,7 +37,7 @@ def filled(text: str) -> str:
 def claims_table(claims: list[Claim]) -> str:
     """What is claimed, whether it holds here, and the figures that say so."""
     return table(
-        ("claim", "here", "figures"), [(c, "holds" if yes else "does not hold", why) for c, yes, why in claims]
+        ("claim", "here", "numbers"), [(c, "holds" if yes else "does not hold", why) for c, yes, why in claims]
     )
 
 
@@ -80,9 +80,9 @@ def sweep_claims(figures: dict[str, Any]) -> list[Claim]:
          f"training {train['closest and top']:.3f} to {train['reweight']:.3f}, test {test['closest and top']:.3f} to "
          f"{test['reweight']:.3f}"),
         ("more than 1000 times faster than gradient methods", min(ratios.values()) > 1000,
-         "; ".join(f"{ratio:.1f} times sooner at the mark than the best tuned one, {w} units"
+         "; ".join(f"{ratio:.1f} times faster to the threshold than the best tuned one, {w} units"
                    for w, ratio in ratios.items())
-         + "; random features are sooner still: "
+         + "; random features are faster still: "
          + ", ".join(f"{found['sweep'] / found['random features']:.1f} times" for found in times.values())),
         ("the cost is known beforehand", all(found == {depth + 2} for depth, found in solves.items()),
          "solves of weights by hidden layers: "

@@ -49,7 +49,7 @@ def benchmark_table() -> str:
     )
     ratios = {name: value for name, value in figures["summary"].items() if name.endswith("over l2")}
     words = "; ".join(
-        f"{name.removesuffix(' over l2')} has {value:.2g} of its l2 twin's error" for name, value in ratios.items()
+        f"{name.removesuffix(' over l2')} has {value:.2g} times the error of l2" for name, value in ratios.items()
     )
     note = (
         "Every method has its own best settings, chosen on the validation set from the same number of trials for each "

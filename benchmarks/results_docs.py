@@ -34,7 +34,7 @@ def verdict(claimed_lower: list[float], claimed_higher: list[float]) -> str:
     """Whether errors bear a claim out: every run of the one below every run of the other, or the reverse."""
     if max(claimed_lower) < min(claimed_higher):
         return "reproduced"
-    return "not reproduced: the other way round" if min(claimed_lower) > max(claimed_higher) else "not told apart"
+    return "not reproduced: the other way round" if min(claimed_lower) > max(claimed_higher) else "not distinguishable"
 
 
 def paper(summary: dict[str, Any], faults: list[dict[str, Any]]) -> str:
@@ -102,7 +102,7 @@ def memory(found: dict[str, dict[str, float]]) -> str:
         (batch, *(f"{cell[name]:.2f}" for name in ("as_it_is_over_kept", "lowest", "highest")))
         for batch, cell in found.items()
     ]
-    return table(("batch size", "as it is over kept", "lowest round", "highest round"), rows)
+    return table(("batch size", "freed over kept", "lowest round", "highest round"), rows)
 
 
 def rules(found: dict[str, Any]) -> str:
@@ -147,7 +147,7 @@ def adaptation(found: dict[str, Any]) -> str:
     for row in found["error_bars"]:
         words = f"share of errors inside the 90 % interval, {row['inputs']}, {row['resolution']} points"
         rows.append((words, f"{100 * row['coverage']:.0f} %", "-"))
-    return table(("figure", "median", "worst draw"), rows)
+    return table(("metric", "median", "worst draw"), rows)
 
 
 def data(figures: dict[str, Any]) -> str:
@@ -172,7 +172,7 @@ def warnings(lost: dict[str, Any]) -> str:
         (name, str(found["runs"]), *(f"{100 * found[key]:.0f} %" for key in ("least", "mean", "most")))
         for name, found in lost.items()
     ]
-    return table(("told", "runs", "least accuracy lost", "mean", "most"), rows)
+    return table(("warning", "runs", "least accuracy lost", "mean", "most"), rows)
 
 
 def not_measured(figures: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ def filled(text: str) -> str:
     result = read_result(RESULT)
     for name, one in tables(result["figures"]).items():
         text = between(text, f"theory {name}", one.markdown())
-    claims = table(("statement", "here", "figures"), verdicts(result["figures"]))
+    claims = table(("statement", "here", "numbers"), verdicts(result["figures"]))
     origin = f"`{result['command']}`, {result['machine']['cpu']}, {result['date']}."
     return between(text, "theory verdicts", f"{claims}\n\n{origin}")
 
@@ -55,7 +55,7 @@ def verdicts(figures: dict[str, Any]) -> list[Claim]:
          f"{points['features of one output of two']['loss']:.2g} of that, and "
          f"{points['features of one output of two']['along']:.2g} a step further"),
         ("Theorem 3: the solved loss is not convex", _word(segment["above"] > 0 and segment["above_held"] == 0),
-         f"the middle is above the mean of the ends on {segment['above']} of {segment['draws']} random segments; "
+         f"the middle is above the mean of its end points on {segment['above']} of {segment['draws']} random segments; "
          f"with the head held on {segment['above_held']}"),
         ("Theorem 4, its proof: eigenvalues of Y* Y*^T never fall, one output", _word(one["falls"] == 0),
          f"{one['falls']} of {one['draws']} flows, largest fall {one['worst_fall']:.1e}"),

@@ -131,7 +131,7 @@ def test_results_page_shows_the_result_files() -> None:
 def test_verdicts_follow_from_the_figures() -> None:
     assert results_docs.verdict([1.0, 2.0], [3.0, 4.0]) == "reproduced"
     assert results_docs.verdict([3.0, 4.0], [1.0, 2.0]) == "not reproduced: the other way round"
-    assert results_docs.verdict([1.0, 3.0], [2.0, 4.0]) == "not told apart"
+    assert results_docs.verdict([1.0, 3.0], [2.0, 4.0]) == "not distinguishable"
 
 
 @pytest.mark.parametrize("path", PAGES_OF_DOCS, ids=lambda path: path.name)

@@ -31,7 +31,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         f"iterations. Each setting, algorithm and batch size chose among {config['candidates']} candidates (rate, and "
         f"strength where the rule has one) by the mean validation accuracy at iterations {marks} with seed 0; seeds "
         f"{result['seeds']} report on the test part. A choice at the edge of what was tried is marked *.",
-        "A strength stands beside the mean over the rows of a batch; the paper's lambda and beta are on its sum: "
+        "A strength is on the mean over the rows of a batch; the paper's lambda and beta are on its sum: "
         "lambda = batch size x strength. The heads start from zeros, have a bias, and the backbone is moved by SGD "
         "with Nesterov momentum 0.9 at a constant rate, where nothing else is said. A run that diverged counts as a "
         "guess from then on.",
@@ -234,7 +234,7 @@ def told(differences: Sequence[float]) -> str:
 
 
 def _of(mark: int | None) -> str:
-    return "mean accuracy over the marks" if mark is None else f"accuracy at iteration {mark}"
+    return "mean accuracy over the iterations" if mark is None else f"accuracy at iteration {mark}"
 
 
 def _chosen(chosen: dict[str, Any]) -> tuple[str, str]:

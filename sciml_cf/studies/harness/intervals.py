@@ -20,7 +20,7 @@ class Interval(NamedTuple):
     @property
     def verdict(self) -> str:
         """The verdict of an interval of error ratios on the numerator: below 1 is better."""
-        return "better" if self.high < 1 else "worse" if self.low > 1 else "not told apart"
+        return "better" if self.high < 1 else "worse" if self.low > 1 else "not distinguishable"
 
 
 def geometric_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:

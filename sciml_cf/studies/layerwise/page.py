@@ -19,11 +19,13 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     config, figures = result["config"], result["figures"]
     data = _data(config)
     introduction = [
-        "One sweep of least squares through all layers (arXiv:2401.06699), beside gradient methods and random "
+        "One sweep of least squares through all layers (arXiv:2401.06699), compared with gradient methods and random "
         f"features, on {data}. Hidden units are sigmoids; weights drawn from -1 to 1 unless a table says so.",
-        "Every arm chose among as many settings, twice: for the least time to the mark and for the highest accuracy at "
+        "Every method chose among as many settings, twice: for the least time to the threshold and for the highest "
+        "accuracy at "
         "the end, on a validation part and three splits of its own. Reported runs came one after another, seed by seed "
-        "and arm by arm, on one thread, three times each, of which the quickest counts; seconds are the processor's. "
+        "and method by method, on one thread, three times each, of which the quickest counts; seconds are those of the "
+        "processor. "
         f"Seeds {result['seeds']}.",
         "Random features are the same first layer left as drawn, with the last one solved by the same solve.",
     ]
@@ -86,7 +88,9 @@ def time_table(one: dict[str, Any], mark: float) -> Table:
             share = f"{1 - statistics.fmean(run['lost'] for run in runs):.3f}"
             total = 1e3 * statistics.median(run["seconds"] for run in runs)
             rows.append((end, arm, words + edge, passed, 1e3 * taken, _ratio(taken, sweep), share, total))
-    columns = ("chosen for", "arm", "settings", "passed", "ms to mark", "over the sweep", "accuracy", "ms in all")
+    columns = (
+        "chosen for", "method", "settings", "passed", "ms to threshold", "over the sweep", "accuracy", "ms in all",
+    )  # fmt: skip
     return Table(f"Time to accuracy {mark:g}, {one['width']} hidden units (medians over seeds)", columns, tuple(rows))
 
 

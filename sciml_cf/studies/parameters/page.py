@@ -15,9 +15,9 @@ Cell = dict[str, Any]
 _LABELS = {"l2": "gradients", "proximal": "closed-form head"}
 _TOLD = {
     "own": "one for each viscosity",
-    "told": "one, told the viscosity",
-    "told, short": "one, told, a fifth of the steps",
-    "not told": "one, not told",
+    "told": "one, viscosity as input",
+    "told, short": "one, viscosity as input, a fifth of the steps",
+    "not told": "one, viscosity not given",
 }
 _STYLES = {"own": "o", "told": "s", "told, short": "^", "not told": "x"}
 

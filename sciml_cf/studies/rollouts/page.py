@@ -24,10 +24,10 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         "A model of one step learns increments from pairs of states of the first 8 steps of the training trajectories; "
         "then it is rolled out from the start of the test trajectories over more. Noise: normal noise on the input "
         "states. Pushforward: the inputs are states that the model has made itself, taken as data. Unrolled: gradients "
-        "pass through these states too. Of k steps in a row all rows enter one solve of the head.",
-        f"Every arm chose among {config['candidates']} candidates (rates, and noise or the number of steps) by the "
+        "pass through these states too. All rows of k consecutive steps enter one solve of the head.",
+        f"Every method chose among {config['candidates']} candidates (rates, and noise or the number of steps) by the "
         f"roll-out of the validation trajectories with seed 0; seeds {result['seeds']} report on the test "
-        "trajectories. All arms have the same number of passes of a state through the model; the last weights are "
+        "trajectories. All methods have the same number of passes of a state through the model; the last weights are "
         "measured. A relative error above 10 counts as 10.",
         *_at_an_edge(cells),
     ]

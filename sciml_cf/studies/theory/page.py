@@ -119,7 +119,7 @@ def critical_table(rows: Rows) -> Table:
 def convexity_table(one: dict[str, Any]) -> Table:
     """Theorem 3, convexity."""
     rows = [("head solved", one["above"], one["draws"]), ("head held", one["above_held"], one["draws"])]
-    title = "Theorem 3: random segments of features whose middle lies above the mean of its ends"
+    title = "Theorem 3: random segments of features whose middle is above the mean of its end points"
     return Table(title, ("loss", "above", "of"), tuple(rows))
 
 

@@ -23,12 +23,12 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     introduction = [
         f"Viscous Burgers at viscosity 0.1, {config['samples']} samples; training on {config['resolution']} points, "
         f"the validation error measured after each epoch on all {full}. Time is that of the training, on one thread.",
-        f"Each arm chose among {count} settings (learning rate and length of the schedule) with seed 0 the one that "
-        f"passes {marks[1]} after the fewest steps. Seeds {result['seeds']} report; figures are medians, a run that "
-        f"never passes a mark counts as infinite.",
+        f"Each method chose among {count} settings (learning rate and length of the schedule) with seed 0 the one that "
+        f"passes {marks[1]} after the fewest steps. Seeds {result['seeds']} report; numbers are medians, a run that "
+        f"never passes a threshold counts as infinite.",
         *[f"{name}: {arm['what']}. Chosen: {chosen_words(arm)}." for name, arm in arms.items()],
     ]
-    words = "A line is one seed; dotted lines are the marks."
+    words = "A line is one seed; dotted lines are the thresholds."
     parts: list[Table | Picture] = [
         Picture("time-seconds", _curves(arms, "seconds", marks, full), f"Error against seconds of training. {words}"),
         Picture("time-steps", _curves(arms, "steps", marks, full), f"Error against optimiser steps. {words}"),
@@ -50,8 +50,8 @@ def marks_table(arms: Arms, marks: list[str]) -> Table:
         for name, arm in arms.items()
         for mark in marks
     ]
-    columns = ("arm", "validation mse", "passed", "steps", "seconds", "processor seconds")
-    return Table("When the error first passes each mark (medians over seeds)", columns, tuple(rows))
+    columns = ("method", "validation mse", "passed", "steps", "seconds", "processor seconds")
+    return Table("When the error first passes each threshold (medians over seeds)", columns, tuple(rows))
 
 
 def ratio_table(arms: Arms, marks: list[str]) -> Table:
@@ -68,7 +68,7 @@ def ratio_table(arms: Arms, marks: list[str]) -> Table:
                 ]
                 rows.append((f"{peer} over {name}", float(mark), *ratios))
     columns = ("medians", "validation mse", "steps", "seconds", "processor seconds")
-    return Table("How many times sooner", columns, tuple(rows))
+    return Table("How many times faster", columns, tuple(rows))
 
 
 def chosen_words(arm: dict[str, Any]) -> str:
