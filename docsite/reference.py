@@ -142,7 +142,7 @@ def _first_line(module: types.ModuleType) -> str:
 
 
 def _index(placed: dict[str, list[tuple[str, str, Any]]]) -> str:
-    text = ["# Reference", "", "Every public name, from its docstring. Axes, norms and words are those of the"]
+    text = ["# Python API", "", "Every public name, from its docstring. Axes, norms and words are those of the"]
     text += ["[conventions](../conventions.md).", ""]
     for page, names in placed.items():
         links = ", ".join(f"{{py:obj}}`~{package}.{name}`" for package, name, _ in names)

@@ -13,7 +13,7 @@ def draw_weights(network: nn.Module, *, seed: int, bound: float = 1.0) -> None:
     """Draw every weight and bias of the linear layers uniformly from -bound to bound, in place.
 
     The paper's initial weights (bound 1). A sweep keeps what the random features of the network separate, and wide
-    ones separate more than torch's own, which shrink with the width: see docs/layerwise.md.
+    ones separate more than torch's own, which shrink with the width: see docs/results_layerwise.md.
 
     Args:
         network: any module; its nn.Linear are drawn anew.

@@ -38,7 +38,7 @@ class FitConfig:
     Args:
         method: "l2" trains every layer by gradients. Any other names the rule by which the last layer is solved in
             closed form, such as "proximal": on each batch, near the head before. In Python it may also be a rule with
-            settings of its own, such as ``SampledGCV(dependent=4.0)``. docs/rules.md compares them.
+            settings of its own, such as ``SampledGCV(dependent=4.0)``. docs/results_rules.md compares them.
         algorithm: 1 moves the backbone first and then solves the head on re-computed features (two forwards a step);
             2 solves the head first and moves the backbone at the new head (one forward). Not used by "l2".
         optimizer: optimizer of the backbone; "sgd" has Nesterov momentum 0.9, and "soap" needs the extra `soap`. In
