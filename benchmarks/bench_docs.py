@@ -22,7 +22,8 @@ SHOWN = {
     ROOT / "docs" / "results_burgers.md": ("figure2", "figure2_runner_up", "time", "recipe"),
     ROOT / "docs" / "results_transfer.md": ("transfer",),
     ROOT / "docs" / "training.md": ("normalization",),
-    ROOT / "docs" / "trajectories.md": ("rollouts", "rollouts_navier_stokes", "parameters"),
+    ROOT / "docs" / "trajectories.md": ("rollouts", "rollouts_navier_stokes"),
+    ROOT / "docs" / "parameters.md": ("parameters",),
     ROOT / "docs" / "large_data.md": ("infinite_data",),
 }
 
