@@ -17,7 +17,8 @@ def measured() -> str:
         for name in ("data_generation", "data_generation_1d", "navier_stokes", "data_workers")
     )
     parts = [_burgers_table(burgers), _datasets(burgers), _race_table(line), _plane(plane), _workers(workers)]
-    return "\n\n".join(parts)
+    rates = json.loads((RESULTS / "equation_rates.json").read_text())["figures"]["equations"]
+    return "\n\n".join([*parts, _rates(rates)])
 
 
 def _burgers_table(figures: dict[str, Any]) -> str:
@@ -62,6 +63,37 @@ def _race_table(figures: dict[str, Any]) -> str:
         "themselves; the others are handed the cheapest grid and number of steps that reach it, found beforehand:"
     )
     return f"{head}\n\n" + table(("problem", "error wanted", "by", "ms a sample", "max error", "settings"), rows)
+
+
+def _rates(rows: dict[str, Any]) -> str:
+    """Every equation at its defaults, next to exponax at equal error."""
+    lines, slower = [], []
+    for name, row in rows.items():
+        label = f"`{name.split()[0]}`"
+        if "refused" in row:
+            lines.append((label, row["dims"], row["resolution"], "-", "-", row["refused"], "-"))
+            continue
+        peer = row["exponax"]
+        settings = peer if isinstance(peer, str) else _settings(peer)
+        ratio = f"{row['ratio']:.2f}" if "ratio" in row else "-"
+        if row.get("ratio", 1.0) < 0.95:
+            slower.append(f"{label} ({row['dims']}-D)")
+        cells = (f"{row['seconds_per_sample'] * 1e3:.3g}", f"{1 / row['seconds_per_sample']:.3g}", settings, ratio)
+        lines.append((label, row["dims"], row["resolution"], *cells))
+    head = (
+        "Every equation at its defaults, one thread. exponax is handed the grid and steps of least work that reach our "
+        "measured error, or a tenth of our tolerance; the ratio is its time over ours:"
+    )
+    columns = ("equation", "dimensions", "points", "ms a sample", "samples a second", "exponax", "ratio")
+    tail = f"\n\nSlower than exponax by more than a twentieth: {', '.join(slower)}." if slower else ""
+    return f"{head}\n\n" + table(columns, lines) + tail
+
+
+def _settings(peer: dict[str, Any]) -> str:
+    """What exponax was handed, or that it did not get there."""
+    if "not_reached" in peer:
+        return f"{peer['goal']:.0e} not reached (at best {peer['not_reached']:.0e})"
+    return f"{peer['points']} points, {peer['steps']} step" + ("s" if peer["steps"] > 1 else "")
 
 
 def _plane(figures: dict[str, Any]) -> str:

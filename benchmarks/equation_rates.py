@@ -136,15 +136,20 @@ def rival(
     error = largest_error(u, truth)
     goal = max(error, spec.tolerance / 10)
     best: tuple[float, int, int] | None = None
-    closest = np.inf
+    closest, first, after = np.inf, 4, 0
     for points in _points(spec):
-        for seconds, steps, found in _steps(spec, u0, truth, points, config):
+        steps = first
+        for seconds, steps, found in _steps(spec, u0, truth, points, first, config):
             closest = min(closest, found)
             if best and seconds > best[0]:
                 break
             if found <= goal:
                 best = seconds, points, steps
                 break
+        first = max(4, steps // 16)
+        after += best is not None
+        if after > 1:  # a larger grid needs as many steps
+            break
     said: Found = {"our_error": error, "goal": goal}
     if best is None:
         return {**said, "not_reached": closest}, contestants
@@ -167,11 +172,11 @@ def _points(spec: DatasetSpec) -> list[int]:
 
 
 def _steps(
-    spec: DatasetSpec, u0: np.ndarray, truth: np.ndarray, points: int, config: Config
+    spec: DatasetSpec, u0: np.ndarray, truth: np.ndarray, points: int, first: int, config: Config
 ) -> Iterator[tuple[float, int, float]]:
-    """Seconds, steps and error of one grid, for ever more steps until the grid decides the error."""
+    """Seconds, steps and error of one grid, from the first number of steps on until the grid decides the error."""
     equation, errors = spec.make_equation(), [np.inf] * 3
-    for steps in (2**i for i in range(2, 18)):
+    for steps in (first * 2**i for i in range(16)):
         run = runner(equation, time=spec.times[-1], points=points, steps=steps, batch=len(u0))
         u, seconds = timed(run, u0)
         errors.append(largest_error(u, truth))

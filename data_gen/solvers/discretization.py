@@ -11,6 +11,9 @@ from data_gen.equation import Equation
 from data_gen.grids.periodic import PeriodicGrid
 from data_gen.solvers.adaptive_grid import resized, symbol_on, unflattened
 from data_gen.solvers.states import PastStep, State
+from data_gen.stepping.device import namespace
+
+TINY = float(np.finfo(float).tiny)
 
 
 class Discretization:
@@ -34,6 +37,7 @@ class Discretization:
         self.grid, self.fine = grid, replace(grid, num_points=2 * grid.num_points)
         self.symbol = symbol_on(equation, self.grid)
         self._weights = self.grid.asarray(self.grid.mode_weights.reshape(-1))
+        self._last_forgetting: tuple[float, float, np.ndarray] | None = None
 
     @cached_property
     def own_damping(self) -> np.ndarray:
@@ -53,6 +57,14 @@ class Discretization:
     def _forgetting(self, symbol: np.ndarray) -> np.ndarray:
         damping = np.minimum(np.real(symbol), 0)
         return np.zeros_like(damping) if self.equation.amplifies else damping
+
+    def forgetting(self, step: float, duration: float) -> np.ndarray:
+        """1 + (1 - e^(-d h)) T / h of the modes, d their own damping; kept until it is asked of another step."""
+        kept = self._last_forgetting
+        if kept is None or kept[:2] != (step, duration):
+            rate = -namespace(self.own_damping).expm1(self.own_damping * step) * (duration / step)
+            self._last_forgetting = kept = (step, duration, 1 + rate)
+        return kept[2]
 
     def on(self, points: int) -> Discretization:
         """The same equation on another number of points."""
@@ -76,11 +88,11 @@ class Discretization:
         return resized(modes, self.grid, self.fine)
 
     def state(self, time: float, modes: np.ndarray, past: tuple[PastStep, ...] = ()) -> State:
-        """The state of these modes. A field at rest has the scale that a force gives it in a thousandth of T."""
+        """The state of these modes. A start from rest has the scale that a force gives it in a thousandth of T."""
         scale, slope = self._root_mean_square(modes), self.nonlinear(modes)
-        if not scale.all():
+        if time == 0 and not scale.all():
             scale = scale + (scale == 0) * (1e-3 * self.equation.time) * self._root_mean_square(slope)
-        return State(time, modes, slope, scale + np.finfo(float).tiny, past)
+        return State(time, modes, slope, scale + TINY, past)
 
     def _root_mean_square(self, modes: np.ndarray) -> np.ndarray:
         """(b, 1, 1), that of each sample, all channels together."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 
-@dataclass(frozen=True)
-class PastStep:
+class PastStep(NamedTuple):
     """A point that the integration has left.
 
     Args:
@@ -22,8 +22,7 @@ class PastStep:
     slope: np.ndarray
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """A chunk of samples at one time.
 
     Args:

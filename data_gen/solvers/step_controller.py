@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,14 +12,12 @@ from data_gen.solvers.schemes import Scheme
 from data_gen.solvers.settings import Settings
 from data_gen.solvers.states import State
 from data_gen.solvers.step_exponents import SMALLEST_STEP, STEP_RATIO, after_acceptance, after_rejection, exponent_of
-from data_gen.stepping.device import namespace
 
 #: Below this, relative to the field, an estimate or a mode of the initial condition is taken for rounding.
 ROUNDING = 16 * float(np.finfo(float).eps)
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A step to be tried.
 
     Args:
@@ -62,8 +61,9 @@ class StepController:
         A mode damped at the rate d forgets: an error r in each step adds up to r / (1 - e^(-d h)) and not to r T / h,
         so each mode counts with 1 / (1 + (1 - e^(-d h)) T / h). Rounding does not stop a landing.
         """
-        forgotten = -namespace(law.own_damping).expm1(law.own_damping * step.size) * (self.duration / step.size)
-        size = (law.sizes(error, state.scale) / (1 + forgotten)).sum(axis=-1).max()
+        sizes = law.sizes(error, state.scale)
+        sizes /= law.forgetting(step.size, self.duration)
+        size = sizes.sum(axis=-1).max()
         allowed = scheme.allowance(self.settings.tolerance) * step.size / self.duration
         ratio = float(size / allowed)
         return 0.0 if step.landing and ratio * allowed < ROUNDING else ratio
