@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
@@ -59,3 +60,19 @@ def _is_finite(value: object) -> bool:
 
 def _line(function: str, argument: str, requirement: str, value: object, hint: str) -> str:
     return f"{function}: `{argument}` must {requirement}; got {value!r}.{' ' + hint if hint else ''}"
+
+
+def in_one_line(owner: object, describe: Callable[[], str]) -> str:
+    """``Name(text)`` for a ``__repr__``, on one line; ``Name(incomplete)`` where the description raises.
+
+    A debugger shows objects that are half made, so no error may leave a ``__repr__``.
+
+    Args:
+        owner: the object; the name of its class comes first.
+        describe: returns the text. It must not read data.
+    """
+    try:
+        text = " ".join(describe().split())
+    except Exception:
+        text = "incomplete"
+    return f"{type(owner).__name__}({text})"

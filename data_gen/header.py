@@ -248,6 +248,18 @@ class Header:
         return kind.by_axis(self.shape, self.extents)
 
     @property
+    def fields_in_words(self) -> str:
+        """Names of input and target with their components and times, such as ``a -> u, t = 0 to 1``."""
+        known = ((self.input_name,), (self.target_name,))  # their only component is called like them
+        given, found = (
+            name if components in known else f"{name} ({', '.join(components)})"
+            for name, components in ((self.input_name, self.inputs), (self.target_name, self.channels))
+        )
+        when = "steady" if self.steady else f"t = {self.times[0]:g} to {self.times[-1]:g}"
+        steps = f" in {len(self.times)} times" if self.trajectories else ""
+        return f"{given} -> {found}, {when}{steps}"
+
+    @property
     def stored_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of the stored fields of a sample, by name: the target with all times, or input and target.
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check_count, check_positive
+from data_gen.errors import (
+    DatasetError,
+    SolverDiverged,
+    UnresolvedError,
+    check_count,
+    check_positive,
+    in_one_line,
+)
 
 __all__ = [
     "BenchmarkError",
@@ -22,6 +29,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_positive",
+    "in_one_line",
 ]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from data_gen.equation import Equation, SampleEquations
 from data_gen.equations import equation_in, equation_parameters, is_known
-from data_gen.errors import DatasetError
+from data_gen.errors import DatasetError, in_one_line
 from data_gen.grids.cells import CellGrid, NodeGrid
 from data_gen.grids.periodic import PeriodicGrid
 from data_gen.grids.positions import coarser, is_stride
@@ -248,6 +248,18 @@ class FieldReader(ABC):
         if indices.size and (indices.min() < 0 or indices.max() >= self.num_samples or (np.diff(indices) <= 0).any()):
             raise ValueError(f"read: `rows` must increase and lie in 0..{self.num_samples - 1}; got {rows!r}.")
         return indices
+
+    def __repr__(self) -> str:
+        """Samples, fields, grid, precision and path, from the header alone."""
+
+        def text() -> str:
+            header, points = self.header, " x ".join(map(str, self.header.shape))
+            return (
+                f"{header.num_samples} samples of {header.name}: {header.fields_in_words}; {points} points, "
+                f"{header.boundary}; {header.dtype}; from {self.path}"
+            )
+
+        return in_one_line(self, text)
 
     def __enter__(self) -> Self:
         return self

@@ -26,7 +26,7 @@ from sciml_cf.datasets.reading import SampleReader, check_sampling
 from sciml_cf.datasets.splits import SPLIT_SEED, rows_of_split
 from sciml_cf.datasets.steps import Steps, arranged_by
 from sciml_cf.datasets.views import View
-from sciml_cf.errors import check_choice, check_count
+from sciml_cf.errors import check_choice, check_count, in_one_line
 
 _BLOCK_ROWS = 64  # samples of which the linear part of the equation is solved at a time
 
@@ -199,6 +199,20 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def __repr__(self) -> str:
+        """Split, samples, shapes, fields, grid, precision and path; reads nothing."""
+
+        def text() -> str:
+            shapes = ", ".join(f"{name} {tuple(getattr(self, name).shape[1:])}" for name in ("x", "y"))
+            types = " and ".join(dict.fromkeys(str(part.dtype).rpartition(".")[2] for part in (self.x, self.y)))
+            where = "read when asked for" if self.lazy else "in memory"
+            return (
+                f"{self.split}, {len(self)} samples of {self._header.name}: {shapes}; {self._header.fields_in_words}; "
+                f"{self._grid_in_words()}; {types}, {where}; from {self.path}"
+            )
+
+        return in_one_line(self, text)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         if self.lazy:

@@ -48,6 +48,12 @@ class Geometry:
                 f"{self.resolution}."
             )
 
+    def _grid_in_words(self) -> str:
+        """Points and boundary, and of what grid the points are taken where that is another."""
+        points = " x ".join(str(-(-n // self._stride)) for n in self._header.shape)
+        finer = "" if self._stride == 1 else f" (every {self._stride}. of {self.stored_resolution})"
+        return f"{points} points{finer}, {self._header.boundary}"
+
     @property
     def coordinates(self) -> tuple[np.ndarray, ...]:
         return tuple(points[:: self._stride] for points in self._header.coordinates)

@@ -21,7 +21,7 @@ from sciml_cf.datasets.choices import Sampling
 from sciml_cf.datasets.geometry import Geometry
 from sciml_cf.datasets.reading import check_sampling, float32_holds
 from sciml_cf.datasets.steps import Steps
-from sciml_cf.errors import check_choice, check_count
+from sciml_cf.errors import check_choice, check_count, in_one_line
 
 #: Number of the first sample of each split. A file of the same description has samples from 0 on.
 FIRST = {"test": 0, "validation": 2**19, "train": 2**20}
@@ -91,6 +91,20 @@ class StreamDataset(Geometry, Dataset[dict[str, Tensor]]):
 
     def __len__(self) -> int:
         return self._count
+
+    def __repr__(self) -> str:
+        """Split, samples, shapes, fields, grid and precision; makes no sample."""
+
+        def text() -> str:
+            shapes = ", ".join(f"{name} {shape}" for name, shape in zip(("x", "y"), self.shapes, strict=True))
+            types = " and ".join(dict.fromkeys(np.dtype(dtype).name for dtype in self._dtypes))
+            count = f"{self._count} samples{' an epoch' if self.lazy else ''}"
+            return (
+                f"{self.split}, {count} of {self._header.name}: {shapes}; {self._header.fields_in_words}; "
+                f"{self._grid_in_words()}; {types}; from the solver, seed {self.spec.seed}"
+            )
+
+        return in_one_line(self, text)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return self.__getitems__([range(self._count)[index]])[0]

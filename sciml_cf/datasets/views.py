@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sciml_cf.errors import in_one_line
+
 
 class View:
     """A field of all samples, (S, C, *N), of which parts are read and become tensors: ``view[3:7]``, ``view[rows, 0]``.
@@ -31,6 +33,10 @@ class View:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __repr__(self) -> str:
+        """Shape and precision; reads nothing."""
+        return in_one_line(self, lambda: f"{tuple(self.shape)}, {str(self.dtype).rpartition('.')[2]}, read when taken")
 
     def __getitem__(self, key: Any) -> Tensor:
         """Samples, read now: one, a slice, an array of numbers or of truth values; behind them keys of other axes."""

@@ -5,10 +5,12 @@ A batch is streamed a few thousand rows at a time. One of few columns on a CPU i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+
+from sciml_cf.errors import in_one_line
 
 # Rows converted to float64 at a time: about 2 MB on a CPU, which stay in its cache and are not paged in anew at each
 # step. On a device few large products are faster than many small ones.
@@ -94,3 +96,20 @@ def _parts(
     for start in range(0, features.shape[0], most // entry):
         cut = slice(start, start + most // entry)
         yield features[cut], targets[cut], None if weights is None else weights[cut]
+
+
+def sizes_in_one_line(owner: object, sizes: Callable[[], tuple[int, int, Tensor]]) -> str:
+    """The ``__repr__`` of what was made of moments: numbers of features, outputs and rows, precision and device.
+
+    Args:
+        owner: the object.
+        sizes: returns features, outputs, and () the number of rows. It is shown on a CPU alone: elsewhere to read it
+            would wait for the device.
+    """
+
+    def text() -> str:
+        features, outputs, rows = sizes()
+        counted = f"rows={rows.item():.10g}, " if rows.device.type == "cpu" else ""
+        return f"features={features}, outputs={outputs}, {counted}float64, device={rows.device}"
+
+    return in_one_line(owner, text)

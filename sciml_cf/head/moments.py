@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sciml_cf.head.gram import check_rows, sums_of_products
+from sciml_cf.head.gram import check_rows, sizes_in_one_line, sums_of_products
 from sciml_cf.head.processes import num_processes
 from sciml_cf.head.small import Arrays, fits_small, is_plain, small_means, solve_small
 from sciml_cf.head.solution import Penalty, Solution, UncheckedSolution, check_finite
@@ -214,7 +214,7 @@ class Moments:
         return self._merged(other, share, weight, count)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(features={self.num_features}, outputs={self.num_outputs}, device={self.device})"
+        return sizes_in_one_line(self, lambda: (*self.shape, self.num_rows))
 
     def around(self, head: Tensor, *, step: float, curvature: float | Tensor) -> Moments:
         """Moments of the same rows for targets that start from a head's own outputs, times a curvature.

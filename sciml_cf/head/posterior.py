@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from sciml_cf.datasets.items import as_items, first_inputs
 from sciml_cf.errors import NotPositiveDefinite
 from sciml_cf.head.features import HeadView
+from sciml_cf.head.gram import sizes_in_one_line
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.processes import joined, own_share
 from sciml_cf.model_outputs import Entry
@@ -60,6 +61,9 @@ class Posterior:
     def factor(self) -> Tensor:
         """Cholesky factor of G + e I."""
         return precision_factor(self.gram)
+
+    def __repr__(self) -> str:
+        return sizes_in_one_line(self, lambda: (self.head.shape[0], self.head.shape[1], self.weight))
 
     def state(self) -> dict[str, Tensor]:
         """Plain tensors, to store."""

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sciml_cf.errors import in_one_line
+from sciml_cf.training.progress import figure_in_words, shown_error
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,38 @@ class History:
     def best(self) -> dict[str, float]:
         """The row with the lowest validation error."""
         return min(self.rows, key=validation_error)
+
+    def __repr__(self) -> str:
+        """Epochs, the error of the best and of the last one, and the time."""
+
+        def text() -> str:
+            if not self.rows:
+                return "no epochs"
+            best, last = self.best, self.rows[-1]
+            (lowest, name), (now, _) = shown_error(best), shown_error(last)
+            seconds = sum(row.get("seconds", 0.0) for row in self.rows)
+            return (
+                f"{len(self.rows)} epoch{'s' if len(self.rows) > 1 else ''} in {seconds:.3g} s; best epoch "
+                f"{best['epoch']:.0f}: {name} {figure_in_words(lowest, name)}; last: {figure_in_words(now, name)}"
+            )
+
+        return in_one_line(self, text)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A row an epoch and a column a metric, as ``pandas.read_csv`` reads history.csv.
+
+        Returns:
+            pandas.DataFrame; a metric that an epoch lacks is NaN.
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "History: `to_dataframe` must have pandas; it is not installed. Run pip install pandas, or use `rows`."
+            ) from error
+        return pandas.DataFrame(list(self.rows))
 
 
 def validation_error(row: Mapping[str, float]) -> float:
