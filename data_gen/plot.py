@@ -233,12 +233,12 @@ def _draw_space_time(
     (x,) = data.header.coordinates
     step = -(-len(x) // IMAGE_POINTS)
     images = np.stack([_values(data, part, chosen)[:, ::step] for part in parts], axis=1)
-    norm, cmap = _colors(images)
+    norm, cmap = field_colors(images)
     times = np.array([part.time for part in parts])
     for panel, image in zip(axes, images, strict=True):
         mesh = panel.pcolormesh(x[::step], times, image, norm=norm, cmap=cmap, shading="nearest", rasterized=True)
         panel.xaxis.set_major_locator(MaxNLocator(4))
-    _color_bar(figure, mesh, axes, parts[0].name)
+    color_bar(figure, mesh, axes, parts[0].name)
     axes[0].set_ylabel("t")
 
 
@@ -247,7 +247,7 @@ def _draw_snapshots(figure: SubFigure, axes: Sequence[Axes], data: Dataset, part
     fields = _values(data, part, chosen)
     while fields.ndim > 3:
         fields = fields[:, fields.shape[1] // 2]
-    norm, cmap = _colors(fields)
+    norm, cmap = field_colors(fields)
     (y0, height), (x0, width) = list(zip(data.header.offsets or (), data.header.extents, strict=True))[-2:]
     half = [extent / points / 2 for extent, points in zip((height, width), fields.shape[1:], strict=True)]
     box = (x0 - half[1], x0 + width - half[1], y0 - half[0], y0 + height - half[0])
@@ -256,11 +256,11 @@ def _draw_snapshots(figure: SubFigure, axes: Sequence[Axes], data: Dataset, part
         image = panel.imshow(field[steps], norm=norm, cmap=cmap, origin="lower", extent=box)
         panel.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
         panel.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
-    _color_bar(figure, image, axes, part.label)
+    color_bar(figure, image, axes, part.label)
     axes[0].set_ylabel("y")
 
 
-def _colors(values: np.ndarray) -> tuple[Normalize, str]:
+def field_colors(values: np.ndarray) -> tuple[Normalize, str]:
     """Symmetric and diverging for values of both signs, else sequential from the lowest to the highest."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
@@ -269,7 +269,7 @@ def _colors(values: np.ndarray) -> tuple[Normalize, str]:
     return Normalize(low, high if high > low else low + 1), "viridis"
 
 
-def _color_bar(figure: SubFigure, image: ScalarMappable, axes: Sequence[Axes], label: str) -> None:
+def color_bar(figure: SubFigure, image: ScalarMappable, axes: Sequence[Axes], label: str) -> None:
     """One for a row; very small and very large numbers in units of a power of ten that the label names."""
     low, high = image.get_clim()
     exponent = int(np.floor(np.log10(max(abs(low or 0), abs(high or 0), 1e-300))))

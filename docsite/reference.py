@@ -32,6 +32,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "sciml_cf.layerwise",
         "sciml_cf.metrics",
         "sciml_cf.models",
+        "sciml_cf.plots",
         "sciml_cf.report",
         "sciml_cf.theory",
         "sciml_cf.training",

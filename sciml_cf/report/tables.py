@@ -10,6 +10,8 @@ from typing import Any
 
 import xarray as xr
 
+from sciml_cf.plots.evaluation import upsampling
+
 
 @dataclass(frozen=True)
 class Table:
@@ -131,11 +133,6 @@ def comparison_table(evaluations: dict[str, xr.Dataset], settings: dict[str, dic
             rows.append((name, method_label(fit), fit["optimizer"], fit["learning_rate"], fit["epochs"], n, *errors))
     columns = ("run", "method", "optimizer", "rate", "epochs", "resolution", "mse native", f"mse {upsampled} to {full}")
     return Table("Comparison of runs", (*columns, "rel. L2 native"), tuple(rows))
-
-
-def upsampling(evaluation: xr.Dataset) -> str:
-    """How outputs were brought to the reference grid: "fourier", or "linear" where the grid does not allow that."""
-    return "fourier" if "fourier" in evaluation["output"].values else "linear"
 
 
 def method_label(fit: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from sciml_cf.plots.evaluation import BASELINES, baseline_errors, judged, judged_at, native_errors, quoted
 from sciml_cf.training.run_folder import HISTORY_FILE, read_evaluation, read_history
 
 _ALIKE = 1.1  # errors within 10 % of each other
@@ -16,16 +17,6 @@ _OVERFITTED = 10.0  # validation over training error
 _FALLING = 2.0  # training error a quarter of the epochs ago over the last
 _FEW_EPOCHS = 8
 _OFFSET = 2.0  # the error over the fluctuations is told where it is this many times the relative error
-_LABELS = {"relative_l2": "Relative L2 error", "mse": "Root mean square error"}
-_QUOTED = ("training_mean", "linear_map")
-_NAMES = {
-    "zero": "predicting zero",
-    "training_mean": "the training mean",
-    "identity": "the unchanged input",
-    "linear_part": "the linear part of the equation",
-    "nearest_sample": "the nearest training sample",
-    "linear_map": "the best linear map",
-}
 _NOT_LEARNED = "it has learned little, check the data and the learning rate"
 _ADVICE = {
     "linear_map": "use it (`fit_linear_map`), or train this model longer, on more samples or with other settings",
@@ -58,10 +49,9 @@ def verdict(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | Non
     Returns:
         One to four sentences.
     """
-    resolution = _resolution(evaluation)
-    name = "relative_l2" if math.isfinite(_native(evaluation, "relative_l2")[resolution]) else "mse"
-    errors = _native(evaluation, name)
-    error, baselines = errors[resolution], _baselines(evaluation, resolution, name)
+    resolution, name = judged_at(evaluation), judged(evaluation)
+    errors = native_errors(evaluation, name)
+    error, baselines = errors[resolution], baseline_errors(evaluation, resolution, name)
     size = (
         f"Relative L2 error {_percent(error)}" if name == "relative_l2" else f"Root mean square error {_short(error)}"
     )
@@ -69,9 +59,7 @@ def verdict(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | Non
     first = f"{size}{told} on {_samples(evaluation)} at {_points(evaluation, resolution)}"
     if not math.isfinite(error):
         return f"{first}: this model does not return finite numbers."
-    quoted = dict.fromkeys(baseline for baseline in _QUOTED if baseline in baselines)
-    quoted |= dict.fromkeys(sorted(baselines, key=baselines.__getitem__)[:1])
-    against = [_against(baseline, error, baselines[baseline]) for baseline in quoted]
+    against = [_against(baseline, error, baselines[baseline]) for baseline in quoted(baselines)]
     clauses = [", ".join(filter(None, against)), _change(evaluation, resolution, errors)]
     clauses = "; ".join(filter(None, clauses))
     sentences = [
@@ -93,42 +81,13 @@ def run_verdict(run: Path | str) -> str:
     return verdict(read_evaluation(run), history)
 
 
-def _resolution(evaluation: xr.Dataset) -> int:
-    sizes = [int(n) for n in evaluation["resolution"].values]
-    trained = int(evaluation.attrs.get("trained_at", 0))
-    return trained if trained in sizes else max(sizes)
-
-
-def _native(evaluation: xr.Dataset, name: str) -> dict[int, float]:
-    """The model's native error at every resolution; of "mse" the root."""
-    values = evaluation[name].sel(output="native").values
-    return {int(n): _root(name, float(value)) for n, value in zip(evaluation["resolution"].values, values, strict=True)}
-
-
-def _baselines(evaluation: xr.Dataset, resolution: int, name: str) -> dict[str, float]:
-    """Errors of the baselines at the same points, those that are known and finite."""
-    if f"native_baseline_{name}" in evaluation:
-        values = evaluation[f"native_baseline_{name}"].sel(resolution=resolution).values
-    elif f"baseline_{name}" in evaluation and resolution == int(evaluation.attrs["reference_resolution"]):
-        values = evaluation[f"baseline_{name}"].values
-    else:
-        return {}
-    pairs = zip(evaluation["baseline"].values, values, strict=True)
-    errors = {str(baseline): _root(name, float(value)) for baseline, value in pairs}
-    return {baseline: error for baseline, error in errors.items() if math.isfinite(error)}
-
-
 def _of_fluctuations(evaluation: xr.Dataset, resolution: int, error: float, baselines: Mapping[str, float]) -> str:
     """The error in shares of what targets vary by, where they vary little beside their mean."""
     if "training_mean" in baselines:
         share = error / baselines["training_mean"] if baselines["training_mean"] > 0 else 0.0
     else:
-        share = _native(evaluation, "vrmse")[resolution] if "vrmse" in evaluation else 0.0
+        share = native_errors(evaluation, "vrmse")[resolution] if "vrmse" in evaluation else 0.0
     return f" ({_percent(share)} of the targets' fluctuations)" if share > _OFFSET * error else ""
-
-
-def _root(name: str, value: float) -> float:
-    return math.sqrt(value) if name == "mse" else value
 
 
 def _against(name: str, error: float, baseline: float) -> str:
@@ -202,7 +161,7 @@ def _losses(row: Mapping[str, float]) -> tuple[float, float]:
 
 
 def _name(baseline: str) -> str:
-    return _NAMES.get(baseline, baseline.replace("_", " "))
+    return BASELINES.get(baseline, baseline.replace("_", " "))
 
 
 def _samples(evaluation: xr.Dataset) -> str:

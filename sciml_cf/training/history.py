@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sciml_cf.errors import in_one_line
 from sciml_cf.training.progress import figure_in_words, shown_error
@@ -69,6 +69,20 @@ class History:
                 "History: `to_dataframe` must have pandas; it is not installed. Run pip install pandas, or use `rows`."
             ) from error
         return pandas.DataFrame(list(self.rows))
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draw validation and training error against the epoch with ``sciml_cf.plots.plot_history``.
+
+        Args:
+            ax: matplotlib axes to draw on; by default those of a new figure.
+        Returns:
+            The axes.
+        Raises:
+            ValueError: there is no epoch.
+        """
+        from sciml_cf.plots import plot_history
+
+        return plot_history(self, ax=ax)
 
 
 def validation_error(row: Mapping[str, float]) -> float:

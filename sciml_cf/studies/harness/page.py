@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sciml_cf.plots.style import safe_colors
 from sciml_cf.report.html import Picture, render_page, write_pictures
 from sciml_cf.report.tables import Table
 from sciml_cf.studies import page_of
@@ -14,6 +15,11 @@ from sciml_cf.training.checkpoints import write_atomically
 
 def write_bench_page(result: dict[str, Any], folder: Path) -> tuple[list[Table], list[Path]]:
     """Write NAME.html, which holds everything, NAME.md and the pictures into the folder; returns tables and paths."""
+    with safe_colors():
+        return _write_bench_page(result, folder)
+
+
+def _write_bench_page(result: dict[str, Any], folder: Path) -> tuple[list[Table], list[Path]]:
     title, introduction, parts = page_of(result["benchmark"])(result)
     origin = provenance(result)
     settings = json.dumps({key: value for key, value in result.items() if key != "figures"}, indent=2)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
+from sciml_cf.plots.style import DASHES, REFERENCE, nth_style
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import geometric_interval
@@ -17,6 +22,7 @@ PUBLISHED = (
     ("Fourier neural operators (arXiv:2010.08895 and works that compare with it)", 1.8e-3, 3.3e-3),
     ("Galerkin transformer (arXiv:2105.14995)", 1e-3, 1e-3),
 )
+_SHORT = [(name.partition(" (")[0], low, high) for name, low, high in PUBLISHED]
 
 
 def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]:
@@ -36,7 +42,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         "Symmetrised: the mean of the model's output and of its reflected output for the reflected input, u(x) -> "
         "-u(-x), which costs a second forward pass and no training.",
     ]
-    caption = f"Mean relative L2 error at {full} points; a dot is a seed. Dashed: published figures for viscosity 0.1."
+    caption = f"Mean relative L2 error at {full} points; a marker is a seed. Gray: errors published for viscosity 0.1."
     parts: list[Table | Picture] = [Picture("recipe", _figure(cells, full), caption), results_table(cells, config)]
     return "Burgers: the most accurate recipe", introduction, parts
 
@@ -81,19 +87,37 @@ def _at(run: dict[str, Any], resolution: int, metric: str) -> float:
 
 
 def _figure(cells: Cells, full: int) -> Figure:
-    figure = Figure(figsize=(5.6, 1.6 + 0.55 * len(cells)), layout="constrained")
+    """Errors of the seeds, a row a method, with the published errors as named lines and bands."""
+    figure = Figure(figsize=(8.4, 2.0 + 0.5 * len(cells)), layout="constrained")
     axes = figure.subplots()
-    names = list(cells)
+    names, every = list(cells), []
     for row, name in enumerate(names):
         errors = [_at(run, full, "relative_l2") for run in cells[name]["runs"] if "diverged" not in run]
-        color = "C0" if cells[name]["method"] == "l2" else "C1"
-        axes.semilogx(errors, [row] * len(errors), "o", color=color, ms=5)
-    for index, (_, low, high) in enumerate(PUBLISHED):
+        style = nth_style(0 if cells[name]["method"] == "l2" else 1)
+        axes.semilogx(errors, [row] * len(errors), ls="none", **style)
+        every += errors
+    for index, (label, low, high) in enumerate(_SHORT):
+        if high > low:
+            axes.axvspan(low, high, color=REFERENCE, alpha=0.15, lw=0)
         for value in {low, high}:
-            axes.axvline(value, color=f"C{index + 2}", lw=1, ls="--")
+            axes.axvline(value, color=REFERENCE, lw=1, ls=DASHES[1 + index])
+        axes.annotate(
+            label, (math.sqrt(low * high), 1), xycoords=axes.get_xaxis_transform(), xytext=(0, 4 + 13 * index),
+            textcoords="offset points", ha="center", fontsize="small", annotation_clip=False,
+        )  # fmt: skip
+    _ticks(axes, [*every, *(value for _, low, high in _SHORT for value in (low, high))])
     axes.set_yticks(range(len(names)), names, fontsize="small")
-    axes.invert_yaxis()
-    axes.margins(y=0.3 / max(len(names), 1))
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set(xlabel=f"mean relative L2 error at {full} points")
     axes.grid(alpha=0.3, axis="x")
     return figure
+
+
+def _ticks(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis around the values, with ticks at 1, 2 and 5 times powers of ten, as plain numbers."""
+    low, high = 0.8 * min(values), 1.25 * max(values)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [tick for decade in decades for factor in (1, 2, 5) if low <= (tick := factor * 10.0**decade) <= high]
+    axes.set_xlim(low, high)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())

@@ -1,0 +1,67 @@
+"""What figures, tables and verdicts take from an evaluation: its errors, those of baselines, and their names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+#: Baselines in words.
+BASELINES = {
+    "zero": "predicting zero",
+    "training_mean": "the training mean",
+    "identity": "the unchanged input",
+    "linear_part": "the linear part of the equation",
+    "nearest_sample": "the nearest training sample",
+    "linear_map": "the best linear map",
+}
+_ALWAYS = ("training_mean", "linear_map")
+
+
+def upsampling(evaluation: xr.Dataset) -> str:
+    """How outputs were brought to the reference grid: "fourier", or "linear" where the grid does not allow that."""
+    return "fourier" if "fourier" in evaluation["output"].values else "linear"
+
+
+def judged(evaluation: xr.Dataset) -> str:
+    """The metric of verdict and figures: "relative_l2", or "mse" where some targets are zero."""
+    return "relative_l2" if math.isfinite(native_errors(evaluation, "relative_l2")[judged_at(evaluation)]) else "mse"
+
+
+def judged_at(evaluation: xr.Dataset) -> int:
+    """The resolution of the verdict: that of the training, or else the highest that was evaluated."""
+    sizes = [int(n) for n in evaluation["resolution"].values]
+    trained = int(evaluation.attrs.get("trained_at", 0))
+    return trained if trained in sizes else max(sizes)
+
+
+def native_errors(evaluation: xr.Dataset, name: str, output: str = "native") -> dict[int, float]:
+    """The model's error at every resolution; of "mse" the root."""
+    values = evaluation[name].sel(output=output).values
+    return {int(n): _root(name, float(value)) for n, value in zip(evaluation["resolution"].values, values, strict=True)}
+
+
+def baseline_errors(evaluation: xr.Dataset, resolution: int, name: str) -> dict[str, float]:
+    """Errors of the baselines at the same points, those that are known and finite; of "mse" the root."""
+    if f"native_baseline_{name}" in evaluation:
+        values = evaluation[f"native_baseline_{name}"].sel(resolution=resolution).values
+    elif f"baseline_{name}" in evaluation and resolution == int(evaluation.attrs["reference_resolution"]):
+        values = evaluation[f"baseline_{name}"].values
+    else:
+        return {}
+    pairs = zip(evaluation["baseline"].values, values, strict=True)
+    errors = {str(baseline): _root(name, float(value)) for baseline, value in pairs}
+    return {baseline: error for baseline, error in errors.items() if math.isfinite(error)}
+
+
+def quoted(baselines: Mapping[str, float]) -> list[str]:
+    """The baselines that are named: the training mean, the best linear map, and the best one if that is another."""
+    found = dict.fromkeys(name for name in _ALWAYS if name in baselines)
+    return list(found | dict.fromkeys(sorted(baselines, key=baselines.__getitem__)[:1]))
+
+
+def _root(name: str, value: float) -> float:
+    return math.sqrt(value) if name == "mse" else value
