@@ -1,6 +1,7 @@
 from .config import FitConfig as FitConfig
 from .fit import History as History
 from .fit import fit as fit
+from .hooks import EpochRecord as EpochRecord
 from .run_folder import load as load
 from .run_folder import read_evaluation as read_evaluation
 from .run_folder import read_posterior as read_posterior

@@ -17,7 +17,8 @@ from sciml_cf.model_outputs import Entry, carrying, check_entry, entry_of
 from sciml_cf.models.coordinates import positions
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.history import History
-from sciml_cf.training.loop import Measure, Training
+from sciml_cf.training.hooks import Hooks, Measure, OnEpoch
+from sciml_cf.training.loop import Training
 from sciml_cf.training.optimizers import MakeOptimizer, MakeSchedule, check_optimizer
 from sciml_cf.training.pools import workers_named
 from sciml_cf.training.run_start import only_writer, undone_if_refused
@@ -46,6 +47,7 @@ def fit(
     loader_workers: int = 0,
     optimizer: MakeOptimizer | None = None,
     schedule: MakeSchedule | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> History:
     """Train ``model`` to map x to y under the mean squared error; leaves it with the weights of the last epoch.
 
@@ -91,6 +93,10 @@ def fit(
             head solved anew from the one before the step.
         schedule: makes a schedule of torch's from the optimizer, in place of the configuration's; it advances with
             every step.
+        on_epoch: ``on_epoch(record)`` is called with the ``EpochRecord`` of each epoch once the epoch is stored, for
+            instance to log it elsewhere; under torchrun in the first process alone. What it returns is ignored. An
+            exception in it stops the training and passes to the caller; ``resume=True`` then goes on with the next
+            epoch. Epochs that a resumed run already had are not handed on again.
     Returns:
         History.
     Raises:
@@ -115,7 +121,7 @@ def fit(
         _check_left_out(config)
     options = (out, head, progress, objective, entry, loader_workers, optimizer, schedule)
     training = Training(model, train, validation, config.resolved(), *options)
-    training.last_epoch, training.measure = min(config.epochs, until or config.epochs), measure
+    training.last_epoch, training.hooks = min(config.epochs, until or config.epochs), Hooks(measure, on_epoch)
     writer = only_writer(out) if training.fabric.is_global_zero else nullcontext()
     refused = undone_if_refused(out, training.has_learned) if training.fabric.is_global_zero else nullcontext()
     with (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged
 from sciml_cf.head import ClosedFormLoss, Objective, check_solved
 from sciml_cf.head.algorithms import make_algorithm, solve_on
 from sciml_cf.model_outputs import Entry, Predict, stored_entry
-from sciml_cf.normalization import attach_normalization, detach_normalization, physical_units
+from sciml_cf.normalization import attach_normalization, detach_normalization
 from sciml_cf.training.averaging import WeightAverage
 from sciml_cf.training.batches import mix_seed
 from sciml_cf.training.checkpoints import choose_checkpoint, read_tensors, save_checkpoint, save_tensors
@@ -29,6 +29,7 @@ from sciml_cf.training.error_bars import save_error_bars
 from sciml_cf.training.feed import Feed
 from sciml_cf.training.head import make_losses
 from sciml_cf.training.history import History, validation_error
+from sciml_cf.training.hooks import Hooks
 from sciml_cf.training.losses import weighted_mse
 from sciml_cf.training.optimizers import Descent, MakeOptimizer, MakeSchedule
 from sciml_cf.training.pools import set_epoch
@@ -55,7 +56,6 @@ _LOG = logging.getLogger(__name__)
 _CHECK_EVERY = 20  # steps between looks at the loss
 _DROPOUT = 1  # purpose of a seed
 _AVERAGE_BATCHES = 8  # on which the head of an averaged backbone is solved
-Measure = Callable[[nn.Module, int], Mapping[str, float]]
 _CHECKPOINT_KEYS = frozenset(
     {"epoch", "best", "first_loss", "rows", "model", "optimizer", "head", "trajectory", "average"}
 )
@@ -109,7 +109,7 @@ class Training:
         self.stepped = False
         self.epoch, self.best, self.first_loss, self.rows = 0, math.inf, math.nan, []
         self.last_epoch = config.epochs
-        self.measure: Measure | None = None
+        self.hooks = Hooks()
 
     @contextmanager
     def core_units(self) -> Iterator[None]:
@@ -212,13 +212,12 @@ class Training:
             row["head_change"] = (state["head"] - cast(Tensor, before)).norm().item()
             row.update({"jitter": state["jitter"].item(), **metrics})
         row["seconds"] = time.perf_counter() - start
-        if self.measure is not None:
-            with physical_units(self.raw_model, self.units.normalization):
-                row.update(self.measure(self.raw_model, self.epoch))
+        row.update(self.hooks.measured(self.raw_model, self.epoch, self.units.normalization))
         self.rows.append(row)
         improved, self.best = error < self.best, min(error, self.best)
         if self.fabric.is_global_zero:
             self._save(improved=improved, own=own)
+            self.hooks.stored(self.raw_model, row, self.units.normalization)
         if not self._done():
             self._go_back(own)
 
