@@ -277,6 +277,21 @@ def _method_facts(spec: DatasetSpec, attributes: Mapping[str, Any]) -> dict[str,
     return {"name": spec.method, "tolerance": spec.tolerance if stepped else None, "error": error}
 
 
+def error_of_data(data: FieldReader) -> float | None:
+    """The relative error that the targets may have by themselves: of time stepping or of rounding, the larger one.
+
+    Args:
+        data: open for reading.
+    Returns:
+        None where it is not known: a file of another package, or a law without time, whose grid decides.
+    """
+    spec = getattr(data, "spec", None)
+    if spec is None or data.header.steady:
+        return None
+    stepped = spec.method in SCHEMES and spec.make_equation().nonlinear is not None
+    return max(float(np.finfo(data.header.dtype).eps) / 2, spec.tolerance if stepped else 0.0)
+
+
 def _tails(data: FieldReader) -> dict[str, Any] | None:
     """The largest share in the top eighth of the modes of a few samples, of periodic fields on equal axes."""
     dims = data.header.num_dims

@@ -170,6 +170,7 @@ ARROWS = {
         "data_gen.formats",
         "data_gen.grids",
         "data_gen.header",
+        "data_gen.info",
         "sciml_cf.datasets",
         "sciml_cf.errors",
         "sciml_cf.head",

@@ -13,8 +13,9 @@ import xarray as xr
 from torch import Tensor, nn
 
 import sciml_cf.metrics as metrics
-from data_gen.formats import Facts
+from data_gen.formats import Facts, open_source
 from data_gen.grids.positions import coarser, stride_to
+from data_gen.info import error_of_data
 from sciml_cf.datasets import FieldDataset, Split
 from sciml_cf.datasets.choices import Lazy, Sampling
 from sciml_cf.datasets.laziness import choose_lazy
@@ -127,6 +128,7 @@ def evaluate_transfer(
             "sampling": sampling,
             "num_samples": len(truth),
             "reference_resolution": truth.resolution,
+            **_error_of_data(truth),
             **{f"version_{name}": value for name, value in versions().items()},
         },
     )
@@ -137,6 +139,13 @@ def evaluate_transfer(
     baselines = baseline_errors(truth, sizes, sampling, fitted=fitted_baselines)
     result.attrs.update(baselines.attrs)
     return result.merge(baselines).merge(_examples(model, truth, measured["full_relative_l2"]))
+
+
+def _error_of_data(truth: FieldDataset) -> dict[str, float]:
+    """The relative error that the targets may have by themselves, where it is known."""
+    with open_source(truth.path, format=truth.format, overrides=truth.facts) as source:
+        found = error_of_data(source)
+    return {} if found is None else {"data_error": found}
 
 
 def _check_sampling(grids: Grids, sampling: Sampling) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,12 +10,17 @@ from data_gen.files.whole import new_folder, only_writer, said
 from sciml_cf.report import figures
 from sciml_cf.report.html import Picture, make_folder, render_page, write_pictures
 from sciml_cf.report.single import provenance
-from sciml_cf.report.tables import Table, baseline_table, comparison_table, same_samples
+from sciml_cf.report.tables import Table, baseline_table, comparison_table, same_samples, settings_table
+from sciml_cf.report.training_words import comparison_sentences, training_sentences
 from sciml_cf.report.verdict import run_verdict, verdict
 from sciml_cf.training.checkpoints import write_atomically
 from sciml_cf.training.run_folder import read_evaluation, read_history, read_settings
 
 _TITLE = "Comparison of runs"
+_TRANSFER = (
+    "Error against resolution: of the models there, and of their outputs interpolated to the full grid; in gray the "
+    "baselines."
+)
 _NONE = Kind("a new folder", lambda _: False)  # nothing is replaced
 _FILES = ("comparison.md", "comparison.csv", "training.png", "transfer.png")
 
@@ -53,17 +57,24 @@ def _compare(names: dict[str, Path], folder: Path) -> tuple[Table, list[Path]]:
     table = comparison_table(evaluations, settings)
     curves = figures.training_curves(histories), figures.error_against_resolution(evaluations)
     pictures = [
-        Picture("training", curves[0], "Errors over the epochs."),
-        Picture("transfer", curves[1], "Error against resolution, natively and interpolated to the full grid."),
+        Picture("training", curves[0], "Errors over the epochs, on the samples of training and of validation."),
+        Picture(
+            "transfer",
+            curves[1],
+            _TRANSFER,
+        ),
     ]
     first = next(iter(evaluations))
     tables = [table, baseline_table(evaluations[first])]
     write_atomically(folder / "comparison.md", "\n".join(entry.markdown() for entry in tables))
     write_atomically(folder / "comparison.csv", table.csv())
     page, origin = folder / "index.html", provenance(settings[first], evaluations[first].attrs)
-    details = json.dumps(settings, indent=2)
-    words = [f"{name}: {verdict(evaluation, histories[name])}" for name, evaluation in evaluations.items()]
-    write_atomically(page, render_page(_TITLE, words, [*tables, *pictures], origin, details))
+    words = [" ".join(comparison_sentences(evaluations, settings, histories))]
+    for name, evaluation in evaluations.items():
+        sentences = [verdict(evaluation, histories[name]), *training_sentences(histories[name], settings[name])]
+        words.append(f"{name}: {' '.join(sentences)}")
+    words = [text for text in words if text]
+    write_atomically(page, render_page(_TITLE, words, [*pictures, *tables], origin, settings_table(settings)))
     return table, [page, *write_pictures(pictures, folder), folder / "comparison.md", folder / "comparison.csv"]
 
 

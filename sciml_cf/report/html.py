@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from data_gen.files.places import place_of
 from data_gen.files.whole import sweep, write_bytes
 from sciml_cf.report.tables import Table
+from sciml_cf.report.terms import Terms
 
 #: Where a page has its title, counted from its start.
 _HEAD = 4096
@@ -28,6 +29,9 @@ figcaption,.note{font-size:.85rem;color:#555}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
 td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
+abbr{text-decoration:underline dotted;cursor:help}
+details{margin:1.6rem 0}summary{cursor:pointer;font-weight:600}
+dt{font-weight:600}dd{margin:0 0 .5rem 1rem;font-size:.85rem}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.8rem;background:#f6f6f6;padding:.7rem}
 @media (max-width:40rem){body{padding:.6rem}h1{font-size:1.25rem}}
 """
@@ -48,7 +52,7 @@ class Picture:
 
 
 def render_page(
-    title: str, introduction: Sequence[str], parts: Sequence[Table | Picture], provenance: str, details: str
+    title: str, introduction: Sequence[str], parts: Sequence[Table | Picture], provenance: str, details: Table | str
 ) -> str:
     """The page as text: paragraphs, then tables and pictures in their order, then what it was made from.
 
@@ -56,12 +60,15 @@ def render_page(
         title, introduction: plain text; each entry of the introduction is a paragraph.
         parts: pictures are put into the page itself.
         provenance: one line below every picture: command, version, machine, date.
-        details: the settings, shown as they are.
+        details: the settings, folded until they are asked for.
     """
-    body = [f"<h1>{html.escape(title)}</h1>", *[f"<p>{html.escape(text)}</p>" for text in introduction]]
+    terms = Terms()
+    body = [f"<h1>{html.escape(title)}</h1>", *[f"<p>{terms.explained(text)}</p>" for text in introduction]]
     for part in parts:
-        body.append(_table(part) if isinstance(part, Table) else _picture(part, provenance))
-    body.append(f"<h2>Settings</h2><p class=note>{html.escape(provenance)}</p><pre>{html.escape(details)}</pre>")
+        body.append(_table(part, terms) if isinstance(part, Table) else _picture(part, provenance, terms))
+    shown = _grid(details, None) if isinstance(details, Table) else f"<pre>{html.escape(details)}</pre>"
+    body += [terms.listed(), f"<details><summary>Settings</summary><p class=note>{html.escape(provenance)}</p>{shown}"]
+    body.append("</details>")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -112,19 +119,28 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _picture(picture: Picture, provenance: str) -> str:
+def _picture(picture: Picture, provenance: str, terms: Terms) -> str:
     data = base64.b64encode(picture.png).decode()
     return (
         f'<figure><img alt="{html.escape(picture.name)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{html.escape(picture.caption)}<br>{html.escape(provenance)}</figcaption></figure>"
+        f"<figcaption>{terms.explained(picture.caption)}<br>{html.escape(provenance)}</figcaption></figure>"
     )
 
 
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in table.columns)
-    rows = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in table.rows)
-    return f"<h2>{html.escape(table.title)}</h2><div class=scroll><table><tr>{head}</tr>{rows}</table></div>"
+def _table(table: Table, terms: Terms) -> str:
+    return f"<h2>{terms.explained(table.title)}</h2>{_grid(table, terms)}"
 
 
-def _cell(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else html.escape(str(value))
+def _grid(table: Table, terms: Terms | None) -> str:
+    head = "".join(f"<th>{_cell(column, terms)}</th>" for column in table.columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{_cell(value, terms if not place else None)}</td>" for place, value in enumerate(row))
+        + "</tr>" for row in table.rows
+    )  # fmt: skip
+    return f"<div class=scroll><table><tr>{head}</tr>{rows}</table></div>"
+
+
+def _cell(value: Any, terms: Terms | None) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return html.escape(str(value)) if terms is None else terms.explained(str(value))

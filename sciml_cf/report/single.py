@@ -1,15 +1,15 @@
-"""The report of one run: a verdict, two tables and pictures on one HTML page."""
+"""The report of one run on one HTML page: the verdict, pictures, tables, and the folded settings."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from data_gen.files.whole import said
 from sciml_cf.report import figures
 from sciml_cf.report.html import Picture, make_folder, render_page, write_pictures
-from sciml_cf.report.tables import baseline_table, method_label, rollout_table, transfer_table
+from sciml_cf.report.tables import baseline_table, method_label, rollout_table, settings_table, transfer_table
+from sciml_cf.report.training_words import training_sentences
 from sciml_cf.report.verdict import rollout_verdict, verdict
 from sciml_cf.training.checkpoints import write_atomically
 from sciml_cf.training.run_folder import read_evaluation, read_history, read_rollout, read_settings
@@ -19,7 +19,7 @@ from sciml_cf.training.run_start import only_writer
 def report_run(run: Path | str) -> list[Path]:
     """Write RUN/report from the run's history and evaluation; returns the paths, the page first.
 
-    The page begins with the ``verdict``.
+    The page begins with the ``verdict`` and with what a reader must know of the training (``training_sentences``).
 
     Raises:
         CheckpointError: the run has no history or no evaluation yet, or another process writes into its folder.
@@ -37,16 +37,27 @@ def _report(run: Path) -> list[Path]:
     folder = run / "report"
     label = method_label(settings["fit"])
     pictures = [
-        Picture("training", figures.training_curves({label: history}), "Errors over the epochs."),
+        Picture(
+            "training",
+            figures.training_curves({label: history}),
+            "Errors over the epochs, on the samples of training and of validation.",
+        ),
         Picture(
             "transfer",
             figures.error_against_resolution({label: evaluation}),
-            "Error against resolution: of the model there, and of its output interpolated to the full grid.",
+            "Error against resolution: of the model there, and of its output interpolated to the full grid; in gray "
+            "the baselines.",
         ),
-        Picture("predictions", figures.example_predictions(evaluation), "From the best sample to the worst."),
+        Picture(
+            "predictions",
+            figures.example_predictions(evaluation),
+            "Input, solution, prediction and error, from the lowest relative L2 error to the highest.",
+        ),
     ]
     if (head := figures.head_panel(history)) is not None:
-        pictures.append(Picture("head", head, "What the solves of the head looked like, epoch by epoch."))
+        pictures.append(
+            Picture("head", head, "Condition number, degrees of freedom, change and gain of the solves of the head.")
+        )
     if "spectrum" in evaluation:  # periodic
         pictures.append(Picture("spectrum", figures.spectrum(evaluation), "Where in the spectrum the error lies."))
     tables = [transfer_table(evaluation), baseline_table(evaluation)]
@@ -59,9 +70,10 @@ def _report(run: Path) -> list[Path]:
     write_atomically(folder / "transfer.csv", tables[0].csv())
     write_atomically(folder / "baselines.csv", tables[1].csv())
     said = [verdict(evaluation, history), *([] if rolled is None else [rollout_verdict(rolled)])]
+    said += training_sentences(history, settings)
     page = folder / "index.html"
     title, origin = f"Run {run.name}: {label}", provenance(settings, evaluation.attrs)
-    write_atomically(page, render_page(title, said, [*tables, *pictures], origin, json.dumps(settings, indent=2)))
+    write_atomically(page, render_page(title, said, [*pictures, *tables], origin, settings_table({label: settings})))
     return [
         page,
         *write_pictures(pictures, folder),

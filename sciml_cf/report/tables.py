@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +134,24 @@ def comparison_table(evaluations: dict[str, xr.Dataset], settings: dict[str, dic
             rows.append((name, method_label(fit), fit["optimizer"], fit["learning_rate"], fit["epochs"], n, *errors))
     columns = ("run", "method", "optimizer", "rate", "epochs", "resolution", "mse native", f"mse {upsampled} to {full}")
     return Table("Comparison of runs", (*columns, "rel. L2 native"), tuple(rows))
+
+
+def settings_table(settings: dict[str, dict[str, Any]]) -> Table:
+    """Every setting in run.json of one run or several, a column a run; in several first those that differ."""
+    flat = {name: dict(_flat(one)) for name, one in settings.items()}
+    keys = list(dict.fromkeys(key for one in flat.values() for key in one))
+    rows = [(key, *(one.get(key, "") for one in flat.values())) for key in keys]
+    rows.sort(key=lambda row: len(set(row[1:])) == 1 < len(flat))  # stable: equal settings come last
+    return Table("Settings", ("setting", *flat), tuple(rows))
+
+
+def _flat(values: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Names joined by points, and values as text."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", json.dumps(value) if isinstance(value, list) else str(value)
 
 
 def method_label(fit: dict[str, Any]) -> str:

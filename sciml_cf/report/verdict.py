@@ -10,12 +10,15 @@ import numpy as np
 import xarray as xr
 
 from sciml_cf.plots.evaluation import BASELINES, baseline_errors, judged, judged_at, native_errors, quoted
+from sciml_cf.report.training_words import losses
 from sciml_cf.training.run_folder import HISTORY_FILE, read_evaluation, read_history
 
 _ALIKE = 1.1  # errors within 10 % of each other
 _OVERFITTED = 10.0  # validation over training error
 _FALLING = 2.0  # training error a quarter of the epochs ago over the last
 _FEW_EPOCHS = 8
+_OWN = 10.0  # times the error of the data, from where on the error is the model's
+_ROUNDING = 1e-12
 _OFFSET = 2.0  # the error over the fluctuations is told where it is this many times the relative error
 _NOT_LEARNED = "it has learned little, check the data and the learning rate"
 _ADVICE = {
@@ -38,6 +41,7 @@ def verdict(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | Non
       if that is another, at the same points; "about that of" where the two are within 10 %.
     - Its change over the evaluated resolutions: "unchanged" if all are within 10 % of each other.
     - A warning if a baseline has a lower error by more than 10 %; of several the lowest is named.
+    - Whether the error is the model's or may be the data's, where the accuracy of the data is known (``data_error``).
     - Where baselines and model learned from different samples, which.
     - "More samples" would help if the validation error (mean squared) is more than 10 times the training error, at the
       epoch whose weights were evaluated. Else "more epochs", if there are 8 epochs or more and the training error fell
@@ -47,7 +51,7 @@ def verdict(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | Non
         evaluation: of ``evaluate_transfer``, or read from evaluation.nc; one of an older version will do.
         history: the rows of history.csv, oldest first; None for a model without.
     Returns:
-        One to four sentences.
+        One to five sentences.
     """
     resolution, name = judged_at(evaluation), judged(evaluation)
     errors = native_errors(evaluation, name)
@@ -65,6 +69,7 @@ def verdict(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | Non
     sentences = [
         f"{first}: {clauses}." if clauses else f"{first}.",
         _warning(error, baselines),
+        _of_the_data(evaluation, error) if name == "relative_l2" else "",
         _other_samples(evaluation),
         _training(evaluation, history),
     ]
@@ -108,6 +113,20 @@ def _warning(error: float, baselines: Mapping[str, float]) -> str:
     return f"Warning: {label} is {_times(error, better[name])} better than this model: {advice}."
 
 
+def _of_the_data(evaluation: xr.Dataset, error: float) -> str:
+    """Whose the error is: the model's, or perhaps that of the targets."""
+    known = float(evaluation.attrs.get("data_error", math.nan))
+    if not math.isfinite(known):
+        return ""
+    accuracy = "exact up to rounding" if known < _ROUNDING else f"accurate to about {known:.0e}"
+    if error > _OWN * known:
+        return f"The data are {accuracy}, so this error is the model's."
+    return (
+        f"The data are {accuracy} only, so part of this error may be theirs: generate them with a smaller tolerance or "
+        "in float64."
+    )
+
+
 def _change(evaluation: xr.Dataset, resolution: int, errors: Mapping[int, float]) -> str:
     """How the error changes over the resolutions."""
     known = {n: error for n, error in errors.items() if math.isfinite(error)}
@@ -137,7 +156,7 @@ def _other_samples(evaluation: xr.Dataset) -> str:
 
 def _training(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | None) -> str:
     """What would help, by the history."""
-    rows = [_losses(row) for row in history or ()]
+    rows = [losses(row) for row in history or ()]
     rows = [row for row in rows if all(map(math.isfinite, row))]
     if not rows:
         return ""
@@ -152,12 +171,6 @@ def _training(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | N
         return ""
     fell = f"Training error still fell by a factor of {_short(before / now)} in the last {quarter} epochs"
     return f"{fell}: more epochs would help."
-
-
-def _losses(row: Mapping[str, float]) -> tuple[float, float]:
-    """Training and validation error of an epoch on one scale: train_loss is that of normalized fields if there are."""
-    validation = row.get("validation_loss_normalized", row.get("validation_mse", math.nan))
-    return row.get("train_loss", math.nan), validation
 
 
 def _name(baseline: str) -> str:
