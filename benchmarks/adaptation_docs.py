@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from benchmarks.data_measured import table as text_table
+from sciml_cf.plots.style import COLORS
 
 PAGE = ROOT / "docs" / "results_adaptation.md"
 FIGURE = ROOT / "docs" / "adaptation.png"
@@ -134,8 +135,9 @@ def draw() -> None:
     for place, method in enumerate(figures):
         found = {row["inputs"]: row for row in reversed(figures[method]["error_bars"])}  # the coarse grid wins
         at = [index + 0.36 * (place - 0.5) for index in range(len(names))]
-        left.bar(at, [100 * found[name]["coverage"] for name in names], 0.34, color=f"C{place}", label=method)
-        right.bar(at, [found[name]["width"] for name in names], 0.34, color=f"C{place}", label=f"{method}, width")
+        style = {"color": COLORS[place], "hatch": ("", "//")[place], "edgecolor": "white"}
+        left.bar(at, [100 * found[name]["coverage"] for name in names], 0.34, label=method, **style)
+        right.bar(at, [found[name]["width"] for name in names], 0.34, label=f"{method}, width", **style)
         needed = [2 * 1.645 * found[name]["rmse"] for name in names]
         right.plot(at, needed, "_", ms=18, color="k", label="3.29 rms errors" if place == 0 else None)
     left.axhline(90, color="k", lw=0.8, ls="--")

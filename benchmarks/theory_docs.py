@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from benchmarks.data_measured import table
+from sciml_cf.plots.style import safe_colors
 from sciml_cf.report.html import write_pictures
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.theory.page import pictures, tables
@@ -88,7 +89,8 @@ def _word(yes: bool) -> str:
 def main() -> None:
     fill_pages({PAGE: filled})
     FIGURES.mkdir(exist_ok=True)
-    write_pictures(pictures(read_result(RESULT)["figures"]), FIGURES)
+    with safe_colors():
+        write_pictures(pictures(read_result(RESULT)["figures"]), FIGURES)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from sphinx.cmd.build import build_main
 
 from docsite import check, gallery, reference, staging
+from sciml_cf.plots.style import safe_colors
 
 
 def build(out: Path) -> int:
@@ -19,7 +20,8 @@ def build(out: Path) -> int:
         shutil.rmtree(out / name, ignore_errors=True)
     source.mkdir(parents=True)
     began = time.process_time()
-    fragments = gallery.make(source)
+    with safe_colors():
+        fragments = gallery.make(source)
     drawn = time.process_time() - began
     reference.write_reference(source)
     staging.stage(source, fragments)

@@ -10,6 +10,7 @@ from matplotlib.ticker import NullLocator
 
 from data_gen import DatasetSpec, generate
 from sciml_cf import ConvConfig, FieldDataset, FitConfig, FNOConfig, evaluate_transfer, fit
+from sciml_cf.plots.style import nth_style
 
 TRAINED_AT, SEEN = 64, (32, 64, 128, 256, 512)
 MODELS = {"FNO": FNOConfig(width=16, modes=12, layers=3), "convolutions": ConvConfig(width=24)}
@@ -51,8 +52,8 @@ def _draw(errors: dict[str, dict[str, np.ndarray]], picture: Path) -> None:
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     axes = figure.subplots()
     for place, (name, found) in enumerate(errors.items()):
-        for output, style in (("native", "o-"), ("fourier", "s--")):
-            axes.loglog(SEEN, found[output], style, color=f"C{place}", ms=4, label=f"{name}, {output}")
+        for output, style in (("native", "-"), ("fourier", "--")):
+            axes.loglog(SEEN, found[output], ls=style, label=f"{name}, {output}", **nth_style(place))
     axes.axvline(TRAINED_AT, color="k", lw=0.8, ls=":")
     axes.set(
         xlabel="points that the model is run at", ylabel="relative L2 error", title="dotted: resolution of training"

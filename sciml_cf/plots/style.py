@@ -32,7 +32,8 @@ def nth_style(index: int) -> dict[str, Any]:
 
 def nth_curve(index: int, points: int = 0) -> dict[str, Any]:
     """The same with a dash, for things that have one curve each; of many points, some have markers."""
-    return {**nth_style(index), "ls": DASHES[index % len(DASHES)], "markevery": every(points)}
+    dash = DASHES[(index + index // len(COLORS)) % len(DASHES)]  # once colors repeat, with other dashes
+    return {**nth_style(index), "ls": dash, "markevery": every(points)}
 
 
 def every(points: int) -> int:

@@ -147,7 +147,8 @@ def test_train_evaluate_and_predict_on_a_matlab_file(capsys, burgers_file, tmp_p
     evaluate = ("evaluate", tmp_path / "run", "--resolutions", 64, "--data")
     status, out, error = call(capsys, *evaluate, tmp_path / "R10.mat", *said)
     assert status == 0 and "linear part" in out, error
-    assert out == call(capsys, *evaluate, burgers_file)[1]
+    ours = call(capsys, *evaluate, burgers_file)[1]  # our own file also says how accurate it is
+    assert out == ours.replace(" The data are exact up to rounding, so this error is the model's.", "") != ours
     predicted = ("predict", tmp_path / "run", "--output", tmp_path / "p.npy", "--input", tmp_path / "R10.mat", *said)
     assert call(capsys, *predicted)[0] == 0 and np.load(tmp_path / "p.npy").shape == (40, 1, 256)
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
+from sciml_cf.plots.style import nth_curve, nth_style
 from sciml_cf.studies.harness.intervals import mean_interval
 
 Cell = dict[str, Any]
@@ -29,8 +30,8 @@ def curve_figure(lines: Lines, classes: int) -> Figure:
             for name, cell in cells.items():
                 steps, accuracies = accuracy_curves(cell, classes)
                 if len(steps):
-                    axes, color = panels[row][columns.index(size)], f"C{names.index(name)}"
-                    mean = _draw(axes, steps, accuracies, color, name)
+                    axes, number = panels[row][columns.index(size)], names.index(name)
+                    mean = _draw(axes, steps, accuracies, name, {**nth_curve(number), "marker": ""})
                     lowest = min(lowest, float(mean[steps >= min(10, steps[-1])].min()))
     for axes in panels.flat:
         axes.set(xscale="log", ylim=(max(lowest - 0.05, 0.0), 1.005))
@@ -59,7 +60,7 @@ def sweep_figure(lines: Lines, classes: int, label: str) -> Figure:
         for size, cells in sizes.items():
             for name, cell in cells.items():
                 axes = panels[row][columns.index(size)]
-                _draw(axes, np.array(cell["values"]), finals(cell, classes).T, f"C{names.index(name)}", name, "o-")
+                _draw(axes, np.array(cell["values"]), finals(cell, classes).T, name, nth_curve(names.index(name)))
     for axes in panels.flat:
         axes.set(xscale="log", ylim=(0.0, 1.02))
         axes.grid(alpha=0.3)
@@ -88,9 +89,9 @@ def dependence_figure(
     for axes, (rule, cells) in zip(panels, strengths.items(), strict=False):
         sizes = sorted({cell["batch_size"] for cell in cells})
         for cell in cells:
-            style, color = _STYLES[cell["algorithm"]], f"C{sizes.index(cell['batch_size'])}"
+            style = {**nth_style(sizes.index(cell["batch_size"])), "ls": _STYLES[cell["algorithm"]]}
             name = f"{cell['batch_size']}, Alg. {cell['algorithm']}"
-            _draw(axes, np.array(cell["values"]), finals(cell, classes).T, color, name, f"o{style}")
+            _draw(axes, np.array(cell["values"]), finals(cell, classes).T, name, style)
         axes.set(xscale="log", ylim=(0.0, 1.02), xlabel=f"strength of {rule}", ylabel="test accuracy")
         axes.legend(fontsize="small", frameon=False, title="batch size", title_fontsize="small")
         axes.grid(alpha=0.3)
@@ -104,11 +105,9 @@ def _best_rates(axes: Axes, best: Mapping[str, Mapping[int, float]]) -> None:
     methods = list(dict.fromkeys(name.partition(",")[0] for name in best))
     for index, (name, rates) in enumerate(best.items()):
         method, _, algorithm = name.partition(", Alg. ")
-        style: dict[str, Any] = {"color": f"C{methods.index(method)}", "ls": _STYLES[int(algorithm or 1)]}
+        style = {**nth_style(methods.index(method)), "ls": _STYLES[int(algorithm or 1)], "ms": 4}
         apart = 1.05 ** (index - len(best) / 2)
-        axes.loglog(
-            list(rates), [rate * apart for rate in rates.values()], marker="o", ms=4, lw=1.2, label=name, **style
-        )
+        axes.loglog(list(rates), [rate * apart for rate in rates.values()], lw=1.2, label=name, **style)
     sizes = sorted({size for rates in best.values() for size in rates})
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])
@@ -131,12 +130,12 @@ def _panels(lines: Lines, columns: Sequence[int]) -> tuple[Figure, Any]:
     return figure, panels
 
 
-def _draw(axes: Axes, x: np.ndarray, runs: np.ndarray, color: str, name: str, style: str = "-") -> np.ndarray:
+def _draw(axes: Axes, x: np.ndarray, runs: np.ndarray, name: str, style: dict[str, Any]) -> np.ndarray:
     """A mean over runs (runs, points) and its band; returns the mean."""
     mean, low, high = np.array([mean_interval(column) for column in runs.T]).T
-    axes.plot(x, mean, style, color=color, lw=1.3, ms=3.5, label=name)
+    axes.plot(x, mean, lw=1.3, label=name, **{**style, "ms": 3.5})
     if len(runs) > 1:
-        axes.fill_between(x, np.clip(low, 0, 1), np.clip(high, 0, 1), color=color, alpha=0.13, lw=0)
+        axes.fill_between(x, np.clip(low, 0, 1), np.clip(high, 0, 1), color=style["color"], alpha=0.13, lw=0)
     return mean
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from sciml_cf.plots.style import nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.class_figures import reliability_figure
@@ -53,11 +54,11 @@ def curves(rows: Rows) -> Figure:
     figure = Figure(figsize=(10 if moves else 7, 3.2), layout="constrained")
     axes = figure.subplots(1, 3 if moves else 2)
     steps = [row["steps"] for row in rows]
-    for name, label in (("test_accuracy", "first"), ("test_top5", "among the first five")):
-        axes[0].plot(steps, [row[name] for row in rows], label=label)
+    for index, (name, label) in enumerate((("test_accuracy", "first"), ("test_top5", "among the first five"))):
+        axes[0].plot(steps, [row[name] for row in rows], label=label, **nth_curve(index, len(rows)))
     axes[0].set(xlabel="iteration", ylabel="share of test images", title="Accuracy")
-    for name, label in (("train_loss", "training"), ("validation_loss", "validation")):
-        axes[1].semilogy(steps, [row[name] for row in rows], label=label)
+    for index, (name, label) in enumerate((("validation_loss", "validation"), ("train_loss", "training"))):
+        axes[1].semilogy(steps, [row[name] for row in rows], label=label, **nth_curve(index, len(rows)))
     axes[1].set(xlabel="iteration", ylabel="loss", title="Loss")
     if moves:
         axes[2].semilogy(steps, [row["head_step"] for row in rows])

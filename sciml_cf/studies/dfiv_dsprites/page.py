@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
+from sciml_cf.plots.style import nth_curve, nth_style
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import compare_runs_by_seed, geometric_interval, smoothed_intervals
@@ -188,7 +189,8 @@ def _curves(cells: list[Cell], window: int) -> Figure:
         if not runs:
             continue
         mean, low, high = smoothed_intervals([run[f"test_{cell['heads']}"] for run in runs], window)
-        axes, style = panels[cell["batch_size"]], {"color": colors[cell["method"]], "ls": _STYLES[cell["heads"]]}
+        look = nth_curve(list(colors).index(cell["method"]), len(mean))
+        axes, style = panels[cell["batch_size"]], {**look, "ls": _STYLES[cell["heads"]]}
         axes.semilogy(runs[0]["iteration"], mean, lw=1.6, label=f"{cell['method']}, {cell['heads']}", **style)
         if len(runs) > 1:
             axes.fill_between(runs[0]["iteration"], low, high, color=style["color"], alpha=0.08, lw=0)
@@ -224,7 +226,8 @@ def _final(cells: list[Cell]) -> Figure:
             if points:
                 places, means = zip(*sorted(points), strict=True)
                 face = "white" if heads == "current" else color
-                axes.plot(places, means, f"o{style}", color=color, mfc=face, ms=5, label=f"{method}, {heads}")
+                look = {**nth_style(index), "ls": style, "mfc": face}
+                axes.plot(places, means, label=f"{method}, {heads}", **look)
     _baseline_lines(axes, cells)
     sizes = sorted({cell["batch_size"] for cell in cells if cell["batch_size"]})
     axes.set_xscale("log", base=2)

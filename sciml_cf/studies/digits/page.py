@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from scipy.stats import t as students_t
 
+from sciml_cf.plots.style import nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.class_figures import confusion_figure, reliability_figure
@@ -201,7 +202,7 @@ def accuracy_figure(cells: Cells) -> Figure:
         looked = [run["iteration"] for run in cell["runs"] if "diverged" not in run]
         if looked:
             means = [mean_at(cell, mark) for mark in looked[0]]
-            axes.plot(looked[0], means, color=f"C{arms.index(cell['arm'])}", lw=1.2, label=cell["arm"])
+            axes.plot(looked[0], means, lw=1.2, label=cell["arm"], **nth_curve(arms.index(cell["arm"]), len(means)))
     for axes in panels.flat:
         axes.set(xscale="log", ylim=(0.5, 1.0))
         axes.grid(alpha=0.3)
@@ -222,9 +223,8 @@ def movement_figure(cells: Cells) -> Figure:
         axes = panels[rules.index(cell["rule"])]
         axes.set_title(cell["rule"], fontsize="medium")
         moves = cell["runs"][0].get("movement", [])
-        axes.loglog(
-            range(1, len(moves) + 1), moves, color=f"C{movers.index(cell['optimizer'])}", lw=1, label=cell["optimizer"]
-        )
+        style = {**nth_curve(movers.index(cell["optimizer"])), "marker": ""}
+        axes.loglog(range(1, len(moves) + 1), moves, lw=1, label=cell["optimizer"], **style)
     for axes in panels:
         axes.set_xlabel("iteration")
         axes.grid(alpha=0.3)

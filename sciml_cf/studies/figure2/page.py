@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
+from sciml_cf.plots.style import nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import Interval, compare_runs_by_seed, geometric_interval, smoothed_intervals
@@ -139,7 +140,8 @@ def _curves(cells: list[Cell], window: int, full: int) -> Figure:
         if not runs:
             continue
         mean, low, high = smoothed_intervals([run["test_mse"] for run in runs], window)
-        axes.loglog(runs[0]["steps"], mean, color=colors[cell["method"]], lw=1.6, label=cell["method"])
+        style = {**nth_curve(list(colors).index(cell["method"]), len(mean)), "color": colors[cell["method"]]}
+        axes.loglog(runs[0]["steps"], mean, lw=1.6, label=cell["method"], **style)
         if len(runs) > 1:
             axes.fill_between(runs[0]["steps"], low, high, color=colors[cell["method"]], alpha=0.15, lw=0)
     for size, axes in panels.items():
@@ -180,7 +182,7 @@ def _final(cells: list[Cell], full: int) -> Figure:
                 axes.plot([points[-1][0]] * len(errors), errors, ".", color=f"C{index}", ms=3, alpha=0.6)
         if points:
             sizes, means = [x for x, _ in points], [interval.mean for _, interval in points]
-            axes.plot(sizes, means, "o-", color=f"C{index}", ms=5, lw=1.2, label=method)
+            axes.plot(sizes, means, lw=1.2, label=method, **nth_curve(index))
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     sizes = sorted({cell["batch_size"] for cell in cells})

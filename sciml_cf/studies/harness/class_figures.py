@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from sciml_cf.plots.style import nth_curve
+
 
 def reliability_figure(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """How often predictions of some confidence are right; on the diagonal confidence is what it says.
@@ -23,8 +25,9 @@ def reliability_figure(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> F
         count, confidence, accuracy = (np.asarray(curve[key], float) for key in ("count", "confidence", "accuracy"))
         full = count > 0
         label = f"{name}, ECE {curve['ece']:.3f}" if "ece" in curve else name
-        axes.plot(confidence[full], accuracy[full], "-", color=f"C{index}", lw=1.2, label=label)
-        axes.scatter(confidence[full], accuracy[full], s=4 + 150 * count[full] / count.sum(), color=f"C{index}")
+        style = {**nth_curve(index), "marker": ""}
+        axes.plot(confidence[full], accuracy[full], lw=1.2, label=label, **style)
+        axes.scatter(confidence[full], accuracy[full], s=4 + 150 * count[full] / count.sum(), color=style["color"])
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence (largest probability)", ylabel="share that is right")
     axes.legend(fontsize="small", frameon=False)
     axes.grid(alpha=0.3)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from sciml_cf.plots.style import nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import compare_runs_by_seed, geometric_interval
@@ -107,7 +108,7 @@ def _figure(config: dict[str, Any], cells: list[Cell]) -> Figure:
     axes = figure.subplots()
     arms = list(_told(config))
     for cell in cells:
-        style = {"color": f"C{arms.index(cell['arm'])}", "ls": "-" if cell["method"] == "proximal" else "--"}
+        style = {**nth_curve(arms.index(cell["arm"]), 60), "ls": "-" if cell["method"] == "proximal" else "--"}
         label = f"{_told(config)[cell['arm']]}, {_LABELS[cell['method']]}"
         for run in cell["runs"]:
             if "diverged" not in run:

@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from sciml_cf.plots.style import nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 
@@ -159,8 +160,8 @@ def _curves(widths: list[dict[str, Any]], mark: float) -> Figure:
             for number, run in enumerate(runs):
                 rows = [row for row in run["rows"] if row["seconds"] > 0]
                 place.semilogx(
-                    [1e3 * row["seconds"] for row in rows], [row["accuracy"] for row in rows], color=f"C{index}",
-                    lw=1.0, marker="o" if len(rows) == 1 else None, ms=4, label=None if number else arm,
+                    [1e3 * row["seconds"] for row in rows], [row["accuracy"] for row in rows], lw=1.0,
+                    label=None if number else arm, **nth_curve(index, len(rows)),
                 )  # fmt: skip
         place.axhline(mark, color="0.5", lw=0.8, ls=":")
         place.set(ylim=(0.8, 1.0), ylabel="test accuracy", title=f"{one['width']} hidden units")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from sciml_cf.plots.style import nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import Interval, geometric_interval, mean_interval
@@ -132,8 +133,8 @@ def _curves(cells: list[Cell]) -> Figure:
             continue
         mean = np.mean([run["curves"]["relative_l2"] for run in runs], axis=0)
         label = f"{cell['arm']}, {_LABELS[cell['method']]}"
-        color = f"C{arms.index(cell['arm'])}"
-        axes.semilogy(runs[0]["curves"]["time"], mean, _STYLES[cell["method"]], color=color, lw=1.6, label=label)
+        style = {**nth_curve(arms.index(cell["arm"]), len(mean)), "ls": _STYLES[cell["method"]]}
+        axes.semilogy(runs[0]["curves"]["time"], mean, lw=1.6, label=label, **style)
         others = runs[0]["curves"]
     if others:
         axes.semilogy(others["time"], others["persistence_relative_l2"], ":", color="0.3", label="persistence")

@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from sciml_cf.plots.style import nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 
@@ -141,7 +142,7 @@ def _curves(rows: Rows) -> Figure:
         epochs = range(len(some[0]))
         for place, name in ((upper, "accuracy"), (lower, "distance")):
             values = [statistics.median(run[epoch][name] for run in some) for epoch in epochs]
-            place.plot(epochs, values, color=f"C{index}", label=start)
+            place.plot(epochs, values, label=start, **nth_curve(index, len(epochs)))
     upper.set(ylabel="test accuracy", ylim=(0.7, 1.0), title=f"Adam at {rate:g}, batches of {batch}")
     lower.set(ylabel="relative distance to the explicit weights", xlabel="epoch")
     for place in (upper, lower):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from sciml_cf.plots.style import COLORS, nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 
@@ -211,9 +212,12 @@ def landscape_figure(landscapes: Rows) -> Figure:
         curve = np.array(one["curve"])
         axes.plot(*curve.T, "--", color="C0", lw=1.8, label="W*(theta)")
         for index, path in enumerate(one["paths"]):
-            for kind, color, words in (("joint", "C1", "both descend"), ("solved", "C3", "head solved")):
+            for kind, color, dash, words in (
+                ("joint", "C1", "-", "both descend"),
+                ("solved", "C3", "-.", "head solved"),
+            ):
                 points = np.array(path[kind])
-                axes.plot(*points.T, "-", color=color, lw=1.6, label=None if index else words)
+                axes.plot(*points.T, dash, color=color, lw=1.6, label=None if index else words)
                 axes.plot(*points[0], "o", color=color, ms=4)
                 axes.plot(*points[-1], "*", color=color, ms=8)
         axes.set(xlabel="theta", title=f"W {one['activation']}(theta x)", xlim=(-3, 3), ylim=(-3, 3))
@@ -228,8 +232,8 @@ def segment_figure(one: dict[str, Any]) -> Figure:
     axes = figure.subplots()
     for index, (name, words) in enumerate((("through zero", "from Phi to -Phi"), ("random", "between two draws"))):
         values = one[name]
-        axes.plot(one["places"], values, color=f"C{index}", label=words)
-        axes.plot([0, 1], [values[0], values[-1]], ":", color=f"C{index}")
+        axes.plot(one["places"], values, label=words, **nth_curve(index, len(values)))
+        axes.plot([0, 1], [values[0], values[-1]], ":", color=COLORS[index])
     axes.set(xlabel="place on the segment", ylabel="solved loss / |Y|^2")
     axes.legend(fontsize="small", frameon=False)
     axes.grid(alpha=0.3)
@@ -244,7 +248,7 @@ def eigenvalue_figure(rows: Rows) -> Figure:
         example = row["example"]
         values = np.array(example["eigenvalues"])
         for index in range(values.shape[1]):
-            axes.semilogx(example["times"], values[:, index], color=f"C{index}")
+            axes.semilogx(example["times"], values[:, index], **nth_curve(index, len(values)))
         axes.semilogx(example["times"], example["residual"], "k--", lw=1, label="residual")
         axes.set(xlabel="time", title=f"{row['outputs']} output{'s' if row['outputs'] > 1 else ''}")
         axes.grid(alpha=0.3)
@@ -264,9 +268,8 @@ def width_figure(rows: Rows) -> Figure:
             ("kernel_change", "o-", "kernel moves by"),
             ("not_shared", "s--", "kernel not shared"),
         ):
-            axes.loglog(
-                widths, [row[key] for row in some], style, color=f"C{place}", ms=4, label=f"{words}, {outputs} out"
-            )
+            look = {"color": COLORS[place], "ms": 5, **({"mfc": "none"} if place else {})}
+            axes.loglog(widths, [row[key] for row in some], style, label=f"{words}, {outputs} out", **look)
         if place == 0:
             axes.loglog(widths, [some[0]["not_shared"] * (widths[0] / w) ** 0.5 for w in widths], "k:", lw=1)
     axes.set(xlabel="width of the hidden layer", ylabel="relative to the kernel")
@@ -281,7 +284,7 @@ def one_step_figure(rows: Rows) -> Figure:
     axes = figure.subplots()
     conditions = [row["condition"] for row in rows]
     for index, step in enumerate(rows[0]["left"]):
-        axes.semilogx(conditions, [1 - row["left"][step] for row in rows], "o-", color=f"C{index}", ms=4, label=step)
+        axes.semilogx(conditions, [1 - row["left"][step] for row in rows], label=step, **nth_curve(index))
     axes.semilogx(conditions, [1 - row["bound"] for row in rows], "k:", lw=1, label="steepest descent at worst")
     axes.set(xlabel="condition number of the Gram matrix", ylabel="share of the excess loss taken off")
     axes.legend(fontsize="small", frameon=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from sciml_cf.plots.style import nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 
@@ -100,8 +101,8 @@ def _curves(arms: Arms, against: str, marks: list[str], full: int) -> Figure:
         for number, run in enumerate(arm["runs"]):
             rows = run["rows"]
             axes.semilogy(
-                [row[against] for row in rows], [row["mse"] for row in rows], color=f"C{index}", lw=1.3,
-                label=None if number else name,
+                [row[against] for row in rows], [row["mse"] for row in rows], lw=1.3, label=None if number else name,
+                **nth_curve(index, len(rows)),
             )  # fmt: skip
     for mark in marks:
         axes.axhline(float(mark), color="0.5", lw=0.8, ls=":")

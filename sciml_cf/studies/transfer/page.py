@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from sciml_cf.plots.style import nth_curve, nth_style
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import geometric_interval
@@ -252,10 +253,10 @@ def _curves(cells: list[Cell]) -> Figure:
             if not runs:
                 continue
             ticks = runs[0]["evaluation"]["resolution"]
-            for output, style in zip(_OUTPUTS, ({"ls": "-", "marker": "o"}, {"ls": "--"}, {"alpha": 0.4}), strict=True):
+            for output, style in zip(_OUTPUTS, ({"ls": "-"}, {"ls": "--"}, {"alpha": 0.4}), strict=True):
                 values = [_mean(runs, "relative_l2", n, output) for n in ticks]
                 label = cell["model"] if output == "native" else None
-                axes.loglog(ticks, values, color=f"C{index}", ms=3.5, lw=1.3, label=label, **style)
+                axes.loglog(ticks, values, lw=1.3, label=label, **{**nth_style(index), "ms": 3.5, **style})
         axes.axvline(train, color="0.5", ls=":", lw=1)
         _resolution_axis(axes, ticks)
         axes.set(ylabel="relative L2 error")
@@ -313,7 +314,7 @@ def _bands(cells: list[Cell]) -> Figure:
             labels = [f"{low}{upper}" for low, upper in zip(lower, [*uppers, "+"], strict=True)]
             errors = np.mean([_full_bands(run) for run in runs], axis=0)
             drawable = np.where(errors > _FLOOR, errors, np.nan)
-            axes.semilogy(range(len(labels)), drawable, "o-", color=f"C{index}", ms=3.5, lw=1.3, label=cell["model"])
+            axes.semilogy(range(len(labels)), drawable, lw=1.3, label=cell["model"], **nth_curve(index))
         axes.set_xticks(range(len(labels)), labels, fontsize="small")
         axes.set(xlabel="wavenumber", ylabel="mse at the full resolution")
 
