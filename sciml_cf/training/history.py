@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sciml_cf.errors import in_one_line
-from sciml_cf.training.progress import figure_in_words, shown_error
+from sciml_cf.training.progress import percent
 
 if TYPE_CHECKING:
     import pandas
@@ -45,11 +45,13 @@ class History:
             if not self.rows:
                 return "no epochs"
             best, last = self.best, self.rows[-1]
-            (lowest, name), (now, _) = shown_error(best), shown_error(last)
             seconds = sum(row.get("seconds", 0.0) for row in self.rows)
+            name = "validation mse" if "validation_mse" in best else "validation loss"
+            relative = best.get("validation_relative_l2")
+            shown = "" if relative is None else f" (relative L2 error {percent(relative)})"
             return (
                 f"{len(self.rows)} epoch{'s' if len(self.rows) > 1 else ''} in {seconds:.3g} s; best epoch "
-                f"{best['epoch']:.0f}: {name} {figure_in_words(lowest, name)}; last: {figure_in_words(now, name)}"
+                f"{best['epoch']:.0f}: {name} {validation_error(best):.3g}{shown}; last: {validation_error(last):.3g}"
             )
 
         return in_one_line(self, text)

@@ -53,14 +53,14 @@ class Progress:
         self._done += 1
         error, what = shown_error(row)
         self._lowest = min(self._lowest, error) if math.isfinite(error) else self._lowest
-        text = f"{what} {figure_in_words(error, what)}"
+        text = f"{what} {_figure(error, what)}"
         if self._bar is not None:
             self._bar.set_postfix_str(text)
         elif self._shown and (self._done % self._every == 0 or self._done == self._epochs):
             left = (self._epochs - self._done) * self._seconds_an_epoch
             ahead = f", about {_duration(left)} left" if left else ""
             _LOG.info("epoch %d of %d: %s, lowest %s%s", self._done, self._epochs, text,
-                      figure_in_words(self._lowest, what), ahead)  # fmt: skip
+                      _figure(self._lowest, what), ahead)  # fmt: skip
 
     def close(self) -> None:
         """No more is shown."""
@@ -110,8 +110,7 @@ def shown_error(row: Mapping[str, float]) -> tuple[float, str]:
     return row.get("validation_mse", math.nan), "validation mse"
 
 
-def figure_in_words(value: float, what: str) -> str:
-    """An error under its name of ``shown_error``: in per cent where it is relative."""
+def _figure(value: float, what: str) -> str:
     return percent(value) if what == "relative error" else f"{value:.3g}"
 
 

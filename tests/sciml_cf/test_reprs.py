@@ -45,7 +45,9 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_history_is_one_short_line_and_a_table():
     history = History(ROWS, 8)
-    assert repr(history) == "History(3 epochs in 4.5 s; best epoch 2: relative error 2.1 %; last: 4 %)"
+    assert repr(history) == (
+        "History(3 epochs in 4.5 s; best epoch 2: validation mse 0.01 (relative L2 error 2.1 %); last: 0.04)"
+    )
     assert repr(History(ROWS[:1])).startswith("History(1 epoch in")
     classes = History(({"epoch": 1, "train_loss": 1.0, "validation_loss": 0.5, "seconds": 1.0},))
     assert "best epoch 1: validation loss 0.5; last: 0.5" in repr(classes)
