@@ -11,7 +11,7 @@ import torch
 from matplotlib import colors, pyplot
 from matplotlib.figure import Figure
 
-from sciml_cf import History
+from sciml_cf import FieldDataset, History, evaluate_transfer, load
 from sciml_cf.plots import plot_fields, plot_history, plot_predictions, plot_transfer
 from sciml_cf.plots.style import COLORS, _spread, safe_colors
 from sciml_cf.report import figures
@@ -188,3 +188,20 @@ def test_no_figure_of_a_report_or_page_has_the_default_colors():
     """Names C0, C1, ... are the palette's only inside ``safe_colors``, which writes the pages of studies."""
     for path in Path(figures.__file__).parent.glob("*.py"):
         assert not re.search(r'"C[0-9{]', path.read_text()), path
+
+
+def test_the_example_of_the_guide_draws(tmp_path, monkeypatch, burgers_file, run_folder):
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    (code,) = re.findall(r"## In a notebook\n.*?```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("burgers.h5").symlink_to(burgers_file)
+    rows = tuple(read_history(run_folder))
+    found = {
+        "history": History(rows),
+        "other": History(rows[:2]),
+        "train": FieldDataset(burgers_file, "train", resolution=64),
+        "model": load(run_folder),
+        "evaluate_transfer": evaluate_transfer,
+    }
+    exec(code, found)
+    assert Path("predictions.png").stat().st_size > 10_000 and len(pyplot.get_fignums()) == 4
