@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Rows = Sequence[Mapping[str, float]]
+_FEW_DECADES = 100.0
 _DASH = {"validation": "-", "training": ":"}
 _LABELS = {"relative_l2": "relative L2 error", "mse": "root mean square error"}
 
@@ -110,21 +111,26 @@ def _draw_baselines(axes: Axes, evaluation: xr.Dataset, metric: str) -> list[Any
     sizes = [int(n) for n in evaluation["resolution"].values]
     by_size = {n: baseline_errors(evaluation, n, metric) for n in sizes}
     found = [name for name in quoted(by_size[max(sizes)]) if by_size[max(sizes)][name] > 0]
-    lines = []
+    lines, mark = [], {"marker": "|", "ms": 6} if len(sizes) > 1 else {"marker": "_", "ms": 30}
     for name, dash in zip(found, DASHES[2:], strict=False):
         errors = positive([by_size[n].get(name, math.nan) for n in sizes])
-        (line,) = axes.loglog(sizes, errors, ls=dash, color=REFERENCE, lw=1.2, marker="|", ms=6)
+        (line,) = axes.loglog(sizes, errors, ls=dash, color=REFERENCE, lw=1.2, **mark)
         lines.append((line, BASELINES.get(name, name.replace("_", " "))))
     return lines
 
 
 def _finish_transfer(axes: Axes, evaluations: Sequence[xr.Dataset], metric: str) -> None:
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
+
     ticks = sorted({int(n) for evaluation in evaluations for n in evaluation["resolution"].values})
     low, high = axes.get_ylim()
     axes.set_ylim(low / 2, high * 2)  # differences of a per cent are no cliff
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
+    if high < _FEW_DECADES * low:  # powers of ten alone would be one or two ticks
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     for trained in {int(evaluation.attrs.get("trained_at", 0)) for evaluation in evaluations} - {0}:
         axes.axvline(trained, color=REFERENCE, ls=":", lw=1)
         axes.annotate(
