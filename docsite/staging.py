@@ -22,6 +22,7 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         "own_equation",
         "generate_many",
         "training",
+        "plot_and_log",
         "large_data",
         "evaluate",
         "trajectories",

@@ -18,7 +18,7 @@ from sciml_cf.training.run_folder import read_history
 from tests.problems import Points, mlp
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "training.md").read_text()
+PAGE = (ROOT / "docs" / "plot_and_log.md").read_text()
 TRAIN, VALIDATION = Points(24), Points(8, seed=1)
 
 

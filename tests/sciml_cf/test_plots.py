@@ -191,8 +191,8 @@ def test_no_figure_of_a_report_or_page_has_the_default_colors():
 
 
 def test_the_example_of_the_guide_draws(tmp_path, monkeypatch, burgers_file, run_folder):
-    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
-    (code,) = re.findall(r"## In a notebook\n.*?```python\n(.*?)```", page, re.DOTALL)
+    page = (Path(__file__).parents[2] / "docs" / "plot_and_log.md").read_text()
+    (code,) = re.findall(r"## Plot\n.*?```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     Path("burgers.h5").symlink_to(burgers_file)
     rows = tuple(read_history(run_folder))
