@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data_gen.equation import SampleEquations
 from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check_count
@@ -27,6 +26,7 @@ from data_gen.storage.chunked import LEVEL, Compression, check_compression
 from data_gen.storage.journal import Checksums
 from data_gen.storage.own_fields import equations_of, report_resampling
 from data_gen.storage.writer import Output, Part, failed_write
+from data_gen.terminal.quiet import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ def _write_blocks(output: Output, done: dict[int, Checksums], run: Runner, *, pr
     output.start_journal(done)
     parts = {block: part for part in output.parts for block in part.blocks}
     sight = output.journal.absolute(), output.token
-    with tqdm(total=output.spec.samples, unit="sample", disable=not progress, desc=output.path.name) as bar:
+    with progress_bar(shown=progress, total=output.spec.samples, unit="sample", desc=output.path.name) as bar:
         bar.update(sum(parts[block].rows(block) for block in done))
         for block, checksums, computed in run(_make_block, _lanes(output, done, sight)):
             if checksums is None:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 # A room is a top-level module or folder of a package; it may import itself and the rooms named here.
 ARROWS = {
     "data_gen.cli": {
+        "data_gen.terminal",
         "data_gen.convert",
         "data_gen.equations",
         "data_gen.errors",
@@ -55,6 +56,7 @@ ARROWS = {
     },
     "data_gen.formulas": {"data_gen.grids"},
     "data_gen.generate": {
+        "data_gen.terminal",
         "data_gen.errors",
         "data_gen.equation",
         "data_gen.exact_solutions",
@@ -110,6 +112,7 @@ ARROWS = {
     },
     "data_gen.stepping": {"data_gen.grids"},
     "data_gen.storage": {
+        "data_gen.terminal",
         "data_gen.equation",
         "data_gen.equations",
         "data_gen.errors",
@@ -119,6 +122,7 @@ ARROWS = {
         "data_gen.random_fields",
         "data_gen.spec",
     },
+    "data_gen.terminal": set(),
     "data_gen.validate": {
         "data_gen.equation",
         "data_gen.errors",
@@ -129,9 +133,16 @@ ARROWS = {
         "data_gen.storage",
     },
     "sciml_cf.adapters": {"sciml_cf.errors", "sciml_cf.head", "sciml_cf.model_outputs"},
-    "sciml_cf.causal": {"data_gen.formats", "sciml_cf.errors", "sciml_cf.head", "sciml_cf.training"},
+    "sciml_cf.causal": {
+        "data_gen.terminal",
+        "data_gen.formats",
+        "sciml_cf.errors",
+        "sciml_cf.head",
+        "sciml_cf.training",
+    },
     "sciml_cf.classification": {"sciml_cf.normalization", "sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.cli": {
+        "data_gen.terminal",
         "sciml_cf.models",
         "data_gen.cli",
         "data_gen.errors",
@@ -162,6 +173,7 @@ ARROWS = {
     },
     "sciml_cf.errors": {"data_gen.errors"},
     "sciml_cf.evaluate": {
+        "data_gen.terminal",
         "sciml_cf.models",
         "sciml_cf.normalization",
         "data_gen.convert",
@@ -191,6 +203,7 @@ ARROWS = {
     "sciml_cf.plots": {"data_gen.plot"},
     "sciml_cf.report": {"data_gen.files", "sciml_cf.errors", "sciml_cf.plots", "sciml_cf.training"},
     "sciml_cf.studies": {
+        "data_gen.terminal",
         "data_gen",
         "data_gen.executors",
         "data_gen.files",
@@ -212,6 +225,7 @@ ARROWS = {
     },
     "sciml_cf.theory": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.training": {
+        "data_gen.terminal",
         "data_gen.header",
         "data_gen.grids",
         "sciml_cf.normalization",
@@ -251,6 +265,7 @@ CONFINED = {
     "torchvision": ("sciml_cf/classification/vision.py",),
     "timm": ("sciml_cf/classification/vision.py",),
     "lightning": ("sciml_cf/adapters/lightning.py",),
+    "tqdm": ("data_gen/terminal/",),
     "tyro": ("sciml_cf/cli/", "data_gen/cli/"),
     "torch": ("sciml_cf/", "data_gen/stepping/device.py", "data_gen/formats/neuralop_pt.py"),
     "sciml_cf": ("sciml_cf/",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +10,8 @@ from typing import Annotated, Any, Literal
 from data_gen.cli.flags import parse
 from data_gen.cli.override_flags import OverrideFlags
 from data_gen.formats import FORMATS
+from data_gen.terminal.outcome import Outcome, command_line, free_name
+from data_gen.terminal.quiet import progress_bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +33,10 @@ class ConvertFlags(OverrideFlags):
 
 def convert_command(argv: list[str]) -> str:
     """`sciml-cf convert IN OUT`."""
-    from tqdm import tqdm
-
     from data_gen.convert import convert
 
     flags = parse(_with_places(), argv, prog="sciml-cf convert")
-    with tqdm(desc="convert", unit="sample", leave=False, disable=None) as bar:
+    with progress_bar(shown=sys.stderr.isatty(), desc="convert", unit="sample", leave=False) as bar:
         header = convert(
             flags.file,
             flags.out,
@@ -48,10 +49,11 @@ def convert_command(argv: list[str]) -> str:
             progress=lambda done: bar.update(done - bar.n),
         )
     points = " x ".join(map(str, header.shape))
-    return (
+    text = (
         f"{flags.out}: {header.num_samples} samples on {points} points, {len(header.times)} times, "
         f"{header.input_name} to {header.target_name}, {header.dtype}"
     )
+    return Outcome(text, following=command_line("train", "--data", flags.out, "--out", free_name("run")))
 
 
 def _with_places() -> type[Any]:

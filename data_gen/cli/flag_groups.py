@@ -65,13 +65,14 @@ def _members(config_type: type[Any], words: Sequence[str], groups: Groups, rest:
 
 
 def flattened(config_type: type[Config], value: Any) -> Config:
-    """The flat dataclass of what tyro read into the type that ``grouped`` made."""
+    """The flat dataclass of what tyro read into it, or into a type with its fields in groups, among others."""
+    names = {one.name for one in fields(config_type)}
     values: dict[str, Any] = {}
     for one in fields(value):
         part = getattr(value, one.name)
         inner = is_dataclass(part) and not isinstance(part, type)
         values |= {each.name: getattr(part, each.name) for each in fields(part)} if inner else {one.name: part}
-    return config_type(**values)
+    return config_type(**{name: value for name, value in values.items() if name in names})
 
 
 def _part(group: str, members: Sequence[Field[Any]], kinds: Mapping[str, Any]) -> type[Any]:

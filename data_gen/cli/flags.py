@@ -1,4 +1,4 @@
-"""Command-line flags from the fields of a frozen dataclass, and TOML files that fill the same fields."""
+"""Command-line flags from the fields of a frozen dataclass, those of every command, and TOML files that fill them."""
 
 from __future__ import annotations
 
@@ -7,22 +7,48 @@ import io
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 from data_gen.cli.flag_groups import flattened, grouped, is_positional
+from data_gen.terminal.quiet import be_quiet
 
 Config = TypeVar("Config")
-_CONFIG_HELP = "--config FILE.toml fills any of these flags (epochs = 20); flags given here win over the file."
+#: The field for the flags of every command; its name is the title of their group in the help.
+_COMMON = "every_command"
 
 
 class UsageError(ValueError):
     """The command line itself is wrong; the message is one line."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CommonFlags:
+    """Flags of every command.
+
+    Args:
+        quiet: show no progress bar and no next step; results, warnings and errors alone.
+        config: fill any of these flags from a TOML file (epochs = 20); flags given here win over the file.
+    """
+
+    quiet: bool = False
+    config: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonFlags:
+    """Flags of commands whose results programs read.
+
+    Args:
+        json: print the results as one JSON document; numbers that are not finite are null.
+    """
+
+    json: bool = False
+
+
 def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Config:
-    """Read ``argv`` into ``config_type``; ``--help`` prints its docstring and fields and exits.
+    """Read ``argv`` into ``config_type``; ``--help`` prints its docstring and fields and exits, ``--quiet`` is obeyed.
 
     Args:
         config_type: a dataclass whose docstring has an ``Args:`` section; tyro derives the flags. A class attribute
@@ -35,9 +61,8 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Confi
     import tyro
 
     words = _with_config(list(argv), config_type, prog)
-    groups = getattr(config_type, "GROUPS", None)
-    kind: Any = config_type if groups is None else grouped(config_type, groups, prog.split()[-1])
-    description = f"{(config_type.__doc__ or '').split('Args:')[0].strip()}\n\n{_CONFIG_HELP}"
+    kind = command_type(config_type, prog)
+    description = (config_type.__doc__ or "").split("Args:")[0].strip()
     messages = io.StringIO()
     try:
         with contextlib.redirect_stderr(messages):
@@ -48,7 +73,27 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Confi
         if stop.code in (0, None):
             raise
         raise UsageError(f"{prog}: {_one_line(messages.getvalue())}") from None
-    return found if groups is None else flattened(config_type, found)
+    common = getattr(found, _COMMON)
+    if common.config is not None:
+        raise UsageError(f"{prog}: `--config` must be given once; got {common.config} too. Join the files.")
+    if common.quiet:
+        be_quiet()
+    return flattened(config_type, found)
+
+
+def command_type(config_type: type[Any], prog: str) -> Any:
+    """The type that tyro reads a command's words into: its flags, in groups if it has them, and ``CommonFlags``."""
+    from tyro.conf import OmitArgPrefixes, arg
+
+    config = ("config", Annotated[Path | None, arg(metavar="FILE.toml")], field(default=None))
+    common = make_dataclass("CommonFlags", [config], bases=(CommonFlags,), frozen=True, kw_only=True)
+    common.__doc__ = CommonFlags.__doc__
+    groups = getattr(config_type, "GROUPS", None)
+    kind: Any = config_type if groups is None else grouped(config_type, groups, prog.split()[-1])
+    added: list[Any] = [(_COMMON, OmitArgPrefixes[common], field(default=common()))]
+    made = make_dataclass(config_type.__name__, added, bases=(kind,), frozen=True, kw_only=True)
+    made.__doc__ = kind.__doc__
+    return made
 
 
 def with_positional_file(flags: type[Any]) -> type[Any]:
@@ -68,7 +113,7 @@ def _with_config(argv: list[str], config_type: type[Any], prog: str) -> list[str
     file, rest = _split(argv, places[0])
     given = {word.partition("=")[0].replace("_", "-") for word in rest if word.startswith("--")}
     filled: list[str] = []
-    kinds = get_type_hints(config_type, include_extras=True)
+    kinds = {"quiet": bool, **get_type_hints(config_type, include_extras=True)}
     for key, entry in _read_toml(file, prog).items():
         flag = "--" + key.replace("_", "-")
         kind = kinds.get(flag[2:].replace("-", "_"))

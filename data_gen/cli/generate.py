@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from data_gen.cli.flags import UsageError, parse
-from data_gen.cli.inspect import info_command
 from data_gen.equations import equation_named, equation_names, equation_parameters, is_typed
+from data_gen.terminal.outcome import Outcome, command_line, free_name
 
 if TYPE_CHECKING:
     from data_gen.spec import DatasetSpec
@@ -170,6 +170,7 @@ def _spec_of(equation: str, flags: Any) -> DatasetSpec:
 
 def _generate(equation: str, flags: Any) -> str:
     from data_gen.generate import generate
+    from data_gen.info import dataset_facts, facts_text
 
     path = generate(
         _spec_of(equation, flags),
@@ -182,7 +183,9 @@ def _generate(equation: str, flags: Any) -> str:
         resume=flags.resume,
         overwrite=flags.overwrite,
     )
-    return info_command([str(path)])
+    following = command_line("train", "--data", path, "--out", free_name("run"))
+    check = command_line("validate", path, "--truth")
+    return Outcome(facts_text(dataset_facts(path)), following=f"{following}    (checks the file: {check})")
 
 
 def _joined(words: list[str], flags: set[str]) -> list[str]:

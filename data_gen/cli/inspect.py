@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_gen.cli.flags import parse, with_positional_file
+from data_gen.cli.flags import JsonFlags, parse, with_positional_file
 from data_gen.cli.override_flags import OverrideFlags
+from data_gen.terminal.outcome import Outcome, command_line, free_name, strict_json
+from data_gen.terminal.quiet import progress_bar
 
 if TYPE_CHECKING:
     from data_gen.validate import ValidationReport
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfoFlags(OverrideFlags):
+class InfoFlags(JsonFlags, OverrideFlags):
     """Show the content of a dataset file and how it was made, or that of a file of another format.
 
     Args:
         file: dataset file, or one of another format (see `sciml-cf convert --help`).
-        json: print the same as JSON.
     """
 
     file: Any
-    json: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class PlotFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValidateFlags:
+class ValidateFlags(JsonFlags):
     """Check a dataset file: layout, checksums, finite values; exit status 1 if something is wrong.
 
     Args:
@@ -66,13 +67,11 @@ class ValidateFlags:
 
 def info_command(argv: list[str]) -> str:
     """`sciml-cf info FILE`."""
-    import json
-
     from data_gen.info import dataset_facts, facts_text
 
     flags = parse(with_positional_file(InfoFlags), argv, prog="sciml-cf info")
     facts = dataset_facts(flags.file, overrides=flags.overrides())
-    return json.dumps(facts, indent=2) if flags.json else facts_text(facts)
+    return strict_json(facts) if flags.json else facts_text(facts)
 
 
 def plot_command(argv: list[str]) -> str:
@@ -80,40 +79,51 @@ def plot_command(argv: list[str]) -> str:
     flags = parse(with_positional_file(PlotFlags), argv, prog="sciml-cf plot")
     from data_gen.plot import plot_dataset
 
-    return str(
-        plot_dataset(
-            flags.file,
-            flags.out,
-            samples=flags.samples,
-            channels=flags.fields,
-            overwrite=flags.overwrite,
-            verify=not flags.no_verify,
-        )
+    figure = plot_dataset(
+        flags.file,
+        flags.out,
+        samples=flags.samples,
+        channels=flags.fields,
+        overwrite=flags.overwrite,
+        verify=not flags.no_verify,
     )
+    return Outcome(str(figure), following=_training(flags.file))
 
 
 def validate_command(argv: list[str]) -> str:
     """`sciml-cf validate FILE [--truth]`."""
-    from tqdm import tqdm
-
     from data_gen.errors import DatasetError
     from data_gen.validate import validate
 
     flags = parse(with_positional_file(ValidateFlags), argv, prog="sciml-cf validate")
-    with tqdm(desc="validate", unit="sample", leave=False) as bar:
+    with progress_bar(shown=sys.stderr.isatty(), desc="validate", unit="sample", leave=False) as bar:
         report = validate(
             flags.file,
             truth=flags.truth,
             truth_samples=flags.truth_samples,
             progress=lambda done: bar.update(done - bar.n),
         )
+    failure = _failure(report)
+    if flags.json:
+        document = {"file": report.path, "ok": report.ok, **{k: v for k, v in vars(report).items() if k != "path"}}
+        return Outcome(strict_json(document), failure=failure)
+    if failure:
+        raise DatasetError(failure)
+    lines = [f"{flags.file}: {report.num_samples} samples; layout, checksums and values are sound"]
+    text = "\n".join(lines + (_truth_lines(report) if flags.truth else []))
+    return Outcome(text, following=_training(flags.file))
+
+
+def _training(file: Path) -> str:
+    return command_line("train", "--data", file, "--out", free_name("run"))
+
+
+def _failure(report: ValidationReport) -> str:
+    """The line about a file that is not sound or not accurate; empty for a good one."""
     if report.problems:
         found = "; ".join(word for word in (*report.problems, report.inaccurate) if word)
-        raise DatasetError(f"validate: {flags.file} is not sound: {found}")
-    if report.inaccurate:
-        raise DatasetError(f"validate: {flags.file} is sound but not accurate: {report.inaccurate}")
-    lines = [f"{flags.file}: {report.num_samples} samples; layout, checksums and values are sound"]
-    return "\n".join(lines + (_truth_lines(report) if flags.truth else []))
+        return f"validate: {report.path} is not sound: {found}"
+    return f"validate: {report.path} is sound but not accurate: {report.inaccurate}" if report.inaccurate else ""
 
 
 def _truth_lines(report: ValidationReport) -> list[str]:

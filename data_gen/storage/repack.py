@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from data_gen.errors import DatasetError, OutputError, check_count
 from data_gen.files.places import place_of
@@ -30,6 +29,7 @@ from data_gen.storage.hdf5_layout import (
 from data_gen.storage.journal import journal_path, partial_path
 from data_gen.storage.sealing import seal_file
 from data_gen.storage.shards import shards_of
+from data_gen.terminal.quiet import progress_bar
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def repack(
         _check_output(data, out)
         with new_file(out, who="repack", kind=DATASET, overwrite=overwrite, demand="not exist") as aside:
             replaced = _replaced_shards(data, out)
-            with tqdm(total=data.num_samples, unit="sample", disable=not progress, desc=out.name) as bar:
+            with progress_bar(shown=progress, total=data.num_samples, unit="sample", desc=out.name) as bar:
                 if compression == "none":
                     _write_plain(data, aside, bar)
                 else:

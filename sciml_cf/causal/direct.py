@@ -8,8 +8,8 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from data_gen.terminal.quiet import progress_bar
 from sciml_cf.causal.checks import as_given, check_fitted, check_inputs, check_observations
 from sciml_cf.causal.estimator import Estimator
 from sciml_cf.causal.tables import counted, deviations, means
@@ -151,7 +151,8 @@ class DirectRegression(Estimator):
         history: list[dict[str, float]] = []
         devices = [targets.device] if targets.device.type == "cuda" else []
         net.train()
-        with torch.random.fork_rng(devices), tqdm(total=self.epochs, unit="epoch", disable=not self.progress) as bar:
+        bar = progress_bar(shown=self.progress, total=self.epochs, unit="epoch")
+        with torch.random.fork_rng(devices), bar:
             torch.manual_seed(self.seed)
             for epoch in range(1, self.epochs + 1):
                 total = 0.0

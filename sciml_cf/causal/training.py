@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from data_gen.terminal.quiet import progress_bar
 from sciml_cf.causal.nets import Batch, Nets
 from sciml_cf.causal.settings import FUNCTION, Plan
 from sciml_cf.causal.stages import Losses, Optimizers, StageHeads, refit, stage_covariates, stage_one, stage_two
@@ -55,7 +55,7 @@ class Training:
     ) -> None:
         """All iterations that are left; ``scale`` brings the second loss into the outcome's own units."""
         last = self.plan.iterations
-        with tqdm(total=last, initial=self.iteration, desc="deep IV", unit="it", disable=not progress) as bar:
+        with progress_bar(shown=progress, total=last, initial=self.iteration, desc="deep IV", unit="it") as bar:
             while self.iteration < last:
                 start = time.perf_counter()
                 losses = self._iterate()

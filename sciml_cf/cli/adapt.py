@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from data_gen.cli.flags import parse
 from data_gen.cli.override_flags import OverrideFlags
 from data_gen.files.whole import new_folder, said
 from data_gen.formats import Facts
+from data_gen.terminal.outcome import Outcome, command_line
 from sciml_cf.datasets.choices import Lazy, Split
 from sciml_cf.errors import CheckpointError, check_count
 from sciml_cf.evaluate.choices import Choice
@@ -87,6 +89,15 @@ def adapt_command(argv: list[str]) -> str:
     if flags.samples is not None:
         check_count("adapt", "samples", flags.samples)
     check_count("adapt", "workers", flags.workers)
+    text = _adapt_all(flags, places)
+    evaluations = [
+        command_line("evaluate", out, "--data", flags.data, *flags.metadata_words()) for out in places.values()
+    ]
+    return Outcome(text, following=" && ".join(evaluations) if text else "")
+
+
+def _adapt_all(flags: AdaptFlags, places: Mapping[Path, Path]) -> str:
+    """Adapt the runs one after another, each by the processes that share out the samples."""
     if flags.dask is None and flags.workers == 1:
         return "\n".join(filter(None, (_adapt(flags, run, out, None) for run, out in places.items())))
     from data_gen.executors.dask_cluster import dask_cluster
@@ -157,9 +168,9 @@ def _write_run(
         read_normalization,
         save_normalization,
         save_posterior,
-        versions,
         write_history,
     )
+    from sciml_cf.training.versions import versions
 
     part.mkdir()
     write_listed(part / RUN_FILE, json.dumps({**content, "versions": versions()}, indent=2) + "\n")
@@ -203,7 +214,11 @@ def posterior_command(argv: list[str]) -> str:
         held_out = Subset(validation, calibration_samples(validation))
         with positions(model, train.positions):
             known = posterior(model, train, held_out, shared=True)
-        return str(save_posterior(known, flags.run)) if is_first_process() else ""
+        if not is_first_process():
+            return ""
+        words = ("--input", flags.data, "--output", "prediction.npy", "--std", "error_bars.npy")
+        following = command_line("predict", flags.run, *words, *flags.metadata_words())
+        return Outcome(str(save_posterior(known, flags.run)), following=following)
 
 
 def _read(

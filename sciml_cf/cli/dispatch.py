@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from data_gen.cli.flags import UsageError
+from data_gen.terminal.outcome import Outcome, strict_json
+from data_gen.terminal.quiet import is_quiet, restored
 from sciml_cf.errors import (
     BenchmarkError,
     CheckpointError,
@@ -50,19 +52,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     # (benchmarks/busy_machine.py).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help"):
-        print(_overview())
-        raise SystemExit(0 if words else 2)
-    if words[0] == "--version":
-        from sciml_cf import __version__
-
-        print(__version__)
+    if not words or words[0] in _PAGES:
+        print(_PAGES[words[0]](words[1:]) if words else _MAIN_PATH)
         raise SystemExit(0)
     if words[0] not in COMMANDS and words[0] not in OLD_COMMANDS:
         _fail(2, f"sciml-cf: unknown command {words[0]!r}; choose one of {', '.join(COMMANDS)}.")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    _guarded(words[0], words[1:])
+    with restored():
+        _guarded(words[0], words[1:])
 
 
 def _guarded(name: str, words: list[str]) -> None:
@@ -74,9 +72,7 @@ def _guarded(name: str, words: list[str]) -> None:
     try:
         module, function, _ = {**COMMANDS, **OLD_COMMANDS}[name]
         command: Callable[[list[str]], str] = getattr(import_module(module), function)
-        text = command(words)
-        if text:  # of several processes only the first has something to say
-            print(text)
+        _show(command(words))
     except KeyboardInterrupt:
         _fail(1, "interrupted; what is finished is kept. The same command with --resume goes on, if it has that flag.")
     except (FileExistsError, UsageError) as error:
@@ -88,6 +84,17 @@ def _guarded(name: str, words: list[str]) -> None:
         if not status:
             raise
         _fail(status, line)
+
+
+def _show(outcome: str) -> None:
+    """Print the text of a command, its next step on standard error, and end with status 1 if its job failed."""
+    if outcome:  # of several processes only the first has something to say
+        print(outcome, flush=True)
+    if isinstance(outcome, Outcome):
+        if outcome.failure:
+            _fail(1, outcome.failure)
+        if outcome.following and not is_quiet():
+            print(f"Next: {outcome.following}", file=sys.stderr)
 
 
 def _foreseen(name: str, error: Exception) -> tuple[int, str]:
@@ -129,7 +136,18 @@ def _fail(status: int, message: str) -> None:
     raise SystemExit(status)
 
 
-def _overview() -> str:
+def _version(words: list[str]) -> str:
+    """The version, or with ``--json`` those of all that a result depends on; nothing is imported for it."""
+    from sciml_cf import __version__
+
+    if words != ["--json"]:
+        return __version__
+    from sciml_cf.training.versions import versions
+
+    return strict_json(versions())
+
+
+def _overview(_: list[str]) -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name.ljust(width)}  {summary}" for name, (_, _, summary) in COMMANDS.items()]
     return "\n".join(
@@ -139,8 +157,20 @@ def _overview() -> str:
             "Operator surrogates with a closed-form last layer: generate data, train, measure transfer.",
             "",
             *lines,
+            "",
+            "--version prints the version; with --json also those of the packages that results depend on.",
         ]
     )
+
+
+#: For a call without arguments.
+_MAIN_PATH = """From data to a report in four commands:
+  sciml-cf generate burgers --samples 512 --resolution 1024 --out burgers.h5
+  sciml-cf train --data burgers.h5 --out run --epochs 20
+  sciml-cf evaluate run --data burgers.h5
+  sciml-cf report run
+sciml-cf --help lists all commands, sciml-cf COMMAND --help the flags of one."""
+_PAGES: dict[str, Callable[[list[str]], str]] = {"-h": _overview, "--help": _overview, "--version": _version}
 
 
 if __name__ == "__main__":

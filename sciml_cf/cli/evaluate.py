@@ -7,14 +7,15 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from data_gen.cli.flags import UsageError, parse
+from data_gen.cli.flags import JsonFlags, UsageError, parse
 from data_gen.cli.override_flags import OverrideFlags
+from data_gen.terminal.outcome import Outcome, command_line, strict_json
 from sciml_cf.datasets.choices import Sampling, Split
 from sciml_cf.training.choices import Which
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateFlags(OverrideFlags):
+class EvaluateFlags(JsonFlags, OverrideFlags):
     """Measure a trained run at several resolutions; writes RUN/evaluation.nc, prints a verdict and its tables.
 
     A run of one step in time is rolled out as well, where the file has several steps; RUN/rollout.nc has its errors.
@@ -38,7 +39,7 @@ class EvaluateFlags(OverrideFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareFlags:
+class CompareFlags(JsonFlags):
     """Put evaluated runs side by side; prints a verdict on each and a table, and writes it, two figures and a page.
 
     Args:
@@ -65,7 +66,7 @@ def evaluate_command(argv: list[str]) -> str:
     """`sciml-cf evaluate`."""
     flags = parse(EvaluateFlags, argv, prog="sciml-cf evaluate")
     from sciml_cf.evaluate.run import evaluate_run
-    from sciml_cf.report import baseline_table, rollout_table, run_verdict, transfer_table
+    from sciml_cf.report import baseline_table, rollout_table, run_document, run_verdict, transfer_table
     from sciml_cf.training.distributed import is_first_process
     from sciml_cf.training.run_folder import EVALUATION_FILE, ROLLOUT_FILE, read_rollout
 
@@ -80,11 +81,15 @@ def evaluate_command(argv: list[str]) -> str:
     )
     if not is_first_process():
         return ""
+    following = command_line("report", flags.run)
+    if flags.json:
+        return Outcome(strict_json(run_document(flags.run)), following=following)
     tables, files = [transfer_table(result).text(), baseline_table(result).text()], [flags.run / EVALUATION_FILE]
     if (rolled := read_rollout(flags.run)) is not None:
         tables.append(rollout_table(rolled).text())
         files.append(flags.run / ROLLOUT_FILE)
-    return "\n\n".join([run_verdict(flags.run), *tables, "\n".join(map(str, files))])
+    text = "\n\n".join([run_verdict(flags.run), *tables, "\n".join(map(str, files))])
+    return Outcome(text, following=following)
 
 
 def compare_command(argv: list[str]) -> str:
@@ -92,10 +97,14 @@ def compare_command(argv: list[str]) -> str:
     flags = parse(CompareFlags, argv, prog="sciml-cf compare")
     if not flags.runs:
         raise UsageError("sciml-cf compare: `runs` must name at least one run folder; got none.")
-    from sciml_cf.report import compare_runs, verdict_lines
+    from sciml_cf.report import compare_runs, comparison_document, verdict_lines
 
     table, paths = compare_runs(flags.runs, flags.out)
-    return "\n".join([*verdict_lines(flags.runs), "", table.text(), "", *map(str, paths)])
+    following = f"open {paths[0]} in a browser"
+    if flags.json:
+        return Outcome(strict_json({**comparison_document(flags.runs), "files": paths}), following=following)
+    text = "\n".join([*verdict_lines(flags.runs), "", table.text(), "", *map(str, paths)])
+    return Outcome(text, following=following)
 
 
 def report_command(argv: list[str]) -> str:
@@ -104,4 +113,4 @@ def report_command(argv: list[str]) -> str:
     from sciml_cf.report import report_run, run_verdict
 
     paths = report_run(run)
-    return "\n".join([run_verdict(run), "", *map(str, paths)])
+    return Outcome("\n".join([run_verdict(run), "", *map(str, paths)]), following=f"open {paths[0]} in a browser")

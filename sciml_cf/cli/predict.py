@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from tyro.conf import Positional
 
-from data_gen.cli.flags import UsageError, parse
+from data_gen.cli.flags import JsonFlags, UsageError, parse
 from data_gen.cli.override_flags import OverrideFlags
 from data_gen.files.places import check_free, place_of, starts_with
 from data_gen.files.stream import guarded
 from data_gen.files.whole import new_files
 from data_gen.formats import Overrides, open_source
 from data_gen.header import Boundary
+from data_gen.terminal.outcome import Outcome, strict_json
 from sciml_cf.datasets.missing import with_mask
 from sciml_cf.errors import DatasetError
 from sciml_cf.training.choices import Which
@@ -25,7 +26,7 @@ _KIND = starts_with("a .npy file", b"\x93NUMPY")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictFlags(OverrideFlags):
+class PredictFlags(JsonFlags, OverrideFlags):
     """Apply a trained run to input fields.
 
     Args:
@@ -77,7 +78,20 @@ def predict_command(argv: list[str]) -> str:
             with guarded(aside) as file:
                 np.save(file, values)  # type: ignore[arg-type]
     written = zip(outputs.values(), results, strict=True)
-    return "\n".join(f"{path}: {values.shape} {values.dtype}" for path, values in written)
+    following = f"numpy.load({str(flags.output)!r}) in Python"
+    if flags.json:
+        document = {name: _facts(path, values) for (name, path), values in zip(outputs.items(), results, strict=True)}
+        return Outcome(strict_json({"run": flags.run, "input": flags.input, **document}), following=following)
+    text = "\n".join(f"{path}: {values.shape} {values.dtype}" for path, values in written)
+    return Outcome(text, following=following)
+
+
+def _facts(path: Path, values: np.ndarray) -> dict[str, Any]:
+    """A written array in numbers; its moments are of its finite values."""
+    known = values[np.isfinite(values)].astype("float64")
+    moments = {"min": known.min(), "max": known.max(), "mean": known.mean(), "std": known.std()} if known.size else {}
+    kind = {"file": path, "shape": values.shape, "dtype": str(values.dtype)}
+    return {**kind, "finite": known.size == values.size, **moments}
 
 
 def _results(flags: PredictFlags) -> list[np.ndarray]:

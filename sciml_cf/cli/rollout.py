@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from data_gen.cli.flag_groups import Groups
 from data_gen.cli.override_flags import METADATA, OverrideFlags
+from data_gen.terminal.outcome import Outcome, command_line
 from sciml_cf.datasets.choices import Split
 from sciml_cf.training.choices import Which
 
@@ -63,4 +64,4 @@ def rollout_command(argv: list[str]) -> str:
         words.append(
             f"{told.num_left} of {told.samples} samples leave the finite numbers, the first after t = {told.left:g}."
         )
-    return "\n".join(words)
+    return Outcome("\n".join(words), following=command_line("info", flags.out))

@@ -7,9 +7,11 @@ import logging
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from tyro.conf import Positional
 
 from data_gen.cli.flags import UsageError, parse
 from data_gen.files.places import followed
@@ -105,15 +107,22 @@ def _choices() -> str:
     return ", ".join([*study_names(), "page"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class PageFlags:
+    """Make the page and the table of a result file again.
+
+    Args:
+        result: result file of a study, such as figure2/results.json.
+    """
+
+    result: Positional[Path]
+
+
 def _page(words: list[str]) -> str:
-    if words and words[0] in ("-h", "--help"):
-        return "usage: sciml-cf study page RESULT.json\n\nMake the page and the table of a result file again."
-    if len(words) != 1:
-        raise UsageError("sciml-cf study page: `result` must be one result file; for instance figure2/results.json.")
+    path = parse(PageFlags, words, prog="sciml-cf study page").result
     from sciml_cf.studies.harness.folder import finish
     from sciml_cf.studies.harness.results import read_result
 
-    path = Path(words[0])
     result = read_result(path)
     try:
         page_of(result["benchmark"])

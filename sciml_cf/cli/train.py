@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -14,6 +13,7 @@ from tyro.conf import arg
 from data_gen.cli.flag_groups import Groups
 from data_gen.cli.flags import UsageError, parse
 from data_gen.cli.override_flags import METADATA, OverrideFlags
+from data_gen.terminal.outcome import Outcome, command_line, free_name
 from sciml_cf.datasets.choices import Lazy, Sampling
 from sciml_cf.head.registry import rule_names, rule_summary
 from sciml_cf.training.config import FitConfig, method_names
@@ -142,8 +142,8 @@ def _spec_of(flags: TrainFlags, described: list[str]) -> DatasetSpec | None:
     return spec_of_words(described, "sciml-cf train")
 
 
-def _summary(flags: TrainFlags, history: History, described: list[str]) -> str:
-    """One line: the error of the weights that are kept as best, where they are, and the command that measures them."""
+def _summary(flags: TrainFlags, history: History, described: list[str]) -> Outcome:
+    """One line: the error of the weights that are kept as best, and where they are; and what measures them."""
     from sciml_cf.training.progress import percent
 
     best, last = history.best, history.rows[-1]
@@ -152,18 +152,13 @@ def _summary(flags: TrainFlags, history: History, described: list[str]) -> str:
         f"mean squared error {best['validation_mse']:.3g}"
     )  # fmt: skip
     samples = f"{history.validation_samples} validation sample{'' if history.validation_samples == 1 else 's'}"
-    words = [
-        "sciml-cf",
-        "evaluate",
-        str(flags.out),
-        "--data",
-        "FILE" if described else str(flags.data),
-        *flags.metadata_words(),
-    ]
-    made = ["sciml-cf", "generate", *described, "--out", "FILE"]
-    following = f"{shlex.join(made)}, then {shlex.join(words)}" if described else shlex.join(words)
+    data = free_name("data.h5") if described else str(flags.data)
+    following = command_line("evaluate", flags.out, "--data", data, *flags.metadata_words())
+    if described:
+        following = f"{command_line('generate', *described, '--out', data)} && {following}"
     epochs = f"epoch {best['epoch']:.0f} of {last['epoch']:.0f}"
-    return f"{flags.out}: {error} on {samples} ({epochs}). Next: {following}"
+    text = f"{flags.out}: {error} on {samples} ({epochs})"
+    return Outcome(text, following=following)
 
 
 def _flags() -> type[Any]:

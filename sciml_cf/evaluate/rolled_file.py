@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from data_gen.convert import write_source
 from data_gen.formats import Facts
 from data_gen.formats.source import ForeignSource, series
 from data_gen.header import Header
+from data_gen.terminal.quiet import progress_bar
 from sciml_cf.datasets import Split
 from sciml_cf.datasets.steps import Steps, arranged_by
 from sciml_cf.errors import check_count
@@ -125,7 +125,7 @@ class _Rolled:
         start = np.array(read.times[: arranged.inputs])
         self._times = np.concatenate([start, start[-1] + step * np.arange(1, count + 1)])
         self.told = Told(len(read.rows), len(self._times), float(self._times[-1]))
-        self._bar = tqdm(total=len(read.rows), desc="rollout", unit="sample", disable=not sys.stderr.isatty())
+        self._bar = progress_bar(shown=sys.stderr.isatty(), total=len(read.rows), desc="rollout", unit="sample")
         self._seen = 0
 
     def source(self, header: Header, run: Path) -> ForeignSource:

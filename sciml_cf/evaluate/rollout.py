@@ -26,7 +26,8 @@ from sciml_cf.evaluate.rollout_errors import Measured, summary
 from sciml_cf.evaluate.trajectories import Block, Trajectories, opened_trajectories, window
 from sciml_cf.head.features import accepted
 from sciml_cf.models.coordinates import positions
-from sciml_cf.training.run_folder import Which, load, read_settings, versions
+from sciml_cf.training.run_folder import Which, load, read_settings
+from sciml_cf.training.versions import versions
 
 _POINTS_PER_BATCH = 2**17
 _LINEAR_PAIRS = 1024  # at most, that the linear baseline is fitted to

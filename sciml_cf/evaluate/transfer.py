@@ -27,7 +27,7 @@ from sciml_cf.evaluate.prediction import apply_in_batches
 from sciml_cf.evaluate.shares import in_turn, own_blocks
 from sciml_cf.head.features import accepted
 from sciml_cf.models.coordinates import positions
-from sciml_cf.training.run_folder import versions
+from sciml_cf.training.versions import versions
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 _POINTS_PER_BATCH = 2**17  # bounds the memory of a forward pass at any resolution

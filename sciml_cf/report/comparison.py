@@ -35,7 +35,7 @@ def compare_runs(runs: Sequence[Path | str], out: Path | str) -> tuple[Table, li
         FileExistsError: ``out`` holds files of others and no comparison.
         OutputError: another process is writing ``out``, or the operating system refuses to.
     """
-    folder, names = place_of(out, "compare", "out", folder=True), _names([Path(run) for run in runs])
+    folder, names = place_of(out, "compare", "out", folder=True), run_names([Path(run) for run in runs])
     if folder.exists():  # its files are replaced, each as a whole; files of others stay
         with only_writer(folder, "compare", "out"), said("compare", folder):
             return _compare(names, Path(out))
@@ -84,11 +84,11 @@ def verdict_lines(runs: Sequence[Path | str]) -> list[str]:
     Raises:
         CheckpointError: a run has no evaluation.
     """
-    return [f"{name}: {run_verdict(run)}" for name, run in _names([Path(run) for run in runs]).items()]
+    return [f"{name}: {run_verdict(run)}" for name, run in run_names([Path(run) for run in runs]).items()]
 
 
-def _names(runs: list[Path]) -> dict[str, Path]:
-    """Folder names, with as many parents as it takes to tell the runs apart."""
+def run_names(runs: list[Path]) -> dict[str, Path]:
+    """The runs by their folder names, with as many parents as it takes to tell the runs apart."""
     depth = 1
     while len({run.resolve().parts[-depth:] for run in runs}) < len({run.resolve() for run in runs}):
         depth += 1

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence, Sized
 from typing import Any, cast
 
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
+from data_gen.terminal.quiet import progress_bar
 from sciml_cf.datasets.items import items_at
 
 _LOG = logging.getLogger(__name__)
@@ -38,7 +38,9 @@ class Progress:
         self._bar = None
         if shown and interactive:
             total = epochs * steps_per_epoch
-            self._bar = tqdm(total=total, initial=done * steps_per_epoch, desc=name, unit="step", ncols=_COLUMNS)
+            self._bar = progress_bar(
+                total=total, initial=done * steps_per_epoch, desc=name, unit="step", ncols=_COLUMNS
+            )
 
     def step(self) -> None:
         """One step is done."""
@@ -84,7 +86,7 @@ class Watched(Dataset[Any]):
     def __init__(self, data: Dataset[Any], name: str, *, shown: bool) -> None:
         self._data, self._furthest = data, 0
         total, interactive = len(cast(Sized, data)), sys.stderr.isatty() or "ipykernel" in sys.modules
-        self._bar = tqdm(total=total, desc=name, unit="sample", ncols=_COLUMNS, disable=not (shown and interactive))
+        self._bar = progress_bar(shown=shown and interactive, total=total, desc=name, unit="sample", ncols=_COLUMNS)
 
     def __len__(self) -> int:
         return len(cast(Sized, self._data))

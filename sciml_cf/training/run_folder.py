@@ -22,9 +22,7 @@ import csv
 import io
 import json
 import math
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -73,18 +71,6 @@ OWN_FILES = (
     EVALUATION_FILE,
     ROLLOUT_FILE,
 )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    names = ("sciml-cf", "torch", "neuraloperator", "lightning-fabric", "numpy", "scipy", "h5py", "xarray")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def drop_evaluation(run: Path) -> None:

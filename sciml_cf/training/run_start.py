@@ -22,8 +22,8 @@ from sciml_cf.training.run_folder import (
     TENSORBOARD_FOLDER,
     drop_report,
     read_settings,
-    versions,
 )
+from sciml_cf.training.versions import versions
 
 # Settings that runs of version 0.1 do not name, and the values that do what they did.
 ADDED_SINCE = {

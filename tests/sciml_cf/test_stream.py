@@ -102,8 +102,11 @@ def test_the_command_trains_straight_from_the_solver(tmp_path, capsys):
     run = str(tmp_path / "run")
     small = ["--epochs", "2", "--width", "8", "--modes", "4", "--layers", "2", "--loader-workers", "0"]
     main(["train", "--out", run, *small, "--generate", "burgers", *WORDS])
-    said = capsys.readouterr().out
-    assert f"sciml-cf generate burgers {' '.join(WORDS)} --out FILE, then sciml-cf evaluate {run} --data FILE" in said
+    said = capsys.readouterr().err
+    assert (
+        f"Next: sciml-cf generate burgers {' '.join(WORDS)} --out data.h5 && sciml-cf evaluate {run} --data data.h5"
+        in said
+    )
     assert not list(tmp_path.glob("*.h5"))
     main(["train", "--out", run, *small, "--resume", "--generate", "burgers", *WORDS])
 

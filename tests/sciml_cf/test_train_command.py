@@ -40,19 +40,18 @@ def printed(capsys, *words):
     return capsys.readouterr().out
 
 
-def test_the_last_line_of_train_says_error_folder_and_next_command(capsys, pair, tmp_path):
+def test_train_ends_with_error_and_folder_and_the_next_command(capsys, pair, tmp_path):
     run = tmp_path / "my run"
     facts = ("--extent", 1, "--times", 0, 0.1, "--boundary", "open")
-    out = printed(capsys, "train", "--data", pair, "--out", run, "--epochs", 3, *TINY, *facts)
-    (line,) = out.splitlines()
-    said = re.fullmatch(
-        r"(.*): relative L2 error (\S+) (% )?on 3 validation samples \(epoch (\d) of 3\)\. Next: .*", line
-    )
+    main([str(word) for word in ("train", "--data", pair, "--out", run, "--epochs", 3, *TINY, *facts)])
+    shown = capsys.readouterr()
+    (line,) = shown.out.splitlines()
+    said = re.fullmatch(r"(.*): relative L2 error (\S+) (% )?on 3 validation samples \(epoch (\d) of 3\)", line)
     assert said and said[1] == str(run)
     row = min(read_history(run), key=lambda row: row["validation_mse"])
     share = float(said[2]) / (100 if said[3] else 1)
     assert int(said[4]) == row["epoch"] and share == pytest.approx(row["validation_relative_l2"], rel=0.06)
-    command = line.split("Next: ")[1]
+    command = shown.err.splitlines()[-1].removeprefix("Next: ")
     assert command == f"sciml-cf evaluate '{run}' --data {pair} --extent 1 --times 0 0.1 --boundary open"
     out = printed(capsys, "evaluate", run, "--data", pair, *facts)
     assert "Relative L2 error" in out and (run / "evaluation.nc").exists()
@@ -63,7 +62,7 @@ def test_targets_of_zero_have_no_relative_error(capsys, pair, tmp_path):
     data = f"{pair.split(',')[0]},{tmp_path / 'zero.npy'}"
     facts = ("--extent", 1, "--times", 0, 1)
     out = printed(capsys, "train", "--data", data, "--out", tmp_path / "run", "--epochs", 1, *TINY, *facts)
-    assert re.search(r"run: mean squared error \S+ on 3 validation samples \(epoch 1 of 1\)\. Next", out)
+    assert re.search(r"run: mean squared error \S+ on 3 validation samples \(epoch 1 of 1\)$", out.strip())
 
 
 def test_a_training_into_a_file_prints_few_lines(pair, tmp_path):
@@ -85,8 +84,9 @@ def test_help_of_train_has_required_flags_first_and_all_in_groups(capsys, monkey
     assert not stop.value.code
     assert groups == ["required", "train", "model", "data", "head", "optimizer", "run", "metadata"]
     flags = re.findall(r"(?m)^[^\w\n]{2}--([a-z][\w-]*)", out)
-    assert flags[:2] == ["data", "out"] and flags[-len(METADATA) :] == [name.replace("_", "-") for name in METADATA]
-    assert sorted(flags) == sorted(one.name.replace("_", "-") for one in fields(TrainFlags))
+    assert flags[:2] == ["data", "out"] and flags[-2:] == ["quiet", "config"]
+    assert flags[-len(METADATA) - 2 : -2] == [name.replace("_", "-") for name in METADATA]
+    assert sorted(flags[:-2]) == sorted(one.name.replace("_", "-") for one in fields(TrainFlags))
     text = " ".join(re.sub("[^ -{}~]", " ", out).split())
     assert "run folder to write. (required)" in text and "length of the domain, one number or one an axis" in text
     assert "passes over the training samples; fewer with patience. (default: 100)" in text

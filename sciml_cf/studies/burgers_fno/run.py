@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data_gen import DatasetSpec, generate, open_dataset
 from data_gen.formats import open_source
+from data_gen.terminal.outcome import Outcome
 from sciml_cf.datasets.geometry import check_resolution
 from sciml_cf.evaluate.run import evaluate_run
 from sciml_cf.report import baseline_table, compare_runs, report_run
@@ -47,7 +48,8 @@ def run(config: BurgersFNO, command: str = "") -> str:
     table, paths = compare_runs(runs, config.out / "comparison")
     baselines = baseline_table(read_evaluation(runs[0]))
     pages = [path for run_path in runs for path in sorted((run_path / "report").glob("*.png"))]
-    return "\n".join([table.text(), "", baselines.text(), "", "figures and pages:", *map(str, [*paths, *pages])])
+    text = "\n".join([table.text(), "", baselines.text(), "", "figures and pages:", *map(str, [*paths, *pages])])
+    return Outcome(text, following=f"open {paths[0]} in a browser")
 
 
 def _fit_config(config: BurgersFNO, method: str) -> FitConfig:

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from data_gen.terminal.outcome import Outcome
 from sciml_cf.studies.harness.page import write_bench_page
 from sciml_cf.studies.harness.results import RESULT_FILE, read_result, write_result
 
@@ -57,10 +58,11 @@ def store_result(
     )
 
 
-def finish(path: Path) -> str:
+def finish(path: Path) -> Outcome:
     """Write the page of a result file; its tables and the paths as text."""
     tables, paths = write_bench_page(read_result(path), path.parent)
-    return "\n\n".join([*(table.text() for table in tables), "\n".join(map(str, [path, *paths]))])
+    text = "\n\n".join([*(table.text() for table in tables), "\n".join(map(str, [path, *paths]))])
+    return Outcome(text, following=f"open {paths[0]} in a browser")
 
 
 def part_done(out: Path) -> str:

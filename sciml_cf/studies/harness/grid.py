@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from data_gen.executors.local import Runner, WorkerLost, processes, this_process
+from data_gen.terminal.quiet import progress_bar
 from sciml_cf.errors import BenchmarkError, check_count
 from sciml_cf.training.checkpoints import write_atomically
 from sciml_cf.training.malloc import keep_memory
@@ -115,7 +115,7 @@ def run_trials(
     found = {trial.name: _read(trial, folder) for trial in trials}
     missing = [trial for trial in trials if found[trial.name] is None]
     done = len(trials) - len(missing)
-    with tqdm(total=len(trials), initial=done, desc=label, unit="trial", disable=not missing) as bar:
+    with progress_bar(shown=bool(missing), total=len(trials), initial=done, desc=label, unit="trial") as bar:
         for name, result in _run_missing(missing, work, folder, workers):
             found[name] = result
             bar.update()

@@ -12,7 +12,7 @@ from typing import Any
 
 from sciml_cf.errors import BenchmarkError
 from sciml_cf.training.checkpoints import write_atomically
-from sciml_cf.training.run_folder import versions
+from sciml_cf.training.versions import versions
 
 RESULT_FILE = "results.json"
 _KEYS = ("benchmark", "command", "config", "versions", "machine", "date", "seeds", "figures")
