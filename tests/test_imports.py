@@ -385,6 +385,11 @@ def test_help_loads_nothing_heavy(words, help_loads):
     assert help_loads[words] == (0, True, set())
 
 
+def test_completion_loads_no_torch():
+    modules = loaded_after("from sciml_cf.cli import main; main(['--completion', 'bash'])")
+    assert "tyro" in modules and not modules & HEAVY
+
+
 def test_importing_the_package_loads_nothing_heavy():
     modules = loaded_after("import sciml_cf, data_gen")
     assert not modules & {"torch", "numpy", "h5py", "scipy", "xarray"}

@@ -32,9 +32,9 @@ def grouped(config_type: type[Any], groups: Groups, rest: str) -> type[Any]:
     """
     from tyro.conf import OmitArgPrefixes
 
-    texts = _descriptions(config_type)
+    texts = descriptions(config_type)
     hints = get_type_hints(config_type, include_extras=True)
-    kinds = {name: _helped(kind, texts.get(name)) for name, kind in hints.items()}
+    kinds = {name: helped(kind, texts.get(name)) for name, kind in hints.items()}
     known = {one.name: one for one in fields(config_type)}
     words = [name for name in known if is_positional(kinds[name])]
     made = [
@@ -66,7 +66,7 @@ def _members(config_type: type[Any], words: Sequence[str], groups: Groups, rest:
 
 def flattened(config_type: type[Config], value: Any) -> Config:
     """The flat dataclass of what tyro read into it, or into a type with its fields in groups, among others."""
-    names = {one.name for one in fields(config_type)}
+    names = {one.name for one in fields(config_type)}  # pyright: ignore[reportArgumentType]
     values: dict[str, Any] = {}
     for one in fields(value):
         part = getattr(value, one.name)
@@ -96,7 +96,7 @@ def _is_required(one: Field[Any]) -> bool:
     return one.default is MISSING and one.default_factory is MISSING
 
 
-def _descriptions(config_type: type[Any]) -> dict[str, str]:
+def descriptions(config_type: type[Any]) -> dict[str, str]:
     """The text of each field in the ``Args:`` of the docstrings of a dataclass and its bases."""
     found: dict[str, str] = {}
     for base in reversed(config_type.__mro__):
@@ -107,7 +107,7 @@ def _descriptions(config_type: type[Any]) -> dict[str, str]:
     return found
 
 
-def _helped(kind: Any, text: str | None) -> Any:
+def helped(kind: Any, text: str | None) -> Any:
     """The type with its description for the help, unless it brings one."""
     from tyro.conf import arg
 

@@ -6,7 +6,7 @@ import contextlib
 import io
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
@@ -47,6 +47,16 @@ class JsonFlags:
     json: bool = False
 
 
+class _Asked(Exception):
+    """Ends a command at its ``parse`` where only the type of its flags is asked for."""
+
+    now = False
+
+    def __init__(self, kind: type[Any]) -> None:
+        super().__init__()
+        self.kind = kind
+
+
 def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Config:
     """Read ``argv`` into ``config_type``; ``--help`` prints its docstring and fields and exits, ``--quiet`` is obeyed.
 
@@ -58,6 +68,8 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Confi
     Raises:
         UsageError: an unknown flag, a missing one, or a value of the wrong type, in one line.
     """
+    if _Asked.now:
+        raise _Asked(config_type)
     import tyro
 
     words = _with_config(list(argv), config_type, prog)
@@ -79,6 +91,23 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Confi
     if common.quiet:
         be_quiet()
     return flattened(config_type, found)
+
+
+def flags_type(command: Callable[[list[str]], object], words: list[str]) -> type[Any]:
+    """The dataclass of a command's flags, which the command itself chooses; it does not run.
+
+    Args:
+        command: the function of a command, which calls ``parse``.
+        words: those that choose, such as the equation of `sciml-cf generate`.
+    """
+    _Asked.now = True
+    try:
+        command(words)
+    except _Asked as found:
+        return found.kind
+    finally:
+        _Asked.now = False
+    raise TypeError(f"flags_type: `command` must call parse; {command.__name__} does not.")
 
 
 def command_type(config_type: type[Any], prog: str) -> Any:

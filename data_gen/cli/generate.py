@@ -96,14 +96,19 @@ def _parsed(equation: str, words: list[str], prog: str) -> Any:
 
 def _overview() -> str:
     """The usage, and the equations with a line about each."""
-    names = equation_names()
-    width = max(map(len, names)) + 2
-    lines = [f"  {name:<{width}}{(equation_named(name).__doc__ or '').splitlines()[0]}" for name in names]
+    summaries = equation_summaries()
+    width = max(map(len, summaries)) + 2
+    lines = [f"  {name:<{width}}{summary}" for name, summary in summaries.items()]
     usage = "usage: sciml-cf generate EQUATION [flags]     (sciml-cf generate EQUATION --help lists the flags)"
     typed = (
         '       sciml-cf generate "u_t = -u*u_x + nu*u_xx" --parameters nu=0.1 [flags]     (an equation of your own)'
     )
     return "\n".join([usage, typed, "", *lines])
+
+
+def equation_summaries() -> dict[str, str]:
+    """The names of all equations with a line about each."""
+    return {name: (equation_named(name).__doc__ or "").splitlines()[0] for name in equation_names()}
 
 
 def _checked_name(argv: list[str]) -> str:

@@ -53,7 +53,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in _PAGES:
-        print(_PAGES[words[0]](words[1:]) if words else _MAIN_PATH)
+        try:
+            print(_PAGES[words[0]](words[1:]) if words else _MAIN_PATH)
+        except UsageError as error:
+            _fail(2, str(error))
         raise SystemExit(0)
     if words[0] not in COMMANDS and words[0] not in OLD_COMMANDS:
         _fail(2, f"sciml-cf: unknown command {words[0]!r}; choose one of {', '.join(COMMANDS)}.")
@@ -147,6 +150,13 @@ def _version(words: list[str]) -> str:
     return strict_json(versions())
 
 
+def _completion(words: list[str]) -> str:
+    """The completion script of a shell; loads what `--help` of the commands loads."""
+    from sciml_cf.cli.completion import completion
+
+    return completion(words, COMMANDS)
+
+
 def _overview(_: list[str]) -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name.ljust(width)}  {summary}" for name, (_, _, summary) in COMMANDS.items()]
@@ -159,6 +169,7 @@ def _overview(_: list[str]) -> str:
             *lines,
             "",
             "--version prints the version; with --json also those of the packages that results depend on.",
+            "--completion SHELL prints a script that completes commands and flags in bash, zsh or fish.",
         ]
     )
 
@@ -170,7 +181,12 @@ _MAIN_PATH = """From data to a report in four commands:
   sciml-cf evaluate run --data burgers.h5
   sciml-cf report run
 sciml-cf --help lists all commands, sciml-cf COMMAND --help the flags of one."""
-_PAGES: dict[str, Callable[[list[str]], str]] = {"-h": _overview, "--help": _overview, "--version": _version}
+_PAGES: dict[str, Callable[[list[str]], str]] = {
+    "-h": _overview,
+    "--help": _overview,
+    "--version": _version,
+    "--completion": _completion,
+}
 
 
 if __name__ == "__main__":
