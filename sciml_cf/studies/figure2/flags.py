@@ -20,14 +20,27 @@ class Figure2(GridFlags):
     grid may be run one after another into the same folder. The small preset takes about ten minutes on two cores, the
     full one about twelve hours of one core.
 
+    With `--learning-rate` nothing is chosen: one point of the figure, a method at a batch size, is trained as the flags
+    say, which takes minutes.
+
     Args:
         out: folder for the data, the trials, the result file and the page.
         preset: how large; see above.
         methods: which methods to compare.
         batch_sizes: by default those of the preset.
+        learning_rate: train with this rate, instead of a choice among nine candidates.
+        strength: with `learning_rate`, of ridge and proximal methods; by default that of `sciml-cf train`.
+        forgetting: with `learning_rate`, of kalman methods; by default that of `sciml-cf train`.
+        epochs: of the reported trainings; by default those of the preset.
+        seeds: of the reported trainings; by default those of the preset.
     """
 
     out: Path = Path("figure2")
     preset: Literal["small", "full"] = "small"
     methods: tuple[str, ...] = NAMES
     batch_sizes: tuple[int, ...] = ()
+    learning_rate: float | None = None
+    strength: float | None = None
+    forgetting: float | None = None
+    epochs: int | None = None
+    seeds: tuple[int, ...] = ()

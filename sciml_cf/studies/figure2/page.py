@@ -29,12 +29,10 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     """Title, paragraphs, and the tables and pictures."""
     config, cells = result["config"], list(result["figures"].values())
     full = config["stored_resolution"]
-    rungs = " and ".join(f"{rung['epochs']} epochs" for rung in config["rungs"])
     introduction = [
         f"Viscous Burgers at viscosity 0.1, {config['samples']} samples on {full} points; a Fourier neural operator is "
         f"trained on {config['resolution']} points for {config['epochs']} epochs and measured on all {full}.",
-        f"Every method got nine candidates for its learning rate and strength at every batch size, chosen on the "
-        f"validation set in rounds of {rungs} with seed 0. Seeds {result['seeds']} report. A mean is geometric, and an "
+        f"{_selection(config['rungs'])} Seeds {result['seeds']} report. A mean is geometric, and an "
         f"interval is Student's 95 % interval of the logarithms over those seeds. SGD has Nesterov momentum 0.9 and a "
         f"constant rate after a warm-up, Adam a cosine schedule.",
     ]
@@ -60,6 +58,17 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         ratio_table(cells, full),
     ]
     return "Burgers: test error against iteration", introduction, parts
+
+
+def _selection(rungs: list[dict[str, int]]) -> str:
+    """How the settings were chosen."""
+    if not rungs:
+        return "The settings were given by the command, and none was chosen."
+    rounds = " and ".join(f"{rung['epochs']} epochs" for rung in rungs)
+    return (
+        "Every method got nine candidates for its learning rate and strength at every batch size, chosen on the "
+        f"validation set in rounds of {rounds} with seed 0."
+    )
 
 
 def _tried_again(cell: Cell, rungs: list[dict[str, int]]) -> bool:

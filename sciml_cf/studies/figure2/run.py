@@ -5,7 +5,7 @@ Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), section 6.1 and 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,8 @@ def run(config: Figure2, command: str = "") -> Path | None:
     """Run what is missing of the grid; the result file, or None after one part of it."""
     for method in config.methods:
         check_choice(NAME, "methods", method, tuple(METHODS))
-    scale, workers = PRESETS[config.preset], config.where()
+    given = {name: _given(config, name) for name in config.methods}
+    scale, workers = _scale(config), config.where()
     training = round(scale.samples * 1448 / 2048)
     for size in config.batch_sizes:
         check_count(NAME, "batch_sizes", size)
@@ -142,7 +143,7 @@ def run(config: Figure2, command: str = "") -> Path | None:
     def reports(cell: str, options: Any) -> list[tuple[dict[str, Any], Trial]]:
         return [({"seed": seed}, _trial(scale, *cells[cell], options, scale.epochs, seed)) for seed in scale.seeds]
 
-    tried = {cell: METHODS[method][1] for cell, (method, _) in cells.items()}
+    tried = {cell: given[method] or METHODS[method][1] for cell, (method, _) in cells.items()}
     run_all = trial_runner(NAME, config.out, train_trial, workers)
     found = select_and_report(tried, scale.rungs, candidate, reports, run_all)
     if config.shard is not None:
@@ -150,6 +151,33 @@ def run(config: Figure2, command: str = "") -> Path | None:
     figures = {cell: {"method": method, "batch_size": size, **found[cell]} for cell, (method, size) in cells.items()}
     settings = {"preset": config.preset, **asdict(scale)}
     return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
+
+
+def _given(config: Figure2, method: str) -> Candidates:
+    """The one candidate that the flags give for a method; none where it is chosen.
+
+    Raises:
+        ValueError: a setting is given without a learning rate, or is none of this method's.
+    """
+    own = {"learning_rate", *METHODS[method][1][0]}
+    flags = {name: getattr(config, name) for name in ("learning_rate", "strength", "forgetting")}
+    found = {name: value for name, value in flags.items() if value is not None}
+    for name in found:
+        if "learning_rate" not in found:
+            raise ValueError(f"{NAME}: `{name}` must come with `learning_rate`; got it alone. Give both, or neither.")
+        if name not in own:
+            raise ValueError(f"{NAME}: `{name}` must be left out for {method}, which has none; got {found[name]}.")
+    return [found] if found else []
+
+
+def _scale(config: Figure2) -> Scale:
+    """The scale of the preset with the epochs and seeds of the flags; without rounds where nothing is chosen."""
+    scale = PRESETS[config.preset]
+    if config.epochs is not None:
+        check_count(NAME, "epochs", config.epochs)
+        scale = replace(scale, epochs=config.epochs)
+    rungs = scale.rungs if config.learning_rate is None else ()
+    return replace(scale, rungs=rungs, seeds=config.seeds or scale.seeds)
 
 
 def _cell(method: str, batch_size: int) -> str:
