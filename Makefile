@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Two cores by default: one worker process per core, one thread per worker.
 WORKERS ?= 2
 
-.PHONY: install demo test test-slow test-machines test-extras lint format bench docs clean
+.PHONY: install demo test test-slow test-machines test-extras test-lowest package lint format bench docs clean
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -43,6 +43,26 @@ test-machines: $(VENV)/.dev
 test-extras: $(VENV)/.dev
 	$(BIN)/python -m tests.extras $(ARGS)
 
+# Some tests with the lowest versions that pyproject.toml allows, in an environment of its own: minutes, after the download
+# of an old torch with its CUDA libraries. Warnings are no errors there, as old libraries warn of what newer ones changed.
+LOWEST := build/lowest
+test-lowest:
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv venv --quiet --allow-existing --python $(LOWEST)/bin/python $(LOWEST)/env
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/env/bin/python --resolution lowest-direct -e ".[test]"
+	OMP_NUM_THREADS=1 $(LOWEST)/env/bin/python -m pytest -q -W default --disable-warnings -p no:cacheprovider \
+		tests/sciml_cf/test_cli_shared.py tests/sciml_cf/test_completion.py tests/sciml_cf/test_data_commands.py \
+		tests/sciml_cf/test_head_solve.py tests/data_gen/test_plot.py
+
+# The source distribution and the wheel in dist, and whether a package index would take them.
+package:
+	test -x build/package/bin/python || $(PYTHON) -m venv build/package
+	build/package/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	rm -rf dist
+	build/package/bin/python -m build --quiet .
+	build/package/bin/python -m twine check --strict dist/*
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -65,4 +85,4 @@ bench: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.adaptation
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache demo build/docs build/machines build/extras
+	rm -rf $(VENV) .pytest_cache .ruff_cache demo build/docs build/machines build/extras build/lowest build/package dist

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
@@ -183,7 +183,7 @@ def _part(header: Header, index: int, target: bool, time: float | None) -> Part:
     names = header.channels if target else header.inputs
     field = header.target_name if target else header.input_name
     label = f"{names[index]}, {'target' if target else 'input'}" if time is None else f"{names[index]}, t = {time:g}"
-    pale = "0.55" if len(names) == 1 else (f"C{index}", 0.45)
+    pale = "0.55" if len(names) == 1 else to_rgba(f"C{index}", 0.45)
     return Part(field, index, time, names[index], label, f"C{index}" if target else pale)
 
 
