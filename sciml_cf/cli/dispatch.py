@@ -92,7 +92,11 @@ def _guarded(name: str, words: list[str]) -> None:
 def _show(outcome: str) -> None:
     """Print the text of a command, its next step on standard error, and end with status 1 if its job failed."""
     if outcome:  # of several processes only the first has something to say
-        print(outcome, flush=True)
+        try:
+            print(outcome, flush=True)
+        except BrokenPipeError:  # `| head` has read enough; without this Python complains of its own flush at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
     if isinstance(outcome, Outcome):
         if outcome.failure:
             _fail(1, outcome.failure)

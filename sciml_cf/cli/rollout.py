@@ -64,4 +64,4 @@ def rollout_command(argv: list[str]) -> str:
         words.append(
             f"{told.num_left} of {told.samples} samples leave the finite numbers, the first after t = {told.left:g}."
         )
-    return Outcome("\n".join(words), following=command_line("info", flags.out))
+    return Outcome("\n".join(words), following=command_line("plot" if flags.out.suffix == ".h5" else "info", flags.out))

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import re
 import shlex
+import subprocess
 import sys
 
 import numpy as np
@@ -164,6 +166,18 @@ def test_json_of_a_damaged_file_has_its_faults_and_status_1(capsys, burgers_file
 def test_json_of_an_error_has_no_document(capsys, tmp_path):
     status, out, err = call(capsys, "info", tmp_path / "no.h5", "--json")
     assert status == 1 and not out and "error: " in err
+
+
+def test_a_reader_that_has_enough_is_no_error(burgers_file):
+    """As in `sciml-cf info FILE --json | head -1`."""
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "sciml_cf.cli", "info", burgers_file, "--json"]
+    try:
+        done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(write)
+    assert done.returncode == 1 and not done.stderr
 
 
 def test_strict_json_has_no_nan(tmp_path):

@@ -41,7 +41,10 @@ def test_the_run_knows_its_step(folder: Path) -> None:
 def test_the_file_has_the_states_of_the_model(folder: Path, tmp_path: Path, capsys) -> None:
     words = ["rollout", str(folder / "run"), "--data", str(folder / "f.h5"), "--steps", "9"]
     main([*words, "--out", str(tmp_path / "r.h5")])
-    assert "3 samples, 11 states to t = 0.1" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "3 samples, 11 states to t = 0.1" in shown.out and shown.err.endswith(
+        f"Next: sciml-cf plot {tmp_path}/r.h5\n"
+    )
     test = FieldDataset(folder / "f.h5", "test", facts=WINDOWS, resolution=32)
     with open_source(folder / "f.h5") as source:
         rows = np.unique(test.indices // (len(TIMES) + 1 - 3))
@@ -56,6 +59,7 @@ def test_the_file_has_the_states_of_the_model(folder: Path, tmp_path: Path, caps
         main([*words, "--out", str(tmp_path / "r.h5")])
     assert stopped.value.code == 2 and "overwrite" in capsys.readouterr().err
     main([*words, "--out", str(tmp_path / "r.nc")])
+    assert capsys.readouterr().err.endswith(f"Next: sciml-cf info {tmp_path}/r.nc\n")
     with open_source(tmp_path / "r.nc") as data:
         np.testing.assert_allclose(data.read_trajectory(), expected, atol=1e-5)
 
