@@ -90,7 +90,9 @@ def _rates(rows: dict[str, Any]) -> str:
 
 
 def _settings(peer: dict[str, Any]) -> str:
-    """What exponax was handed, or that it did not get there."""
+    """What exponax was handed, or why it was not."""
+    if "no_reference" in peer:
+        return f"not measured: {peer['no_reference']}"
     if "not_reached" in peer:
         return f"{peer['goal']:.0e} not reached (at best {peer['not_reached']:.0e})"
     return f"{peer['points']} points, {peer['steps']} step" + ("s" if peer["steps"] > 1 else "")

@@ -137,7 +137,7 @@ def _damps_and_disperses(symbol: Callable[..., np.ndarray], num_dims: int) -> bo
     single, double = (list(_along_axes(symbol, num_dims, scale)) for scale in (1.0, 2.0))
     damps = any(float(np.real(rates).min()) < 0 for rates in single)
     return damps and any(
-        float(np.abs(b.imag - 2 * a.imag).max()) > 1e-9 * float(np.abs(b.imag).max())
+        float(np.abs(np.imag(b - 2 * a)).max()) > 1e-9 * float(np.abs(np.imag(b)).max())
         for a, b in zip(single, double, strict=True)
     )
 

@@ -83,12 +83,7 @@ def plot_predictions(
         titles = titles or [f"sample {int(number)}, " for number in examples["example"].values]
         inputs, targets = examples["example_input"].values, examples["example_target"].values
         predictions = examples["example_prediction"].values
-    x, y, found = _array("inputs", inputs), _array("targets", targets), _array("predictions", predictions)
-    if y.shape != found.shape or len(x) != len(y) or x.shape[2:] != y.shape[2:]:
-        raise ValueError(
-            f"plot_predictions: `predictions` must be fields of the shape of the targets, as many and on the same "
-            f"points as the inputs; got {found.shape}, {y.shape} and {x.shape}."
-        )
+    x, y, found = _checked_predictions(inputs, targets, predictions)
     places, errors = _coordinates(coordinates, y.shape[2:]), _relative(found, y)
     parts = [x[:, min(channel, x.shape[1] - 1)], y[:, channel], found[:, channel], found[:, channel] - y[:, channel]]
     panels = _panels("plot_predictions", axes, prediction_rows(y.ndim - 2), len(y), y.ndim - 2)
@@ -102,6 +97,16 @@ def plot_predictions(
     words = [f"{title}{error}" for title, error in zip(titles or [""] * len(y), errors, strict=True)]
     _finish(panels, places, words)
     return panels
+
+
+def _checked_predictions(inputs: Any, targets: Any, predictions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    x, y, found = _array("inputs", inputs), _array("targets", targets), _array("predictions", predictions)
+    if y.shape != found.shape or len(x) != len(y) or x.shape[2:] != y.shape[2:]:
+        raise ValueError(
+            f"plot_predictions: `predictions` must be fields of the shape of the targets, as many and on the same "
+            f"points as the inputs; got {found.shape}, {y.shape} and {x.shape}."
+        )
+    return x, y, found
 
 
 def _draw_curves(panels: np.ndarray, parts: Sequence[np.ndarray], x: np.ndarray) -> None:

@@ -66,7 +66,7 @@ def positive(values: Any) -> np.ndarray:
 
 def name_curves(axes: Axes, named: Sequence[tuple[Line2D, str]]) -> None:
     """Names beside the ends of curves, joined to them by a thin line; a legend below for very many curves."""
-    axes.get_xlim(), axes.get_ylim()  # matplotlib sets the limits when they are asked for
+    _ = axes.get_xlim(), axes.get_ylim()  # matplotlib sets the limits when they are asked for
     ends = [(end, line, name) for line, name in named if (end := _end_of(axes, line)) is not None]
     for line, name in named:
         line.set_label(name)

@@ -117,7 +117,12 @@ def _ranking(evaluations: Mapping[str, xr.Dataset]) -> str:
     finite = {name: error for name, error in errors.items() if math.isfinite(error)}
     if not finite:
         return "No run returns finite numbers."
-    (first, lowest), *others = sorted(finite.items(), key=lambda item: item[1])
+    return _lowest(sorted(finite.items(), key=lambda item: item[1]), metric)
+
+
+def _lowest(ranked: Sequence[tuple[str, float]], metric: str) -> str:
+    """The first of the runs by error, and how far the others are behind."""
+    (first, lowest), *others = ranked
     what = "relative L2 error" if metric == "relative_l2" else "root mean square error"
     shown = percent(lowest) if metric == "relative_l2" else f"{lowest:.2g}"
     text = f"{first} has the lowest {what}, {shown}"

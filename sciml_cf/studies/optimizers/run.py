@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from sciml_cf.errors import check_choice
 from sciml_cf.evaluate import adapt
 from sciml_cf.models import builder_for
 from sciml_cf.studies.harness.folder import make_folder, store_result
-from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
+from sciml_cf.studies.harness.grid import RunTrials, Trial, combinations, trial_runner
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
 from sciml_cf.studies.harness.training import DATA_FOLDER, errors_at, fit_trial, make_data
 from sciml_cf.studies.optimizers.flags import METHODS, OPTIMIZERS, PROBLEMS, Optimizers
@@ -94,18 +95,14 @@ Cell = tuple[str, str, str]  # problem, optimizer, method
 def run(config: Optimizers, command: str = "") -> Path | None:
     """Run what is missing of the grid; the result file, or None after one part of it."""
     scale, workers = PRESETS[config.preset], config.where()
-    for name, known in (("problems", tuple(PROBLEMS)), ("optimizers", OPTIMIZERS), ("methods", METHODS)):
-        for value in getattr(config, name):
-            check_choice(NAME, name, value, known)
-    for optimizer in config.optimizers:
-        check_optimizer(optimizer)
+    _check(config)
     make_folder(NAME, config.out)
-    for problem in workers.own(list(config.problems)):  # a problem is one part: its cells share a budget of seconds
+    problems = workers.own(list(config.problems))  # a problem is one part: its cells share a budget of seconds
+    for problem in problems:
         size = scale.sizes[problem]
-        make_data(config.out, problem, DatasetSpec(
-            **PROBLEMS[problem], samples=size.samples, resolution=size.stored, dtype="float32"
-        ))  # fmt: skip
-    asked = [(p, o, m) for p in workers.own(list(config.problems)) for o in config.optimizers for m in config.methods]
+        described = {**PROBLEMS[problem], "samples": size.samples, "resolution": size.stored, "dtype": "float32"}
+        make_data(config.out, problem, DatasetSpec(**described))
+    asked = itertools.product(problems, config.optimizers, config.methods)
     cells: dict[str, Cell] = {" ".join(cell): cell for cell in asked}
 
     def candidate(cell: str, options: Any, _: int) -> Trial:
@@ -117,21 +114,36 @@ def run(config: Optimizers, command: str = "") -> Path | None:
     tried = dict.fromkeys(cells, combinations(learning_rate=_RATES))
     run_all = trial_runner(NAME, config.out, optimizer_trial, workers)
     found = select_and_report(tried, (Rung(1, 1),), candidate, reports, run_all)
+    _add_equal_seconds(scale, cells, found, run_all)
+    if config.shard is not None:
+        return None
+    names = ("problem", "optimizer", "method")
+    figures = {cell: {**dict(zip(names, cells[cell], strict=True)), **found[cell]} for cell in cells}
+    settings = {"preset": config.preset, **asdict(scale), "rates": _RATES}
+    return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
+
+
+def _check(config: Optimizers) -> None:
+    for name, known in (("problems", tuple(PROBLEMS)), ("optimizers", OPTIMIZERS), ("methods", METHODS)):
+        for value in getattr(config, name):
+            check_choice(NAME, name, value, known)
+    for optimizer in config.optimizers:
+        check_optimizer(optimizer)
+
+
+def _add_equal_seconds(scale: Scale, cells: Mapping[str, Cell], found: dict[str, Any], run_all: RunTrials) -> None:
+    """Train for equal seconds what equal steps do not give, and add the runs to what was found."""
     wanted = [
         (cell, seed, _trial(scale, cells[cell], found[cell]["chosen"], seed, epochs))
         for cell, epochs in equal_seconds(scale, cells, found).items()
         for seed in scale.seeds
     ]
     results = run_all([trial for *_, trial in wanted], "report at equal seconds")
-    if config.shard is not None:
-        return None
-    figures: dict[str, Any] = {}
-    for name, cell in cells.items():
-        figures[name] = {**dict(zip(("problem", "optimizer", "method"), cell, strict=True)), **found[name]}
-        own = [{"seed": seed, **one} for (c, seed, _), one in zip(wanted, results, strict=True) if c == name]
-        figures[name]["runs_of_equal_seconds"] = own or found[name]["runs"]
-    settings = {"preset": config.preset, **asdict(scale), "rates": _RATES}
-    return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
+    runs: dict[str, list[dict[str, Any]]] = {cell: [] for cell in cells}
+    for (cell, seed, _), result in zip(wanted, results, strict=True):
+        runs[cell].append({"seed": seed, **result})
+    for cell in cells:
+        found[cell]["runs_of_equal_seconds"] = runs[cell] or found[cell]["runs"]
 
 
 def equal_seconds(scale: Scale, cells: Mapping[str, Cell], found: Mapping[str, Any]) -> dict[str, int]:
