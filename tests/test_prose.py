@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
 #: Words of all pages but the reference. A page may grow where another shrinks.
-MOST_WORDS = 14_300
+MOST_WORDS = 14_330
 
 
 def test_the_guide_stays_short() -> None:

@@ -6,4 +6,6 @@ from .linear_map import fit_linear_map as fit_linear_map
 from .prediction import predict as predict
 from .rollout import evaluate_rollout as evaluate_rollout
 from .rollout import one_step_pairs as one_step_pairs
+from .stacking import Stacked as Stacked
+from .stacking import stack as stack
 from .transfer import evaluate_transfer as evaluate_transfer
