@@ -37,7 +37,8 @@ class Stacked(nn.Module):
         weights = torch.cat([self._weights(layer) for layer in heads]) / len(heads)  # the mean of the models
         bias = torch.stack([self._bias(layer) for layer in heads]).mean(0)
         own = dtype_of(models[0])
-        self.head = nn.Linear(*weights.shape, device=heads[0].weight.device, dtype=own)
+        inputs, outputs = weights.shape
+        self.head = nn.Linear(inputs, outputs, device=heads[0].weight.device, dtype=own)
         with torch.no_grad():
             self.head.weight.copy_(weights.T)
             self.head.bias.copy_(bias)
@@ -114,6 +115,8 @@ def stack(
             "same `normalize`."
         )
     example = first_inputs(data)
+    if example is None:
+        raise ValueError("stack: `data` must hold at least 2 samples; got none.")
     names = [_name_of_head(model, example) for model in models]
     stacked = Stacked([_core(model) for model in models], names).eval()
     _check_members(stacked, models, example)
