@@ -73,7 +73,7 @@ def _rates(rows: dict[str, Any]) -> str:
         if "refused" in row:
             lines.append((label, row["dims"], row["resolution"], "-", "-", row["refused"], "-"))
             continue
-        peer = row["exponax"]
+        peer = row.get("exponax", "not measured")
         settings = peer if isinstance(peer, str) else _settings(peer)
         ratio = f"{row['ratio']:.2f}" if "ratio" in row else "-"
         if row.get("ratio", 1.0) < 0.95:

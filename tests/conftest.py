@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from data_gen import DatasetSpec, generate
+from data_gen.terminal.quiet import restored
 from sciml_cf.evaluate.run import evaluate_run
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.on_file import train_on_file
@@ -26,6 +28,13 @@ def pytest_configure():
 
 def pytest_runtest_setup():
     torch.manual_seed(0)  # else numbers drawn without a seed would depend on the tests that the same worker ran before
+
+
+@pytest.fixture(autouse=True)
+def not_quiet() -> Iterator[None]:
+    """What a command called with --quiet by its function leaves behind is as before."""
+    with restored():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,7 @@ def test_commands_and_their_flags_exist(capsys: pytest.CaptureFixture[str]) -> N
         *["generate", "validate", "plot"],
         *["generate", "train"],
         *["generate", "validate"],
+        "generate",
         *["generate", "validate", "plot"],
         "convert",
         *["generate"] * 6,
