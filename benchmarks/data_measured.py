@@ -17,7 +17,10 @@ def measured() -> str:
         for name in ("data_generation", "data_generation_1d", "navier_stokes", "data_workers")
     )
     parts = [_burgers_table(burgers), _datasets(burgers), _race_table(line), _plane(plane), _workers(workers)]
-    rates = json.loads((RESULTS / "equation_rates.json").read_text())["figures"]["equations"]
+    files = sorted(RESULTS.glob("equation_rates_?d.json"))
+    rates = [
+        (name, row) for file in files for name, row in json.loads(file.read_text())["figures"]["equations"].items()
+    ]
     return "\n\n".join([*parts, _rates(rates)])
 
 
@@ -65,21 +68,21 @@ def _race_table(figures: dict[str, Any]) -> str:
     return f"{head}\n\n" + table(("problem", "error wanted", "by", "ms a sample", "max error", "settings"), rows)
 
 
-def _rates(rows: dict[str, Any]) -> str:
+def _rates(rows: list[tuple[str, dict[str, Any]]]) -> str:
     """Every equation at its defaults, next to exponax at equal error."""
     lines, slower = [], []
-    for name, row in rows.items():
+    for name, row in rows:
         label = f"`{name.split()[0]}`"
         if "refused" in row:
-            lines.append((label, row["dims"], row["resolution"], "-", "-", row["refused"], "-"))
+            lines.append((label, str(row["dims"]), str(row["resolution"]), "-", "-", row["refused"], "-"))
             continue
         peer = row.get("exponax", "not measured")
         settings = peer if isinstance(peer, str) else _settings(peer)
         ratio = f"{row['ratio']:.2f}" if "ratio" in row else "-"
         if row.get("ratio", 1.0) < 0.95:
-            slower.append(f"{label} ({row['dims']}-D)")
+            slower.append(f"{label} in {row['dims']}-D")
         cells = (f"{row['seconds_per_sample'] * 1e3:.3g}", f"{1 / row['seconds_per_sample']:.3g}", settings, ratio)
-        lines.append((label, row["dims"], row["resolution"], *cells))
+        lines.append((label, str(row["dims"]), str(row["resolution"]), *cells))
     head = (
         "Every equation at its defaults, one thread. exponax is handed the grid and steps of least work that reach our "
         "measured error, or a tenth of our tolerance; the ratio is its time over ours:"
