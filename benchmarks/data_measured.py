@@ -21,7 +21,7 @@ def measured() -> str:
     rates = [
         (name, row) for file in files for name, row in json.loads(file.read_text())["figures"]["equations"].items()
     ]
-    return "\n\n".join([*parts, _rates(rates)])
+    return "\n\n".join([*parts, *([_rates(rates)] if rates else [])])
 
 
 def _burgers_table(figures: dict[str, Any]) -> str:

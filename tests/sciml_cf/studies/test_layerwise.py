@@ -76,7 +76,7 @@ def test_the_tables_show_means_and_medians(finished):
     assert re.search(rf"closest and top +20 .* {test:.3f} +3 +1 +1", text)
     page = (out / "layerwise.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "<script" not in page
-    assert "Condition number of each solved system" in page and str(out / "layerwise-time.png") in text
+    assert "of each solved system, closest targets" in page and str(out / "layerwise-time.png") in text
 
 
 @pytest.mark.slow
