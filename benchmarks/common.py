@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sciml_cf.studies.harness import results
 from sciml_cf.studies.harness.grid import Trial, Workers, run_trials
 
@@ -49,6 +51,13 @@ def run_grid(
 
 def _settings_only(work: Callable[[dict[str, Any]], dict[str, Any]], settings: dict[str, Any], _: Path) -> Any:
     return work(settings)
+
+
+def largest_error(u: np.ndarray, truth: np.ndarray) -> float:
+    """Largest error of a sample relative to its largest value, over the samples; infinity if anything is not finite."""
+    axes = tuple(range(1, u.ndim))
+    error = float((np.abs(u - truth).max(axis=axes) / np.abs(truth).max(axis=axes)).max())
+    return error if np.isfinite(error) else np.inf
 
 
 def between(text: str, name: str, content: str) -> str:

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import largest_error
+from benchmarks.exponax_steppers import runner
 from data_gen import Equation, PeriodicGrid, kdv, kdv_solitons, kuramoto_sivashinsky, resample, solve
 from data_gen.random_fields import INITIAL_CONDITIONS
 
@@ -78,40 +80,15 @@ def textbook(u0: np.ndarray, *, equation: Equation, points: int, steps: int) -> 
 
 
 def exponax_runner(*, equation: Equation, points: int, steps: int) -> Runner:
-    """exponax's stepper of order 4, vectorised over the batch and compiled; it keeps all modes, the faster way here."""
-    import exponax
-    import jax
-
-    shared = {"order": 4, "dealiasing_fraction": 1.0, "conservative": True}
-    where = (1, equation.extent, points, equation.time / steps)
-    with jax.enable_x64(True):
-        if equation.name == "kdv":
-            speed = equation.parameters["nonlinearity"]
-            stepper = exponax.stepper.KortewegDeVries(*where, convection_scale=speed, hyper_diffusivity=0.0, **shared)
-        else:
-            stepper = exponax.stepper.KuramotoSivashinskyConservative(*where, **shared)
-        march = jax.jit(jax.vmap(exponax.repeat(stepper, steps)))
-        march(np.zeros((BATCH, 1, points))).block_until_ready()  # compiling is not part of the race
-
-    def run(u0: np.ndarray) -> np.ndarray:
-        given = resample(u0, points)[:, None]
-        with jax.enable_x64(True):
-            u = np.asarray(march(given))
-        return resample(u[:, 0], u0.shape[-1])
-
-    return run
+    """exponax's stepper of order 4, vectorised over the batch and compiled."""
+    run = runner(equation, time=equation.time, points=points, steps=steps, batch=BATCH)
+    return lambda u0: run(u0[:, None])[:, 0]
 
 
 def ours(u0: np.ndarray, *, equation: Equation, method: str, tolerance: float) -> np.ndarray:
     """Our time stepping, through the public function."""
     grid = PeriodicGrid(u0.shape[-1], equation.extent)
     return solve(equation, grid, u0[:, None], [equation.time], method=method, tolerance=tolerance)[:, 0, 0]
-
-
-def relative_error(u: np.ndarray, truth: np.ndarray) -> float:
-    """Largest error of a sample relative to its maximum, over the samples; infinity if anything is not finite."""
-    error = float((np.abs(u - truth).max(axis=-1) / np.abs(truth).max(axis=-1)).max())
-    return error if np.isfinite(error) else np.inf
 
 
 def batched(run: Runner, u0: np.ndarray) -> np.ndarray:
@@ -125,7 +102,7 @@ def reference(equation: Equation, u0: np.ndarray) -> tuple[np.ndarray, float]:
         for i in range(3)
     )
     best, second = fine + (fine - middle) / 15, middle + (middle - coarse) / 15
-    return best, relative_error(second, best) / 32
+    return best, largest_error(second, best) / 32
 
 
 def solitons(grid: PeriodicGrid, time: float, count: int, seed: int) -> np.ndarray:
@@ -162,7 +139,7 @@ def least(
             enough = [p * s for e, p, s in tried if e <= min(goals.values())]
             if enough and points * steps >= min(enough):
                 break
-            error = relative_error(make(points, steps)(given.u0[:BATCH]), given.truth[:BATCH])
+            error = largest_error(make(points, steps)(given.u0[:BATCH]), given.truth[:BATCH])
             errors.append(error)
             tried.append((error, points, steps))
             if len(errors) > 4 and error > 0.9 * errors[-3] and np.isfinite(errors[-3]):
@@ -174,7 +151,7 @@ def least(
         meets = [t for t in tried if t[0] <= goal]
         error, points, steps = min(meets, key=lambda t: t[1] * t[2]) if meets else min(tried)
         between = round(steps / 2**0.25)  # half way to the next smaller number tried
-        error_between = relative_error(make(points, between)(given.u0[:BATCH]), given.truth[:BATCH])
+        error_between = largest_error(make(points, between)(given.u0[:BATCH]), given.truth[:BATCH])
         if meets and error_between <= goal:
             error, steps = error_between, between
         yield name, f"handed {points} points and {steps} steps", make(points, steps), error
@@ -193,7 +170,7 @@ def race(name: str, seed: int) -> dict[str, Any]:
             runners[f"{target:g}", method] = "asked for the target, nothing tuned", run
         run = runners[f"{target:g}", "adams6"][1]
         goals[f"{target:g}"] = target
-        goals[f"{target:g}, as exact as adams6"] = relative_error(run(given.u0[:BATCH]), given.truth[:BATCH])
+        goals[f"{target:g}, as exact as adams6"] = largest_error(run(given.u0[:BATCH]), given.truth[:BATCH])
     peers: dict[str, Callable[[int, int], Runner]] = {
         "textbook etdrk4": lambda points, steps: partial(textbook, equation=given.equation, points=points, steps=steps)
     }
@@ -226,7 +203,7 @@ def timed(given: Problem, runners: dict[tuple[str, str], tuple[str, Runner]]) ->
             start = time.process_time()
             u = run(given.u0[rows])
             times[key].append((time.process_time() - start) / BATCH * 1e3)
-            errors[key].append(relative_error(u, given.truth[rows]))
+            errors[key].append(largest_error(u, given.truth[rows]))
     rows = {
         f"{key[0]}: {key[1]}": {
             "settings": words,

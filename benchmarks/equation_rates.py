@@ -27,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-from benchmarks.common import write_result
+from benchmarks.common import largest_error, write_result
 from benchmarks.exponax_steppers import Run, absent, is_linear, runner
 from data_gen import DatasetSpec, solve
 from data_gen.equations import OLDER_NAMES, equation_dims, equation_names
@@ -69,13 +69,6 @@ def solved(u0: np.ndarray, spec: DatasetSpec) -> np.ndarray:
     if spec.method not in SCHEMES or equation.nonlinear is None:
         return exact_solution(equation, spec.grid, u0, end)
     return solve(equation, spec.periodic_grid, u0, [end], method=spec.method, tolerance=spec.tolerance)[:, -1]
-
-
-def largest_error(u: np.ndarray, truth: np.ndarray) -> float:
-    """Largest error of a sample relative to its largest value, over the samples; infinity if anything is not finite."""
-    axes = tuple(range(1, u.ndim))
-    error = float((np.abs(u - truth).max(axis=axes) / np.abs(truth).max(axis=axes)).max())
-    return error if np.isfinite(error) else np.inf
 
 
 def batches(spec: DatasetSpec, count: int, rounds: int) -> Iterator[np.ndarray]:

@@ -25,3 +25,12 @@ def check_initial(equation: Equation, name: str, parameters: Mapping[str, Any]) 
     """Raise ValueError unless the parameters of the initial condition called ``name`` are usable."""
     check: Callable[..., None] = equation.known[name].check if name in equation.known else INITIAL_CONDITIONS[name][1]
     check(**parameters)
+
+
+def of_kind(value: Any, default: Any) -> Any:
+    """2 as 2.0 where the default is a float, 2.0 as 2 where it is an integer; anything else unchanged."""
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(default, int) and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

@@ -21,7 +21,7 @@ from data_gen.grids.grid import each_axis, one_if_alike
 from data_gen.grids.periodic import PeriodicGrid
 from data_gen.grids.positions import Placement, axis_of
 from data_gen.header import Header
-from data_gen.initial import check_initial, initial_defaults, initial_names
+from data_gen.initial import check_initial, initial_defaults, initial_names, of_kind
 from data_gen.random_fields.own import OWN_PARAMETERS, FieldFile, StartFunction, field_file, own_start
 from data_gen.random_fields.parameters import ParameterLaw, drawn_parameter, end_values, law_texts, parameter_law
 from data_gen.solvers.schemes import SCHEMES, fastest_scheme
@@ -118,18 +118,10 @@ class DatasetSpec(_Description):
         law = laws[0]
         if num_dims not in (None, law.num_dims):
             raise ValueError(f"DatasetSpec: `num_dims` of {equation} must be {law.num_dims}; got {num_dims!r}.")
-        extents = each_axis("DatasetSpec", "extent", law.extent if extent is None else extent, law.num_dims)
-        for length in extents:
-            check_positive("DatasetSpec", "extent", length)
         tolerance = law.tolerance if tolerance is None else tolerance
         check_positive("DatasetSpec", "tolerance", tolerance)
-        usual = USUAL_RESOLUTION[law.num_dims]
-        shape = each_axis("DatasetSpec", "resolution", usual if resolution is None else resolution, law.num_dims)
-        for points in shape:
-            check_count("DatasetSpec", "resolution", points, minimum=4)
-        placements: tuple[Placement, ...] = ("cells", "nodes") if law.boundary == "wall" else ("periodic",)
-        placement = placements[0] if placement is None else placement
-        _check_choice("placement", placement, placements)
+        shape, extents = _resolved_axes(law, resolution, extent)
+        placement = _resolved_placement(law, placement)
         times = _resolved_times(law, times)
         if callable(initial_condition):
             initial_function = initial_condition
@@ -142,8 +134,8 @@ class DatasetSpec(_Description):
             equation=law.name,
             parameters=MappingProxyType(dict(sorted({**law.parameters, **law_texts(given)}.items()))),
             samples=int(samples),
-            resolution=one_if_alike(tuple(map(int, shape))),
-            extent=one_if_alike(tuple(map(float, extents))),
+            resolution=one_if_alike(shape),
+            extent=one_if_alike(extents),
             times=times,
             initial_condition=initial,
             initial_parameters=initial_parameters,
@@ -301,11 +293,32 @@ def _known_parameters(equation: str, parameters: Mapping[str, Any]) -> dict[str,
             f"DatasetSpec: `parameters` of {equation} must be among {', '.join(known)}; got {', '.join(unknown)}."
         )
     fields = {p.name for p in equation_parameters(equation) if p.takes_field}
-    return {k: _law_of(k, v, k in fields) if isinstance(v, str) else v for k, v in parameters.items()}
+
+    def law_of(name: str, text: str) -> ParameterLaw | FieldFile | float:
+        return (field_file(name, text) if name in fields else None) or parameter_law(name, text)
+
+    return {k: law_of(k, v) if isinstance(v, str) else v for k, v in parameters.items()}
 
 
-def _law_of(name: str, text: str, takes_field: bool) -> ParameterLaw | FieldFile | float:
-    return (field_file(name, text) if takes_field else None) or parameter_law(name, text)
+def _resolved_axes(
+    law: Equation, resolution: int | Sequence[int] | None, extent: float | Sequence[float] | None
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Points and length of each axis."""
+    extents = each_axis("DatasetSpec", "extent", law.extent if extent is None else extent, law.num_dims)
+    for length in extents:
+        check_positive("DatasetSpec", "extent", length)
+    resolution = USUAL_RESOLUTION[law.num_dims] if resolution is None else resolution
+    shape = each_axis("DatasetSpec", "resolution", resolution, law.num_dims)
+    for points in shape:
+        check_count("DatasetSpec", "resolution", points, minimum=4)
+    return tuple(map(int, shape)), tuple(map(float, extents))
+
+
+def _resolved_placement(law: Equation, placement: Placement | None) -> Placement:
+    known: tuple[Placement, ...] = ("cells", "nodes") if law.boundary == "wall" else ("periodic",)
+    placement = known[0] if placement is None else placement
+    _check_choice("placement", placement, known)
+    return placement
 
 
 def _resolved_times(equation: Equation, times: Any) -> tuple[float, ...]:
@@ -341,18 +354,9 @@ def _initial_parameters(equation: Equation, name: str, given: Mapping[str, Any])
         raise ValueError(
             f"DatasetSpec: `initial_parameters` of {name} must be among {', '.join(known)}; got {', '.join(unknown)}."
         )
-    values = {key: _of_kind(given.get(key, default), default) for key, default in known.items()}
+    values = {key: of_kind(given.get(key, default), default) for key, default in known.items()}
     check_initial(equation, name, values)
     return MappingProxyType(dict(sorted(values.items())))
-
-
-def _of_kind(value: Any, default: Any) -> Any:
-    """2 as 2.0 where the default is a float, 2.0 as 2 where it is an integer; anything else unchanged."""
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(default, int) and isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
 
 
 def _resolved_method(equation: Equation, method: Method) -> Method:

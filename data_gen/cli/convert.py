@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from data_gen.cli.flags import parse
 from data_gen.cli.override_flags import OverrideFlags
 from data_gen.formats import FORMATS
-from data_gen.terminal.outcome import Outcome, command_line, free_name
+from data_gen.terminal.outcome import Outcome, training_of
 from data_gen.terminal.quiet import progress_bar
 
 
@@ -53,7 +53,7 @@ def convert_command(argv: list[str]) -> str:
         f"{flags.out}: {header.num_samples} samples on {points} points, {len(header.times)} times, "
         f"{header.input_name} to {header.target_name}, {header.dtype}"
     )
-    return Outcome(text, following=command_line("train", "--data", flags.out, "--out", free_name("run")))
+    return Outcome(text, following=training_of(flags.out))
 
 
 def _with_places() -> type[Any]:

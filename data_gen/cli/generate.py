@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from data_gen.cli.flags import UsageError, parse
 from data_gen.equations import equation_named, equation_names, equation_parameters, is_typed
-from data_gen.terminal.outcome import Outcome, command_line, free_name
+from data_gen.terminal.outcome import Outcome, command_line, training_of
 
 if TYPE_CHECKING:
     from data_gen.spec import DatasetSpec
@@ -188,9 +188,8 @@ def _generate(equation: str, flags: Any) -> str:
         resume=flags.resume,
         overwrite=flags.overwrite,
     )
-    following = command_line("train", "--data", path, "--out", free_name("run"))
     check = command_line("validate", path, "--truth")
-    return Outcome(facts_text(dataset_facts(path)), following=f"{following}    (checks the file: {check})")
+    return Outcome(facts_text(dataset_facts(path)), following=f"{training_of(path)}    (checks the file: {check})")
 
 
 def _joined(words: list[str], flags: set[str]) -> list[str]:

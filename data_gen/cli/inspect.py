@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_gen.cli.flags import JsonFlags, parse, with_positional_file
 from data_gen.cli.override_flags import OverrideFlags
-from data_gen.terminal.outcome import Outcome, command_line, free_name, strict_json
+from data_gen.terminal.outcome import Outcome, strict_json, training_of
 from data_gen.terminal.quiet import progress_bar
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def plot_command(argv: list[str]) -> str:
         overwrite=flags.overwrite,
         verify=not flags.no_verify,
     )
-    return Outcome(str(figure), following=_training(flags.file))
+    return Outcome(str(figure), following=training_of(flags.file))
 
 
 def validate_command(argv: list[str]) -> str:
@@ -111,11 +111,7 @@ def validate_command(argv: list[str]) -> str:
         raise DatasetError(failure)
     lines = [f"{flags.file}: {report.num_samples} samples; layout, checksums and values are sound"]
     text = "\n".join(lines + (_truth_lines(report) if flags.truth else []))
-    return Outcome(text, following=_training(flags.file))
-
-
-def _training(file: Path) -> str:
-    return command_line("train", "--data", file, "--out", free_name("run"))
+    return Outcome(text, following=training_of(flags.file))
 
 
 def _failure(report: ValidationReport) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_gen.cli.flags import parse, with_positional_file
-from data_gen.terminal.outcome import Outcome, command_line, free_name
+from data_gen.terminal.outcome import Outcome, training_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,5 +49,4 @@ def repack_command(argv: list[str]) -> str:
     )
     share = report.bytes_after / report.bytes_before
     sizes = f"{report.bytes_before / 1e6:.1f} MB to {report.bytes_after / 1e6:.1f} MB ({share:.1%})"
-    following = command_line("train", "--data", report.path, "--out", free_name("run"))
-    return Outcome(f"{report.path}: {sizes}, every checksum the same", following=following)
+    return Outcome(f"{report.path}: {sizes}, every checksum the same", following=training_of(report.path))

@@ -34,6 +34,11 @@ def command_line(*words: str | Path) -> str:
     return shlex.join(["sciml-cf", *map(str, words)])
 
 
+def training_of(data: str | Path) -> str:
+    """The command that trains on a file, into a folder that is not there yet."""
+    return command_line("train", "--data", data, "--out", free_name("run"))
+
+
 def free_name(name: str) -> str:
     """``name`` if the working folder has nothing of that name, else with the first free number: run, run2, run3.
 

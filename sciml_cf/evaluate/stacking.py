@@ -46,20 +46,20 @@ class Stacked(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The head's output at each grid point."""
-        return self.head(torch.cat([self._features(place, x)[0] for place in range(len(self.members))], -1)).movedim(
-            -1, 1
-        )
+        features = [self._run(place, x)[0] for place in range(len(self.members))]
+        return self.head(torch.cat(features, -1)).movedim(-1, 1)
 
-    def _features(self, place: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, *N, F) of one member, and its own prediction."""
-        seen: list[Tensor] = []
+    def _run(self, place: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features (B, *N, F) of one member, the output of its head (B, *N, C'), and its own prediction."""
+        seen: list[tuple[Tensor, Tensor]] = []
         layer = self._layer(place)
-        hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(features_last(inputs[0], layer)))
+        hook = layer.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
         try:
             prediction = self.members[place](x)
         finally:
             hook.remove()
-        return seen[-1], prediction
+        features, output = (features_last(values, layer) for values in seen[-1])
+        return features, output, prediction
 
     def _layer(self, place: int) -> Any:
         return self.members[place].get_submodule(self._layers[place])
@@ -144,20 +144,14 @@ def _core(model: nn.Module) -> nn.Module:
 def _check_members(stacked: Stacked, models: Sequence[nn.Module], example: Tensor) -> None:
     """Each member's prediction must be the output of its head, with channels in front, and all of one shape."""
     shapes = set()
-    with torch.no_grad():
-        for place, member in enumerate(stacked.members):
-            own = next(member.parameters())
-            features, prediction = stacked._features(place, example.to(own.device, dtype_of(member)))
-            output = stacked._layer(place)
-            expected = features @ Stacked._weights(output).to(features.dtype) + Stacked._bias(output).to(features.dtype)
-            near = prediction.shape == expected.movedim(-1, 1).shape and torch.allclose(
-                prediction, expected.movedim(-1, 1), rtol=1e-3, atol=1e-4 * float(expected.abs().max())
+    for place, member in enumerate(stacked.members):
+        with torch.no_grad():
+            _, output, prediction = stacked._run(place, example.to(next(member.parameters()).device, dtype_of(member)))
+        if not torch.equal(prediction, output.movedim(-1, 1)):
+            raise ValueError(
+                f"stack: `models` must predict the output of their last linear layer, channels first; got model "
+                f"{place}, {type(models[place]).__name__}, whose prediction is another."
             )
-            if not near:
-                raise ValueError(
-                    f"stack: `models` must predict the output of their last linear layer, channels first; got model "
-                    f"{place}, {type(models[place]).__name__}, whose prediction is another."
-                )
-            shapes.add(tuple(prediction.shape))
+        shapes.add(tuple(prediction.shape))
     if len(shapes) > 1:
         raise ValueError(f"stack: `models` must have outputs of the same shape; got {sorted(shapes)}.")

@@ -14,9 +14,9 @@ import xarray as xr
 from scipy.io import savemat
 
 from data_gen import open_dataset
-from sciml_cf.cli import main
 from sciml_cf.evaluate.prediction import predict
 from sciml_cf.training.run_folder import load, read_settings, read_tensors
+from tests.cli_calls import call as called
 from tests.edits import edited
 from tests.signalled import command as signalled
 
@@ -25,14 +25,9 @@ ROOT = Path(__file__).parents[2]
 
 def call(capsys, *words):
     """(exit status, standard output, the error line or nothing)."""
-    try:
-        main([str(word) for word in words])
-        status = 0
-    except SystemExit as stop:
-        status = stop.code or 0
-    printed = capsys.readouterr()
-    errors = [line for line in printed.err.splitlines() if line.startswith("error: ")]
-    return status, printed.out, errors[0] if errors else ""
+    status, out, err = called(capsys, *words)
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    return status, out, errors[0] if errors else ""
 
 
 SMALL = ("--width", 8, "--modes", 8, "--layers", 2, "--resolution", 64, "--batch-size", 8)

@@ -13,21 +13,11 @@ import pytest
 
 from data_gen.terminal.outcome import Outcome, command_line, free_name, strict_json
 from data_gen.terminal.quiet import be_quiet, is_quiet, progress_bar, restored
-from sciml_cf.cli import COMMANDS, main
+from sciml_cf.cli import COMMANDS
+from tests.cli_calls import call
 from tests.edits import edited
 
 SMALL = ("--width", 8, "--modes", 8, "--layers", 2, "--resolution", 64, "--batch-size", 8, "--epochs", 1)
-
-
-def call(capsys, *words):
-    """(exit status, standard output, standard error)."""
-    try:
-        main([str(word) for word in words])
-        status = 0
-    except SystemExit as stop:
-        status = stop.code or 0
-    shown = capsys.readouterr()
-    return status, shown.out, shown.err
 
 
 def refuse(constant):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import t as students_t
+
+#: Error by seed, None of a run that diverged.
+Errors = Mapping[int, float | None]
 
 
 class Interval(NamedTuple):
@@ -21,6 +24,11 @@ class Interval(NamedTuple):
     def verdict(self) -> str:
         """The verdict of an interval of error ratios on the numerator: below 1 is better."""
         return "better" if self.high < 1 else "worse" if self.low > 1 else "not distinguishable"
+
+    @property
+    def cell(self) -> str:
+        """The mean and the bounds as a table shows a ratio."""
+        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 def geometric_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
@@ -44,9 +52,7 @@ def geometric_interval(values: Sequence[float], *, confidence: float = 0.95) -> 
     return Interval(mean, mean * math.exp(-half), mean * math.exp(half))
 
 
-def compare_runs_by_seed(
-    ours: Mapping[int, float | None], theirs: Mapping[int, float | None]
-) -> tuple[Interval | None, str]:
+def compare_runs_by_seed(ours: Errors, theirs: Errors) -> tuple[Interval | None, str]:
     """How the errors of one method lie to those of another, seed by seed.
 
     Args:
@@ -63,6 +69,20 @@ def compare_runs_by_seed(
     if any(lost):
         return interval, f"{lost[0]} of {len(seeds)} runs diverged, and {lost[1]} of the other's"
     return interval, interval.verdict if interval else "no run in common"
+
+
+def ratio_cells(ours: Errors | None, theirs: Errors | None) -> tuple[str, str]:
+    """The ratio of ``compare_runs_by_seed`` and what it says, for a table; of errors that were not measured too."""
+    if ours is None or theirs is None:
+        return "-", "not run"
+    interval, words = compare_runs_by_seed(ours, theirs)
+    return interval.cell if interval else "-", words
+
+
+def mean_cell(values: Iterable[float | None]) -> float | str:
+    """The geometric mean of the errors of runs that ended, for a table."""
+    known = [value for value in values if value is not None]
+    return geometric_interval(known).mean if known else "-"
 
 
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:

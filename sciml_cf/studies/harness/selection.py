@@ -140,3 +140,11 @@ def at_edge(chosen: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) 
         if len(tried) > 1 and value in (tried[0], tried[-1]):
             edges.append(key)
     return edges
+
+
+def edge_sentence(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence on how many cells chose the first or last of their candidates; none if none did."""
+    count = sum(bool(cell["at_edge"]) for cell in cells)
+    if not count:
+        return []
+    return [f"In {count} of {len(cells)} rows the choice is at an edge of the candidates: others may do better there."]

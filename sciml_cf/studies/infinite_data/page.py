@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sciml_cf.plots.style import nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
-from sciml_cf.studies.harness.intervals import compare_runs_by_seed, geometric_interval
+from sciml_cf.studies.harness.intervals import mean_cell, ratio_cells
 
 Cell = dict[str, Any]
 _LABELS = {"l2": "gradients", "proximal": "closed-form head"}
@@ -52,11 +52,6 @@ def _errors(cell: Cell, place: int, key: str = "relative_l2") -> dict[int, float
     return {run["seed"]: None if "diverged" in run else run["test"][place][key] for run in cell["runs"]}
 
 
-def _mean(values: list[float | None]) -> float | str:
-    known = [value for value in values if value is not None]
-    return geometric_interval(known).mean if known else "-"
-
-
 def error_table(config: dict[str, Any], cells: list[Cell]) -> Table:
     """One row an arm and method: the errors of the test, and that on the training samples of the file."""
     rows = []
@@ -67,9 +62,9 @@ def error_table(config: dict[str, Any], cells: list[Cell]) -> Table:
                 _told(config)[cell["arm"]],
                 _LABELS[cell["method"]],
                 cell["chosen"].get("learning_rate", "-"),
-                _mean(seen),
-                *(_mean(list(_errors(cell, place).values())) for place in (0, 1)),
-                _mean(list(_errors(cell, 1, "mse").values())),
+                mean_cell(seen),
+                *(mean_cell(_errors(cell, place).values()) for place in (0, 1)),
+                mean_cell(_errors(cell, 1, "mse").values()),
                 sum("diverged" in run for run in cell["runs"]),
             )
         )
@@ -88,19 +83,12 @@ def ratio_table(config: dict[str, Any], cells: list[Cell]) -> Table:
     for method, label in _LABELS.items():
         for arm in ("more", "infinite"):
             rows.append((f"{label}: {_told(config)[arm]}", f"{config['training_samples']} samples"))
-            rows[-1] += _ratio(by_name.get((arm, method)), by_name.get(("finite", method)))
+            rows[-1] += ratio_cells(by_name.get((arm, method)), by_name.get(("finite", method)))
     for arm, told in _told(config).items():
         row = (f"closed-form head: {told}", "gradients")
-        rows.append(row + _ratio(by_name.get((arm, "proximal")), by_name.get((arm, "l2"))))
+        rows.append(row + ratio_cells(by_name.get((arm, "proximal")), by_name.get((arm, "l2"))))
     measured = tuple(row for row in rows if row[2] != "-")
     return Table("Ratios of test errors, same seeds", ("of", "over", "ratio", "the first is"), measured)
-
-
-def _ratio(ours: dict[int, float | None] | None, theirs: dict[int, float | None] | None) -> tuple[str, str]:
-    if ours is None or theirs is None:
-        return "-", "not run"
-    interval, words = compare_runs_by_seed(ours, theirs)
-    return f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})" if interval else "-", words
 
 
 def _figure(config: dict[str, Any], cells: list[Cell]) -> Figure:

@@ -13,10 +13,11 @@ from data_gen import DatasetSpec
 from sciml_cf.datasets import FieldDataset, StreamDataset
 from sciml_cf.errors import check_choice
 from sciml_cf.metrics import relative_l2
-from sciml_cf.models import build_from, builder_for, describe
+from sciml_cf.models import build_from
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
+from sciml_cf.studies.harness.sizes import ModelSize
 from sciml_cf.studies.harness.training import (
     DATA_FOLDER,
     apply,
@@ -34,15 +35,15 @@ _RATES = (1e-3, 3e-3, 1e-2)
 _FIT: dict[str, Any] = {"algorithm": 2, "optimizer": "adam", "schedule": "cosine", "warmup": 0, "normalize": "none"}
 
 
-@dataclass(frozen=True)
-class Scale:
+@dataclass(frozen=True, kw_only=True)
+class Scale(ModelSize):
     """How large the study is.
 
     Args:
         samples: of the file, which is split into training, validation and test.
         more: training samples of the second arm.
         stored, resolution: points of the samples, and to train at; errors are measured at both.
-        width, modes, layers, batch_size: of the model and the training.
+        width, modes, layers, batch_size: see ``ModelSize``.
         epochs: of the training on the file's samples; all make as many steps.
         share: of the epochs in a selection.
         seeds: of the reported trainings; the selection has its own.
@@ -52,10 +53,6 @@ class Scale:
     more: int
     stored: int
     resolution: int
-    width: int
-    modes: int
-    layers: int
-    batch_size: int
     epochs: int
     share: float
     seeds: tuple[int, ...]
@@ -67,10 +64,15 @@ class Scale:
         return {**burgers, "samples": self.samples, "resolution": self.stored, "dtype": "float32"}
 
 
-PRESETS = {
-    "full": Scale(2048, 4096, 8192, 256, 64, 16, 4, 32, 100, 0.2, (1, 2, 3)),
-    "small": Scale(128, 256, 512, 128, 12, 12, 2, 8, 6, 0.5, (1, 2)),
-}
+_FULL = Scale(
+    samples=2048, more=4096, stored=8192, resolution=256, width=64, modes=16, layers=4, batch_size=32, epochs=100,
+    share=0.2, seeds=(1, 2, 3),
+)  # fmt: skip
+_SMALL = Scale(
+    samples=128, more=256, stored=512, resolution=128, width=12, modes=12, layers=2, batch_size=8, epochs=6,
+    share=0.5, seeds=(1, 2),
+)  # fmt: skip
+PRESETS = {"full": _FULL, "small": _SMALL}
 
 
 def run(config: InfiniteData, command: str = "") -> Path | None:
@@ -151,7 +153,7 @@ def _trial(scale: Scale, arm: str, method: str, options: Mapping[str, Any], seed
         "arm": arm,
         "spec": scale.description,
         "resolution": scale.resolution,
-        "model": describe(builder_for("fno", width=scale.width, modes=scale.modes, layers=scale.layers, num_dims=1)),
+        "model": scale.operator(1),
         "fit": {**_FIT, **options, "method": method, "batch_size": scale.batch_size, "seed": seed,
                 "epochs": max(1, round(steps / a_pass))},
         "test": [] if selects else [scale.resolution, scale.stored],

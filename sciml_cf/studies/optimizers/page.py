@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
-from sciml_cf.studies.harness.intervals import compare_runs_by_seed, geometric_interval
+from sciml_cf.studies.harness.intervals import Errors, mean_cell, ratio_cells
+from sciml_cf.studies.harness.selection import edge_sentence
 
 Cell = dict[str, Any]
-Errors = dict[int, float | None]
 _LABELS = {"l2": "gradients", "proximal": "proximal head", "automatic": "automatic head"}
 _STYLES = {"l2": "--", "proximal": "-", "automatic": ":"}
 _NAMES = {"adam": "Adam", "adamw": "AdamW", "soap": "SOAP"}
@@ -29,7 +29,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         "the stored resolution. Means over seeds are geometric.",
         "Equal seconds: as many epochs as fit into the processor time of Adam with gradients. Fitted after: the same "
         "model after its last layer is fitted to all training samples, with the strength chosen by cross-validation.",
-        *_at_an_edge(cells),
+        *edge_sentence(cells),
     ]
     parts: list[Table | Picture] = []
     for problem in dict.fromkeys(cell["problem"] for cell in cells):
@@ -44,18 +44,18 @@ def error_table(problem: str, cells: list[Cell]) -> Table:
     """One row an optimizer and method: the errors at both budgets."""
     rows = []
     for cell in cells:
-        equal, epochs = _errors(cell, "runs"), [len(r["steps"]) for r in cell["runs_of_equal_seconds"] if "steps" in r]
+        epochs = [len(run["steps"]) for run in cell["runs_of_equal_seconds"] if "steps" in run]
         ended = [run for run in cell["runs"] if "diverged" not in run]
         rows.append(
             (
                 _NAMES[cell["optimizer"]],
                 _LABELS[cell["method"]],
                 cell["chosen"].get("learning_rate", "-"),
-                _mean(equal),
-                _mean(_errors(cell, "runs", "head_fitted_after")),
+                mean_cell(_errors(cell, "runs").values()),
+                mean_cell(_errors(cell, "runs", "head_fitted_after").values()),
                 float(np.mean([run["seconds"] for run in ended])) if ended else "-",
                 epochs[0] if epochs else "-",
-                _mean(_errors(cell, "runs_of_equal_seconds")),
+                mean_cell(_errors(cell, "runs_of_equal_seconds").values()),
                 sum("diverged" in run for run in (*cell["runs"], *cell["runs_of_equal_seconds"])),
             )
         )
@@ -77,7 +77,7 @@ def ratio_table(problem: str, cells: list[Cell]) -> Table:
         if ours in by_name and theirs in by_name:
             row = tuple(f"{_NAMES[o]}, {_LABELS[m]}" for o, m in (ours, theirs))
             for budget in _BUDGETS:
-                row += _ratio(_errors(by_name[ours], budget), _errors(by_name[theirs], budget))
+                row += ratio_cells(_errors(by_name[ours], budget), _errors(by_name[theirs], budget))
             rows.append(row)
     columns = ("of", "over", "equal steps", "the first is", "equal seconds", "the first is")
     return Table(f"{problem}: ratios of test errors, same seeds", columns, tuple(rows))
@@ -100,27 +100,9 @@ def movement_table(problem: str, cells: list[Cell]) -> Table:
     return Table(f"{problem}: change of the head in an epoch over its final norm", columns, tuple(rows))
 
 
-def _at_an_edge(cells: list[Cell]) -> list[str]:
-    """A sentence on how many cells chose the first or last of their rates, if any."""
-    edges = sum(bool(cell["at_edge"]) for cell in cells)
-    if not edges:
-        return []
-    return [f"In {edges} of {len(cells)} rows the rate is at an edge of those tried: another may do better there."]
-
-
 def _errors(cell: Cell, budget: str, key: str = "test") -> Errors:
     """Relative L2 errors by seed; None of a run that diverged."""
     return {run["seed"]: None if "diverged" in run else run[key]["relative_l2"] for run in cell[budget]}
-
-
-def _mean(errors: Errors) -> float | str:
-    known = [value for value in errors.values() if value is not None]
-    return geometric_interval(known).mean if known else "-"
-
-
-def _ratio(ours: Errors, theirs: Errors) -> tuple[str, str]:
-    interval, words = compare_runs_by_seed(ours, theirs)
-    return f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})" if interval else "-", words
 
 
 def _is_empty(part: Table | Picture) -> bool:

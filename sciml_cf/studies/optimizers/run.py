@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from data_gen import DatasetSpec
 from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import check_choice
 from sciml_cf.evaluate import adapt
-from sciml_cf.models import builder_for
+from sciml_cf.models import build_from
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import RunTrials, Trial, combinations, trial_runner
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
+from sciml_cf.studies.harness.sizes import ModelSize, Scale
 from sciml_cf.studies.harness.training import DATA_FOLDER, errors_at, fit_trial, make_data
 from sciml_cf.studies.optimizers.flags import METHODS, OPTIMIZERS, PROBLEMS, Optimizers
 from sciml_cf.training.config import FitConfig
@@ -32,58 +33,34 @@ _FIT: dict[str, Any] = {"schedule": "cosine", "warmup": 0}
 _REFERENCE = ("adam", "l2")  # its processor seconds are the budget of all
 
 
-@dataclass(frozen=True)
-class Size:
+@dataclass(frozen=True, kw_only=True)
+class Size(ModelSize):
     """How large one problem is.
 
     Args:
         samples: of the file, which is split into training, validation and test.
         stored, resolution: points of the samples, and to train at; errors are measured at the stored ones.
-        width, modes, layers: of the Fourier neural operator.
-        batch_size: samples a step.
+        width, modes, layers, batch_size: see ``ModelSize``.
         epochs: of the training for equal steps.
     """
 
     samples: int
     stored: int
     resolution: int
-    width: int
-    modes: int
-    layers: int
-    batch_size: int
     epochs: int
 
 
-@dataclass(frozen=True)
-class Scale:
-    """How large the study is.
-
-    Args:
-        sizes: by problem.
-        share: of the epochs in a selection.
-        seeds: of the reported trainings; the selection has its own.
-    """
-
-    sizes: Mapping[str, Size]
-    share: float
-    seeds: tuple[int, ...]
-
-
+_LINE = Size(samples=2048, stored=8192, resolution=256, width=64, modes=16, layers=4, batch_size=32, epochs=20)
+_PLANE = Size(samples=724, stored=32, resolution=32, width=20, modes=8, layers=4, batch_size=16, epochs=24)
+_FEW: dict[str, int] = {"layers": 2, "batch_size": 8}
+_SMALL_PLANE = replace(_PLANE, samples=64, width=8, modes=5, epochs=4, **_FEW)
 PRESETS = {
-    "full": Scale(
-        sizes={
-            "burgers": Size(2048, 8192, 256, 64, 16, 4, 32, 20),
-            "darcy": Size(724, 32, 32, 20, 8, 4, 16, 24),
-            "navier_stokes": Size(724, 32, 32, 20, 8, 4, 16, 24),
-        },
-        share=0.25,
-        seeds=(1, 2, 3),
-    ),
+    "full": Scale({"burgers": _LINE, "darcy": _PLANE, "navier_stokes": _PLANE}, share=0.25, seeds=(1, 2, 3)),
     "small": Scale(
-        sizes={
-            "burgers": Size(128, 512, 128, 12, 12, 2, 8, 6),
-            "darcy": Size(64, 32, 32, 8, 5, 2, 8, 4),
-            "navier_stokes": Size(64, 32, 32, 8, 5, 2, 8, 4),
+        {
+            "burgers": replace(_LINE, samples=128, stored=512, resolution=128, width=12, modes=12, epochs=6, **_FEW),
+            "darcy": _SMALL_PLANE,
+            "navier_stokes": _SMALL_PLANE,
         },
         share=0.5,
         seeds=(1, 2),
@@ -131,7 +108,9 @@ def _check(config: Optimizers) -> None:
         check_optimizer(optimizer)
 
 
-def _add_equal_seconds(scale: Scale, cells: Mapping[str, Cell], found: dict[str, Any], run_all: RunTrials) -> None:
+def _add_equal_seconds(
+    scale: Scale[Size], cells: Mapping[str, Cell], found: dict[str, Any], run_all: RunTrials
+) -> None:
     """Train for equal seconds what equal steps do not give, and add the runs to what was found."""
     wanted = [
         (cell, seed, _trial(scale, cells[cell], found[cell]["chosen"], seed, epochs))
@@ -146,7 +125,7 @@ def _add_equal_seconds(scale: Scale, cells: Mapping[str, Cell], found: dict[str,
         found[cell]["runs_of_equal_seconds"] = runs[cell] or found[cell]["runs"]
 
 
-def equal_seconds(scale: Scale, cells: Mapping[str, Cell], found: Mapping[str, Any]) -> dict[str, int]:
+def equal_seconds(scale: Scale[Size], cells: Mapping[str, Cell], found: Mapping[str, Any]) -> dict[str, int]:
     """Epochs of each combination that take the processor seconds of Adam with gradients, where they are others."""
     epochs: dict[str, int] = {}
     for name, (problem, *_) in cells.items():
@@ -168,7 +147,7 @@ def optimizer_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
 
     Settings:
         data, resolution: the dataset's name, and the points to train at.
-        model: arguments of FNOConfig, to which those of the place are added.
+        model: as a run folder stores it; arguments of the place are added.
         fit: arguments of FitConfig.
         test: the resolution to test at; None for a trial that only selects.
     """
@@ -177,7 +156,8 @@ def optimizer_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     parts = {part: FieldDataset(path, part, resolution=settings["resolution"]) for part in ("train", "validation")}
     config = FitConfig(**{"accelerator": "cpu", **settings["fit"]})
     place = choose_place(parts["train"], "auto", "auto").arguments  # as sciml-cf train gives it
-    model = builder_for("fno", **settings["model"], **place).build(seed=config.seed)
+    arguments = {**settings["model"]["arguments"], **place}
+    model = build_from({**settings["model"], "arguments": arguments}, seed=config.seed)
     begun = time.process_time()
     history = fit_trial(model, parts["train"], parts["validation"], config=config, out=scratch)
     seconds = time.process_time() - begun
@@ -198,7 +178,7 @@ def optimizer_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     return result
 
 
-def _trial(scale: Scale, cell: Cell, options: Mapping[str, Any], seed: int, epochs: int | None = None) -> Trial:
+def _trial(scale: Scale[Size], cell: Cell, options: Mapping[str, Any], seed: int, epochs: int | None = None) -> Trial:
     """One training: of a candidate, or to report, for the usual number of epochs or another."""
     (problem, optimizer, method), selects = cell, seed == SELECTION_SEED
     size = scale.sizes[problem]
@@ -206,8 +186,7 @@ def _trial(scale: Scale, cell: Cell, options: Mapping[str, Any], seed: int, epoc
     settings = {
         "data": problem,
         "resolution": size.resolution,
-        "model": {"width": size.width, "modes": size.modes, "layers": size.layers,
-                  "num_dims": 1 if problem == "burgers" else 2},
+        "model": size.operator(1 if problem == "burgers" else 2),
         "fit": {**_FIT, **options, "optimizer": optimizer, "method": method, "batch_size": size.batch_size,
                 "seed": seed, "epochs": number},
         "test": None if selects else size.stored,

@@ -86,7 +86,7 @@ def ratio_table(config: dict[str, Any], cells: list[Cell]) -> Table:
             continue
         ratios = np.exp((np.log(np.array(ours)) - np.log(np.array(theirs))).mean(0))
         interval = geometric_interval(ratios.tolist())
-        rows.append((_TOLD[arm], f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})", interval.verdict))
+        rows.append((_TOLD[arm], interval.cell, interval.verdict))
     return Table(
         "Closed-form head over gradients, same seeds", ("models", "ratio of errors", "the head is"), tuple(rows)
     )

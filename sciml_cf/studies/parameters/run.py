@@ -14,10 +14,11 @@ from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import check_choice
 from sciml_cf.metrics import relative_l2
-from sciml_cf.models import build_from, builder_for, describe
+from sciml_cf.models import build_from
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
+from sciml_cf.studies.harness.sizes import ModelSize
 from sciml_cf.studies.harness.training import DATA_FOLDER, apply, fit_trial, make_data, mean_over_samples
 from sciml_cf.studies.parameters.flags import METHODS, Parameters
 from sciml_cf.training.config import FitConfig
@@ -30,14 +31,14 @@ _FIT: dict[str, Any] = {"algorithm": 2, "optimizer": "adam", "schedule": "cosine
 _TRAIN, _TEST = "train", "test"  # folders of the data; each has a file for each viscosity
 
 
-@dataclass(frozen=True)
-class Scale:
+@dataclass(frozen=True, kw_only=True)
+class Scale(ModelSize):
     """How large the study is.
 
     Args:
         samples, test_samples: for each viscosity, of training and validation together and of the test.
         stored, resolution: points of the files, and to train and test at.
-        width, modes, layers, batch_size: of every model and training.
+        width, modes, layers, batch_size: see ``ModelSize``.
         epochs: of every training on its own samples; of ``short`` a fifth, for as many steps as one model of its own.
         share: of the epochs in a selection.
         seeds: of the reported trainings; the selection has its own.
@@ -47,19 +48,20 @@ class Scale:
     test_samples: int
     stored: int
     resolution: int
-    width: int
-    modes: int
-    layers: int
-    batch_size: int
     epochs: int
     share: float
     seeds: tuple[int, ...]
 
 
-PRESETS = {
-    "full": Scale(256, 100, 1024, 256, 32, 16, 4, 16, 40, 1 / 3, (1, 2, 3)),
-    "small": Scale(32, 16, 512, 128, 12, 12, 2, 8, 6, 0.5, (1, 2)),
-}
+_FULL = Scale(
+    samples=256, test_samples=100, stored=1024, resolution=256, width=32, modes=16, layers=4, batch_size=16, epochs=40,
+    share=1 / 3, seeds=(1, 2, 3),
+)  # fmt: skip
+_SMALL = Scale(
+    samples=32, test_samples=16, stored=512, resolution=128, width=12, modes=12, layers=2, batch_size=8, epochs=6,
+    share=0.5, seeds=(1, 2),
+)  # fmt: skip
+PRESETS = {"full": _FULL, "small": _SMALL}
 #: Arms that are trained on the samples of all viscosities.
 TOGETHER = ("told", "told, short", "not told")
 
@@ -140,11 +142,7 @@ def _trial(scale: Scale, arm: str, method: str, options: Mapping[str, Any], seed
         "data": f"{_TRAIN}/{arm.split()[1]}.h5" if own else _TRAIN,
         "told": told,
         "resolution": scale.resolution,
-        "model": describe(
-            builder_for(
-                "fno", in_channels=1 + told, width=scale.width, modes=scale.modes, layers=scale.layers, num_dims=1
-            )
-        ),
+        "model": scale.operator(1, in_channels=1 + told),
         "fit": {**_FIT, **options, "method": method, "batch_size": scale.batch_size, "seed": seed,
                 "epochs": max(1, round(epochs))},
         "test": [] if selects else [*_SEEN, *_BETWEEN],

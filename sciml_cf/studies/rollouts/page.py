@@ -11,6 +11,7 @@ from sciml_cf.plots.style import nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import Interval, geometric_interval, mean_interval
+from sciml_cf.studies.harness.selection import edge_sentence
 
 Cell = dict[str, Any]
 _LABELS = {"l2": "gradients", "proximal": "closed-form head"}
@@ -30,7 +31,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         f"roll-out of the validation trajectories with seed 0; seeds {result['seeds']} report on the test "
         "trajectories. All methods have the same number of passes of a state through the model; the last weights are "
         "measured. A relative error above 10 counts as 10.",
-        *_at_an_edge(cells),
+        *edge_sentence(cells),
     ]
     parts: list[Table | Picture] = []
     for problem in problems:
@@ -88,14 +89,6 @@ def _time_to_loss(times: list[float], interval: Interval, end: float) -> str:
     return f"{interval.mean:.3g}" + (f" -+ {interval.high - interval.mean:.2g}" if len(times) > 1 else "")
 
 
-def _at_an_edge(cells: list[Cell]) -> list[str]:
-    """A sentence on how many cells chose the first or last of their candidates, if any."""
-    count = sum(bool(cell.get("at_edge")) for cell in cells)
-    if not count:
-        return []
-    return [f"In {count} of {len(cells)} rows the choice is at an edge of the candidates: others may do better there."]
-
-
 def ratio_table(problem: str, cells: list[Cell]) -> Table:
     """Error of the closed-form head over that of gradients, seed by seed, with 95 % intervals."""
     rows = []
@@ -111,7 +104,7 @@ def ratio_table(problem: str, cells: list[Cell]) -> Table:
                 row += ["-", "-"]
                 continue
             interval = geometric_interval(ratios)
-            row += [f"{interval.mean:.3f} ({interval.low:.3f} to {interval.high:.3f})", interval.verdict]
+            row += [interval.cell, interval.verdict]
         rows.append(tuple(row))
     columns = ("training", "one step", "the head is", "mean of roll-out", "the head is there")
     return Table(f"{problem}: closed-form head over gradients", columns, tuple(rows))

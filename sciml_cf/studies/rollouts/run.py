@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from data_gen.formats import Facts
 from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import check_choice
 from sciml_cf.evaluate.rollout import evaluate_rollout
-from sciml_cf.models import build_from, builder_for, describe
+from sciml_cf.models import build_from
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
+from sciml_cf.studies.harness.sizes import ModelSize, Scale
 from sciml_cf.studies.harness.training import DATA_FOLDER, fit_trial, make_data
 from sciml_cf.studies.rollouts.flags import ARMS, METHODS, PROBLEMS, Rollouts
 from sciml_cf.training.config import FitConfig
@@ -36,16 +37,15 @@ _CANDIDATES: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Size:
+@dataclass(frozen=True, kw_only=True)
+class Size(ModelSize):
     """How large one problem is.
 
     Args:
         trajectories, resolution: of the data.
         step: time of one step.
         steps: of a test trajectory.
-        width, modes, layers: of the Fourier neural operator.
-        batch_size: pairs a step.
+        width, modes, layers, batch_size: see ``ModelSize``; a batch is of pairs.
         passes: of every training pair through the model, of a plain training the epochs.
     """
 
@@ -53,41 +53,19 @@ class Size:
     resolution: int
     step: float
     steps: int
-    width: int
-    modes: int
-    layers: int
-    batch_size: int
     passes: int
 
 
-@dataclass(frozen=True)
-class Scale:
-    """How large the study is.
-
-    Args:
-        sizes: by problem.
-        share: of the passes in a selection.
-        seeds: of the reported trainings; the selection has its own.
-    """
-
-    sizes: Mapping[str, Size]
-    share: float
-    seeds: tuple[int, ...]
-
-
+_LINE = Size(
+    trajectories=91, resolution=128, step=1.0, steps=40, width=32, modes=24, layers=4, batch_size=16, passes=40
+)
+_PLANE = Size(trajectories=91, resolution=32, step=0.5, steps=30, width=20, modes=8, layers=4, batch_size=16, passes=24)
 PRESETS = {
-    "full": Scale(
-        sizes={
-            "kuramoto_sivashinsky": Size(91, 128, 1.0, 40, 32, 24, 4, 16, 40),
-            "navier_stokes": Size(91, 32, 0.5, 30, 20, 8, 4, 16, 24),
-        },
-        share=0.4,
-        seeds=(1, 2, 3),
-    ),
+    "full": Scale({"kuramoto_sivashinsky": _LINE, "navier_stokes": _PLANE}, share=0.4, seeds=(1, 2, 3)),
     "small": Scale(
-        sizes={
-            "kuramoto_sivashinsky": Size(24, 128, 1.0, 12, 12, 12, 2, 16, 6),
-            "navier_stokes": Size(24, 32, 0.5, 12, 8, 5, 2, 16, 4),
+        {
+            "kuramoto_sivashinsky": replace(_LINE, trajectories=24, steps=12, width=12, modes=12, layers=2, passes=6),
+            "navier_stokes": replace(_PLANE, trajectories=24, steps=12, width=8, modes=5, layers=2, passes=4),
         },
         share=0.5,
         seeds=(1, 2),
@@ -184,22 +162,14 @@ def _times(values: np.ndarray, last: float) -> list[float]:
     return np.where(np.isfinite(values), values, last).tolist()
 
 
-def _trial(scale: Scale, problem: str, method: str, arm: str, options: Mapping[str, Any], seed: int) -> Trial:
+def _trial(scale: Scale[Size], problem: str, method: str, arm: str, options: Mapping[str, Any], seed: int) -> Trial:
     """One training: of a candidate, or to report."""
     size, selects = scale.sizes[problem], seed == SELECTION_SEED
     told = " ".join(f"{name}={value:g}" for name, value in options.items() if name != "through_steps")
     passes = size.passes * (scale.share if selects else 1.0)
     settings = {
         "data": problem,
-        "model": describe(
-            builder_for(
-                "fno",
-                width=size.width,
-                modes=size.modes,
-                layers=size.layers,
-                num_dims=2 if problem == "navier_stokes" else 1,
-            )
-        ),
+        "model": size.operator(2 if problem == "navier_stokes" else 1),
         "fit": {**_FIT, **options, "method": method, "batch_size": size.batch_size, "seed": seed,
                 "epochs": epochs_of(passes, options)},
         "split": "validation" if selects else "test",

@@ -43,7 +43,7 @@ def test_the_page_has_errors_ratios_and_movement() -> None:
     title, said, parts = page(made_up())
     picture, errors, ratios, movement = cast(Any, parts)
     assert title == "Optimizers and the head" and picture.name == "optimizers-burgers"
-    assert "In 9 of 9 rows the rate is at an edge" in said[-1]
+    assert "In 9 of 9 rows the choice is at an edge" in said[-1]
     assert len(errors.rows) == 9 and errors.rows[0][3:5] == (pytest.approx(0.1), pytest.approx(0.09))
     found = {row[:2]: row[2].split()[0] for row in ratios.rows}
     assert found["SOAP, proximal head", "SOAP, gradients"] == "0.667"
