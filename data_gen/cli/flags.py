@@ -194,11 +194,16 @@ def _words(flag: str, entry: Any, prog: str) -> list[str]:
 
 
 def _one_line(box: str) -> str:
-    """The first part of tyro's boxed message, up to its first rule, without the frame."""
+    """The first part of tyro's boxed message, up to its first rule, without the frame.
+
+    Where the output takes ASCII alone it has no frame: its title is a line of its own, and rules are of hyphens.
+    """
     lines = [line.strip("│ ").strip() for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    if len(lines) > 1 and set(lines[1]) == {"-"}:
+        lines = lines[2:]
     gist: list[str] = []
     for line in lines:
-        if set(line) == {"─"}:
+        if set(line) in ({"─"}, {"-"}):
             if gist and not gist[-1].startswith("Missing"):
                 break
             continue

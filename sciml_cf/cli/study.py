@@ -119,8 +119,6 @@ class PageFlags:
 
 
 def _page(words: list[str]) -> str:
-    if not words:
-        raise UsageError("sciml-cf study page: `result` must be one result file; for instance figure2/results.json.")
     path = parse(PageFlags, words, prog="sciml-cf study page").result
     from sciml_cf.studies.harness.folder import finish
     from sciml_cf.studies.harness.results import read_result

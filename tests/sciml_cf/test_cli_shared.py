@@ -186,3 +186,15 @@ def test_a_free_name_is_not_taken(tmp_path, monkeypatch):
     assert free_name("data.h5") == "data3.h5"
     assert command_line("train", "--data", tmp_path / "a b") == f"sciml-cf train --data '{tmp_path}/a b'"
     assert Outcome("text").following == "" and Outcome("text") == "text"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_missing_word_is_named_in_one_line_in_any_encoding(encoding):
+    words = [sys.executable, "-m", "sciml_cf.cli", "study", "page"]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONIOENCODING": encoding}
+    )
+    expected = (
+        "Missing from sciml-cf study page: PATH result file of a study, such as figure2/results.json. See --help."
+    )
+    assert done.returncode == 2 and done.stderr == f"error: sciml-cf study page: {expected}\n"

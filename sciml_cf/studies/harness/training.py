@@ -86,11 +86,15 @@ def fit_trial(model: nn.Module, train: FieldDataset, validation: FieldDataset, *
     Returns:
         The history, or in words why the training diverged.
     """
-    logging.getLogger("sciml_cf.training.units").setLevel(logging.WARNING)
+    units = logging.getLogger("sciml_cf.training.units")
+    level = units.level
+    units.setLevel(logging.WARNING)  # of each trial it would say how it normalizes
     try:
         return fit(model, train, validation, resume=True, progress=False, **options)
     except TrainingDiverged as error:
         return str(error).split(" The checkpoint")[0]
+    finally:
+        units.setLevel(level)
 
 
 class TestCurve:

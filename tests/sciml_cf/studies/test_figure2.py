@@ -167,7 +167,7 @@ def test_runs_that_diverged_are_counted_and_shown_as_such(finished, tmp_path):
         (["study", "figure2", "--workers", "0", "--out", "here"], 2, "`workers` must be an integer of at least 1"),
         (["study", "figure2", "--out", "no/such/place"], 1, "`out` must be a folder, or a new one in a folder"),
         (["study", "page", "nothing.json"], 1, "nothing.json cannot be read"),
-        (["study", "page"], 2, "`result` must be one result file"),
+        (["study", "page"], 2, "Missing from sciml-cf study page: PATH result file of a study"),
     ],
 )
 def test_bad_words_get_one_line(words, status, message, tmp_path, monkeypatch, capsys):
