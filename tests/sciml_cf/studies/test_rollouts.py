@@ -39,12 +39,16 @@ def made_up(left: int = 0) -> dict:
             if arm == "noise" and method == "l2":
                 runs[1] = {"seed": 2, "diverged": "fit: ..."}
             chosen = {"learning_rate": 1e-3, "unroll": 2, "through_steps": True}
-            cells[f"p {method} {arm}"] = {"problem": "p", "arm": arm, "method": method, "chosen": chosen, "runs": runs}
+            cells[f"p {method} {arm}"] = {
+                **{"problem": "p", "arm": arm, "method": method},
+                **{"chosen": chosen, "at_edge": ["unroll"] if arm == "unrolled" else [], "runs": runs},
+            }
     return {"config": {"candidates": 6, "lyapunov": {"p": 0.1}}, "figures": cells, "seeds": [1, 2, 3]}
 
 
 def test_the_page_has_a_curve_and_two_tables_a_problem() -> None:
     title, words, parts = page(made_up())
+    assert words[-1].startswith("In 2 of 8 rows the choice is at an edge")
     picture, summary, ratios = cast(Any, parts)
     assert title == "Roll-outs" and "6 candidates" in words[1] and picture.name == "rollouts-p"
     assert len(summary.rows) == 8 and [row[0] for row in ratios.rows] == list(ARMS)
