@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sized
 from typing import Any, cast
 
@@ -37,11 +38,7 @@ class Reflected(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(self, data: Dataset[Any]) -> None:
-        data = as_items("Reflected", "data", data)
-        shape = tuple(data[0]["x"].shape)
-        if len(shape) != 2:
-            raise ValueError(f"Reflected: `data` must have items (channels, points); got {shape}. Use it in 1-D only.")
-        self.data = data
+        self.data = _on_a_line("Reflected", data)
 
     def __len__(self) -> int:
         return len(cast(Sized, self.data))
@@ -51,6 +48,53 @@ class Reflected(Dataset[dict[str, Tensor]]):
         if torch.rand(()) < 0.5:
             return item
         return {name: reflect(fields) for name, fields in item.items()}
+
+
+def shift(fields: Tensor, cells: float) -> Tensor:
+    """u(x) -> u(x + s h) on a periodic grid of spacing h, by the Fourier interpolant: exact where it is resolved.
+
+    The highest frequency of an even number of points becomes its real part, cos(pi s) of what it was.
+
+    Args:
+        fields: (..., N).
+        cells: s, in grid cells.
+    """
+    points = fields.shape[-1]
+    frequencies = torch.arange(points // 2 + 1, dtype=torch.float64, device=fields.device)
+    phases = torch.polar(torch.ones_like(frequencies), 2 * math.pi * cells / points * frequencies)
+    return torch.fft.irfft(torch.fft.rfft(fields.double()) * phases, n=points).to(fields.dtype)
+
+
+class Shifted(Dataset[dict[str, Tensor]]):
+    """Each item shifted with its target by a random part of a grid cell, a new one at every access.
+
+    A convolution network or a Fourier neural operator commutes with shifts by whole cells, so that only parts of a cell
+    are new to it. For equations that look the same everywhere on a periodic line. The shift is drawn from torch's
+    global generator, so that a training which seeds it resumes to the same bits.
+
+    Args:
+        data: items {"x": (C, N), "y": (C', N)} or (x, y), in one dimension.
+    Raises:
+        ValueError: the items have no grid of one dimension.
+    """
+
+    def __init__(self, data: Dataset[Any]) -> None:
+        self.data = _on_a_line("Shifted", data)
+
+    def __len__(self) -> int:
+        return len(cast(Sized, self.data))
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        cells = torch.rand((), dtype=torch.float64).item()
+        return {name: shift(fields, cells) for name, fields in self.data[index].items()}
+
+
+def _on_a_line(function: str, data: Dataset[Any]) -> Dataset[dict[str, Tensor]]:
+    data = as_items(function, "data", data)
+    shape = tuple(data[0]["x"].shape)
+    if len(shape) != 2:
+        raise ValueError(f"{function}: `data` must have items (channels, points); got {shape}. Use it in 1-D only.")
+    return data
 
 
 class Symmetrised(nn.Module):

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from data_gen import DatasetSpec, generate, open_dataset
 from sciml_cf.datasets import FieldDataset
@@ -80,7 +81,7 @@ def train_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     return result
 
 
-def fit_trial(model: nn.Module, train: FieldDataset, validation: FieldDataset, **options: Any) -> History | str:
+def fit_trial(model: nn.Module, train: Dataset[Any], validation: FieldDataset, **options: Any) -> History | str:
     """``fit`` of one trial of a grid, resumed where it was interrupted and without a bar or lines of its own.
 
     Returns:
