@@ -38,9 +38,10 @@ from sciml_cf.studies.harness.dfiv import (
     mean_square,
 )
 from sciml_cf.studies.harness.dfiv_nets import demand_nets, demand_regression, standardised
+from sciml_cf.studies.harness.extension import at_edge
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import RunTrials, Trial, combinations, one_at_a_time, trial_runner
-from sciml_cf.studies.harness.selection import SELECTION_SEED, at_edge
+from sciml_cf.studies.harness.selection import SELECTION_SEED
 
 NAME = "dfiv-demand"
 # name: eighteen candidates for what is tuned, around what a coarser search had found; strengths are on means. One

@@ -16,9 +16,9 @@ class Figure2(GridFlags):
     """The paper's Figure 2: test error on the full grid against iteration, for every method and batch size.
 
     Every method gets nine candidates at every batch size, chosen by successive halving on the validation set with one
-    seed; the winner is trained with three others. Interrupted, the same command goes on where it stopped; parts of the
-    grid may be run one after another into the same folder. The small preset takes about ten minutes on two cores, the
-    full one about twelve hours of one core.
+    seed, and up to two beyond the edge where the best is at it; the winner is trained with three others. Interrupted,
+    the same command goes on where it stopped; parts of the grid may be run one after another into the same folder. The
+    small preset takes about ten minutes on two cores, the full one about twelve hours of one core.
 
     With `--learning-rate` nothing is chosen: one point of the figure, a method at a batch size, is trained as the flags
     say, which takes minutes.
@@ -26,7 +26,7 @@ class Figure2(GridFlags):
     Args:
         out: folder for the data, the trials, the result file and the page.
         preset: how large; see above.
-        methods: which methods to compare.
+        methods: which methods to compare; l2-SOAP and proximal-SOAP too, which need the extra ``soap``.
         batch_sizes: by default those of the preset.
         learning_rate: train with this rate, instead of a choice among nine candidates.
         strength: with `learning_rate`, of ridge and proximal methods; by default that of `sciml-cf train`.

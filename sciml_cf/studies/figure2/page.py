@@ -14,6 +14,7 @@ from sciml_cf.plots.style import nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import Interval, compare_runs_by_seed, geometric_interval, smoothed_intervals
+from sciml_cf.studies.harness.selection import edge_sentence
 
 Cell = dict[str, Any]
 _WINDOW = 5
@@ -21,6 +22,8 @@ _WINDOW = 5
 _PAIRS = (
     *((method, "l2-SGD") for method in ("ridge", "proximal-1", "proximal-2", "proximal-Adam", "kalman-Adam")),
     *((method, "l2-Adam") for method in ("proximal-Adam", "kalman-Adam")),
+    ("proximal-SOAP", "l2-SOAP"),
+    *((f"{head}-SOAP", f"{head}-Adam") for head in ("l2", "proximal")),
     *(("ridge", method) for method in ("proximal-1", "proximal-2")),
 )
 
@@ -41,6 +44,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         introduction.append(
             f"The best of one round all diverged in the next, and the next best were tried there: {', '.join(again)}."
         )
+    introduction += edge_sentence(cells)
     present = sorted({cell["batch_size"] for cell in cells})
     missing = [size for size in config["batch_sizes"] if size not in present]
     if missing:
@@ -73,7 +77,7 @@ def _selection(rungs: list[dict[str, int]]) -> str:
 
 def _tried_again(cell: Cell, rungs: list[dict[str, int]]) -> bool:
     """Whether a later round of the selection took more candidates than the round before it keeps."""
-    epochs = [entry["epochs"] for entry in cell["selection"]]
+    epochs = [entry["epochs"] for entry in cell["selection"] if not entry.get("beyond_the_edge")]
     return any(epochs.count(later["epochs"]) > rung["keep"] for rung, later in pairwise(rungs))
 
 

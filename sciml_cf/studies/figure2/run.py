@@ -17,6 +17,7 @@ from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
 from sciml_cf.studies.harness.training import make_data, train_trial
+from sciml_cf.training.optimizers import check_optimizer
 
 NAME = "figure2"
 _DATA = "burgers"
@@ -29,6 +30,7 @@ def _rates(*rates: float) -> Candidates:
 
 _SGD = {"optimizer": "sgd", "schedule": "constant"}
 _ADAM = {"optimizer": "adam", "schedule": "cosine", "warmup": 0}
+_SOAP = {**_ADAM, "optimizer": "soap"}
 _STRENGTHS = (1e-3, 1e-2, 1e-1)
 _PROXIMAL = combinations(learning_rate=(0.7, 2.0, 6.0), strength=_STRENGTHS)
 # name: (what defines the method, nine candidates for what is tuned)
@@ -54,6 +56,11 @@ METHODS: dict[str, tuple[dict[str, Any], Candidates]] = {
     "kalman-Adam": (
         {**_ADAM, "method": "kalman", "algorithm": 2},
         combinations(learning_rate=(1e-3, 3e-3, 1e-2), forgetting=(0.8, 0.9, 0.97)),
+    ),
+    "l2-SOAP": ({**_SOAP, "method": "l2"}, _rates(3e-4, 5e-4, 1e-3, 1.5e-3, 2e-3, 3e-3, 5e-3, 1e-2, 2e-2)),
+    "proximal-SOAP": (
+        {**_SOAP, "method": "proximal", "algorithm": 2},
+        combinations(learning_rate=(1e-3, 3e-3, 1e-2), strength=_STRENGTHS),
     ),
 }
 
@@ -124,6 +131,7 @@ def run(config: Figure2, command: str = "") -> Path | None:
     """Run what is missing of the grid; the result file, or None after one part of it."""
     for method in config.methods:
         check_choice(NAME, "methods", method, tuple(METHODS))
+        check_optimizer(METHODS[method][0]["optimizer"])
     given = {name: _given(config, name) for name in config.methods}
     scale, workers = _scale(config), config.where()
     training = round(scale.samples * 1448 / 2048)
@@ -145,7 +153,7 @@ def run(config: Figure2, command: str = "") -> Path | None:
 
     tried = {cell: given[method] or METHODS[method][1] for cell, (method, _) in cells.items()}
     run_all = trial_runner(NAME, config.out, train_trial, workers)
-    found = select_and_report(tried, scale.rungs, candidate, reports, run_all)
+    found = select_and_report(tried, scale.rungs, candidate, reports, run_all, extend=2)
     if config.shard is not None:
         return None
     figures = {cell: {"method": method, "batch_size": size, **found[cell]} for cell, (method, size) in cells.items()}

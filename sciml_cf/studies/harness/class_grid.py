@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sciml_cf.studies.harness.class_training import class_trial
+from sciml_cf.studies.harness.extension import at_edge
 from sciml_cf.studies.harness.grid import TRIAL_FOLDER, Trial, Workers, run_trials
 from sciml_cf.studies.harness.results import read_result
-from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, at_edge, select
+from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select
 
 _ALL_MARKS = 10**6  # iterations between looks: at the marks only
 

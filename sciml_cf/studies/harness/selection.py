@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sciml_cf.studies.harness.extension import at_edge, extend_selection
 from sciml_cf.studies.harness.grid import RunTrials, Trial
 
+_SCORE = "best_validation_mse"
 SELECTION_SEED = 0  # of every selection; it reports nothing
 Settings = Mapping[str, Any]
 Results = Sequence[Mapping[str, Any]]
@@ -31,7 +33,7 @@ def select(
     trial: Callable[[str, Mapping[str, Any], int], Trial],
     run: Callable[[Sequence[Trial], str], Results],
     *,
-    score: str = "best_validation_mse",
+    score: str = _SCORE,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[dict[str, Any]]]]:
     """The best candidate of each cell, and what every rung measured.
 
@@ -102,6 +104,7 @@ def select_and_report(
     run: RunTrials,
     *,
     scored: Callable[[dict[str, Any]], Mapping[str, Any]] = dict,
+    extend: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Choose the settings of each cell, then train it with them.
 
@@ -109,11 +112,21 @@ def select_and_report(
         cells, rungs, trial, run: as in ``select``.
         reports: (cell, chosen settings) -> for each training to report what names it among the runs, and its trial.
         scored: of a result in the selection, with ``best_validation_mse`` unless it diverged.
+        extend: how often to try settings beyond the edge of the candidates where the best one lies there.
     Returns:
         for each cell what was "chosen", of that "at_edge", the log of the "selection", and the "runs", none of them
         where every candidate diverged.
     """
-    chosen, log = select(cells, rungs, trial, lambda trials, label: [scored(one) for one in run(trials, label)])
+
+    def scores(trials: Sequence[Trial], label: str) -> Results:
+        return [scored(one) for one in run(trials, label)]
+
+    cells = {cell: list(candidates) for cell, candidates in cells.items()}
+    chosen, log = select(cells, rungs, trial, scores)
+    if rungs:
+        extend_selection(
+            cells, chosen, log, epochs=rungs[-1].epochs, times=extend, trial=trial, run=scores, score=_SCORE
+        )
     sound = [cell for cell in cells if chosen[cell] in cells[cell]]
     named = [(cell, *report) for cell in sound for report in reports(cell, chosen[cell])]
     results = run([one for _, _, one in named], "report")
@@ -131,20 +144,13 @@ def select_and_report(
     }
 
 
-def at_edge(chosen: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The numbers among the chosen settings that are the lowest or highest of those tried."""
-    edges = []
-    for key, value in chosen.items():
-        numbers = [candidate[key] for candidate in candidates if isinstance(candidate[key], (int, float))]
-        tried = sorted({number for number in numbers if not isinstance(number, bool)})
-        if len(tried) > 1 and value in (tried[0], tried[-1]):
-            edges.append(key)
-    return edges
-
-
 def edge_sentence(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence on how many cells chose the first or last of their candidates; none if none did."""
+    """Sentences on how many cells chose the first or last of their candidates, and how many were sought beyond."""
+    beyond = sum(any(entry.get("beyond_the_edge") for entry in cell.get("selection", ())) for cell in cells)
     count = sum(bool(cell["at_edge"]) for cell in cells)
-    if not count:
-        return []
-    return [f"In {count} of {len(cells)} rows the choice is at an edge of the candidates: others may do better there."]
+    sentences = [f"In {beyond} of {len(cells)} rows candidates beyond the edge were tried too."] if beyond else []
+    if count:
+        sentences.append(
+            f"In {count} of {len(cells)} rows the choice is at an edge of the candidates: others may do better there."
+        )
+    return sentences

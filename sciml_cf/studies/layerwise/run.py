@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from sciml_cf.layerwise import LayerwiseReport, draw_weights, fit_least_squares
+from sciml_cf.studies.harness.extension import at_edge
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import (
     TRIAL_FOLDER,
@@ -37,7 +38,7 @@ from sciml_cf.studies.harness.images import (
     thinned,
     train_by_gradients,
 )
-from sciml_cf.studies.harness.selection import Rung, at_edge, select
+from sciml_cf.studies.harness.selection import Rung, select
 from sciml_cf.studies.layerwise.flags import Layerwise
 from sciml_cf.studies.layerwise.toys import ACTIVATIONS, toy_trial
 

@@ -25,10 +25,11 @@ class Optimizers(GridFlags):
     Adam, AdamW and SOAP move the backbone; the head is trained with them, solved with a fixed strength (proximal), or
     solved with a strength that is chosen in training (automatic). The problems are Burgers in the paper's setting, and
     Darcy flow and forced Navier-Stokes flow at 32 x 32. Each combination chooses among three rates on the validation
-    samples with a seed of its own. It is then trained for equal steps, and for the processor seconds of Adam with
-    gradients alone. The test errors after the last layer is fitted to all training samples in closed form are shown
-    too. SOAP needs the extra ``soap``. Interrupted, the same command goes on. The small preset takes about two minutes
-    on two cores, the full one about two hours of one core for each problem.
+    samples with a seed of its own, and up to two beyond where the best is at the edge. It is then trained for equal
+    steps, and for the processor seconds of Adam with gradients alone. The test errors after the last layer is fitted to
+    all training samples in closed form are shown too. SOAP needs the extra ``soap``. Interrupted, the same command goes
+    on. The small preset takes about two minutes on two cores, the full one about two hours of one core for each
+    problem.
 
     Args:
         out: folder for the data, the trials, the result file and the page.

@@ -90,7 +90,7 @@ def run(config: Optimizers, command: str = "") -> Path | None:
 
     tried = dict.fromkeys(cells, combinations(learning_rate=_RATES))
     run_all = trial_runner(NAME, config.out, optimizer_trial, workers)
-    found = select_and_report(tried, (Rung(1, 1),), candidate, reports, run_all)
+    found = select_and_report(tried, (Rung(1, 1),), candidate, reports, run_all, extend=2)
     _add_equal_seconds(scale, cells, found, run_all)
     if config.shard is not None:
         return None

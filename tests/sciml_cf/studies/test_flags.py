@@ -20,4 +20,5 @@ def test_a_study_has_one_class_of_flags_that_its_run_takes(name: str) -> None:
 @pytest.mark.parametrize("name", ["figure2", "dfiv_demand", "dfiv_dsprites"])
 def test_a_study_compares_all_its_methods_by_default(name: str) -> None:
     module = import_module(f"sciml_cf.studies.{name}.run")
-    assert study_named(name.replace("_", "-")).config().methods == tuple(module.METHODS)
+    extra = tuple(method for method in module.METHODS if "SOAP" in method)  # need a package that may be missing
+    assert (*study_named(name.replace("_", "-")).config().methods, *extra) == tuple(module.METHODS)

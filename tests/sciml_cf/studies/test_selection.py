@@ -1,7 +1,8 @@
 import math
 
+from sciml_cf.studies.harness.extension import at_edge, beyond
 from sciml_cf.studies.harness.grid import Trial
-from sciml_cf.studies.harness.selection import Rung, at_edge, select
+from sciml_cf.studies.harness.selection import Rung, edge_sentence, select, select_and_report
 
 CELLS = {
     "a": [{"rate": rate} for rate in (1.0, 2.0, 4.0, 8.0)],
@@ -72,3 +73,43 @@ def test_the_edge_of_a_grid_is_told():
     grid = [{"rate": rate, "strength": strength} for rate in (1.0, 2.0, 4.0) for strength in (0.1,)]
     assert at_edge({"rate": 4.0, "strength": 0.1}, grid) == ["rate"]
     assert at_edge({"rate": 2.0, "strength": 0.1}, grid) == []
+
+
+def test_the_next_setting_keeps_the_ratio_and_stays_between_its_bounds():
+    grid = [{"rate": rate, "forgetting": f} for rate in (1.0, 3.0, 9.0) for f in (0.8, 0.9)]
+    assert beyond("rate", {"rate": 9.0, "forgetting": 0.8}, grid) == {"rate": 27.0, "forgetting": 0.8}
+    assert beyond("rate", {"rate": 1.0, "forgetting": 0.8}, grid) == {"rate": 0.333, "forgetting": 0.8}
+    assert beyond("forgetting", {"rate": 1.0, "forgetting": 0.9}, grid) == {"rate": 1.0, "forgetting": 0.95}
+    assert beyond("forgetting", {"rate": 1.0, "forgetting": 0.8}, grid) == {"rate": 1.0, "forgetting": 0.6}
+    assert beyond("rate", {"rate": 0.0}, [{"rate": 0.0}, {"rate": 1.0}]) is None
+
+
+def extended(best, times):
+    run_all, asked = run(best)
+
+    def reports(cell, options):
+        return [({"seed": 1}, make(cell, options, 8))]
+
+    found = select_and_report({"a": CELLS["a"]}, [Rung(2, 2), Rung(8, 1)], make, reports, run_all, extend=times)["a"]
+    return found, asked
+
+
+def test_a_choice_at_the_edge_is_sought_beyond_it_up_to_so_often():
+    inside, asked = extended(4.0, 2)
+    assert inside["chosen"] == {"rate": 4.0} and inside["at_edge"] == [] and len(inside["selection"]) == 6
+    once, asked = extended(15.0, 2)
+    assert once["chosen"] == {"rate": 16.0} and once["at_edge"] == []
+    assert asked[2:4] == [[(16.0, 8)], [(32.0, 8)]]  # 32 diverges, so that 16 is at no edge any more
+    low, asked = extended(0.2, 2)
+    assert low["chosen"] == {"rate": 0.25} and low["at_edge"] == ["rate"]
+    assert extended(0.2, 0)[0]["chosen"] == {"rate": 1.0}
+
+
+def test_a_choice_that_nothing_beyond_betters_is_at_no_edge():
+    found, _ = extended(8.1, 2)
+    assert found["chosen"] == {"rate": 8.0} and found["at_edge"] == []
+    assert [entry["settings"]["rate"] for entry in found["selection"] if entry.get("beyond_the_edge")] == [16.0]
+    assert edge_sentence([found, {"at_edge": ["rate"]}]) == [
+        "In 1 of 2 rows candidates beyond the edge were tried too.",
+        "In 1 of 2 rows the choice is at an edge of the candidates: others may do better there.",
+    ]
