@@ -50,7 +50,7 @@ def training_table(cells: dict[str, Cell]) -> Table:
                 name,
                 mean_cell(test.values()),
                 *ratio,
-                mean_cell(errors_of(cell, "test", "worst").values()),
+                mean_cell(errors_of(cell, "test", "relative_l2_worst").values()),
                 mean_cell(training.values()),
                 statistics.geometric_mean(gap) if gap else "-",
                 statistics.fmean(run["seconds"] for run in sound) if sound else "-",
@@ -85,7 +85,9 @@ def combination_table(cells: dict[str, Cell]) -> Table:
         if cell["combined"]:
             found = [cell["combined"][key] for key in ("mean", "one_head", "one_head_symmetrised")]
             single = mean_cell(errors_of(cell, "test").values())
-            rows.append((name, len(cell["runs"]), single, *(one["relative_l2"] for one in found), found[1]["worst"]))
+            rows.append(
+                (name, len(cell["runs"]), single, *(one["relative_l2"] for one in found), found[1]["relative_l2_worst"])
+            )
     columns = (
         "training", "models", "one model", "mean of predictions", "one head", "one head, symmetrised",
         "worst of one head",

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset
 
 from data_gen import DatasetSpec
 from sciml_cf.datasets import FieldDataset, StreamDataset
 from sciml_cf.errors import check_choice
 from sciml_cf.evaluate import adapt
 from sciml_cf.evaluate.stacking import stack
-from sciml_cf.metrics import mse, relative_l2
 from sciml_cf.models import build_from
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import Trial, trial_runner
+from sciml_cf.studies.harness.sample_errors import WORST, MeanOfModels, sample_errors, with_reflections
 from sciml_cf.studies.harness.sizes import ModelSize
-from sciml_cf.studies.harness.training import DATA_FOLDER, apply, fit_trial, make_data
+from sciml_cf.studies.harness.training import DATA_FOLDER, fit_trial, make_data
 from sciml_cf.studies.limits.flags import ROUTES, Limits
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.optimizers import check_optimizer
 from sciml_cf.training.run_folder import load
-from sciml_cf.training.symmetry import Reflected, Shifted, Symmetrised, reflect
+from sciml_cf.training.symmetry import Reflected, Shifted, Symmetrised
 
 NAME = "limits"
 _FILE, _MORE = "burgers", "burgers-more"
@@ -35,7 +34,6 @@ _FIT: dict[str, Any] = {
     "optimizer": "adam", "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0, "algorithm": 2, "loss": "relative",
     "average": 0.98, "method": "proximal", "normalize": "none",
 }  # fmt: skip
-_WORST = 0.01  # of the samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +98,7 @@ def run(config: Limits, command: str = "") -> Path | None:
     figures = {
         route: {"changes": ROUTES[route], "runs": runs[route], "combined": combinations.get(route)} for route in routes
     }
-    settings = {"preset": config.preset, "fit": _FIT, "worst": _WORST, "training_samples": finite, **asdict(scale)}
+    settings = {"preset": config.preset, "fit": _FIT, "worst": WORST, "training_samples": finite, **asdict(scale)}
     return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
 
 
@@ -138,14 +136,14 @@ def limits_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
         "best_validation_mse": history.best["validation_mse"],
         "seconds": seconds,
         "epochs": len(history.rows),
-        "training": errors(model, file.x, file.y),
-        "test": errors(model, test.x, test.y),
-        "symmetrised": errors(Symmetrised(model), test.x, test.y),
+        "training": sample_errors(model, file.x, file.y),
+        "test": sample_errors(model, test.x, test.y),
+        "symmetrised": sample_errors(Symmetrised(model), test.x, test.y),
     }
     if settings["data"] == "file":  # the head from all training samples, which the others do not hold
-        adaptation = adapt(model, with_reflections(file))
-        found["fitted_after"] = {"strength": adaptation.strength, **errors(model, test.x, test.y)}
-        found["fitted_after_training"] = errors(model, file.x, file.y)
+        adaptation = adapt(model, with_reflections(file.x, file.y))
+        found["fitted_after"] = {"strength": adaptation.strength, **sample_errors(model, test.x, test.y)}
+        found["fitted_after_training"] = sample_errors(model, file.x, file.y)
     return found
 
 
@@ -161,43 +159,14 @@ def combination_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]
     path = scratch.parents[1] / DATA_FOLDER / f"{_FILE}.h5"
     models = [load(scratch.with_name(name), which="last") for name in settings["members"]]
     test = FieldDataset(path, "test", resolution=settings["stored"])
-    found: dict[str, Any] = {"mean": errors(Mean(models), test.x, test.y)}
+    found: dict[str, Any] = {"mean": sample_errors(MeanOfModels(models), test.x, test.y)}
     begun = time.process_time()
-    stacked = stack(models, with_reflections(FieldDataset(path, "train", resolution=settings["resolution"])))
+    train = FieldDataset(path, "train", resolution=settings["resolution"])
+    stacked = stack(models, with_reflections(train.x, train.y))
     found["seconds_of_the_solve"] = time.process_time() - begun
-    found["one_head"] = errors(stacked, test.x, test.y)
-    found["one_head_symmetrised"] = errors(Symmetrised(stacked), test.x, test.y)
+    found["one_head"] = sample_errors(stacked, test.x, test.y)
+    found["one_head_symmetrised"] = sample_errors(Symmetrised(stacked), test.x, test.y)
     return found
-
-
-class Mean(nn.Module):
-    """The mean of the predictions of several models, each (B, C, *N) -> (B, C', *N)."""
-
-    def __init__(self, models: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(models)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The mean prediction."""
-        return torch.stack([member(x) for member in self.members]).mean(0)
-
-
-def with_reflections(data: FieldDataset) -> TensorDataset:
-    """The samples and their reflections, one after the other."""
-    return TensorDataset(*(torch.cat([fields, reflect(fields)]) for fields in (data.x, data.y)))
-
-
-def errors(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
-    """Errors of a model over samples (S, C, N): relative L2 and mean squared."""
-    prediction = apply(model, x)
-    relative = relative_l2(prediction.double(), y.double()).sort().values
-    worst = max(1, round(_WORST * len(relative)))
-    return {
-        "relative_l2": relative.mean().item(),
-        "median": relative.median().item(),
-        "worst": relative[-worst:].mean().item(),
-        "mse": mse(prediction.double(), y.double()).mean().item(),
-    }
 
 
 def _changed(data: Dataset[Any], settings: Mapping[str, Any]) -> Dataset[Any]:

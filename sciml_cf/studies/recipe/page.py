@@ -32,7 +32,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     common = ", ".join(f"{key} {value}" for key, value in config["recipe"].items())
     introduction = [
         f"Viscous Burgers, {config['samples']} samples; a Fourier neural operator of width {config['width']} and "
-        f"{config['modes']} modes is trained on {trained} points for {config['epochs']} epochs, measured on {full}.",
+        f"{config['modes']} modes is trained on {trained} points for {_epochs(config)}, measured on {full}.",
         f"In common: {common}. Each method chose its learning rate among three with seed 0 and "
         f"{config['selection_epochs']} epochs, on the validation set. Seeds {result['seeds']} report; means are "
         f"geometric, with Student's 95 % interval of the logarithms.",
@@ -41,6 +41,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         "of training: the lines in the figure are for orientation.",
         "Symmetrised: the mean of the model's output and of its reflected output for the reflected input, u(x) -> "
         "-u(-x), which costs a second forward pass and no training.",
+        *_words_on_models_together(config, cells),
     ]
     caption = f"Mean relative L2 error at {full} points; a marker is a seed. Gray: errors published for viscosity 0.1."
     parts: list[Table | Picture] = [Picture("recipe", _figure(cells, full), caption), results_table(cells, config)]
@@ -53,23 +54,37 @@ def results_table(cells: Cells, config: dict[str, Any]) -> Table:
     rows = []
     for cell in cells.values():
         sound = [run for run in cell["runs"] if "diverged" not in run]
-        name = (cell["viscosity"], cell["split"], cell["method"], _rate(cell))
+        name = (cell["viscosity"], cell["split"], _method(cell), _rate(cell))
         if not sound:
-            rows.append((*name, *["-"] * 8, len(cell["runs"])))
+            rows.append((*name, *["-"] * 10, len(cell["runs"])))
             continue
         errors = [_at(run, full, "relative_l2") for run in sound]
         loss = max(_at(run, full, "relative_l2") / _at(run, trained, "relative_l2") - 1 for run in sound)
         both = statistics.geometric_mean(_at(run, full, "relative_l2_symmetrised") for run in sound)
         worst = max(_at(run, full, "relative_l2_max") for run in sound)
+        worst_share = _mean([_at(run, full, "relative_l2_worst") for run in sound])
+        together = _at({"test": cell["together"]["one_head"]}, full, "relative_l2") if cell.get("together") else "-"
         squares = statistics.fmean(_at(run, full, "mse") for run in sound)
         seconds = statistics.fmean(run["seconds"] for run in sound)
         diverged = len(cell["runs"]) - len(sound)
         rows.append(
-            (*name, *geometric_interval(errors), both, worst, f"{100 * loss:.2f} %", squares, seconds, diverged)
+            (
+                *name,
+                *geometric_interval(errors),
+                both,
+                together,
+                worst_share,
+                worst,
+                f"{100 * loss:.2f} %",
+                squares,
+                seconds,
+                diverged,
+            )
         )
     columns = (
-        "viscosity", "split", "method", "rate", f"rel. L2 at {full}", "low", "high", "symmetrised", "worst sample",
-        f"worst loss from {trained}", "mse", "seconds", "diverged",
+        "viscosity", "split", "method", "rate", f"rel. L2 at {full}", "low", "high", "symmetrised", "one head of all",
+        f"worst {config.get('worst', 0.01):.0%}", "worst sample", f"worst loss from {trained}", "mse", "seconds",
+        "diverged",
     )  # fmt: skip
     return Table(f"Errors over the test samples at {full} points", columns, tuple(rows))
 
@@ -81,8 +96,35 @@ def _rate(cell: dict[str, Any]) -> str:
     return f"{cell['learning_rate']:g}" + (" (edge)" if edge else "")
 
 
-def _at(run: dict[str, Any], resolution: int, metric: str) -> float:
-    (found,) = [row[metric] for row in run["test"] if row["resolution"] == resolution]
+def _method(cell: dict[str, Any]) -> str:
+    """The method, and the optimizer where a result has others than Adam."""
+    optimizer = cell.get("optimizer", "adam")
+    return f"{cell['method']}, {optimizer.upper() if optimizer == 'soap' else optimizer.capitalize()}"
+
+
+def _epochs(config: dict[str, Any]) -> str:
+    """Of the trainings; results before SOAP have one number."""
+    own = f"{config['epochs']} epochs"
+    return f"{own} of Adam or {config['soap_epochs']} of SOAP" if "soap_epochs" in config else own
+
+
+def _words_on_models_together(config: dict[str, Any], cells: Cells) -> list[str]:
+    if not any(cell.get("together") for cell in cells.values()):
+        return []
+    return [
+        f"One head of all: one last layer over the features of the {len(config['seeds'])} models, solved on the "
+        "training samples and their reflections."
+    ]
+
+
+def _mean(values: Sequence[float | None]) -> float | str:
+    """The geometric mean; results of version 0.1 lack the metric."""
+    known = [value for value in values if value is not None]
+    return statistics.geometric_mean(known) if known else "-"
+
+
+def _at(run: dict[str, Any], resolution: int, metric: str) -> Any:
+    (found,) = [row.get(metric) for row in run["test"] if row["resolution"] == resolution]
     return found
 
 

@@ -37,7 +37,8 @@ def test_each_method_chooses_its_rate_and_reports_other_seeds(finished):
         assert float(best) == cell["learning_rate"]
         assert [run["seed"] for run in cell["runs"]] == [1, 2]
         assert [row["resolution"] for row in cell["runs"][0]["test"]] == [32, 128]
-    assert "rel. L2 at 128" in text and "published" in text
+        assert [row["resolution"] for row in cell["together"]["one_head"]] == [32, 128]
+    assert "rel. L2 at 128" in text and "published" in text and "one head of all" in text
 
 
 def test_runs_that_diverged_and_missing_cases_are_told(finished, tmp_path):
@@ -48,6 +49,17 @@ def test_runs_that_diverged_and_missing_cases_are_told(finished, tmp_path):
     assert row[-1] == "1" and row[-2] == "-"
     with pytest.raises(ValueError, match="`cases` must be numbers from 1 to 3; got 4"):
         study_command(["recipe", "--preset", "full", "--out", str(tmp_path), "--cases", "4"])
+
+
+def test_soap_has_trials_and_rows_of_its_own():
+    scale = recipe.PRESETS["full"]
+    cells = [recipe.Cell(0.1, "paper", "proximal", optimizer) for optimizer in ("adam", "soap")]
+    trials = [recipe._trial(scale, cell, 1e-3, 5, 1) for cell in cells]
+    assert [trial.settings["fit"]["batch_size"] for trial in trials] == [8, 16]
+    plain = "proximal, viscosity 0.1, paper split"
+    assert [cell.name for cell in cells] == [plain, f"{plain}, soap"]
+    assert trials[0].name == "burgers 0.1 paper proximal rate=0.001 epochs=5 seed 1"  # as version 0.1 had it
+    assert len({trial.name for trial in trials}) == 2
 
 
 def test_the_published_split_is_the_first_samples_and_the_last(tmp_path):
