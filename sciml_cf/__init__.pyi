@@ -47,8 +47,10 @@ from .head import ridge as ridge
 from .head.posterior import Posterior as Posterior
 from .head.posterior import posterior as posterior
 from .models import ConvConfig as ConvConfig
+from .models import DeepONetConfig as DeepONetConfig
 from .models import FNOConfig as FNOConfig
 from .models import TFNOConfig as TFNOConfig
+from .models import UNetConfig as UNetConfig
 from .models import UNOConfig as UNOConfig
 from .report import compare_runs as compare_runs
 from .report import report_run as report_run

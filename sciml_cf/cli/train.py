@@ -36,11 +36,12 @@ class TrainFlags(OverrideFlags, FitConfig):
         resolution: grid points to train at, a divisor of the stored resolution; by default the stored one, or its
             largest divisor of at most 256 points in one dimension, 64 in two and 32 in three.
         sampling: how the coarser grid is taken: every k-th point, or by cutting the spectrum.
-        model: fno, tfno, uno or conv: a Fourier neural operator, its tensorised and its U-shaped form, or a
-            convolutional network.
-        width: channels of the model's hidden layers; by default 64.
-        modes: complex Fourier modes that the model keeps, by default 16; `conv` has none.
-        layers: layers of the model, by default 4 and for `uno` 5; for `conv` residual blocks.
+        model: fno, tfno or uno: a Fourier neural operator, its tensorised and its U-shaped form; conv or unet: a
+            convolutional network or a U-Net; or deeponet.
+        width: channels of the model's hidden layers; by default 64, for `unet` 32.
+        modes: complex Fourier modes that an fno, tfno or uno keeps, by default 16.
+        layers: layers of the model, by default 4 and for `uno` 5; for `conv` residual blocks, for `unet` halvings of
+            the grid and for `deeponet` hidden layers, both by default 3.
         coordinates: channels of coordinates for the model: "linear" for walls and open boundaries, "periodic" for a
             periodic law that depends on the place; "auto" reads which from the data.
         padding: share of the domain by which it is continued with zeros at both sides, such as 0.125; "auto" is none.

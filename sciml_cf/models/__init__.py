@@ -10,18 +10,23 @@ from torch import nn
 
 from sciml_cf.errors import CheckpointError, check_choice
 from sciml_cf.models.conv import ConvConfig
+from sciml_cf.models.deeponet import DeepONetConfig
 from sciml_cf.models.fno import FNOConfig, TFNOConfig
+from sciml_cf.models.unet import UNetConfig
 from sciml_cf.models.uno import UNOConfig
 
 __all__ = [
     "BUILDERS",
     "ConvConfig",
+    "DeepONetConfig",
     "FNOConfig",
     "TFNOConfig",
     "UNOConfig",
+    "UNetConfig",
     "build_from",
     "builder_for",
     "describe",
+    "takes",
 ]
 
 
@@ -33,7 +38,14 @@ class Builder(Protocol):
 
 
 # The name under which a run folder remembers how its model was built.
-BUILDERS: dict[str, type[Any]] = {"fno": FNOConfig, "tfno": TFNOConfig, "uno": UNOConfig, "conv": ConvConfig}
+BUILDERS: dict[str, type[Any]] = {
+    "fno": FNOConfig,
+    "tfno": TFNOConfig,
+    "uno": UNOConfig,
+    "conv": ConvConfig,
+    "unet": UNetConfig,
+    "deeponet": DeepONetConfig,
+}
 # Modules of satellites that add builders of their own, imported when a name is not found here: each has a table like
 # ``BUILDERS`` under the name given.
 _FURTHER = {"sciml_cf.classification.networks": "CLASSIFIERS"}
@@ -59,6 +71,11 @@ def builder_for(name: str, **arguments: Any) -> Builder:
                 f"train: `{key}` must not be given for the model {name!r}, which has {', '.join(known)}; got {value}."
             )
     return BUILDERS[name](**given)
+
+
+def takes(name: str, argument: str) -> bool:
+    """Whether the builder of this name has such an argument."""
+    return name in BUILDERS and any(field.name == argument for field in fields(BUILDERS[name]))
 
 
 def describe(builder: Builder) -> dict[str, Any]:

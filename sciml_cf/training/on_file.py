@@ -12,7 +12,7 @@ from data_gen.spec import DatasetSpec
 from sciml_cf.datasets import FieldDataset, StreamDataset
 from sciml_cf.datasets.choices import Lazy, Sampling
 from sciml_cf.datasets.laziness import choose_lazy
-from sciml_cf.models import builder_for, describe
+from sciml_cf.models import builder_for, describe, takes
 from sciml_cf.models.coordinates import PLACE
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import History, fit
@@ -143,8 +143,10 @@ def _fit(
     """Build the model for these samples and train it; ``source`` is what run.json says of them."""
     place = choose_place(train, build.coordinates, build.padding)
     stored = stored_place(out) if resume and build.coordinates == build.padding == "auto" else None
-    told = _place_arguments(place, train.ends if build.builder == "conv" else {}, stored)
+    told = _place_arguments(place, train.ends if takes(build.builder, "boundary") else {}, stored)
     sizes = {"in_channels": channels[0], "out_channels": channels[1], "num_dims": len(train.coordinates)}
+    if takes(build.builder, "sensors"):
+        sizes["sensors"] = train.resolution
     maker = builder_for(build.builder, **sizes, **told, **(build.model or {}))
     description = {"model": describe(maker), "data": source}
     made = maker.build(seed=config.seed)

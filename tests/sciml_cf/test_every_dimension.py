@@ -15,7 +15,7 @@ from sciml_cf.normalization import normalization_of
 from sciml_cf.training.run_folder import read_history
 from tests.sciml_cf.test_cli import call
 
-MODELS, BOUNDARIES = ("fno", "tfno", "uno", "conv"), ("periodic", "wall", "open")
+MODELS, BOUNDARIES = ("fno", "tfno", "uno", "conv", "unet", "deeponet"), ("periodic", "wall", "open")
 SHAPES = {1: (64,), 2: (32, 128), 3: (8, 8, 8)}
 SAMPLES = 24
 REPORTED = {("fno", 1), ("tfno", 2), ("conv", 3)}  # drawing takes most of the time
@@ -57,7 +57,12 @@ def run(capsys, *words):
 def test_from_training_to_report(capsys, tmp_path, pairs, model, dims, boundary):
     shape, data, folder = SHAPES[dims], pairs[dims], tmp_path / "run"
     facts = ("--extent", 1, "--times", 0, 1, "--boundary", boundary)
-    sizes = ("--width", 4, *(() if model == "conv" else ("--modes", 3)), *(() if model == "uno" else ("--layers", 2)))
+    sizes = (
+        "--width",
+        4,
+        *(("--modes", 3) if model in MODELS[:3] else ()),
+        *(() if model == "uno" else ("--layers", 2)),
+    )
     train = ("--model", model, "--epochs", 2, "--batch-size", 8, "--resolution", shape[-1], *sizes)
     run(capsys, "train", "--data", data, "--out", folder, *train, *facts)
     last = read_history(folder)[-1]
