@@ -7,7 +7,7 @@ author = "the sciml_cf authors"
 release = version = _version("sciml-cf")
 html_title = f"sciml_cf {release}"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "docsite.docstrings", "docsite.mathml"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "docsite.docstrings", "docsite.mathml"]
 root_doc = "index"
 default_role = "literal"
 nitpicky = False
@@ -17,6 +17,9 @@ highlight_language = "none"
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 myst_fence_as_directive = ["math"]
+
+# Notebooks are stored with their outputs: `python -m docsite.notebooks` runs them.
+nb_execution_mode = "off"
 
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"

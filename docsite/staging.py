@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 #: The navigation: captions and pages. A page of docs/ that is not named here is listed under "More".
 NAVIGATION: dict[str, tuple[str, ...]] = {
-    "Tutorial": ("tutorial",),
+    "Tutorial": ("tutorial", "own_data", "own_loop"),
     "How-to": (
         "your_model",
         "neuraloperator",
@@ -90,6 +91,8 @@ def stage(out: Path, fragments: dict[str, str]) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md" and path.parent == DOCS:
             place.write_text(_page(path, out, fragments))
+        elif path.suffix == ".ipynb":
+            place.write_text(notebook(path, out))
         elif path.is_file() and path.suffix != ".md":
             shutil.copy(path, place)
     for name in ("CONVENTIONS.md", "CONTRIBUTING.md", "CHANGELOG.md"):
@@ -101,7 +104,8 @@ def stage(out: Path, fragments: dict[str, str]) -> None:
 
 def navigation(out: Path) -> str:
     """Sphinx's tables of contents for every page in ``out``."""
-    found = {str(path.relative_to(out).with_suffix("")) for path in out.glob("*.md")} | {"reference/index"}
+    pages = [*out.glob("*.md"), *out.glob("*.ipynb")]
+    found = {str(path.relative_to(out).with_suffix("")) for path in pages} | {"reference/index"}
     named = {page for pages in NAVIGATION.values() for page in pages}
     rest = sorted(found - named - {"index"})
     text = ""
@@ -134,6 +138,15 @@ def _page(path: Path, out: Path, fragments: dict[str, str]) -> str:
     return "".join(
         part if part.startswith("`") else _FRAGMENT.sub(fragment, _turned(part, path, out)) for part in parts
     )
+
+
+def notebook(path: Path, out: Path) -> str:
+    """A notebook with the links of its text turned."""
+    found = json.loads(path.read_text())
+    for cell in found["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = _turned("".join(cell["source"]), path, out)
+    return json.dumps(found)
 
 
 def _turned(text: str, path: Path, out: Path) -> str:

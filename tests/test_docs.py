@@ -19,6 +19,7 @@ from docsite import staging
 from docsite.check import faults
 from docsite.docstrings import to_rst
 from docsite.figures import ALLOWED, measured_by_hand
+from docsite.notebooks import notebooks, page_text
 from docsite.reference import PAGES, public_names, public_objects
 from sciml_cf import FitConfig, FNOConfig, fit
 from sciml_cf.classification import estimators
@@ -26,19 +27,23 @@ from sciml_cf.cli import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 PAGES_OF_DOCS = sorted((ROOT / "docs").glob("*.md"))
-TEXTS = [*PAGES_OF_DOCS, *(ROOT / name for name in ("README.md", "CONVENTIONS.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+TEXTS = [
+    *PAGES_OF_DOCS,
+    *notebooks(),
+    *(ROOT / name for name in ("README.md", "CONVENTIONS.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+]
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 NOT_PERIODIC = (ROOT / "docs" / "not_periodic.md").read_text()
 
 
 def links(path: Path) -> list[str]:
-    text = re.sub(r"```.*?```|`[^`\n]*`", "", path.read_text(), flags=re.DOTALL)
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page_text(path), flags=re.DOTALL)
     return [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:", link)]
 
 
 def anchors(path: Path) -> set[str]:
     """What a repository browser, and the site, make of a page's headings."""
-    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    text = re.sub(r"```.*?```", "", page_text(path), flags=re.DOTALL)
     heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
@@ -82,7 +87,7 @@ def test_every_page_is_in_the_navigation(tmp_path: Path) -> None:
     staging.stage(tmp_path, {"transfer": "made by the build", "pictures": ""})
     (tmp_path / "brand_new.md").write_text("# New\n")
     listed = re.findall(r"^[\w/]+$", staging.navigation(tmp_path), re.MULTILINE)
-    pages = {path.stem for path in tmp_path.glob("*.md")} - {"index"}
+    pages = {path.stem for path in (*tmp_path.glob("*.md"), *tmp_path.glob("*.ipynb"))} - {"index"}
     assert {"brand_new", "examples", "conventions", "data"} <= pages and set(listed) == pages | {"reference/index"}
     assert len(listed) == len(set(listed))
     assert "made by the build" in (tmp_path / "transfer.md").read_text()
@@ -93,7 +98,7 @@ def test_every_page_is_in_the_navigation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", TEXTS[:-1], ids=lambda path: path.name)
 def test_measured_figures_come_from_files(path: Path) -> None:
-    assert measured_by_hand(path.read_text()) == [], (
+    assert measured_by_hand(page_text(path)) == [], (
         "fill it by a script of benchmarks/, or list why it is no measurement"
     )
 
@@ -119,7 +124,7 @@ def test_settings_are_not_taken_for_measurements() -> None:
     assert not measured_by_hand(
         "Trained at 256 points with strength 1e-2, 40 epochs (Eq. 13, arXiv:2510.04606), lr=3e-3."
     )
-    together = " ".join(path.read_text() for path in TEXTS)
+    together = " ".join(page_text(path) for path in TEXTS)
     assert [words for words in ALLOWED if words not in together] == []
 
 

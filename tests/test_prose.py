@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from docsite.notebooks import notebooks, page_text
 from docsite.prose import GENERATED, habits, long_sentences, long_tables, unlinked, words
 from docsite.staging import NAVIGATION
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+TEXTS = [*PAGES, *notebooks()]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
-#: Words of all pages but the reference. A page may grow where another shrinks.
+#: Words of all pages but the reference and the notebooks. A page may grow where another shrinks.
 MOST_WORDS = 14_330
 
 
@@ -28,9 +30,9 @@ def test_only_prose_is_counted() -> None:
     assert words(text + "<!-- rows: made by x -->\n| a |\n<!-- end of rows -->\n") == 6
 
 
-@pytest.mark.parametrize("name", [*(f"docs/{path.name}" for path in PAGES), "README.md", "CONVENTIONS.md"])
+@pytest.mark.parametrize("name", [*(f"docs/{path.name}" for path in TEXTS), "README.md", "CONVENTIONS.md"])
 def test_pages_use_the_terms_of_the_field(name: str) -> None:
-    assert habits((ROOT / name).read_text()) == []
+    assert habits(page_text(ROOT / name)) == []
 
 
 @pytest.mark.parametrize(
@@ -60,9 +62,9 @@ def test_honest_words_pass(text: str) -> None:
     assert habits(text) == []
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if path.name != "glossary.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [path for path in TEXTS if path.name != "glossary.md"], ids=lambda path: path.name)
 def test_terms_are_linked_where_a_page_first_uses_them(path: Path) -> None:
-    assert unlinked(path.read_text(), GLOSSARY) == []
+    assert unlinked(page_text(path), GLOSSARY) == []
 
 
 def test_a_term_without_its_link_is_found() -> None:
@@ -71,9 +73,9 @@ def test_a_term_without_its_link_is_found() -> None:
     assert unlinked("Heads first.\n" + linked, "# Glossary\n\n## Head\n") == ["Head: Heads first."]
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 def test_sentences_are_short(path: Path) -> None:
-    assert long_sentences(path.read_text()) == []
+    assert long_sentences(page_text(path)) == []
 
 
 def test_a_long_sentence_is_found() -> None:
