@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sphinx.cmd.build import build_main
 
-from docsite import check, gallery, reference, staging
+from docsite import check, gallery, measured, reference, staging
 from sciml_cf.plots.style import safe_colors
 
 
@@ -21,7 +21,7 @@ def build(out: Path) -> int:
     source.mkdir(parents=True)
     began = time.process_time()
     with safe_colors():
-        fragments = gallery.make(source)
+        fragments = gallery.make(source) | measured.pictures(source)
     drawn = time.process_time() - began
     reference.write_reference(source)
     staging.stage(source, fragments)

@@ -19,6 +19,7 @@ from docsite import staging
 from docsite.check import faults
 from docsite.docstrings import to_rst
 from docsite.figures import ALLOWED, measured_by_hand
+from docsite.measured import STUDIES
 from docsite.notebooks import notebooks, page_text
 from docsite.reference import PAGES, public_names, public_objects
 from sciml_cf import FitConfig, FNOConfig, fit
@@ -84,7 +85,8 @@ def test_a_link_without_a_place_on_the_site_is_refused() -> None:
 
 
 def test_every_page_is_in_the_navigation(tmp_path: Path) -> None:
-    staging.stage(tmp_path, {"transfer": "made by the build", "pictures": ""})
+    drawn = dict.fromkeys(("pictures", "speed", *(name for names in STUDIES.values() for name in names)), "")
+    staging.stage(tmp_path, {"transfer": "made by the build", **drawn})
     (tmp_path / "brand_new.md").write_text("# New\n")
     listed = re.findall(r"^[\w/]+$", staging.navigation(tmp_path), re.MULTILINE)
     pages = {path.stem for path in (*tmp_path.glob("*.md"), *tmp_path.glob("*.ipynb"))} - {"index"}

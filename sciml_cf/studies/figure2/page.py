@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from sciml_cf.plots.style import nth_curve
+from sciml_cf.plots.style import name_curves, nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import Interval, compare_runs_by_seed, geometric_interval, smoothed_intervals
@@ -55,9 +56,15 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     parts: list[Table | Picture] = [
         Picture("figure2", _curves(cells, 1, full), f"Test error at {full} points over {subset}. {curves}"),
         Picture(
-            "figure2-rolling", _curves(cells, _WINDOW, full), f"The same as a rolling mean of {_WINDOW} measurements."
+            "figure2-rolling",
+            _curves(cells, _WINDOW, full),
+            f"Test error at {full} points over {subset}, as a rolling mean of {_WINDOW} measurements. {curves}",
         ),
-        Picture("figure2-final", _final(cells, full), "Test error after the last epoch over all test samples."),
+        Picture(
+            "figure2-final",
+            _final(cells, full),
+            "Test error after the last epoch over all test samples. A dot is a seed.",
+        ),
         results_table(cells, full),
         ratio_table(cells, full),
     ]
@@ -148,15 +155,17 @@ def _panels(cells: list[Cell]) -> tuple[Figure, dict[int, Axes], dict[str, str]]
 
 def _curves(cells: list[Cell], window: int, full: int) -> Figure:
     figure, panels, colors = _panels(cells)
+    named: dict[int, list[tuple[Line2D, str]]] = {size: [] for size in panels}
     for cell in cells:
         axes, runs = panels[cell["batch_size"]], [run["curve"] for run in cell["runs"] if "diverged" not in run]
         if not runs:
             continue
         mean, low, high = smoothed_intervals([run["test_mse"] for run in runs], window)
         style = {**nth_curve(list(colors).index(cell["method"]), len(mean)), "color": colors[cell["method"]]}
-        axes.loglog(runs[0]["steps"], mean, lw=1.6, label=cell["method"], **style)
+        (line,) = axes.loglog(runs[0]["steps"], mean, lw=1.6, **style)
+        named[cell["batch_size"]].append((line, cell["method"]))
         if len(runs) > 1:
-            axes.fill_between(runs[0]["steps"], low, high, color=colors[cell["method"]], alpha=0.15, lw=0)
+            axes.fill_between(runs[0]["steps"], low, high, color=colors[cell["method"]], alpha=0.1, lw=0)
     for size, axes in panels.items():
         axes.set(title=f"batch size {size}", xlabel="iteration", ylabel=f"test mse at {full} points")
         axes.grid(alpha=0.3)
@@ -164,9 +173,7 @@ def _curves(cells: list[Cell], window: int, full: int) -> Figure:
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
         _limit(axes, cells, size)
-    lines = {line.get_label(): line for axes in panels.values() for line in axes.get_lines()}
-    named = [lines[name] for name in colors if name in lines]
-    figure.legend(handles=named, loc="outside upper center", ncols=3, fontsize="small", frameon=False)
+        name_curves(axes, named[size])
     return figure
 
 
@@ -185,6 +192,7 @@ def _final(cells: list[Cell], full: int) -> Figure:
     figure = Figure(figsize=(5.6, 4.0), layout="constrained")
     axes = figure.subplots()
     methods = list(dict.fromkeys(cell["method"] for cell in cells))
+    named: list[tuple[Line2D, str]] = []
     for index, method in enumerate(methods):
         points: list[tuple[float, Interval]] = []
         for cell in cells:
@@ -195,12 +203,12 @@ def _final(cells: list[Cell], full: int) -> Figure:
                 axes.plot([points[-1][0]] * len(errors), errors, ".", color=f"C{index}", ms=3, alpha=0.6)
         if points:
             sizes, means = [x for x, _ in points], [interval.mean for _, interval in points]
-            axes.plot(sizes, means, lw=1.2, label=method, **nth_curve(index))
+            named += [(line, method) for line in axes.plot(sizes, means, lw=1.2, **nth_curve(index))]
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     sizes = sorted({cell["batch_size"] for cell in cells})
     axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.set(xlabel="batch size", ylabel=f"test mse at {full} points", title="After the last epoch (dots: seeds)")
-    axes.legend(fontsize="small", frameon=False)
+    axes.set(xlabel="batch size", ylabel=f"test mse at {full} points", title="After the last epoch")
     axes.grid(alpha=0.3)
+    name_curves(axes, named)
     return figure

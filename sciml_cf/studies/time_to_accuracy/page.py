@@ -7,8 +7,9 @@ import statistics
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from sciml_cf.plots.style import nth_curve
+from sciml_cf.plots.style import name_curves, nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 
@@ -97,16 +98,18 @@ def _ratio(theirs: float, ours: float) -> float | str:
 def _curves(arms: Arms, against: str, marks: list[str], full: int) -> Figure:
     figure = Figure(figsize=(5.6, 4.0), layout="constrained")
     axes = figure.subplots()
+    named: list[tuple[Line2D, str]] = []
     for index, (name, arm) in enumerate(arms.items()):
-        for number, run in enumerate(arm["runs"]):
+        lines = []
+        for run in arm["runs"]:
             rows = run["rows"]
-            axes.semilogy(
-                [row[against] for row in rows], [row["mse"] for row in rows], lw=1.3, label=None if number else name,
-                **nth_curve(index, len(rows)),
-            )  # fmt: skip
+            style = nth_curve(index, len(rows))
+            lines += axes.semilogy([row[against] for row in rows], [row["mse"] for row in rows], lw=1.3, **style)
+        if lines:  # the name is at the run that takes longest
+            named.append((max(lines, key=lambda line: line.get_xdata()[-1]), name))
     for mark in marks:
         axes.axhline(float(mark), color="0.5", lw=0.8, ls=":")
     axes.set(xlabel=against, ylabel=f"validation mse at {full} points", title="Time to accuracy")
-    axes.legend(fontsize="small", frameon=False)
     axes.grid(alpha=0.3)
+    name_curves(axes, named)
     return figure

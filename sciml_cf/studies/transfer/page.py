@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from sciml_cf.plots.style import nth_curve, nth_style
+from sciml_cf.plots.style import REFERENCE, name_curves, nth_curve, nth_style
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import geometric_interval
@@ -45,7 +45,8 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
             "transfer-curves",
             _curves(cells),
             "Relative L2 error against resolution, trained at the resolution in the title (dotted line): solid "
-            "natively, dashed by Fourier interpolation to the full grid, faint by linear interpolation.",
+            "natively, dashed by Fourier interpolation to the full grid, faint by linear interpolation. Gray: the best "
+            "baseline, which needs no trained model.",
         ),
         Picture(
             "transfer-parts",
@@ -241,7 +242,8 @@ def _panels(cells: list[Cell], draw: Callable[[Axes, str, list[Cell], int], None
         draw(axes, problem, [cell for cell in cells if cell["problem"] == problem], train)
         axes.set_title(f"{problem}, trained at {train}", fontsize="medium")
         axes.grid(alpha=0.3)
-    panels[0].legend(fontsize="small", frameon=False)
+        named = [(line, str(line.get_label())) for line in axes.get_lines()]
+        name_curves(axes, [(line, name) for line, name in named if not name.startswith("_")])
     return figure
 
 
@@ -257,11 +259,28 @@ def _curves(cells: list[Cell]) -> Figure:
                 values = [_mean(runs, "relative_l2", n, output) for n in ticks]
                 label = cell["model"] if output == "native" else None
                 axes.loglog(ticks, values, lw=1.3, label=label, **{**nth_style(index), "ms": 3.5, **style})
-        axes.axvline(train, color="0.5", ls=":", lw=1)
+        best = _best_baseline([run for cell in mine for run in _runs(cell, train)])
+        if best is not None:
+            axes.axhline(best[1], color=REFERENCE, ls=(0, (1, 1)), lw=1.2, label=best[0])
+        axes.axvline(train, color=REFERENCE, ls=":", lw=1)
+        axes.annotate(
+            "trained here", (train, 1), xycoords=axes.get_xaxis_transform(), xytext=(3, -4), va="top",
+            textcoords="offset points", fontsize="small", color="0.15",
+        )  # fmt: skip
         _resolution_axis(axes, ticks)
         axes.set(ylabel="relative L2 error")
 
     return _panels(cells, draw)
+
+
+def _best_baseline(runs: list[Cell]) -> tuple[str, float] | None:
+    """The baseline that has the lowest error on the full grid, and that error."""
+    found = [run["evaluation"] for run in runs if "baseline_relative_l2" in run["evaluation"]]
+    errors = [pair for one in found for pair in zip(one["baseline"], one["baseline_relative_l2"], strict=True)]
+    if not errors:
+        return None
+    name, error = min(errors, key=lambda pair: pair[1])
+    return name.replace("_", " "), error
 
 
 def _resolution_axis(axes: Axes, ticks: list[int]) -> None:
