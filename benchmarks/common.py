@@ -71,6 +71,7 @@ def fill_pages(pages: Mapping[Path, Callable[[str], str]]) -> None:
 
     Args:
         pages: for each the function that makes its text from the present one.
+
     Raises:
         SystemExit: under ``--check`` always, with a message and status 1 at the first page that is not up to date.
     """

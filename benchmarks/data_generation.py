@@ -51,7 +51,8 @@ class Config:
         slow_samples: samples a turn for those that march on the full grid.
         coarse_samples: samples a turn for exponax on the coarse grid.
         textbook_steps: steps of those that march on the full grid.
-        coarse_points, coarse_steps: the grid and steps of exponax when it is handed them.
+        coarse_points: grid of exponax when it is given one.
+        coarse_steps: number of its steps.
         tolerances: what our time stepping is asked for, by viscosity.
         dataset_samples: sizes of the datasets written to disk.
         seed: seed of the initial conditions.
@@ -73,7 +74,9 @@ class Config:
 
 @dataclass(frozen=True)
 class Contestant:
-    """A way to go from u0 (B, N) to u(1) (B, N): its name, how many samples it gets a turn, and what it was told."""
+    """A way to go from u0 ``(B, N)`` to u(1) ``(B, N)``: its name, how many samples it gets a turn, and what it was
+    told.
+    """
 
     name: str
     samples: int

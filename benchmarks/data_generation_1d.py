@@ -38,7 +38,7 @@ Runner = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Problem:
-    """An equation, its initial conditions u0 (B, N), the truth at its usual time, and how far that can be trusted."""
+    """An equation, its initial conditions u0 ``(B, N)``, the truth at its usual time, and the error of that."""
 
     equation: Equation
     u0: np.ndarray

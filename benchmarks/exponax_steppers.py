@@ -101,7 +101,7 @@ def is_linear(equation: Equation) -> bool:
 
 
 def runner(equation: Equation, *, time: float, points: int, steps: int, batch: int) -> Run:
-    """Its solution at ``time`` of fields (B, C, *N), through its own grid and back; compiled for ``batch`` samples."""
+    """Its solution at ``time`` of fields ``(B, C, *N)``, on its own grid and back; compiled for ``batch`` samples."""
     import exponax
     import jax
 

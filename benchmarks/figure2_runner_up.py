@@ -26,7 +26,8 @@ class Config:
     """Settings of the benchmark.
 
     Args:
-        method, batch_size: which cell of benchmarks/results/figure2.json.
+        method: method of the cell in benchmarks/results/figure2.json.
+        batch_size: batch size of the cell.
     """
 
     method: str = "l2-Adam"

@@ -49,15 +49,18 @@ class Config:
     """Settings of the benchmark.
 
     Args:
-        batch_size, points: a batch of the first question, one row a sample and point.
+        batch_size: samples of a batch in the first question.
+        points: grid points of each; one row is one sample and point.
         rounds: turns of each method in the first question.
-        widths, rows: the grid of the second question.
+        widths: feature widths of the second question.
+        rows: rows of the second question.
         largest: rows * width^2 beyond which a cell of that grid is left out (one step takes seconds there).
         every: steps between solves where a rule solves now and then.
         inner_widths: feature widths of the third question.
         inner_steps: gradient steps on the head after which the third question gives up.
         accuracy_widths: feature widths of the fourth question.
-        accuracy_steps, accuracy_rows: its steps and its rows a step.
+        accuracy_steps: steps of the last question.
+        accuracy_rows: rows a step there.
         seeds: its seeds.
     """
 

@@ -71,7 +71,8 @@ class Config:
     Args:
         old: the other checkout.
         pairs: blocks of each checkout, for each model and algorithm.
-        perceptron, fno: steps a block of each model.
+        perceptron: steps a block of the perceptron.
+        fno: steps a block of the Fourier neural operator.
     """
 
     old: Path

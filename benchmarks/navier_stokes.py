@@ -41,11 +41,15 @@ class Config:
         resolution: grid points along each axis of the stored fields.
         rounds: turns of every contestant.
         steps: steps timed in a turn of the question "step".
-        forced_viscosity, forced_time, forced_tolerance: the trajectory of the question "forced".
+        forced_viscosity: viscosity of the trajectory of the question "forced".
+        forced_time: its final time.
+        forced_tolerance: its tolerance.
         reference_tolerance: tolerance of what it is compared with, on a larger grid.
-        split_step, split_steps: step of the split scheme, and how many of them are timed.
+        split_step: step of the split scheme.
+        split_steps: how many of them are timed.
         race: viscosity, time and our tolerance of each decaying trajectory.
-        race_points, race_steps: grids and numbers of steps for each unit of time that exponax is tried with.
+        race_points: grids that exponax is tried with.
+        race_steps: numbers of steps for each unit of time that it is tried with.
         samples: fields of a turn.
         seed: seed of the initial conditions.
     """
@@ -67,7 +71,7 @@ class Config:
 
 
 def fields_of(config: Config, viscosity: float) -> np.ndarray:
-    """(samples, 1, N, N): initial vorticity of Li et al. (2021)."""
+    """``(samples, 1, N, N)``: initial vorticity of Li et al. (2021)."""
     spec = DatasetSpec(
         equation="navier_stokes",
         parameters={"viscosity": viscosity},
@@ -108,7 +112,7 @@ def our_step(w0: np.ndarray, steps: int) -> Callable[[], np.ndarray]:
 
 
 def exponax_march(points: int, step: float, steps: int, viscosity: float) -> Callable[[np.ndarray], np.ndarray]:
-    """(N, N) -> (N, N): exponax's vorticity stepper of order 4 in float64, compiled."""
+    """``(N, N)`` -> ``(N, N)``: exponax's vorticity stepper of order 4 in float64, compiled."""
     import exponax
     import jax
 
@@ -146,7 +150,7 @@ def split_scheme(w0: np.ndarray, *, viscosity: float, forcing: float, step: floa
 
 
 def largest_error(w: np.ndarray, truth: np.ndarray) -> float:
-    """max |w - truth| / max |truth|, of the worst sample."""
+    """``max |w - truth| / max |truth|``, of the worst sample."""
     error = np.abs(w - truth).reshape(len(truth), -1).max(axis=1)
     return float((error / np.abs(truth).reshape(len(truth), -1).max(axis=1)).max())
 

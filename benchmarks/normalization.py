@@ -29,7 +29,9 @@ class Config:
 
     Args:
         work: folder of the data and the runs.
-        samples, epochs, seeds: of the data, of a training, and how many trainings of each kind.
+        samples: samples of the data.
+        epochs: epochs of a training.
+        seeds: trainings of each kind.
         processes: trials at once.
     """
 

@@ -49,8 +49,11 @@ class Config:
         scales: numbers that the head's input is multiplied by, in the second question.
         strengths: fixed strengths there, relative to the square of the scale.
         noises: standard deviations of the noise of the targets there.
-        steps, rows, width: steps, rows a step and features there.
-        wide, few: features and rows of the third question.
+        steps: steps of the second question.
+        rows: rows a step there.
+        width: features there.
+        wide: features of the third question.
+        few: rows of the third question.
         rounds: turns of each way to solve there.
         parts: which questions to answer.
     """

@@ -32,7 +32,8 @@ class Config:
     """Settings of the benchmark.
 
     Args:
-        samples, resolution: of the dataset (Burgers); the defaults are those of `generate`.
+        samples: samples of the dataset (Burgers); the default is that of `generate`.
+        resolution: its grid points; the default is that of `generate`.
         pages: bytes of a page to compare.
         rows: random samples to read.
         rounds: turns of each setting.

@@ -52,8 +52,10 @@ def convert(
         allow_nan: also take samples with values that are not finite.
         mat_version: of a .mat file, "7.3" for variables of 2 GB and more.
         progress: called with the number of samples done after each block.
+
     Returns:
         Description of the new file.
+
     Raises:
         DatasetError: the file cannot be read, lacks something, or has values that are not finite.
         FileExistsError: ``out`` exists and ``overwrite`` is not set, or it is something else than data.
@@ -86,6 +88,7 @@ def write_source(source: Readable, out: str | Path, *, who: str, read: str | Pat
         who: the command, for messages.
         read: the file that the fields are made from; ``out`` must be another.
         overwrite: replace ``out``, as ``convert`` does.
+
     Raises:
         FileExistsError, OutputError, ValueError: see ``convert``.
     """

@@ -33,9 +33,9 @@ class KnownSolution:
     """A random initial condition of one equation whose solution is known.
 
     Args:
-        fields: (grid, indices, time, *, seed, **parameters) -> the solutions (B, C, *N) at that time, float64; at time
-            0 the initial conditions. Parameters have defaults, and their help in ``Annotated``. It raises ValueError
-            where the solution is not known, such as on too small a box or for too long a time.
+        fields: ``(grid, indices, time, *, seed, **parameters)`` -> the solutions ``(B, C, *N)`` at that time, float64;
+            at time 0 the initial conditions. Parameters have defaults, and their help in ``Annotated``. It raises
+            ValueError where the solution is not known, such as on too small a box or for too long a time.
         check: raises ValueError unless the parameters are usable.
     """
 
@@ -50,11 +50,12 @@ class Equation:
     Args:
         name: the name of its module and function.
         parameters: its numbers, by name; a field that takes the place of one is a ``FixedField``.
-        symbol: (k, one array an axis) -> L(k), real or complex, broadcastable to the modes (C, *K) of a sample; the
+        symbol: (k, one array an axis) -> L(k), real or complex, broadcastable to the modes ``(C, *K)`` of a sample; the
             last axis of a field is x, the one before it y. Not called for a steady problem.
-        nonlinear: (modes (B, C, *K), grid) -> the modes of N(u), the same shape; None for a linear equation.
+        nonlinear: (modes ``(B, C, *K)``, grid) -> the modes of N(u), the same shape; None for a linear equation.
         formula: the equation in words of ASCII.
-        exact: (u0 (..., N), grid, time) -> the solution by another way than time stepping; None where there is none.
+        exact: (u0 ``(..., N)``, grid, time) -> the solution by another way than time stepping; None where there is
+            none.
         exact_method: the name of that way, usable as a dataset's ``method``; empty when it is only a check.
         front_width: (u0, grid, time) -> w if the solution forms fronts tanh(x / w), else infinity; to refuse early.
         channels: the names of the C components.
@@ -71,7 +72,9 @@ class Equation:
         amplifies: the nonlinear term feeds what the linear part damps, as in patterns that grow out of small
             differences; errors are then not taken for forgotten.
         steady: the solution does not depend on time: ``exact`` takes the input to it, under ``exact_method``.
-        extent, time, tolerance: the usual domain length, final time, and error of time stepping relative to max |u|.
+        extent: the usual length of the domain.
+        time: the usual final time.
+        tolerance: the usual error of time stepping relative to ``max |u|``.
         initial_condition: the usual initial condition, a name of ``random_fields.INITIAL_CONDITIONS`` or of ``known``.
         initial_parameters: its usual parameters, where they are not that condition's own defaults.
         known: initial conditions of this equation alone whose solution is known at every time, by name.
@@ -113,6 +116,8 @@ class Equation:
     ) -> Equation:
         """The equation that a text says, such as ``u_t = -u*u_x + nu*u_xx``.
 
+        ::
+
             u_t = ...; v_t = ...        one equation for each field, named by letters and digits
             u_x, u_xxy, (u^2/2)_x       derivatives of fields and of brackets; lap(u), the Laplacian
             + - * / ^                   with numbers, pi, and parameters, which are all other names
@@ -123,11 +128,13 @@ class Equation:
 
         Args:
             text: the equations; it is parsed, never run.
-            parameters: the numbers that its names stand for, or (B, 1, 1) arrays with one for each sample.
+            parameters: the numbers that its names stand for, or ``(B, 1, 1)`` arrays with one for each sample.
             num_dims: dimensions in space; as many as its axes if None.
+
         Returns:
             The equation, named by its text; on 2 pi until time 1, from ``truncated_fourier``, unless a dataset says
             otherwise.
+
         Raises:
             ValueError: the text is none of this, parameters are missing, unknown or not finite, or short waves would
                 grow without bound.
@@ -174,7 +181,7 @@ def _number_of(value: Any, row: int) -> float | str:
 
 
 def squared(k: Sequence[np.ndarray]) -> np.ndarray:
-    """|k|^2 from one array an axis."""
+    """``|k|^2`` from one array an axis."""
     return functools.reduce(np.add, [one**2 for one in k])
 
 
@@ -196,7 +203,7 @@ class SampleEquations:
 
     Args:
         make: the function that makes the equation from its parameters.
-        parameters: a number, or (B,) one for each sample, by name; at least one has them. Fields are an array of
+        parameters: a number, or ``(B,)`` one for each sample, by name; at least one has them. Fields are an array of
             objects.
     """
 
@@ -213,7 +220,7 @@ class SampleEquations:
         return self.make(**{k: _entry(v, row) if isinstance(v, np.ndarray) else v for k, v in self.parameters.items()})
 
     def symbol_sizes(self, grid: PeriodicGrid) -> np.ndarray:
-        """(B,), the largest |L| of each sample's law on a grid, above 0."""
+        """``(B,)``, the largest ``|L|`` of each sample's law on a grid, above 0."""
         sizes = [np.abs(law.symbol(*grid.host.wavevector)).max() for law in self]
         return np.array(sizes) + np.finfo(float).tiny
 
@@ -231,7 +238,8 @@ def _entry(values: np.ndarray, row: int) -> Any:
 
 def similar_rows(values: np.ndarray, most: int) -> Iterator[np.ndarray]:
     """Row numbers in groups of at most ``most``, in increasing order of their values, which differ by less than
-    ``MOST_SPREAD`` in a group."""
+    ``MOST_SPREAD`` in a group.
+    """
     order, start = np.argsort(values, kind="stable"), 0
     for stop in range(1, len(order) + 1):
         ended = stop == len(order) or stop - start == most

@@ -80,8 +80,10 @@ def generate(
         resume: continue an unfinished file of the same spec and shards, or start if there is none.
         overwrite: replace an existing dataset file, drop an unfinished one.
         progress: show a bar on stderr.
+
     Returns:
         The path of the whole file.
+
     Raises:
         FileNotFoundError: the folder is missing.
         FileExistsError: the file or an unfinished one exists, and neither ``resume`` nor ``overwrite`` is set; or what
@@ -224,7 +226,8 @@ class Computed:
 
 
 def compute_block(spec: DatasetSpec, block: int) -> Computed:
-    """The stored fields of a block, float64: inputs and targets (rows, C, *N), or trajectories (rows, T, C, *N).
+    """The stored fields of a block, float64: inputs and targets ``(rows, C, *N)``, or trajectories
+    ``(rows, T, C, *N)``.
 
     Where samples are integrated in chunks a block is always computed whole, even if the dataset ends within it, so
     that a sample does not depend on the number of samples.
@@ -249,7 +252,7 @@ def _methods(spec: DatasetSpec) -> list[str]:
 
 
 def _stepped(spec: DatasetSpec, indices: np.ndarray, u0: np.ndarray) -> tuple[np.ndarray, str]:
-    """Solutions (B, T, C, *N) by time stepping, and the method that reached the tolerance for all of these samples."""
+    """Solutions ``(B, T, C, *N)`` by time stepping, and the method that reached the tolerance for all samples."""
     failure: SolverDiverged | None = None
     for method in _methods(spec):
         try:
@@ -262,7 +265,7 @@ def _stepped(spec: DatasetSpec, indices: np.ndarray, u0: np.ndarray) -> tuple[np
 
 
 def _solved(spec: DatasetSpec, indices: np.ndarray, u0: np.ndarray, method: str, tolerance: float) -> np.ndarray:
-    """Solutions (B, T, C, *N) of samples by one method of time stepping."""
+    """Solutions ``(B, T, C, *N)`` of samples by one method of time stepping."""
     return solve(
         equations_of(spec, indices),
         spec.periodic_grid,
@@ -277,7 +280,7 @@ def _solved(spec: DatasetSpec, indices: np.ndarray, u0: np.ndarray, method: str,
 
 
 def _compute_samples(spec: DatasetSpec, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
-    """Initial conditions (B, C, *N), solutions (B, T, C, *N), and the method that found them."""
+    """Initial conditions ``(B, C, *N)``, solutions ``(B, T, C, *N)``, and the method that found them."""
     u0 = initial_fields(spec, indices)
     equation, times, method = equations_of(spec, indices), spec.times or (0.0,), spec.method
     if spec.method in SCHEMES:

@@ -51,14 +51,15 @@ class Header:
     Args:
         name: the equation's name; any other word for data of unknown origin.
         num_samples: number of samples.
-        shape: points along each axis, (n,), (ny, nx) or (nz, ny, nx); the last axis is x.
+        shape: points along each axis, ``(n,)``, (ny, nx) or (nz, ny, nx); the last axis is x.
         extents: spacing times points along each axis: the length of the domain, but n / (n - 1) of it where the
             points are nodes from end to end.
         offsets: first coordinate along each axis; 0 on a periodic grid, half a spacing on cells. Zeros if None.
         times: the stored times, increasing.
         channels: names of the components of the target.
         input_channels: those of the input; the target's if None. Trajectories have no others.
-        input_name, target_name: names of the two fields.
+        input_name: name of the input field.
+        target_name: name of the target field.
         dtype: their precision.
         boundary: kind of boundary of the domain; "open" where the axes differ.
         boundaries: kind of each axis, where they differ; else None.
@@ -68,6 +69,7 @@ class Header:
             not follow from the coordinates; else None. On a periodic axis it never is.
         formula: the equation in words.
         parameters: its numbers, by name.
+
     Raises:
         ValueError: any value is unusable.
     """
@@ -209,7 +211,8 @@ class Header:
     @property
     def positions(self) -> tuple[np.ndarray, ...]:
         """Position of the points along each axis as a fraction of the domain's length: j / n, on cells (j + 1/2) / n,
-        on nodes j / (n - 1), and (x_j - x_0) / L where they are not equally spaced."""
+        on nodes j / (n - 1), and (x_j - x_0) / L where they are not equally spaced.
+        """
         parts = zip(self.shape, self.placements, self.points or (None,) * self.num_dims, self.extents, strict=True)
         return tuple(
             relative_positions((n,), cells=kind == "cells", right_end=kind == "nodes")[0]

@@ -35,10 +35,12 @@ def dataset_facts(path: str | Path, *, overrides: Overrides | None = None) -> di
     Args:
         path: a dataset file, or one of another format.
         overrides: metadata that a file of another format lacks or has wrong.
+
     Returns:
         A dictionary with the keys file, bytes, equation, samples, kind, axes, uneven, boundary, table, split, fields,
         initial, method, truth, tail, seed, blocks, versions, config_hash, checksum and source; None where a fact is
         unknown.
+
     Raises:
         DatasetError: the file is missing, unreadable, unfinished, or of another layout.
     """
@@ -204,7 +206,7 @@ def _tail_text(tail: dict[str, Any] | None) -> str | None:
 
 
 def dataset_kind(data: FieldReader) -> str:
-    """ "steady", "pairs" or "trajectories"."""
+    """Kind of a dataset: "steady", "pairs" or "trajectories"."""
     return "steady" if data.header.steady else "trajectories" if data.header.trajectories else "pairs"
 
 
@@ -282,8 +284,9 @@ def error_of_data(data: FieldReader) -> float | None:
 
     Args:
         data: open for reading.
+
     Returns:
-        None where it is not known: a file of another package, or a law without time, whose grid decides.
+        None where it is not known, for a file of another package, or a law without time, whose grid decides.
     """
     spec = getattr(data, "spec", None)
     if spec is None or data.header.steady:

@@ -80,8 +80,10 @@ def plot_dataset(
         channels: names of the components to draw; all if empty.
         overwrite: replace the figure if it exists; a file that is no figure of this ending is kept.
         verify: compare what is drawn with its checksums.
+
     Returns:
         The path of the figure.
+
     Raises:
         DatasetError: the file cannot be read.
         FileExistsError: the figure exists and ``overwrite`` is not set, or it is something else.
@@ -193,7 +195,7 @@ def _few(parts: list[Part], count: int = 4) -> list[Part]:
 
 
 def _values(data: Dataset, part: Part, rows: Sequence[int]) -> np.ndarray:
-    """(rows, *N), float64, one sample at a time."""
+    """``(rows, *N)``, float64, one sample at a time."""
     time = part.time if part.field == data.target_name else None
     fields = [data.read(part.field, np.array([row]), time=time)[0, part.channel] for row in rows]
     return np.stack(fields).astype(np.float64)

@@ -14,7 +14,7 @@ from data_gen.storage.own_fields import fitted, read_own
 
 
 def initial_fields(spec: DatasetSpec, indices: np.ndarray) -> np.ndarray:
-    """Initial conditions of some samples of a dataset, (B, C, *N), float64."""
+    """Initial conditions of some samples of a dataset, ``(B, C, *N)``, float64."""
     equation, name = spec.make_equation(), spec.initial_condition
     if name in equation.known:
         return known_solution(spec, indices, 0.0)
@@ -49,7 +49,7 @@ def _by_function(spec: DatasetSpec, indices: np.ndarray) -> np.ndarray:
 
 
 def known_solution(spec: DatasetSpec, indices: np.ndarray, time: float) -> np.ndarray:
-    """Solutions of some samples of a dataset whose initial condition has a known one, (B, C, *N), float64.
+    """Solutions of some samples of a dataset whose initial condition has a known one, ``(B, C, *N)``, float64.
 
     Raises:
         ValueError: it is not known for this initial condition, on this box or for so long a time.

@@ -21,7 +21,7 @@ FLOOR = 1e-12
 
 @dataclass(frozen=True)
 class Recomputed:
-    """Solutions (B, T, C, *N), and how they were found."""
+    """Solutions ``(B, T, C, *N)``, and how they were found."""
 
     fields: np.ndarray
     method: str
@@ -40,8 +40,9 @@ def recompute(
     Args:
         data: the file, for its grid and the settings it was made with.
         equation: its law, of the samples of ``start``.
-        start: (B, C, *N), float64, at time 0.
+        start: ``(B, C, *N)``, float64, at time 0.
         times: T times above 0, counted from the start.
+
     Raises:
         SolverDiverged, UnresolvedError: no tolerance down from the file's own is attainable.
         ValueError: the fields are not periodic.

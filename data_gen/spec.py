@@ -63,7 +63,7 @@ class DatasetSpec(_Description):
         equation: name of the equation, or its text, "u_t = -u*u_x + nu*u_xx" (see ``Equation.parse``).
         parameters: its parameters by name; those left out take the equation's defaults. A text makes one vary by
             sample: "0.01:0.1" uniform, "log:0.001:0.1" with a uniform logarithm, "0.01,0.03,0.1" one of these. A file,
-            FILE.npy or FILE.h5:NAME, makes a forcing or source a field: (*N) for all samples, or (samples, *N).
+            FILE.npy or FILE.h5:NAME, makes a forcing or source a field: ``(*N)`` for all samples, or ``(samples, *N)``.
         samples: number of samples.
         resolution: grid points along each axis; 8192 in one dimension, 256 in two and 32 in three if None. A tuple has
             one number an axis, x last.
@@ -71,8 +71,9 @@ class DatasetSpec(_Description):
         times: output times above 0, increasing; the equation's usual final time if None. The file of several also
             has the initial condition in its trajectories. None for a steady equation.
         initial_condition: name of the random initial condition; the equation's usual one if None. Or one's own: a file,
-            FILE.npy or FILE.h5:NAME, with (samples, *N) or (samples, C, *N) fields, or a function of (random generator,
-            grid) that returns (*N) or (C, *N). Stored as "file" or "function", with a checksum in the parameters.
+            FILE.npy or FILE.h5:NAME, with ``(samples, *N)`` or ``(samples, C, *N)`` fields, or a function of (random
+            generator, grid) that returns ``(*N)`` or ``(C, *N)``. Stored as "file" or "function", with a checksum in
+            the parameters.
         initial_parameters: its parameters by name; those left out take the equation's usual values for its usual
             initial condition, else their defaults.
         seed: non-negative integer; sample i depends on it and on i alone.
@@ -85,6 +86,7 @@ class DatasetSpec(_Description):
         num_dims: dimensions in space; the equation's usual number if None.
         placement: of points between walls, "cells" (their centres) or "nodes" (from wall to wall); "cells" if None.
         initial_function: the function that a description with the initial condition "function" stands for.
+
     Raises:
         ValueError: any value is unusable or a name is unknown.
     """

@@ -28,13 +28,14 @@ TRUTH_SAMPLES = 4
 class ValidationReport:
     """Result of checking a dataset file; ``problems`` is empty if it is valid.
 
-    The errors are max |u - truth| / max |truth| a sample, at its worst time; None unless they were asked for.
+    The errors are ``max |u - truth| / max |truth|`` a sample, at its worst time; None unless they were asked for.
 
     Args:
         path: the file.
         problems: faults of its bytes and values.
         num_samples: number of its samples.
-        max_error, median_error: of the samples compared.
+        max_error: the largest error of the samples compared.
+        median_error: the median error of the samples compared.
         worst_sample: the one with the largest error.
         truth: kind of solution they were compared with; empty if none.
         compared: the samples compared: all of them with an exact solution.
@@ -81,8 +82,10 @@ def validate(
         truth_samples: samples solved again where there is no exact solution: half of them those with the largest
             initial conditions, the others spread over the file.
         progress: called with the number of samples done after each block.
+
     Returns:
         The report. A file that cannot be opened raises instead.
+
     Raises:
         DatasetError: the file is missing, unreadable, unfinished, or of another layout.
         SolverDiverged, UnresolvedError: a sample cannot be solved again.
@@ -189,7 +192,7 @@ def _table_problems(data: Dataset) -> list[str]:
 
 
 def _amplitudes(field: np.ndarray) -> np.ndarray:
-    """(rows,), max |u| of each sample; 0 where it is not finite."""
+    """``(rows,)``, ``max |u|`` of each sample; 0 where it is not finite."""
     flat = np.abs(field.reshape(len(field), -1)).max(axis=1)
     return np.where(np.isfinite(flat), flat, 0.0)
 
@@ -204,8 +207,8 @@ def _chosen_rows(amplitudes: np.ndarray, count: int) -> np.ndarray:
 def _samples(
     data: Dataset, rows: slice | np.ndarray, problems: list[str]
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, ...], np.ndarray]:
-    """Inputs (B, C, *N) in double precision, solutions (B, T, C, *N), their times from the start on, and which are
-    finite; inputs that are not are replaced by ones.
+    """Inputs ``(B, C, *N)`` in double precision, solutions ``(B, T, C, *N)``, their times from the start on, and which
+    are finite; inputs that are not are replaced by ones.
 
     Inputs stored in single precision are drawn again from the description, so that their rounding, which a solution
     may amplify, is no part of its error.
@@ -229,7 +232,7 @@ def _samples(
 
 
 def _exact_errors(data: Dataset, kind: Truth, rows: slice, problems: list[str]) -> np.ndarray:
-    """(rows,), the largest error of each sample over the times; NaN where a field is not finite."""
+    """``(rows,)``, the largest error of each sample over the times; NaN where a field is not finite."""
     start, solution, times, finite = _samples(data, rows, problems)
     errors = np.zeros(len(start))
     for i, time in enumerate(times):
@@ -242,7 +245,7 @@ def _exact_errors(data: Dataset, kind: Truth, rows: slice, problems: list[str]) 
 
 
 def _recomputed_errors(data: Dataset, rows: np.ndarray, problems: list[str]) -> tuple[np.ndarray, str]:
-    """(rows,), as ``_exact_errors``, against samples solved again; and how they were, in words."""
+    """``(rows,)``, as ``_exact_errors``, against samples solved again; and how they were, in words."""
     start, solution, times, finite = _samples(data, rows, problems)
     if not finite.any():
         return np.full(len(rows), np.nan), "nothing"
@@ -265,7 +268,7 @@ def _equations_of(data: Dataset, rows: slice | np.ndarray) -> Equation | SampleE
 
 
 def _relative(u: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(rows,), max |u - truth| / max |truth|."""
+    """``(rows,)``, ``max |u - truth| / max |truth|``."""
     size = np.abs(truth).reshape(len(truth), -1).max(axis=1)
     difference = np.abs(u - truth).reshape(len(truth), -1).max(axis=1)
     return difference / np.where(size > 0, size, 1)

@@ -7,7 +7,7 @@ author = "the sciml_cf authors"
 release = version = _version("sciml-cf")
 html_title = f"sciml_cf {release}"
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "docsite.docstrings", "docsite.mathml"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "docsite.mathml"]
 root_doc = "index"
 default_role = "literal"
 nitpicky = False
@@ -20,6 +20,10 @@ myst_fence_as_directive = ["math"]
 
 # Notebooks are stored with their outputs: `python -m docsite.notebooks` runs them.
 nb_execution_mode = "off"
+# Docstrings are in Google's style.
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+strip_signature_backslash = True
 
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"

@@ -48,7 +48,7 @@ def make(out: Path) -> dict[str, str]:
     """Draw everything into ``out``/gallery, write ``out``/gallery.md, and return what pages take in.
 
     Returns:
-        Markdown by name: "transfer", the errors of two models, and "pictures", a line that leads to the gallery.
+        Markdown by name, of "transfer", the errors of two models, and "pictures", a line that leads to the gallery.
     """
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)

@@ -83,6 +83,7 @@ def stage(out: Path, fragments: dict[str, str]) -> None:
     Args:
         out: folder that Sphinx reads.
         fragments: Markdown that takes the place of a line ``<!-- site: NAME -->``, by name.
+
     Raises:
         ValueError: a link leads nowhere, or a page asks for an unknown fragment.
     """

@@ -18,7 +18,7 @@ class DeepONet(nn.Module):
         self.readout = nn.Linear(FEATURES, 1)
 
     def forward(self, f, y):
-        """Functions (B, sensors) at points (N, 1): values (B, N, 1)."""
+        """Functions (B, sensors) at points ``(N, 1)``: values ``(B, N, 1)``."""
         return self.readout(self.branch(f)[:, None, :] * self.trunk(y)[None, :, :])
 
 

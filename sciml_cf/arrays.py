@@ -19,8 +19,10 @@ def tensor_of(function: str, argument: str, values: Any) -> Tensor:
     A tensor is returned as it is. An array shares its memory where torch allows it.
 
     Args:
-        function, argument: who asks, and the name of the values in messages.
+        function: the function that messages name.
+        argument: the argument that they name.
         values: numbers, integers or booleans.
+
     Raises:
         TypeError: they are no real numbers, such as strings, complex numbers, objects, or lists of unequal lengths.
     """

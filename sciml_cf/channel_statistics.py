@@ -19,7 +19,9 @@ class ChannelStatistics:
 
     Attributes:
         count: values of each channel seen; the sum of their weights where these are given.
-        mean, low, high: (C,) float64.
+        mean: ``(C,)`` float64, mean of each channel.
+        low: ``(C,)`` float64, lowest value of each channel.
+        high: ``(C,)`` float64, highest value of each channel.
     """
 
     def __init__(self) -> None:
@@ -28,7 +30,7 @@ class ChannelStatistics:
         self._root = self.mean  # of the sum of squared deviations
 
     def update(self, values: Tensor, weights: Tensor | None = None) -> None:
-        """Take in a batch (B, C, *N) or (B, C), its samples with weights (B,) above 0."""
+        """Take in a batch ``(B, C, *N)`` or ``(B, C)``, its samples with weights ``(B,)`` above 0."""
         rows = values.detach().cpu().double().movedim(1, 0).flatten(1)
         points = rows.shape[1] // len(values)
         each = (torch.ones(len(values)) if weights is None else weights.cpu()).double().repeat_interleave(points)
@@ -47,7 +49,7 @@ class ChannelStatistics:
 
     @property
     def std(self) -> Tensor:
-        """(C,) deviations; 0 for a channel whose values differ by rounding alone."""
+        """``(C,)`` deviations; 0 for a channel whose values differ by rounding alone."""
         deviation = self._root / math.sqrt(self.count or 1)
         largest = torch.maximum(self.low.abs(), self.high.abs())
         return torch.where(deviation > _ROUNDING * largest, deviation, 0.0)

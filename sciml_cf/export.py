@@ -22,6 +22,7 @@ def detach_heads(model: nn.Module) -> nn.Module:
 
     Args:
         model: changed in place.
+
     Returns:
         The model itself.
     """
@@ -33,13 +34,15 @@ def detach_heads(model: nn.Module) -> nn.Module:
 class PhysicalModel(nn.Module):
     """A model between two affine maps of the channels, written out as a module that torch can script and export.
 
+    ::
+
         y = mean_y + std_y * model((x - mean_x) / std_x)        (+ x, for a model of increments)
 
     Fields are physical ones, in any floating precision. The mean is subtracted, and added, in float64 where the
     normalization asks for it.
 
     Args:
-        model: of normalized fields (B, C, *N) -> (B, C', *N).
+        model: of normalized fields ``(B, C, *N)`` -> ``(B, C', *N)``.
         normalization: the means and deviations.
     """
 
@@ -93,6 +96,7 @@ def plain_model(model: nn.Module) -> nn.Module:
 
     Args:
         model: from ``sciml_cf.load``, ``fit``, or a loop of your own.
+
     Returns:
         A deep copy without gradients' history; a ``PhysicalModel`` where there is a normalization.
     """
@@ -105,5 +109,5 @@ def plain_model(model: nn.Module) -> nn.Module:
 
 
 def _by_channel(values: Tensor, dims: int) -> Tensor:
-    """(C,) as (C, 1, ..., 1), beside fields of so many axes."""
+    """``(C,)`` as ``(C, 1, ..., 1)``, beside fields of so many axes."""
     return values.reshape([-1] + [1] * (dims - 2))

@@ -1,4 +1,4 @@
-"""Error measures, each defined once. Fields are (S, C, *N): samples, channels, grid points."""
+"""Error measures, each defined once. Fields are ``(S, C, *N)``: samples, channels, grid points."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _VARIANCE_FLOOR = 1e-7  # of `vrmse`, as in The Well
 
 
 def mse(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error over channels and grid points: (S,), one value a sample."""
+    """Mean squared error over channels and grid points: ``(S,)``, one value a sample."""
     check_same_shape("mse", prediction, target)
     return (prediction - target).square().flatten(1).mean(1)
 
@@ -22,12 +22,13 @@ def mse(prediction: Tensor, target: Tensor) -> Tensor:
 def over_known(
     metric: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor, known: Tensor | None
 ) -> Tensor:
-    """A metric over the points that are known: (S,), NaN for a sample without any.
+    """A metric over the points that are known: ``(S,)``, NaN for a sample without any.
 
     Args:
-        metric: of fields (S, C, *N), which does not look at neighbors.
-        prediction, target: (S, C, *N).
-        known: (S, *N), true where the target is known; None where it is everywhere.
+        metric: of fields ``(S, C, *N)``, which does not look at neighbors.
+        prediction: ``(S, C, *N)``.
+        target: ``(S, C, *N)``.
+        known: ``(S, *N)``, true where the target is known; None where it is everywhere.
     """
     if known is None:
         return metric(prediction, target)
@@ -39,35 +40,42 @@ def over_known(
 
 
 def rmse(prediction: Tensor, target: Tensor) -> Tensor:
-    """Root of the mean squared error over channels and grid points: (S,)."""
+    """Root of the mean squared error over channels and grid points: ``(S,)``."""
     return mse(prediction, target).sqrt()
 
 
 def relative_l2(prediction: Tensor, target: Tensor) -> Tensor:
-    """|prediction - target| / |target| in the L2 norm: (S,). Source: Li et al. (arXiv:2010.08895), section 5."""
+    """``|prediction - target| / |target|`` in the L2 norm: ``(S,)``.
+
+    References:
+        Li et al. (arXiv:2010.08895), section 5.
+    """
     check_same_shape("relative_l2", prediction, target)
     return (prediction - target).flatten(1).norm(dim=1) / target.flatten(1).norm(dim=1)
 
 
 def nmse(prediction: Tensor, target: Tensor) -> Tensor:
-    """|prediction - target|^2 / |target|^2 in the L2 norm: (S,), the square of the relative L2 error."""
+    """``|prediction - target|^2 / |target|^2`` in the L2 norm: ``(S,)``, the square of the relative L2 error."""
     return relative_l2(prediction, target).square()
 
 
 def max_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """Largest absolute difference over channels and grid points: (S,)."""
+    """Largest absolute difference over channels and grid points: ``(S,)``."""
     check_same_shape("max_error", prediction, target)
     return (prediction - target).abs().flatten(1).amax(1)
 
 
 def vrmse(prediction: Tensor, target: Tensor) -> Tensor:
-    """Root mean squared error over the target's standard deviation in space, the mean over channels: (S,).
+    """Root mean squared error over the target's standard deviation in space, the mean over channels: ``(S,)``.
+
+    ::
 
         vrmse = mean over c of  sqrt( <|p_c - y_c|^2> / (<|y_c - <y_c>|^2> + 1e-7) ),   < > the mean over grid points
 
     Predicting the mean of the field gives 1.
 
-    Source: Ohana et al., The Well (arXiv:2412.00568), variance-scaled root mean squared error.
+    References:
+        Ohana et al., The Well (arXiv:2412.00568), variance-scaled root mean squared error.
     """
     check_same_shape("vrmse", prediction, target)
     error, field = (prediction - target).flatten(2), target.flatten(2)
@@ -76,13 +84,16 @@ def vrmse(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def correlation(prediction: Tensor, target: Tensor) -> Tensor:
-    """Pearson correlation of the two fields over grid points, each channel about its mean: (S,), between -1 and 1.
+    """Pearson correlation of the two fields over grid points, each channel about its mean: ``(S,)``, between -1 and 1.
+
+    ::
 
         correlation = <p', y'> / (|p'| |y'|),   p' = p - <p>, y' = y - <y>, over all channels and points
 
     Where one of the fields is constant, it is 0.
 
-    Source: Kochkov et al. (2021), Machine learning-accelerated computational fluid dynamics, arXiv:2102.01010: the time
+    References:
+        Kochkov et al. (2021), Machine learning-accelerated computational fluid dynamics, arXiv:2102.01010: the time
         until it falls below 0.95 or 0.8 says how long a roll-out follows a chaotic solution.
     """
     check_same_shape("correlation", prediction, target)
@@ -94,16 +105,20 @@ def correlation(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def h1(prediction: Tensor, target: Tensor, *, extent: float | Sequence[float] = 2 * math.pi) -> Tensor:
-    """Sobolev norm of the error on a periodic grid, as a mean over channels and points: (S,).
+    """Sobolev norm of the error on a periodic grid, as a mean over channels and points: ``(S,)``.
+
+    ::
 
         h1 = sqrt( mean over c of  sum_k (1 + |2 pi k / L|^2) |e_k|^2 ),   e_k the Fourier coefficients of the error
 
-    This is sqrt(mean |e|^2 + mean |grad e|^2) with spectral derivatives; a grid's Nyquist mode counts with its full
+    This is ``sqrt(mean |e|^2 + mean |grad e|^2)`` with spectral derivatives; a grid's Nyquist mode counts with its full
     wavenumber, though its derivative vanishes at the points.
 
     Args:
-        prediction, target: (S, C, *N) on x_j = j L / N.
+        prediction: ``(S, C, *N)`` on x_j = j L / N.
+        target: ``(S, C, *N)`` on the same points.
         extent: L, the length of every axis, or one for each; the derivative is per unit of it.
+
     Raises:
         ValueError: shapes differ, or an extent is not positive or missing.
     """
@@ -112,9 +127,10 @@ def h1(prediction: Tensor, target: Tensor, *, extent: float | Sequence[float] = 
 
 
 def relative_h1(prediction: Tensor, target: Tensor, *, extent: float | Sequence[float] = 2 * math.pi) -> Tensor:
-    """The ``h1`` norm of the error over that of the target: (S,); arguments as there.
+    """The ``h1`` norm of the error over that of the target: ``(S,)``; arguments as there.
 
-    Source: the Sobolev loss of Li et al., Learning Dissipative Dynamics in Chaotic Systems (arXiv:2106.06898), order 1.
+    References:
+        the Sobolev loss of Li et al., Learning Dissipative Dynamics in Chaotic Systems (arXiv:2106.06898), order 1.
     """
     check_same_shape("relative_h1", prediction, target)
     norms = (_sobolev("relative_h1", field, extent) for field in (prediction - target, target))
@@ -124,13 +140,17 @@ def relative_h1(prediction: Tensor, target: Tensor, *, extent: float | Sequence[
 def band_mse(prediction: Tensor, target: Tensor) -> Tensor:
     """The part of the mean squared error in each band of wavenumbers, for fields on a periodic grid.
 
+    ::
+
         band_b = mean over channels of  sum_{|k| in band b} |e_k|^2,   e_k the Fourier coefficients of the error
 
-    Bands are the octaves of BAND_EDGES; in several dimensions |k| is the Euclidean length of the wave vector. By
+    Bands are the octaves of BAND_EDGES; in several dimensions ``|k|`` is the Euclidean length of the wave vector. By
     Parseval the bands of a sample add up to its ``mse``.
 
     Args:
-        prediction, target: (S, C, *N).
+        prediction: ``(S, C, *N)``.
+        target: ``(S, C, *N)``.
+
     Returns:
         (S, bands); bands above the grid's last mode are zero.
     """
@@ -148,7 +168,8 @@ def band_mse(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def mode_power(fields: Tensor) -> Tensor:
-    """|c_k|^2 of the modes of ``rfftn`` over the grid axes, (S, C, *K), each conjugate pair counted in its one entry.
+    """``|c_k|^2`` of the modes of ``rfftn`` over the grid axes, ``(S, C, *K)``, each conjugate pair counted in its one
+    entry.
 
     The sum over all modes is the mean square over the grid.
     """
@@ -160,7 +181,9 @@ def mode_power(fields: Tensor) -> Tensor:
 
 
 def mode_lengths(fields: Tensor) -> Tensor:
-    """(*K), Euclidean lengths |k| of the integer wave vectors of ``rfftn`` over the grid axes of (S, C, *N)."""
+    """``(*K)``, Euclidean lengths ``|k|`` of the integer wave vectors of ``rfftn`` over the grid axes of
+    ``(S, C, *N)``.
+    """
     square = torch.zeros((), dtype=torch.float64, device=fields.device)
     for axis in _wavenumbers(fields):
         square = square + axis.square()
@@ -189,7 +212,7 @@ def _wavenumbers(fields: Tensor) -> list[Tensor]:
 
 
 def check_same_shape(function: str, prediction: Tensor, target: Tensor) -> None:
-    """Raise ValueError unless both are (S, C, *N), or (S, C), of one shape: broadcasting would hide a mistake."""
+    """Raise ValueError unless both are ``(S, C, *N)``, or ``(S, C)``, of one shape, as broadcasting hides mistakes."""
     if prediction.shape != target.shape or prediction.ndim < 2:
         raise ValueError(
             f"{function}: `prediction` must be (samples, channels, points) like the target {tuple(target.shape)}; "

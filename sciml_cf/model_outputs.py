@@ -34,6 +34,7 @@ def predicted(function: str, returned: Any, entry: Entry | None) -> Tensor:
         function: who asks, for messages.
         returned: what the model returned.
         entry: a key, an index or a function from the return value to the tensor; None if it is the tensor itself.
+
     Raises:
         TypeError: there is no such entry, or it is no tensor.
     """

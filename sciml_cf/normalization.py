@@ -1,5 +1,7 @@
 """Normalization: a model works on fields of mean 0 and order one, everybody else on fields in the data's own units.
 
+::
+
     z = (x - mean_x) / (2 std_x)        model: z -> w        y = mean_y + std_y w (+ x)
 
 The means and deviations are one number for each channel, over all samples and grid points of the training split, in
@@ -53,11 +55,15 @@ class Normalization:
     """One affine map for each channel of the inputs and of the targets.
 
     Args:
-        input_mean, input_scale: (C,) what is subtracted from the inputs and what they are divided by, above 0.
-        target_mean, target_scale: (C',) of the targets.
-        input_low, input_high: (C,) range of the training inputs, empty if it is not known.
-        residual: (C',) where the targets are increments: the input channel that is added to each channel of the output;
-            empty where they are the fields themselves.
+        input_mean: ``(C,)``, subtracted from the inputs.
+        input_scale: ``(C,)``, above 0, by which the inputs are divided.
+        target_mean: ``(C',)``, subtracted from the targets.
+        target_scale: ``(C',)``, above 0, by which the targets are divided.
+        input_low: ``(C,)``, lowest values of the training inputs, empty if they are not known.
+        input_high: ``(C,)``, highest values, likewise.
+        residual: ``(C',)`` where the targets are increments: the input channel that is added to each channel of the
+            output; empty where they are the fields themselves.
+
     Raises:
         ValueError: numbers that are not finite, scales that are not above 0, entries of other lengths, or no such
             input channel.
@@ -92,12 +98,12 @@ class Normalization:
                 )
 
     def inputs(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Normalized inputs (B, C, *N) of physical ones; subtracted in float64, then cast."""
+        """Normalized inputs ``(B, C, *N)`` of physical ones; subtracted in float64, then cast."""
         _check_channels("inputs", "x", x, self.input_mean)
         return ((x.double() - _channels(self.input_mean, x)) / _channels(self.input_scale, x)).to(dtype)
 
     def targets(self, y: Tensor, dtype: torch.dtype = torch.float32, *, x: Tensor | None = None) -> Tensor:
-        """Normalized targets (B, C', *N) of physical ones, and of physical inputs x where these are increments."""
+        """Normalized targets ``(B, C', *N)`` of physical ones, and of physical inputs x where these are increments."""
         _check_channels("targets", "y", y, self.target_mean)
         increment = y.double() - self._states("targets", x)
         return ((increment - _channels(self.target_mean, y)) / _channels(self.target_scale, y)).to(dtype)
@@ -118,15 +124,15 @@ class Normalization:
         return physical if self.needs_double else physical.to(prediction.dtype)
 
     def input_deviations(self, x: Tensor) -> Tensor:
-        """(1, C, 1, ...) float64, deviations of the channels of inputs (B, C, *N) over the training samples."""
+        """``(1, C, 1, ...)`` float64, deviations of the channels of inputs ``(B, C, *N)`` over the training samples."""
         return _channels(self.input_scale, x) / _INPUT_DEVIATIONS
 
     def physical_inputs(self, z: Tensor) -> Tensor:
-        """Physical inputs (B, C, *N) of normalized ones, float64; the inverse of ``inputs`` but for rounding."""
+        """Physical inputs ``(B, C, *N)`` of normalized ones, float64; the inverse of ``inputs`` but for rounding."""
         return z.double() * _channels(self.input_scale, z) + _channels(self.input_mean, z)
 
     def scaled(self, deviation: Tensor) -> Tensor:
-        """Deviations (B, C', *N) of normalized outputs, in the target's units."""
+        """Deviations ``(B, C', *N)`` of normalized outputs, in the target's units."""
         return (deviation.double() * _channels(self.target_scale, deviation)).to(deviation.dtype)
 
     @property
@@ -142,7 +148,9 @@ class Normalization:
         return sum(std**2 for std in self.target_scale) / len(self.target_scale)
 
     def far_outside(self, x: Tensor) -> list[tuple[int, float, float]]:
-        """(channel, lowest, highest) of the inputs (B, C, *N) that lie far outside the range of the training inputs."""
+        """(channel, lowest, highest) of the inputs ``(B, C, *N)`` that lie far outside the range of the training
+        inputs.
+        """
         if not self.input_low:
             return []
         rows = x.detach().double().movedim(1, 0).flatten(1)
@@ -207,9 +215,11 @@ def measure_normalization(
     A constant channel keeps a scale of 1, and one line of the log says so.
 
     Args:
-        data: items {"x": (C, *N), "y": (C', *N)} or (x, y).
-        residual: (C',) where increments are learned: the input channel that each target channel starts from.
-        function, argument: who asks, and what it calls the data, for messages.
+        data: items ``{"x": (C, *N), "y": (C', *N)}`` or (x, y).
+        residual: ``(C',)`` where increments are learned: the input channel that each target channel starts from.
+        function: the function that messages name.
+        argument: its name for the data in messages.
+
     Raises:
         ValueError: the dataset is empty, or holds values that are complex or not finite; the sample is named.
         TypeError: it has other items.

@@ -13,11 +13,14 @@ from torch import Tensor, nn
 
 
 def dense_head(phi: Tensor, y: Tensor, strength: float, previous: np.ndarray, *, weights: Tensor | None = None):
-    """argmin mean w |phi^T W - y|^2 + strength |W - previous|^2, with a constant feature last: (F + 1, C) float64.
+    """``argmin mean w |phi^T W - y|^2 + strength |W - previous|^2``, with a constant feature last: (F + 1, C) float64.
 
     Args:
-        phi: (rows, F); y: (rows, C); weights: (rows,), one each by default.
+        phi: ``(rows, F)``.
+        y: ``(rows, C)``.
+        strength: of the second term.
         previous: (F + 1, C), or zero for the ridge.
+        weights: ``(rows,)``, one each by default.
     """
     features, targets = with_ones(phi), y.detach().double().numpy()
     share = np.ones(len(features)) if weights is None else weights.detach().double().numpy()
@@ -27,7 +30,7 @@ def dense_head(phi: Tensor, y: Tensor, strength: float, previous: np.ndarray, *,
 
 
 def with_ones(phi: Tensor) -> np.ndarray:
-    """Features (rows, F) in float64, and the constant one."""
+    """Features ``(rows, F)`` in float64, and the constant one."""
     found = phi.detach().double().numpy()
     return np.hstack([found, np.ones((len(found), 1))])
 
@@ -83,7 +86,7 @@ class DenseLoop:
 
 
 def close(found, expected, rtol: float) -> None:
-    """|found - expected| <= rtol |expected|, in the Euclidean norm."""
+    """``|found - expected| <= rtol |expected|``, in the Euclidean norm."""
     first, second = (np.asarray(one.detach().double() if isinstance(one, Tensor) else one) for one in (found, expected))
     assert first.shape == second.shape
     error, size = np.linalg.norm(first - second), np.linalg.norm(second)

@@ -32,6 +32,7 @@ def environment(folder: Path, *packages: str) -> Path:
     Args:
         folder: where it is, or is made.
         packages: words of `pip install`; the same words are not installed twice.
+
     Raises:
         subprocess.CalledProcessError: a package cannot be had; its ``stderr`` says why.
     """
@@ -84,8 +85,13 @@ class Runs:
         """Run pytest with variables of its own, print its line, and what failed.
 
         Args:
+            name: of the run.
+            python: the interpreter.
+            *words: arguments of pytest.
+            cwd: folder to run in.
             skips: whether tests may be skipped.
             note: whether a pass counts for the next time.
+            **own: environment variables.
         """
         log, start = self.folder / f"{name}.log", time.perf_counter()
         command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, words)]

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 
 def regression(rows: int = 200, features: int = 7, outputs: int = 3, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Well-conditioned features (rows, F) and noisy linear targets (rows, C), float64."""
+    """Well-conditioned features ``(rows, F)`` and noisy linear targets ``(rows, C)``, float64."""
     generator = torch.Generator().manual_seed(seed)
     phi = torch.randn(rows, features, dtype=torch.float64, generator=generator)
     weight = torch.randn(features, outputs, dtype=torch.float64, generator=generator)
@@ -20,7 +20,7 @@ def regression(rows: int = 200, features: int = 7, outputs: int = 3, *, seed: in
 
 
 def dependent(outputs: int = 3) -> tuple[Tensor, Tensor]:
-    """Features (256, 14) of which seven repeat the others, and targets (256, C), float64.
+    """Features (256, 14) of which seven repeat the others, and targets ``(256, C)``, float64.
 
     They are columns of a Hadamard matrix, so the Gram matrix is exact, and any Cholesky finds its eighth pivot zero.
     """

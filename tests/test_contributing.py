@@ -50,7 +50,7 @@ def ran(place: Path, *words: str) -> str:
 def test_examples_are_new_and_small() -> None:
     assert not any((ROOT / name).exists() for name in FILES)
     assert size(FILES["data_gen/equations/nikolaevskiy.py"]) <= 25
-    assert len(FILES["sciml_cf/head/rules/per_output.py"].splitlines()) <= 40
+    assert len(FILES["sciml_cf/head/rules/per_output.py"].splitlines()) <= 45
 
 
 @pytest.mark.slow

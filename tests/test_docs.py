@@ -17,7 +17,6 @@ import pytest
 from benchmarks import large_data, results_docs, well_loader
 from docsite import staging
 from docsite.check import faults
-from docsite.docstrings import to_rst
 from docsite.figures import ALLOWED, measured_by_hand
 from docsite.measured import STUDIES
 from docsite.notebooks import notebooks, page_text
@@ -228,31 +227,6 @@ def test_weights_of_a_run_need_the_stated_formula_alone(tmp_path: Path, monkeypa
     found = {"model": plain, "x": x}
     exec(textwrap.dedent(code), found)
     torch.testing.assert_close(found["y"].float(), expected.float(), rtol=1e-4, atol=1e-2)
-
-
-def test_docstring_becomes_fields() -> None:
-    text = """Sum of a|b and c_ with *args.
-
-        y = a^2 * b      (formula)
-
-    More.
-
-    Args:
-        a, b: (B, N), one of
-            many lines.
-    Returns:
-        (B,).
-    Raises:
-        ValueError: ``a`` is bad.
-    Source: Somebody (1999), pages
-        1-2."""
-    lines = to_rst([line.removeprefix("    ") for line in text.splitlines()])
-    assert lines[0] == r"Sum of a\|b and c\_ with \*args."
-    assert lines[lines.index("::") + 2] == "    y = a^2 * b      (formula)"
-    joined = "\n".join(lines)
-    assert ":Args:\n    - ``a, b``: (B, N), one of many lines.\n" in joined
-    assert ":Returns:\n    (B,).\n" in joined and ":Source:\n    Somebody (1999), pages 1-2.\n" in joined
-    assert "    - ``ValueError``: ``a`` is bad.\n" in joined
 
 
 def test_reference_lists_the_lazy_names() -> None:

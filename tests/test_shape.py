@@ -35,7 +35,8 @@ def decisions(node: ast.AST) -> int:
 def branches(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Cyclomatic complexity of a function: one more than its decisions. A function inside it is counted by itself.
 
-    Source: McCabe (1976), IEEE Trans. Softw. Eng. SE-2, 308-320.
+    References:
+        McCabe (1976), IEEE Trans. Softw. Eng. SE-2, 308-320.
     """
     count, left = 1, list[ast.AST](function.body)
     while left:

@@ -273,7 +273,8 @@ class Child:
         words: of the command.
         folder: whose touches count.
         said: path of its output, with .out and .err.
-        at, how: the touch at which it sends itself this signal.
+        at: number of the touch at which it sends itself a signal.
+        how: the signal.
         limit: bytes that no file may exceed.
     """
 

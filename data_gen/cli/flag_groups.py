@@ -27,6 +27,7 @@ def grouped(config_type: type[Any], groups: Groups, rest: str) -> type[Any]:
         config_type: the flat dataclass; its docstring, and those of its bases, describe the fields.
         groups: names of fields by group, in the order of the help. Required flags make a group of their own, the first.
         rest: name of the group of all other fields, the second.
+
     Raises:
         ValueError: a group names a field that does not exist, or one that another group has.
     """

@@ -65,6 +65,7 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Confi
             ``GROUPS`` arranges them in the help, see ``grouped``.
         argv: words after the command's name; ``--config FILE.toml`` may be among them.
         prog: how the command is called, for messages.
+
     Raises:
         UsageError: an unknown flag, a missing one, or a value of the wrong type, in one line.
     """

@@ -135,6 +135,7 @@ def spec_of_words(argv: list[str], prog: str) -> DatasetSpec:
     Args:
         argv: the equation and its flags.
         prog: how the command is called, for messages.
+
     Raises:
         UsageError: an unknown equation or flag, or one of the file.
     """

@@ -28,13 +28,17 @@ def advection(
 ) -> Equation:
     """Linear advection equation.
 
+    ::
+
         u_t + c . grad u = 0          L = -i c . k          N = 0
 
     Of one to three dimensions, ``num_dims``.
 
     Raises:
         ValueError: a speed is not a finite number, or one along an axis that is not there differs from 0.
-    Source: d'Alembert (1747); any text on hyperbolic equations.
+
+    References:
+        d'Alembert (1747); any text on hyperbolic equations.
     """
     given = {"speed": speed, "speed_y": speed_y, "speed_z": speed_z}
     for place, (name, value) in enumerate(given.items()):

@@ -19,11 +19,15 @@ def advection_diffusion(
 ) -> Equation:
     """Linear advection-diffusion equation.
 
+    ::
+
         u_t + c u_x = D u_xx          L = -i c k - D k^2          N = 0
 
     Raises:
         ValueError: ``speed`` is not a finite number, or ``diffusivity`` not one above 0.
-    Source: Fick (1855), Ann. Phys. 170, 59-86, in a medium that moves.
+
+    References:
+        Fick (1855), Ann. Phys. 170, 59-86, in a medium that moves.
     """
     check_finite("advection_diffusion", "speed", speed)
     check_positive("advection_diffusion", "diffusivity", diffusivity, "Backward diffusion is ill-posed.")

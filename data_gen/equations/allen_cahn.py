@@ -19,6 +19,8 @@ def allen_cahn(
 ) -> Equation:
     """Allen-Cahn equation (also called Chafee-Infante, or real Ginzburg-Landau).
 
+    ::
+
         u_t = D Lap u + r (u - u^3)          L = r - D |k|^2          N(u) = -r F[u^3]
 
     Its solutions settle to -1 and 1 with fronts tanh(x / w) between, w = sqrt(2 D / r). In several dimensions the
@@ -28,7 +30,9 @@ def allen_cahn(
 
     Raises:
         ValueError: ``diffusivity`` or ``rate`` is not a finite number above 0.
-    Source: Allen and Cahn (1979), Acta Metallurgica 27, 1085-1095.
+
+    References:
+        Allen and Cahn (1979), Acta Metallurgica 27, 1085-1095.
     """
     check_positive("allen_cahn", "diffusivity", diffusivity, "Without it fronts become jumps, which no grid resolves.")
     check_positive("allen_cahn", "rate", rate)

@@ -17,6 +17,8 @@ _AXES, _VELOCITY = ("x", "y", "z"), ("u", "v", "w")
 def burgers(*, viscosity: Annotated[float, "viscosity nu, above 0"] = 0.1, num_dims: Dims = 1) -> Equation:
     """Viscous Burgers equation, in one dimension in conservation form, else of a velocity in convective form.
 
+    ::
+
         one:       u_t + (u^2 / 2)_x = nu u_xx          L = -nu k^2          N(u) = -(i k / 2) F[u^2]
         several:   u_t + (u . grad) u = nu Lap u        L = -nu |k|^2, for each component
                    N_a = -(i k_a / 2) F[u_a^2] - sum over b != a of F[u_b d_b u_a]
@@ -28,8 +30,10 @@ def burgers(*, viscosity: Annotated[float, "viscosity nu, above 0"] = 0.1, num_d
 
     Raises:
         ValueError: ``viscosity`` is not a finite number above 0.
-    Source: Burgers (1948), Adv. Appl. Mech. 1, 171-199; Fletcher (1983), Int. J. Numer. Methods Fluids 3, 213-216;
-        Hopf (1950), Comm. Pure Appl. Math. 3, for phi.
+
+    References:
+        Burgers (1948), Adv. Appl. Mech. 1, 171-199; Fletcher (1983), Int. J. Numer. Methods Fluids 3, 213-216; Hopf
+        (1950), Comm. Pure Appl. Math. 3, for phi.
     """
     check_positive("burgers", "viscosity", viscosity, "Without viscosity fronts become shocks, which no grid resolves.")
     nu = coefficient(viscosity)

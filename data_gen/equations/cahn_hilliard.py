@@ -20,14 +20,18 @@ def cahn_hilliard(
 ) -> Equation:
     """Cahn-Hilliard equation: a mixture separates into its phases -1 and 1.
 
+    ::
+
         u_t = M Lap(u^3 - u - g Lap u)          L = M (|k|^2 - g |k|^4)          N(u) = -M |k|^2 F[u^3]
 
-    The mean is conserved, and the energy, the integral of (u^2 - 1)^2 / 4 + g |grad u|^2 / 2, falls. Interfaces are
+    The mean is conserved, and the energy, the integral of ``(u^2 - 1)^2 / 4 + g |grad u|^2 / 2``, falls. Interfaces are
     tanh(x / w), w = sqrt(2 g). Of one to three dimensions, ``num_dims``.
 
     Raises:
         ValueError: a parameter is not a finite number above 0.
-    Source: Cahn and Hilliard (1958), J. Chem. Phys. 28, 258-267; Cahn (1961), Acta Metallurgica 9, 795-801.
+
+    References:
+        Cahn and Hilliard (1958), J. Chem. Phys. 28, 258-267; Cahn (1961), Acta Metallurgica 9, 795-801.
     """
     check_positive("cahn_hilliard", "mobility", mobility)
     check_positive("cahn_hilliard", "stiffness", stiffness, "Without it interfaces become jumps.")

@@ -15,13 +15,17 @@ from data_gen.solvers.darcy import darcy_solve
 def darcy(*, source: Annotated[float | FixedField, "source f, the same everywhere; or its field"] = 1.0) -> Equation:
     """Darcy's equation: steady flow through a porous square, from its coefficient a to the pressure u.
 
+    ::
+
         -div(a grad u) = f,   u = 0 on the walls
 
     Time is not stepped: ``exact`` takes the coefficient to the solution, see ``darcy_solve``.
 
     Raises:
         ValueError: ``source`` is neither a finite number nor a field.
-    Source: Darcy (1856), Les fontaines publiques de la ville de Dijon; Li et al. (2020), arXiv:2010.08895, section 5.2.
+
+    References:
+        Darcy (1856), Les fontaines publiques de la ville de Dijon; Li et al. (2020), arXiv:2010.08895, section 5.2.
     """
     if not isinstance(source, FixedField):
         check_finite("darcy", "source", source)

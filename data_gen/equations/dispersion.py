@@ -14,13 +14,17 @@ from data_gen.grids.periodic import PeriodicGrid
 def dispersion(*, dispersion: Annotated[float, "coefficient d of u_xxx, of either sign"] = 1.0) -> Equation:
     """Linear dispersion: each wave moves at a speed of its own.
 
+    ::
+
         u_t + d u_xxx = 0          L = i d k^3          N = 0
 
     The wave of wavenumber k moves at the speed -d k^2; nothing is damped.
 
     Raises:
         ValueError: ``dispersion`` is not a finite number.
-    Source: Whitham (1974), Linear and Nonlinear Waves, section 11.1; the linear part of Korteweg and de Vries (1895).
+
+    References:
+        Whitham (1974), Linear and Nonlinear Waves, section 11.1; the linear part of Korteweg and de Vries (1895).
     """
     check_finite("dispersion", "dispersion", dispersion)
     d = coefficient(dispersion)

@@ -20,6 +20,8 @@ def fisher_kpp(
 ) -> Equation:
     """Fisher-KPP equation (reaction-diffusion with logistic growth).
 
+    ::
+
         u_t = D Lap u + r u (1 - u)          L = r - D |k|^2          N(u) = -r F[u^2]
 
     Fields in [0, 1] stay there; negative ones may fall without bound in finite time, so the initial condition has to
@@ -29,8 +31,10 @@ def fisher_kpp(
 
     Raises:
         ValueError: ``diffusivity`` or ``rate`` is not a finite number above 0.
-    Source: Fisher (1937), Ann. Eugenics 7, 355-369; Kolmogorov, Petrovsky and Piskunov (1937), Bull. Moscow Univ.
-        Math. Mech. 1(6), 1-26.
+
+    References:
+        Fisher (1937), Ann. Eugenics 7, 355-369; Kolmogorov, Petrovsky and Piskunov (1937), Bull. Moscow Univ. Math.
+        Mech. 1(6), 1-26.
     """
     check_positive("fisher_kpp", "diffusivity", diffusivity)
     check_positive("fisher_kpp", "rate", rate)

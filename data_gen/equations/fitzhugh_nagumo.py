@@ -20,6 +20,8 @@ def fitzhugh_nagumo(
 ) -> Equation:
     """FitzHugh-Nagumo equations of an activator u and an inhibitor v, with the constants of PDEBench.
 
+    ::
+
         u_t = D_u Lap u + u - u^3 - k - v          L_u = 1 - D_u |k|^2          N_u = -F[u^3 + k + v]
         v_t = D_v Lap v + u - v                    L_v = -1 - D_v |k|^2         N_v = F[u]
 
@@ -27,8 +29,10 @@ def fitzhugh_nagumo(
 
     Raises:
         ValueError: a diffusivity is not a finite number above 0, or ``offset`` not a finite number.
-    Source: FitzHugh (1961), Biophys. J. 1, 445-466; Klaasen and Troy (1984), SIAM J. Appl. Math. 44, 96-110; Takamoto
-        et al. (2022), PDEBench, arXiv:2210.07182, for the constants.
+
+    References:
+        FitzHugh (1961), Biophys. J. 1, 445-466; Klaasen and Troy (1984), SIAM J. Appl. Math. 44, 96-110; Takamoto et
+        al. (2022), PDEBench, arXiv:2210.07182, for the constants.
     """
     check_positive("fitzhugh_nagumo", "diffusivity_u", diffusivity_u)
     check_positive("fitzhugh_nagumo", "diffusivity_v", diffusivity_v)

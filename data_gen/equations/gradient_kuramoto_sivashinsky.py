@@ -21,13 +21,15 @@ _FORMULAS = {
 def gradient_kuramoto_sivashinsky(*, num_dims: Dims = 1) -> Equation:
     """Kuramoto-Sivashinsky equation of a flame front or of a phase, by the norm of its gradient.
 
+    ::
+
         u_t + |grad u|^2 / 2 + Lap u + Lap^2 u = 0          L = |k|^2 - |k|^4          N(u) = -F[|grad u|^2] / 2
 
     On a line its derivative u_x solves ``kuramoto_sivashinsky``. The mean falls, at a rate that the gradient sets.
     It is chaotic on boxes of side 20 or more, see there. Of one to three dimensions, ``num_dims``.
 
-    Source: Kuramoto and Tsuzuki (1976), Prog. Theor. Phys. 55, 356-369; Sivashinsky (1977), Acta Astronautica 4,
-        1177-1206.
+    References:
+        Kuramoto and Tsuzuki (1976), Prog. Theor. Phys. 55, 356-369; Sivashinsky (1977), Acta Astronautica 4, 1177-1206.
     """
 
     def symbol(*k: np.ndarray) -> np.ndarray:

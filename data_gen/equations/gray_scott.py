@@ -21,6 +21,8 @@ def gray_scott(
 ) -> Equation:
     """Gray-Scott equations: a substance u, fed, turns into v where there is v, which is taken away.
 
+    ::
+
         u_t = D_u Lap u - u v^2 + F (1 - u)          L_u = -D_u |k|^2 - F          N_u = F[F - u v^2]
         v_t = D_v Lap v + u v^2 - (F + k) v          L_v = -D_v |k|^2 - F - k      N_v = F[u v^2]
 
@@ -35,8 +37,10 @@ def gray_scott(
 
     Raises:
         ValueError: a parameter is not a finite number above 0.
-    Source: Gray and Scott (1984), Chem. Eng. Sci. 39, 1087-1097; Pearson (1993), Science 261, 189-192, Eq. (2); Ohana
-        et al. (2024), The Well, arXiv:2412.00568, for the values.
+
+    References:
+        Gray and Scott (1984), Chem. Eng. Sci. 39, 1087-1097; Pearson (1993), Science 261, 189-192, Eq. (2); Ohana et
+        al. (2024), The Well, arXiv:2412.00568, for the values.
     """
     values = {"feed": feed, "kill": kill, "diffusivity_u": diffusivity_u, "diffusivity_v": diffusivity_v}
     for name, value in values.items():

@@ -15,13 +15,17 @@ from data_gen.grids.periodic import PeriodicGrid
 def heat(*, diffusivity: Annotated[float, "diffusivity D, above 0"] = 0.1, num_dims: Dims = 1) -> Equation:
     """Heat (diffusion) equation.
 
+    ::
+
         u_t = D Lap u          L = -D |k|^2          N = 0
 
     Of one to three dimensions, ``num_dims``.
 
     Raises:
         ValueError: ``diffusivity`` is not a finite number above 0.
-    Source: Fourier (1822), Theorie analytique de la chaleur.
+
+    References:
+        Fourier (1822), Theorie analytique de la chaleur.
     """
     check_positive("heat", "diffusivity", diffusivity, "Backward diffusion is ill-posed.")
     d = coefficient(diffusivity)

@@ -20,13 +20,17 @@ _FORMULAS = {
 def hyper_diffusion(*, diffusivity: Annotated[float, "coefficient D, above 0"] = 0.01, num_dims: Dims = 1) -> Equation:
     """Hyper-diffusion: damping by the fourth power of the wavenumber.
 
+    ::
+
         u_t = -D Lap^2 u          L = -D |k|^4          N = 0
 
     Of one to three dimensions, ``num_dims``.
 
     Raises:
         ValueError: ``diffusivity`` is not a finite number above 0.
-    Source: Mullins (1957), J. Appl. Phys. 28, 333-339, for surface diffusion.
+
+    References:
+        Mullins (1957), J. Appl. Phys. 28, 333-339, for surface diffusion.
     """
     check_positive("hyper_diffusion", "diffusivity", diffusivity, "Of the other sign it is ill-posed.")
     d = coefficient(diffusivity)

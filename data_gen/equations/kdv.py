@@ -19,6 +19,8 @@ def kdv(
 ) -> Equation:
     """Korteweg-de Vries equation.
 
+    ::
+
         u_t + a u u_x + d u_xxx = 0          L = i d k^3          N(u) = -(i a k / 2) F[u^2]
 
     Nothing is damped: mean and energy are conserved, and so are modes that the grid does not resolve. Solitons of any
@@ -26,7 +28,9 @@ def kdv(
 
     Raises:
         ValueError: ``nonlinearity`` or ``dispersion`` is not a finite number.
-    Source: Korteweg and de Vries (1895), Phil. Mag. 39, 422-443; Zabusky and Kruskal (1965), Phys. Rev. Lett. 15, 240.
+
+    References:
+        Korteweg and de Vries (1895), Phil. Mag. 39, 422-443; Zabusky and Kruskal (1965), Phys. Rev. Lett. 15, 240.
     """
     check_finite("kdv", "nonlinearity", nonlinearity)
     check_finite("kdv", "dispersion", dispersion)

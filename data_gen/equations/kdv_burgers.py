@@ -18,6 +18,8 @@ def kdv_burgers(
 ) -> Equation:
     """Korteweg-de Vries-Burgers equation: fronts that dispersion turns into trains of waves.
 
+    ::
+
         u_t + u u_x = nu u_xx - d u_xxx          L = -nu k^2 + i d k^3          N(u) = -(i k / 2) F[u^2]
 
     A front of speed c is monotone if nu^2 >= 4 d c, else waves follow it; one is known, see ``kdv_burgers_front``. The
@@ -25,7 +27,9 @@ def kdv_burgers(
 
     Raises:
         ValueError: ``viscosity`` is not a finite number above 0, or ``dispersion`` not a finite number.
-    Source: Johnson (1970), J. Fluid Mech. 42, 49-60.
+
+    References:
+        Johnson (1970), J. Fluid Mech. 42, 49-60.
     """
     check_positive("kdv_burgers", "viscosity", viscosity, "Without it the equation is kdv.")
     check_finite("kdv_burgers", "dispersion", dispersion)

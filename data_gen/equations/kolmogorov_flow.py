@@ -21,6 +21,8 @@ def kolmogorov_flow(
 ) -> Equation:
     """Navier-Stokes equations for the vorticity w of a flow on the torus, with the force A sin(8 pi y / L) along x.
 
+    ::
+
         w_t + u w_x + v w_y = nu Lap w - m w - A q cos(q y),   q = 8 pi / L          L = -nu |k|^2 - m
 
     A field as ``forcing`` takes the place of the last term: it is the curl of a force, constant in time.
@@ -30,8 +32,10 @@ def kolmogorov_flow(
 
     Raises:
         ValueError: ``viscosity`` is not above 0, ``drag`` below 0, or a parameter not finite.
-    Source: Meshalkin and Sinai (1961), J. Appl. Math. Mech. 25, 1700-1705; Kochkov et al. (2021), PNAS 118,
-        e2101784118, for the force of mode 4 and the drag.
+
+    References:
+        Meshalkin and Sinai (1961), J. Appl. Math. Mech. 25, 1700-1705; Kochkov et al. (2021), PNAS 118, e2101784118,
+        for the force of mode 4 and the drag.
     """
     check_positive("kolmogorov_flow", "viscosity", viscosity, "Without it the flow makes ever finer scales.")
     check_finite("kolmogorov_flow", "drag", drag)

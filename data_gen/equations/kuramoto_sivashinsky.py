@@ -13,13 +13,16 @@ from data_gen.grids.periodic import PeriodicGrid
 def kuramoto_sivashinsky() -> Equation:
     """Kuramoto-Sivashinsky equation in derivative form.
 
+    ::
+
         u_t + u u_x + u_xx + u_xxxx = 0          L = k^2 - k^4          N(u) = -(i k / 2) F[u^2]
 
     It has no parameter but the extent of its domain. From an extent of about 20 it is chaotic, and errors grow as
     exp(0.1 t): the tolerance of ``solve`` holds for times of some tens, and is multiplied by that factor after more.
 
-    Source: Kuramoto and Tsuzuki (1976), Prog. Theor. Phys. 55, 356-369; Sivashinsky (1977), Acta Astronautica 4,
-        1177-1206; the extent is that of Kassam and Trefethen (2005), SIAM J. Sci. Comput. 26, section 4.
+    References:
+        Kuramoto and Tsuzuki (1976), Prog. Theor. Phys. 55, 356-369; Sivashinsky (1977), Acta Astronautica 4, 1177-1206;
+        the extent is that of Kassam and Trefethen (2005), SIAM J. Sci. Comput. 26, section 4.
     """
 
     def nonlinear(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:

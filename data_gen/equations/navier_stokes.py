@@ -22,12 +22,14 @@ def navier_stokes(
 ) -> Equation:
     """Navier-Stokes equations for the vorticity w = v_x - u_y of a flow (u, v) on the torus, driven by a fixed force.
 
+    ::
+
         w_t + u w_x + v w_y = nu (w_xx + w_yy) + a (sin(2 pi (x + y) / L) + cos(2 pi (x + y) / L))
         Lap psi = -w,   u = psi_y,   v = -psi_x          L = -nu (k_x^2 + k_y^2)
 
     A field's axes are (y, x). The mean flow is zero, and the mean vorticity, which no flow on a torus has, does not
     change. Since div (u, v) = 0, the convective term is the curl of div((u, v) (u, v)), for which two products are
-    transformed, not three:
+    transformed, not three::
 
         N(w) = (k_x^2 - k_y^2) F[u v] + k_x k_y F[v^2 - u^2] + F[force]
 
@@ -35,8 +37,10 @@ def navier_stokes(
 
     Raises:
         ValueError: ``viscosity`` is not a finite number above 0, or ``forcing`` neither a finite number nor a field.
-    Source: Li et al. (2021), Fourier Neural Operator, arXiv:2010.08895, the experiment on Navier-Stokes; Basdevant
-        (1983), J. Comput. Phys. 50, 209-214, on the number of transforms.
+
+    References:
+        Li et al. (2021), Fourier Neural Operator, arXiv:2010.08895, the experiment on Navier-Stokes; Basdevant (1983),
+        J. Comput. Phys. 50, 209-214, on the number of transforms.
     """
     check_positive("navier_stokes", "viscosity", viscosity, "Without it the flow makes ever finer scales.")
     nu = float(viscosity)
@@ -108,7 +112,7 @@ def _without_mean(name: str, force: np.ndarray) -> np.ndarray:
 
 
 def convection(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
-    """-(u w_x + v w_y), the modes of the convective term of a vorticity (B, 1, *K)."""
+    """-(u w_x + v w_y), the modes of the convective term of a vorticity ``(B, 1, *K)``."""
     to_velocity, from_products = multipliers(grid)
     flow = grid.to_points(modes * to_velocity, overwrite=True)
     u, v = flow[:, 0], flow[:, 1]
@@ -129,7 +133,7 @@ def multipliers(grid: PeriodicGrid) -> tuple[np.ndarray, np.ndarray]:
     """Factors from the modes of w to those of (u, v), and from those of (u v, v^2 - u^2) to the convective term.
 
     Returns:
-        Two complex arrays (2, *K): i (k_y, -k_x) / k^2, and (k_x^2 - k_y^2, k_x k_y). A derivative's Nyquist mode is 0.
+        i (k_y, -k_x) / k^2 and (k_x^2 - k_y^2, k_x k_y), both complex, ``(2, *K)``. A derivative's Nyquist mode is 0.
     """
     ky, kx = (np.imag(d) for d in grid.host.derivative)
     square = np.add(*(k**2 for k in grid.host.wavevector))

@@ -17,6 +17,8 @@ def swift_hohenberg(
 ) -> Equation:
     """Swift-Hohenberg equation: patterns of the unit wavenumber, as in convection heated from below.
 
+    ::
+
         u_t = r u - (1 + Lap)^2 u - u^3          L = r - (1 - |k|^2)^2          N(u) = -F[u^3]
 
     The energy, the integral of -r u^2 / 2 + ((1 + Lap) u)^2 / 2 + u^4 / 4, falls. For r <= 0 all fields decay, for
@@ -24,8 +26,10 @@ def swift_hohenberg(
 
     Raises:
         ValueError: ``growth`` is not a finite number.
-    Source: Swift and Hohenberg (1977), Phys. Rev. A 15, 319-328; Cross and Hohenberg (1993), Rev. Mod. Phys. 65,
-        851-1112, section V.B.
+
+    References:
+        Swift and Hohenberg (1977), Phys. Rev. A 15, 319-328; Cross and Hohenberg (1993), Rev. Mod. Phys. 65, 851-1112,
+        section V.B.
     """
     check_finite("swift_hohenberg", "growth", growth)
     r = coefficient(growth)

@@ -14,15 +14,19 @@ from data_gen.grids.periodic import PeriodicGrid
 def wave(*, speed: Annotated[float, "speed c, above 0"] = 1.0, num_dims: Dims = 1) -> Equation:
     """Wave equation as a system of the displacement u and its velocity v.
 
+    ::
+
         u_t = v,   v_t = c^2 Lap u
         u(t) = cos(c |k| t) u_0 + sin(c |k| t) / (c |k|) v_0,   v(t) = u_t(t), mode by mode
 
     The propagator is exact (method "direct"). A scheme takes all of it as N, with L = 0. The energy, the integral of
-    (v^2 + c^2 |grad u|^2) / 2, is conserved. Of one to three dimensions, ``num_dims``.
+    ``(v^2 + c^2 |grad u|^2) / 2``, is conserved. Of one to three dimensions, ``num_dims``.
 
     Raises:
         ValueError: ``speed`` is not a finite number above 0.
-    Source: d'Alembert (1747); Evans (2010), Partial Differential Equations, section 4.3.1.
+
+    References:
+        d'Alembert (1747); Evans (2010), Partial Differential Equations, section 4.3.1.
     """
     check_positive("wave", "speed", speed)
     c = coefficient(speed)

@@ -23,6 +23,8 @@ def zakharov_kuznetsov(
 ) -> Equation:
     """Zakharov-Kuznetsov equation: the Korteweg-de Vries equation of waves that also spread sideways.
 
+    ::
+
         u_t + a u u_x + (Lap u)_x = 0          L = i k_x |k|^2          N(u) = -(i a k_x / 2) F[u^2]
 
     Mean and energy are conserved. A field that varies along x alone solves ``kdv`` with a dispersion of 1. Of two or
@@ -30,7 +32,9 @@ def zakharov_kuznetsov(
 
     Raises:
         ValueError: ``nonlinearity`` is not a finite number.
-    Source: Zakharov and Kuznetsov (1974), Sov. Phys. JETP 39, 285-286.
+
+    References:
+        Zakharov and Kuznetsov (1974), Sov. Phys. JETP 39, 285-286.
     """
     check_finite("zakharov_kuznetsov", "nonlinearity", nonlinearity)
     a = coefficient(nonlinearity)

@@ -18,10 +18,12 @@ def exact_solution(equation: Equation | SampleEquations, grid: Grid, u0: np.ndar
     Args:
         equation: one that has an exact solution; its parameters may vary by sample.
         grid: the grid of ``u0``.
-        u0: (B, C, *N), real.
+        u0: ``(B, C, *N)``, real.
         time: t > 0, or 0 for a steady equation.
+
     Returns:
-        (B, C, *N), float64.
+        ``(B, C, *N)``, float64.
+
     Raises:
         ValueError: the equation has no exact solution.
     """

@@ -65,7 +65,7 @@ class _Problem:
         return float(kept * self.extent / (2 * np.pi))
 
     def reach(self, time: Any, digits: float = DIGITS) -> float:
-        """Distance |x - Y| beyond which all weights of the kernel after ``time`` are negligible.
+        """Distance ``|x - Y|`` beyond which all weights of the kernel after ``time`` are negligible.
 
         U changes by at most speed * z over z, so the weight is below exp(-digits) of the largest once
         z^2 / (4 nu t) - z speed / (2 nu) > digits.
@@ -80,6 +80,8 @@ class _Problem:
 def cole_hopf(u0: np.ndarray, *, viscosity: float | np.ndarray, time: float, extent: float) -> np.ndarray:
     """Exact solution of Burgers' equation by positive quadrature of the Cole-Hopf formula.
 
+    ::
+
         u(x, t) = sum_Y w(Y) (x - Y) / t / sum_Y w(Y),   w(Y) = exp(-U(Y) / (2 nu) - (x - Y)^2 / (4 nu t)),   U' = u0
 
     over the whole line (U is periodic for a zero mean). All weights are positive, so nothing cancels and every digit
@@ -88,16 +90,20 @@ def cole_hopf(u0: np.ndarray, *, viscosity: float | np.ndarray, time: float, ext
     the row that is largest and in the one with most of its modes above them.
 
     Args:
-        u0: (..., N), real, the initial condition on x_j = j L / N; taken as its trigonometric interpolant.
+        u0: ``(..., N)``, real, the initial condition on x_j = j L / N; taken as its trigonometric interpolant.
         viscosity: nu > 0, one number, or an array of one for each row.
         time: t > 0.
         extent: L > 0.
+
     Returns:
-        (..., N), float64, u(x_j, t). Its rows depend on the others at the level of rounding only.
+        ``(..., N)``, float64, u(x_j, t). Its rows depend on the others at the level of rounding only.
+
     Raises:
         ValueError: a parameter is not a positive number, ``u0`` is not finite, or the solution has decayed to rounding.
         SolverDiverged: the quadrature did not settle with a million nodes.
-    Source: Hopf (1950), Comm. Pure Appl. Math. 3, Eq. (12); Cole (1951), Quart. Appl. Math. 9, 225-236.
+
+    References:
+        Hopf (1950), Comm. Pure Appl. Math. 3, Eq. (12); Cole (1951), Quart. Appl. Math. 9, 225-236.
     """
     check_positive("cole_hopf", "viscosity", viscosity)
     check_positive("cole_hopf", "time", time)
@@ -139,7 +145,7 @@ def cole_hopf(u0: np.ndarray, *, viscosity: float | np.ndarray, time: float, ext
 
 
 def _checked_viscosity(viscosity: Any, rows: int) -> float | np.ndarray:
-    """A number, or (rows, 1) numbers."""
+    """A number, or ``(rows, 1)`` numbers."""
     if np.ndim(viscosity) == 0:
         return float(viscosity)
     if np.size(viscosity) != rows:
@@ -164,7 +170,7 @@ def _decayed(viscosity: float, time: float, rest: str) -> str:
 
 
 def _potential_modes(batch: np.ndarray, mean: np.ndarray, time: float, extent: float) -> tuple[np.ndarray, float]:
-    """Modes of U in the moving frame, and max |u0 - mean|."""
+    """Modes of U in the moving frame, and ``max |u0 - mean|``."""
     centred = batch - mean
     speed = float(np.abs(centred).max())
     k = 2 * np.pi / extent * np.arange(batch.shape[-1] // 2 + 1)
@@ -228,8 +234,8 @@ def _smoothed_weights(problem: _Problem) -> tuple[np.ndarray, Any]:
     The coarse nodes resolve the smoothed weights and the rest of the kernel together, to below rounding.
 
     Returns:
-        the weights on the coarse nodes, (B, M), and the time that they have flowed (0 if nothing was saved), one for
-        each row where the viscosity varies.
+        the weights on the coarse nodes, ``(B, M)``, and the time that they have flowed (0 if nothing was saved), one
+        for each row where the viscosity varies.
     """
     wave = 2 * np.pi / problem.extent
     digits, modes = DIGITS + problem.spread, problem.modes
@@ -252,7 +258,7 @@ def _smoothed_weights(problem: _Problem) -> tuple[np.ndarray, Any]:
 
 
 def _kernel_sums(problem: _Problem, weights: np.ndarray, time: Any, points: int) -> np.ndarray:
-    """(B, points): the quotient of the sums with the kernel after ``time``, summed over its periodic images."""
+    """``(B, points)``: the quotient of the sums with the kernel after ``time``, summed over its periodic images."""
     nodes = weights.shape[-1]
     common = math.lcm(points, nodes)
     z = np.arange(common) / common
@@ -275,7 +281,7 @@ def _kernel_sums(problem: _Problem, weights: np.ndarray, time: Any, points: int)
 
 
 def _tiled_sums(problem: _Problem, points: int) -> np.ndarray:
-    """(B, points): the same quotient for exponents of any range, rescaled tile by tile.
+    """``(B, points)``: the same quotient for exponents of any range, rescaled tile by tile.
 
     On a tile of neighboring x the weights are taken relative to the largest one seen from its centre x_c (the
     log-sum-exp shift), and exp(-(x - Y)^2 / (4 nu t)) is split into the factor at x_c and a mild one that is the same

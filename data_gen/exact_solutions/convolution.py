@@ -9,6 +9,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 def circular_sums(weights: np.ndarray, kernel: np.ndarray, points: int) -> np.ndarray:
     """Sums of weights with a kernel of each row's own.
 
+    ::
+
         s_x = sum_m w_m K(x / points - m / nodes)
 
     The windows of the kernel are views, so that no matrix is stored.
@@ -17,6 +19,7 @@ def circular_sums(weights: np.ndarray, kernel: np.ndarray, points: int) -> np.nd
         weights: (b, nodes).
         kernel: (b, common), K on the common multiple of both grids.
         points: places x; ``nodes`` is a multiple of it or a divisor.
+
     Returns:
         (b, points), float64.
     """

@@ -23,6 +23,8 @@ _REACH = -np.log(_NEGLIGIBLE)
 def soliton_solutions(*, nonlinearity: float, dispersion: float) -> KnownSolution:
     """Solitons of the Korteweg-de Vries equation, one or two a sample, at random places and of random speeds.
 
+    ::
+
         one:  c ~ U(slowest, fastest),   x_1 ~ U(0, L)
         two:  c_1 ~ U(lower two fifths of that range), c_2 ~ U(upper two fifths), the faster L / 4 behind the slower
 
@@ -85,6 +87,8 @@ def soliton_solutions(*, nonlinearity: float, dispersion: float) -> KnownSolutio
 
 def front_solutions(*, diffusivity: float, rate: float) -> KnownSolution:
     """Pairs of fronts of the Fisher-KPP equation that move apart from the middle between them.
+
+    ::
 
         u = f(x - x_0 - w - c t) f(x_0 - x - w - c t),   w ~ U(narrowest, widest) L,   x_0 ~ U(0, L)
 

@@ -21,13 +21,15 @@ def kdv_solitons(
 ) -> np.ndarray:
     """Solution of the Korteweg-de Vries equation on the whole line made of n solitons.
 
+    ::
+
         u = (12 d / a) (log F)_xx,   F = sum over subsets S of prod_{i<j in S} A_ij exp(sum_{i in S} eta_i)
         eta_i = kappa_i (x - x_i - c_i t),   kappa_i = sqrt(c_i / d)
         A_ij = ((kappa_i - kappa_j) / (kappa_i + kappa_j))^2
 
     With n = 1, u = (3 c / a) sech^2(sqrt(c / d) (x - x_1 - c t) / 2). (log F)_xx is computed as the variance of
-    sum_{i in S} kappa_i under the weights of the subsets, so nothing cancels. On a periodic box, add the solutions at
-    x, x + L and x - L: the error is of the size of the tails, exp(-kappa L / 2).
+    ``sum_{i in S} kappa_i`` under the weights of the subsets, so nothing cancels. On a periodic box, add the solutions
+    at x, x + L and x - L: the error is of the size of the tails, exp(-kappa L / 2).
 
     Args:
         x: positions, any shape.
@@ -37,11 +39,15 @@ def kdv_solitons(
             left moves it by -log(A_ij) / kappa_i.
         nonlinearity: a, not 0.
         dispersion: d, not 0.
+
     Returns:
         float64, of the shape of ``x``.
+
     Raises:
         ValueError: a coefficient is 0 or not finite; speeds coincide or have the wrong sign; lengths differ.
-    Source: Hirota (1971), Phys. Rev. Lett. 27, 1192-1194.
+
+    References:
+        Hirota (1971), Phys. Rev. Lett. 27, 1192-1194.
     """
     for name, value in (("time", time), ("nonlinearity", nonlinearity), ("dispersion", dispersion)):
         check_finite("kdv_solitons", name, value)
@@ -71,7 +77,9 @@ def _subsets(n: int) -> list[tuple[int, ...]]:
 
 
 def _variance(exponents: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Variance of ``values`` (S,) under the weights exp(exponents), (..., S): a sum of positive terms over pairs."""
+    """Variance of ``values`` ``(S,)`` under the weights exp(exponents), ``(..., S)``: a sum of positive terms over
+    pairs.
+    """
     weights = np.exp(exponents - exponents.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
     squares = 0.5 * (values[:, None] - values[None, :]) ** 2

@@ -12,6 +12,8 @@ def taylor_green(
 ) -> np.ndarray:
     """Vorticity of the decaying vortices of Taylor and Green, an exact solution without forcing.
 
+    ::
+
         w = 2 k cos(k x) cos(k y) e^(-2 nu k^2 t),   k = 2 pi m / L
         u = -cos(k x) sin(k y) e^(-2 nu k^2 t),      v = sin(k x) cos(k y) e^(-2 nu k^2 t)
 
@@ -19,16 +21,21 @@ def taylor_green(
     and that products cancel. A test of the convective term needs another flow.
 
     Args:
-        x, y: positions, of shapes that broadcast together.
+        x: first coordinates, of a shape that broadcasts with y.
+        y: second coordinates.
         time: t, of either sign.
         viscosity: nu > 0.
         extent: L of the box along each axis.
         mode: m, vortices along each axis are 2 m.
+
     Returns:
         float64, of the common shape of ``x`` and ``y``.
+
     Raises:
         ValueError: ``viscosity`` or ``extent`` is not a positive number, ``time`` not a finite one, ``mode`` below 1.
-    Source: Taylor and Green (1937), Proc. R. Soc. Lond. A 158, 499-521.
+
+    References:
+        Taylor and Green (1937), Proc. R. Soc. Lond. A 158, 499-521.
     """
     check_positive("taylor_green", "viscosity", viscosity)
     check_positive("taylor_green", "extent", extent)
@@ -52,6 +59,8 @@ def abc_flow(
 ) -> np.ndarray:
     """Velocity of the decaying flow of Arnold, Beltrami and Childress, an exact solution without forcing.
 
+    ::
+
         u = (A sin(k z) + C cos(k y)) e^(-nu k^2 t),   v = (B sin(k x) + A cos(k z)) e^(-nu k^2 t)
         w = (C sin(k y) + B cos(k x)) e^(-nu k^2 t),   k = 2 pi m / L
 
@@ -59,17 +68,23 @@ def abc_flow(
     cancel. With -k for k it is the mirror image.
 
     Args:
-        x, y, z: positions, of shapes that broadcast together.
+        x: first coordinates; all three broadcast together.
+        y: second coordinates.
+        z: third coordinates.
         time: t, of either sign.
         viscosity: nu > 0.
         amplitudes: A, B and C.
         extent: L of the box along each axis.
         mode: m, of either sign but not 0.
+
     Returns:
-        (3, ...), float64, of the common shape of the positions.
+        ``(3, ...)``, float64, of the common shape of the positions.
+
     Raises:
         ValueError: ``viscosity`` or ``extent`` is not a positive number, another one not finite, or ``mode`` is 0.
-    Source: Dombre et al. (1986), J. Fluid Mech. 167, 353-391, Eq. (1.1).
+
+    References:
+        Dombre et al. (1986), J. Fluid Mech. 167, 353-391, Eq. (1.1).
     """
     check_positive("abc_flow", "viscosity", viscosity)
     check_positive("abc_flow", "extent", extent)

@@ -28,6 +28,7 @@ def dask_cluster(address: str, workers: int, *, function: str = "generate") -> I
         address: that of its scheduler, such as tcp://host:8786; "local" starts one here.
         workers: processes of a local one, of one thread each.
         function: who asks, for messages.
+
     Raises:
         ValueError: Dask is not installed, or the address is not one.
         DatasetError: nothing answers at the address.

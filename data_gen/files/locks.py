@@ -49,6 +49,7 @@ def held(target: Path, *, shared: bool = False) -> Iterator[bool]:
     Args:
         target: what will be written; its folder exists.
         shared: others that ask for a shared lock may hold it too.
+
     Raises:
         Held: somebody else holds it.
         OutputError: what has the lock's name is no file.

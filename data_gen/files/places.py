@@ -45,8 +45,10 @@ def place_of(path: str | Path, who: str, argument: str, *, folder: bool | None =
 
     Args:
         path: as it was given.
-        who, argument: for messages: the function and its argument.
+        who: the function that messages name.
+        argument: the argument that they name.
         folder: whether a folder will be written, and not a file; None if it may be either.
+
     Raises:
         FileNotFoundError: the folder that should hold it is missing.
         IsADirectoryError, FileExistsError: something else is there: a folder for a file, a file for a folder, a

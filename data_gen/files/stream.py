@@ -25,6 +25,7 @@ class GuardedFile(io.RawIOBase):
 
     Args:
         path: a file that does not exist; no link is followed.
+
     Raises:
         OSError: it exists or cannot be made.
     """

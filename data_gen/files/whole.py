@@ -49,13 +49,16 @@ def new_file(
 
     Args:
         path: the file; a symbolic link is written through to the file that it points to.
-        who, argument: for messages: the function and its argument.
+        who: the function that messages name.
+        argument: the argument that they name.
         kind: what the file is; with ``overwrite`` a file that is of this kind is replaced, and no other.
         overwrite: replace what is there.
         demand: what the message asks for where something is there and must not be replaced.
         check: called with the file before it is renamed; an exception means that it is damaged.
+
     Yields:
         A path of the same name in an empty folder that no other process writes into.
+
     Raises:
         FileNotFoundError, IsADirectoryError, FileExistsError: the place cannot be used, see ``place_of``.
         OutputError: another process is writing the file, or the operating system refuses to.
@@ -276,6 +279,7 @@ def said(who: str, place: Path, how: str = "run the same command again") -> Iter
         who: the function, for the message.
         place: the output. An error is the writer's if its number says so, or its words name the output.
         how: what to do once the cause is gone.
+
     Raises:
         OutputError: with the number of the error, for one of the writer's; other exceptions pass.
     """

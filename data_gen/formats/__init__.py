@@ -1,6 +1,6 @@
 """The file formats that are read and written: the native one, and those of other packages.
 
-A format is one module of this package, found by its constant ``FORMAT``, with
+A format is one module of this package, found by its constant ``FORMAT``, with ::
 
     FORMAT = Format(name, suffixes, summary)
     recognizes(path) -> bool                 whether a file is of it, by its content
@@ -58,6 +58,7 @@ def open_source(
         format: a name of ``FORMATS``; by default it is recognized from the content.
         overrides: metadata that the file lacks or has wrong.
         facts: the same, under the name of version 0.1.
+
     Raises:
         DatasetError: missing, unreadable, of no known format, or metadata is missing in it and in the overrides.
         ValueError: an argument is unusable.

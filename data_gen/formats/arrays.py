@@ -1,5 +1,7 @@
 """Two .npy files INPUT.npy,TARGET.npy, or one with trajectories.
 
+::
+
     input     (samples, *points) or (samples, channels, *points), of one to three axes in space
     target    the same, or trajectories (samples, times, *points) or (samples, times, channels, *points)
 
@@ -90,7 +92,8 @@ def source_of_arrays(
 
     Args:
         path: the file, for messages.
-        given, target: the arrays, or what slices as they do.
+        given: the inputs, an array or an object that slices like one.
+        target: the targets, likewise.
         overrides: what is said about them.
         names: of the two in the file, for messages.
         about: the metadata of the file.
@@ -98,6 +101,7 @@ def source_of_arrays(
         timed: whether the target has an axis of times, where the file says that.
         law: the axes by the law of the format, where it has one.
         find: a variable of the file by its name, for a mask.
+
     Raises:
         DatasetError: their axes are not clear, or do not fit together.
     """

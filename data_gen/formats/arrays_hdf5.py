@@ -1,5 +1,7 @@
 """Arrays of as many samples each, and facts about them, in one HDF5 file: data that are not fields.
 
+::
+
     /sample                       scale of the first axis, 0 .. n - 1
     /NAME (sample, NAME_1, ...)   the arrays, contiguous, each with a scale of indices for every further axis
     attributes                    layout, layout_version, kind, arrays, facts (JSON), versions (JSON), checksum
@@ -38,11 +40,13 @@ def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], *, kind: st
 
     Args:
         path: the file.
-        arrays: by name, each (n, ...) of numbers, all of the same n >= 1.
+        arrays: by name, each ``(n, ...)`` of numbers, all of the same n >= 1.
         kind: content of the file in a word or two; ``read_arrays`` asks for it.
         facts: plain values fit for JSON, such as the law, its parameters and the seed.
+
     Returns:
         The path.
+
     Raises:
         ValueError: no arrays, other shapes, or facts that JSON does not have.
         OSError: the folder is missing or cannot be written, or the file is of another layout; nothing is left behind.

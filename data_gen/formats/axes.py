@@ -1,5 +1,7 @@
 """The role of each axis of an array: given by a flag, by the law of a format, or inferred where only one reading fits.
 
+::
+
     sample  time  channel  z  y  x          --axes sample,y,x,channel
 
 Inference takes samples first, rows of a table. A channel axis stands before the axes in space or after all of them, an
@@ -73,6 +75,7 @@ def given_axes(
         given: roles of the axes of the larger array.
         shapes: of the input, None if there is none, and of the target.
         names: of both.
+
     Raises:
         DatasetError: an array does not have such axes.
     """
@@ -122,6 +125,7 @@ def infer_axes(
         shapes: of the input, None if there is none, and of the target.
         names: of both.
         clues: what else is known.
+
     Raises:
         DatasetError: no reading fits, or several do; the message has the flags for each.
     """

@@ -1,5 +1,7 @@
 """From the numbers that a file stores to values: packed numbers are unpacked, fill values become NaN.
 
+::
+
     value = scale_factor * stored + add_offset,     NaN where stored is a fill value or outside the valid range
 
 The attributes are those of the netCDF and CF conventions. Without ``_FillValue`` and ``missing_value`` the default fill
@@ -38,10 +40,12 @@ def decoder_of(
     """The function that decodes a variable, None where stored numbers are the values, and the values' precision.
 
     Args:
-        path, name: the file and the variable, for messages.
+        path: the file, for messages.
+        name: the variable, for messages.
         dtype: that of the stored numbers.
         attributes: of the variable.
         defaults: whether the default fill values of netCDF count as missing.
+
     Raises:
         DatasetError: an attribute is no number.
     """

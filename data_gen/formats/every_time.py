@@ -22,6 +22,7 @@ class EveryTime(ForeignSource):
 
     Args:
         source: of trajectories; closed with the pairs.
+
     Raises:
         DatasetError: the source has no trajectories.
     """

@@ -1,4 +1,4 @@
-"""Arrays of a file whose axes have roles, read as (rows, times, channels, *points) whatever their order is."""
+"""Arrays of a file whose axes have roles, read as ``(rows, times, channels, *points)`` whatever their order is."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Variable:
         return self.stored.shape[self.axes.index(role)] if role in self.axes else 0
 
     def read(self, rows: slice, at: slice = _ALL) -> np.ndarray:
-        """(rows, times, channels, *points); an axis that the array does not have has length 1."""
+        """``(rows, times, channels, *points)``; an axis that the array does not have has length 1."""
         chosen = {"sample": rows, "time": at}
         values = np.asarray(self.stored[tuple(chosen.get(axis, _ALL) for axis in self.axes)])
         values = values if self.decode is None else self.decode(values)
@@ -99,7 +99,7 @@ class Field:
         return [part.dtype or part.stored.dtype for part in self.parts]
 
     def read(self, rows: slice, at: slice = _ALL) -> np.ndarray:
-        """(rows, times, channels, *points)."""
+        """``(rows, times, channels, *points)``."""
         if len(self.parts) == 1:
             return self.parts[0].read(rows, at)
         return np.concatenate([part.read(rows, at) for part in self.parts], axis=2)

@@ -1,12 +1,16 @@
 """MATLAB files as the Fourier neural operator's authors publish them, of version 5 and 7.3.
 
+::
+
     Burgers          a, u (samples, x) and smoothed variants; no grid, times or viscosity
     Darcy            coeff, sol (samples, y, x) and Kcoeff, ...: steady, points on the walls included
     Navier-Stokes    a (samples, x, y), u (samples, x, y, times), t (1, times): a is at time 0
 
 Other variables of one number (viscosity) are taken as parameters, ``x``, ``y`` and ``t`` as coordinates and times.
 A file of version 7.3 is HDF5 with all axes reversed, and is read in parts; one of version 5 is read whole.
-Source: Li et al. (2021), Fourier Neural Operator for Parametric Partial Differential Equations, and its data files.
+
+References:
+    Li et al. (2021), Fourier Neural Operator for Parametric Partial Differential Equations, and its data files.
 """
 
 from __future__ import annotations
@@ -232,7 +236,7 @@ def write(source: Readable, path: Path, *, version: Literal["5", "7.3"] = "5") -
 
 
 def _parts(header: Header, fields: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """A block in the shapes of these files: (rows, *points), and (rows, *points) or (rows, *points, times)."""
+    """A block as these files have it: ``(rows, *points)``, and ``(rows, *points)`` or ``(rows, *points, times)``."""
     if header.trajectories:
         whole = fields[header.target_name][:, :, 0]
         return whole[:, 0], np.moveaxis(whole[:, 1:], 1, -1)

@@ -18,17 +18,20 @@ class Found:
     Args:
         num_samples: its samples.
         shape: points of each axis, the last of them x.
-        channels, inputs: names of the components of the target, and of the input.
+        channels: names of the components of the target.
+        inputs: names of the components of the input.
         dtypes: precisions of the fields; any other than float32 and float64 is widened without loss.
         coordinates: points along each axis, None where the file has none.
         times: the file's times, if it has any.
         num_times: how many times the fields have.
-        input_name, target_name: names of the fields.
-        name, parameters: the equation and its numbers, as far as the file says.
+        input_name: name of the input field.
+        target_name: name of the target field.
+        name: the equation, if the file names it.
+        parameters: its parameters, as far as the file has them.
         boundary: the kind of boundary, as far as the file says, or of each axis.
         right_end: whether files of this format include it, where there are no coordinates.
         right_ends: of each axis whether it is included, where the file says; else ().
-        probes: the first samples of input and target, each (rows, ..., *points), to look for a repeated point.
+        probes: the first samples of input and target, each ``(rows, ..., *points)``, to look for a repeated point.
     """
 
     num_samples: int

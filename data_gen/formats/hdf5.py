@@ -40,6 +40,7 @@ def open_hdf5(path: Path, *, follow_links: bool = False, check: bool = True) -> 
         path: the file.
         follow_links: whether it may keep data in other files.
         check: whether to look for that at all; not to look is right only where names are read and no data.
+
     Raises:
         DatasetError: it is missing, not HDF5, truncated, or keeps data in other files.
     """
@@ -92,7 +93,7 @@ def dataset(file: h5py.File | h5py.Group, name: str) -> h5py.Dataset:
 
 
 def line_of(file: h5py.File | h5py.Group, name: str, axis: int) -> np.ndarray:
-    """Coordinates along an axis, (points,): of a mesh of all points those along its axis of that number.
+    """Coordinates along an axis, ``(points,)``: of a mesh of all points those along its axis of that number.
 
     Raises:
         DatasetError: they are missing, one number, or a mesh whose lines differ.

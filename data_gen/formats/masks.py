@@ -35,7 +35,7 @@ class MaskedField(Field):
         return [np.dtype(np.result_type(np.float32, one.newbyteorder("="))) for one in super().dtypes]
 
     def read(self, rows: slice, at: slice = slice(None)) -> np.ndarray:
-        """(rows, times, channels, *points)."""
+        """``(rows, times, channels, *points)``."""
         values = super().read(rows, at)
         if self.mask is None:
             return values

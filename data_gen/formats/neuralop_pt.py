@@ -1,9 +1,11 @@
-"""neuralop's tensor files, {"x": inputs, "y": targets}; torch is imported when one is opened.
+"""neuralop's tensor files, ``{"x": inputs, "y": targets}``; torch is imported when one is opened.
 
-Tensors are (samples, *points) for one component, as neuralop's own files have them, or (samples, channels, *points);
-other axes are as in ``arrays``. They have no grid, times or parameters. A list of two tensors is read as x and y, one
-tensor as trajectories. No code of the file is run.
-Source: Kossaifi et al. (2024), A Library for Learning Neural Operators; its datasets named NAME_{train,test}_RES.pt.
+Tensors are ``(samples, *points)`` for one component, as neuralop's own files have them, or
+``(samples, channels, *points)``; other axes are as in ``arrays``. They have no grid, times or parameters. A list of two
+tensors is read as x and y, one tensor as trajectories. No code of the file is run.
+
+References:
+    Kossaifi et al. (2024), A Library for Learning Neural Operators; its datasets named ``NAME_{train,test}_RES.pt``.
 """
 
 from __future__ import annotations

@@ -33,11 +33,14 @@ class Overrides:
         parameters: its numbers, by name.
         boundary: kind of boundary of the domain, one word or one an axis, in the order of ``extent``.
         right_end: whether the last point is the right end of the domain; on a periodic axis it is then left out.
-        input_name, target_name: variables of the file to take; several, separated by commas, become channels.
-        input_time, target_time: of a file with several times, the two that are used: the target then is the field at
-            the second and the input the same field at the first.
-        input_steps, output_steps, stride: of trajectories, cut windows of so many steps of input and, after them, of
-            target, whose starts lie ``stride`` steps apart; each is 1 where another is given. See ``Windows``.
+        input_name: variable of the file to take as input; several, separated by commas, become channels.
+        target_name: variable to take as target, likewise.
+        input_time: of a file with several times, the one whose field is the input.
+        target_time: the time at which the same field is the target.
+        input_steps: cut trajectories into windows with this many steps of input, see ``Windows``; 1 where only
+            ``output_steps`` or ``stride`` is given.
+        output_steps: steps of the target of a window, which follow its input; likewise.
+        stride: steps from the start of a window to that of the next; likewise.
         axes: roles of the axes of arrays, such as "sample,y,x,channel": of the array with more axes, or one word for
             the input and one for the target.
         condition: scalars of each sample that are inputs of the model: names of parameters, "time" of the target (every
@@ -45,6 +48,7 @@ class Overrides:
         mask: "fill", or the variable that is 0 where values are missing.
         follow_links: also read what the file keeps in other files.
         verify: compare a dataset file with its checksums; without, damaged values are read as they are.
+
     Raises:
         ValueError: ``extent`` is not above 0, ``boundary``, ``right_end`` or ``axes`` unknown, a number of steps below
             1 or given beside times, "auto" beside names, or a parameter not finite or of a name that dataset files use

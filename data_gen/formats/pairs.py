@@ -4,6 +4,9 @@ target without times            input and target, at two times or one
 target with times, no input     trajectories, whose start is the input
 times of both together          trajectories: those of the input come before those of the target
 as many times as the target's   the input is the target's start where it has its values; else it is another
+
+::
+
                                 quantity, and the target is taken at its last time, or at --target-time
 """
 
@@ -36,12 +39,13 @@ class About:
         coordinates: points along the axes in space, by name.
         times: times of the fields.
         parameters: numbers of the equation.
-        table: parameters of each sample, (samples,) by name.
+        table: parameters of each sample, ``(samples,)`` by name.
         name: of the equation.
         boundary: kind of boundary, or of each axis.
         right_end: whether files of this format include it, where there are no coordinates.
         right_ends: of each axis whether it is included, where the file says; else ().
-        input_name, target_name: names of the two fields, where they are others than the variables'.
+        input_name: name of the input field, if it differs from the variable's.
+        target_name: name of the target field, likewise.
         find: a variable by its name, for a mask; None where the format has none.
     """
 

@@ -1,5 +1,7 @@
 """PDEBench's HDF5 files: one tensor, Darcy flow, the fluid's named fields, or a group for each sample.
 
+::
+
     one dimension    tensor (samples, times, x), x-coordinate, t-coordinate (times + 1); attribute Nu, beta or rho
     Darcy            tensor (samples, 1, x, y), nu (samples, x, y), x-coordinate, y-coordinate; attribute beta
     fluids           density, pressure, Vx, Vy, Vz (samples, times, x, ...) and the coordinates
@@ -10,7 +12,9 @@ Burgers is solved there with viscosity Nu / pi. The first axis in space is x, at
 it; the fields are read y before x. Groups are in the order of their numbers. The files do not record their boundaries:
 one tensor is periodic and Darcy flow between walls, as published, fluids are periodic unless their name has ``trans``,
 and groups and incompressible fluids are taken to have open boundaries.
-Source: Takamoto et al. (2022), PDEBench: An Extensive Benchmark for Scientific Machine Learning, and its data files.
+
+References:
+    Takamoto et al. (2022), PDEBench: An Extensive Benchmark for Scientific Machine Learning, and its data files.
 """
 
 from __future__ import annotations

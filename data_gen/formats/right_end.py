@@ -30,7 +30,7 @@ class Repeats:
 
 
 def compare_ends(probes: Callable[[], Sequence[np.ndarray]] | None, axis: int) -> Repeats:
-    """The ends of an axis, counted from the last, in the first samples (rows, ..., *points) of both fields."""
+    """The ends of an axis, counted from the last, in the first samples ``(rows, ..., *points)`` of both fields."""
     fields = _usable(probes() if probes is not None else (), axis)
     if not fields:
         return Repeats()

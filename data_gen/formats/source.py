@@ -33,7 +33,7 @@ class ForeignSource(FieldReader):
         load: reads consecutive rows.
         close: closes the file.
         dropped: of each axis, whether the file has one more point at its end, the first one again.
-        table: parameters of each sample, (samples,) by name.
+        table: parameters of each sample, ``(samples,)`` by name.
 
     Attributes:
         retimed: the same source with its target at another time, for a pair whose target has several; else None.
@@ -125,7 +125,7 @@ def blocks(source: Readable) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
 
 
 def series(field: Callable[[int, int, slice], np.ndarray], header: Header) -> Load:
-    """``Load`` of a field with all times together, (rows, times, channels, *points), whose start is the input."""
+    """``Load`` of a field with all times together, ``(rows, times, channels, *points)``, whose start is the input."""
 
     def load(name: str, start: int, stop: int, at: slice) -> np.ndarray:
         if header.trajectories:
@@ -142,6 +142,7 @@ def check_one_quantity(header: Header, name: str) -> None:
     Args:
         header: of the data.
         name: of the format that has no place for it.
+
     Raises:
         ValueError: there is such an input.
     """
@@ -152,7 +153,7 @@ def check_one_quantity(header: Header, name: str) -> None:
 
 
 def trajectory_of(header: Header, fields: dict[str, np.ndarray]) -> np.ndarray:
-    """(rows, times, channels, *points) of a block whose input is the target at the first time."""
+    """``(rows, times, channels, *points)`` of a block whose input is the target at the first time."""
     if header.trajectories:
         return fields[header.target_name]
     return np.stack([fields[header.input_name], fields[header.target_name]], axis=1)

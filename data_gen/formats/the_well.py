@@ -4,7 +4,9 @@ Scalar fields and the components of vectors and tensors become channels, a vecto
 Fields that vary in time are the target; constant fields are the input where there is one time, and are left out where
 there are several, unless ``--input-name`` names them. Parameters that differ from file to file and scalars of each
 sample are a table, and train, valid and test stay apart. The axes are transposed to y before x, by their names.
-Source: Ohana et al. (2024), The Well: a Large-Scale Collection of Diverse Physics Simulations, docs/data_format.
+
+References:
+    Ohana et al. (2024), The Well: a Large-Scale Collection of Diverse Physics Simulations, docs/data_format.
 """
 
 from __future__ import annotations
@@ -212,7 +214,7 @@ class _Reader:
                     )
 
     def read(self, part: _Part, rows: slice, at: slice) -> np.ndarray:
-        """(rows, times, *points)."""
+        """``(rows, times, *points)``."""
         blocks_read, first = [], 0
         start, stop, _ = rows.indices(sum(self.counts))
         for file, count in zip(self.files, self.counts, strict=True):
@@ -223,7 +225,7 @@ class _Reader:
         return np.concatenate(blocks_read)
 
     def _component(self, file: h5py.File, part: _Part, rows: slice, at: slice) -> np.ndarray:
-        """(rows, times, *points), repeated along the axes without variation."""
+        """``(rows, times, *points)``, repeated along the axes without variation."""
         stored = dataset(file, part.place)
         picked = ((rows,) if part.sample_varying else ()) + ((at,) if part.time_varying else ())
         block = stored[(*picked, ..., *part.index)]

@@ -15,7 +15,7 @@ class Statistics:
         self.sums = {"": np.zeros(3), "_delta": np.zeros(3)}  # count, sum, sum of squares
 
     def add(self, field: np.ndarray) -> None:
-        """Include (rows, times, *points)."""
+        """Include ``(rows, times, *points)``."""
         values = field.astype(np.float64)
         for suffix, part in (("", values), ("_delta", np.diff(values, axis=1))):
             self.sums[suffix] += (part.size, part.sum(), np.square(part).sum())

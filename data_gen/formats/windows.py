@@ -20,6 +20,8 @@ SPACING = 1e-6
 class Windows(ForeignSource):
     """Pairs cut from the trajectories of a source; none crosses from one trajectory to another.
 
+    ::
+
         x_w = (u(t_k), ..., u(t_{k+n-1})),   y_w = (u(t_{k+n}), ..., u(t_{k+n+m-1})),   k = 0, s, 2 s, ...
 
     The windows of the first trajectory come first, in the order of time. The steps of a window are channels, ordered by
@@ -27,8 +29,10 @@ class Windows(ForeignSource):
 
     Args:
         source: of trajectories with equal time steps; closed with the windows.
-        input_steps, output_steps: steps n of the input and m of the target.
+        input_steps: n, steps of the input.
+        output_steps: m, steps of the target.
         stride: steps s from the start of a window to that of the next.
+
     Raises:
         ValueError: a number is below 1, or a window has more steps than the trajectories have times.
         DatasetError: the source has no trajectories, or unequal time steps.
@@ -88,7 +92,7 @@ class Windows(ForeignSource):
         return len(self._starts)
 
     def _cut(self, name: str, start: int, stop: int, _: slice) -> np.ndarray:
-        """Windows (rows, steps * channels, *points), from the trajectories that they lie in."""
+        """Windows ``(rows, steps * channels, *points)``, from the trajectories that they lie in."""
         count = len(self._starts)
         first = start // count
         fields = self._trajectories(first, (stop - 1) // count + 1)

@@ -166,7 +166,7 @@ class NonlinearTerm:
         self.profiles: dict[tuple[Profile, PeriodicGrid], Any] = {}
 
     def __call__(self, modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
-        """(B, C, *K) -> the same shape."""
+        """``(B, C, *K)`` -> the same shape."""
         rate, known = 0 * modes, {}
         for field, (constant, waves, products) in enumerate(self.sides):
             for number, one in waves:
@@ -240,7 +240,7 @@ class NonlinearTerm:
         return 1 * own if one.orders == NONE else _power(grid.derivative, one.orders) * own
 
     def _sum(self, terms: Terms, modes: np.ndarray, grid: PeriodicGrid, known: dict[Factor, Any]) -> np.ndarray:
-        """(B, 1, *N), the sum of products on points."""
+        """``(B, 1, *N)``, the sum of products on points."""
         total: Any = 0.0
         for product, number in terms.items():
             total = total + number * self._product(product, modes, grid, known)

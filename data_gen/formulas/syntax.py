@@ -34,8 +34,8 @@ class Expression:
     """An operation on other expressions, or a name or number.
 
     Args:
-        operation: "number", "parameter", "axis", "length", "field", "+", "-", "*", "/", "^", "negative", "derivative",
-            "lap", or one of ``FUNCTIONS``.
+        operation: "number", "parameter", "axis", "length", "field", "+", "-", ``"*"``, "/", "^", "negative",
+            "derivative", "lap", or one of ``FUNCTIONS``.
         parts: what it is applied to.
         value: the number, the parameter's name, the axis, the field's number, or the exponent of a field's power.
         orders: of a field or a derivative how often along x, y and z.
@@ -157,6 +157,7 @@ class _Reader:
     Args:
         text: all of it.
         fields: names of its fields.
+
     Attributes:
         parameters: names found so far that stand for numbers.
         least_dims: dimensions of the axes found so far.
@@ -306,7 +307,7 @@ class _Reader:
 
 
 def _python_of(side: str, start: int) -> tuple[str, list[int]]:
-    """A right-hand side as Python spells it, ** for ^ and (...)._x for (...)_x, and the place of each character."""
+    """A right-hand side as Python spells it, ``**`` for ^ and (...)._x for (...)_x, and the place of each character."""
     code, places = [], []
     for i, character in enumerate(side):
         if not code and character == " ":

@@ -70,6 +70,7 @@ def multiplied_out(side: Expression, values: Mapping[str, Any], num_dims: int) -
         side: it.
         values: the parameters, numbers or arrays with one for each sample.
         num_dims: dimensions of the Laplacian.
+
     Raises:
         ValueError: a number is not finite, or terms, factors or orders are too many.
     """
@@ -115,6 +116,7 @@ def evaluated(
         values: the parameters.
         place: x, y and z as far as there are such axes.
         extent: length of the domain.
+
     Raises:
         ValueError: it is not finite.
     """

@@ -15,7 +15,9 @@ class CellGrid(Grid):
         num_points: cells along each axis; along the longest one where ``counts`` has others.
         extent: length L of each axis, in the units of x; the largest where ``lengths`` has others.
         num_dims: number of axes.
-        counts, lengths: cells and length of each axis where they are not alike; see ``by_axis``.
+        counts: cells of each axis, where axes differ; see ``by_axis``.
+        lengths: length of each axis, where axes differ.
+
     Raises:
         ValueError: a count below 1 (2 for the cells), or an extent that is not a finite positive number.
     """
@@ -35,7 +37,9 @@ class NodeGrid(Grid):
         num_points: points along each axis; along the longest one where ``counts`` has others.
         extent: length L of each axis, in the units of x; the largest where ``lengths`` has others.
         num_dims: number of axes.
-        counts, lengths: points and length of each axis where they are not alike; see ``by_axis``.
+        counts: points of each axis, where axes differ; see ``by_axis``.
+        lengths: length of each axis, where axes differ.
+
     Raises:
         ValueError: as ``Grid``, or an axis has fewer than 3 nodes.
     """

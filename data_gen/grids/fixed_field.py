@@ -18,7 +18,8 @@ class FixedField:
     """A field in a law, in the place of a number.
 
     Args:
-        values: (*N), real, on the points of a grid; or a function that reads them, called when they are first needed.
+        values: ``(*N)``, real, on the points of a grid; or a function that reads them, called when they are first
+            needed.
         name: of the parameter, for messages.
     """
 
@@ -28,7 +29,7 @@ class FixedField:
 
     @cached_property
     def values(self) -> np.ndarray:
-        """(*N), float64.
+        """``(*N)``, float64.
 
         Raises:
             ValueError: they are not real and finite.
@@ -49,7 +50,7 @@ class FixedField:
         return self.values
 
     def modes_on(self, grid: PeriodicGrid) -> Any:
-        """(*K), the modes of the periodic field on a grid of any number of points, where the grid has its arrays.
+        """``(*K)``, the modes of the periodic field on a grid of any number of points, where the grid has its arrays.
 
         Raises:
             ValueError: the field has another number of dimensions.
@@ -77,7 +78,7 @@ def highest_mode(u: np.ndarray, own: PeriodicGrid, grid: PeriodicGrid) -> int:
     """The largest wavenumber of fields along an axis, without those of rounding.
 
     Args:
-        u: (..., *N).
+        u: ``(..., *N)``.
         own: the grid of the fields.
         grid: the one whose longest axis counts: the modes of a shorter one are as many times higher as it has fewer
             points.

@@ -24,6 +24,7 @@ class Grid:
         counts: points of each axis where they are not alike; else empty. Another ``num_points`` changes all in
             proportion, rounded up to even numbers.
         lengths: length of each axis where they are not alike; else empty.
+
     Raises:
         ValueError: a count below 1 (2 for the points), or an extent that is not a finite positive number.
     """

@@ -28,7 +28,9 @@ class PeriodicGrid(Grid):
         num_points: points along each axis; along the longest one where ``counts`` has others.
         extent: length L of each axis, in the units of x; the largest where ``lengths`` has others.
         num_dims: number of axes.
-        counts, lengths: points and length of each axis where they are not alike; see ``by_axis``.
+        counts: points of each axis, where axes differ; see ``by_axis``.
+        lengths: length of each axis, where axes differ.
+
     Raises:
         ValueError: a count below 1 (2 for the points), or an extent that is not a finite positive number.
     """
@@ -64,7 +66,7 @@ class PeriodicGrid(Grid):
 
     @cached_property
     def dealias_mask(self) -> np.ndarray:
-        """Boolean, ``modes_shape``: True where |k| < N/3 on every axis (the 2/3 rule for quadratic terms)."""
+        """Boolean, ``modes_shape``: True where ``|k| < N/3`` on every axis (the 2/3 rule for quadratic terms)."""
         mask = np.ones(self.modes_shape, dtype=bool)
         for k, points, extent in zip(self.wavevector, self.shape, self.extents, strict=True):
             mask &= np.abs(k) < 2 * np.pi / extent * points / 3
@@ -72,15 +74,16 @@ class PeriodicGrid(Grid):
 
     @cached_property
     def shells(self) -> np.ndarray:
-        """Integer, ``modes_shape``: the largest |k| of a mode over the axes, those of a shorter axis as many times
-        higher as it has fewer points."""
+        """Integer, ``modes_shape``: the largest ``|k|`` of a mode over the axes, those of a shorter axis as many times
+        higher as it has fewer points.
+        """
         parts = zip(self.wavevector, self.extents, self.shape, strict=True)
         counts = [np.abs(k) * (extent / (2 * np.pi)) * (self.num_points / points) for k, extent, points in parts]
         return functools.reduce(np.maximum, [np.rint(count).astype(np.int64) for count in counts])
 
     @cached_property
     def mode_weights(self) -> np.ndarray:
-        """``modes_shape``: the amplitude of a mode is its weight times |c_k|; one with k > 0 counts for -k too."""
+        """``modes_shape``: the amplitude of a mode is its weight times ``|c_k|``; one with k > 0 counts for -k too."""
         weights = np.full(self.modes_shape, 2.0 / self.size)
         weights[..., 0] /= 2
         return weights
@@ -99,13 +102,15 @@ class PeriodicGrid(Grid):
         return slice(shell, None) if self.num_dims == 1 else np.flatnonzero(self.shells >= shell)
 
     def to_modes(self, u: np.ndarray) -> np.ndarray:
-        """(..., *shape) real -> (..., *modes_shape) complex: ``rfftn`` over the grid axes."""
+        """``(..., *shape)`` real -> ``(..., *modes_shape)`` complex: ``rfftn`` over the grid axes."""
         if self.num_dims == 1:
             return np.fft.rfft(u)
         return _fft.rfftn(u, axes=tuple(range(-self.num_dims, 0)))
 
     def to_points(self, modes: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
-        """(..., *modes_shape) complex -> (..., *shape) real: inverse of ``to_modes``, which may use up ``modes``."""
+        """``(..., *modes_shape)`` complex -> ``(..., *shape)`` real: inverse of ``to_modes``, which may use up
+        ``modes``.
+        """
         if self.num_dims == 1:
             return np.fft.irfft(modes, self.shape[-1])
         for axis in range(-self.num_dims, -1):  # one by one: irfftn takes almost twice as long where memory is new
@@ -124,11 +129,13 @@ def resize_modes(modes: np.ndarray, num_points: Points, new_points: Points, num_
     one the two that meet at a new Nyquist mode are added, so a band-limited field is sampled exactly both ways.
 
     Args:
-        modes: (..., *K), complex, K the last ``num_dims`` axes, those of ``PeriodicGrid.modes_shape``.
-        num_points, new_points: points along each axis of the old and the new grid; one number, or one an axis.
+        modes: ``(..., *K)``, complex, K the last ``num_dims`` axes, those of ``PeriodicGrid.modes_shape``.
+        num_points: points along each axis of the old grid; one number, or one an axis.
+        new_points: points of the new grid, likewise.
         num_dims: number of axes of the grid.
+
     Returns:
-        (..., *K'), complex, scaled by the ratio of the numbers of points, new to old.
+        ``(..., *K')``, complex, scaled by the ratio of the numbers of points, new to old.
     """
     old, new = _by_axis(num_points, num_dims), _by_axis(new_points, num_dims)
     if old == new:
@@ -191,11 +198,13 @@ def resample(u: np.ndarray, num_points: Points, num_dims: int = 1) -> np.ndarray
     Exact for a field without modes above min(n, m) / 2; then going down equals taking every (n / m)-th point.
 
     Args:
-        u: (..., n) or (..., n, n), float32 or float64, on x_j = j L / n (right end excluded).
+        u: ``(..., n)`` or ``(..., n, n)``, float32 or float64, on x_j = j L / n (right end excluded).
         num_points: m, the new number of points along each axis; or one an axis.
         num_dims: how many of the last axes are those of the grid, all of n points if m is one number.
+
     Returns:
         (..., m) or (..., m, m), of the dtype of ``u`` (computed in float64).
+
     Raises:
         TypeError: ``u`` is not a real floating array.
         ValueError: ``u`` has no points or not as many along each axis, or a count is below 1.
@@ -221,14 +230,16 @@ def resample(u: np.ndarray, num_points: Points, num_dims: int = 1) -> np.ndarray
 
 
 def spectral_tail(u: np.ndarray, num_dims: int = 1) -> np.ndarray:
-    """Share of a field carried by the top eighth of its modes: sum |c_k| over them / max |u|, along the last axes.
+    """Share of a field carried by the top eighth of its modes: ``sum |c_k|`` over them / ``max |u|``, along the last
+    axes.
 
     It bounds the error of interpolating between the points, as long as the spectrum decays. In several dimensions they
     are the modes whose largest wavenumber is in the top eighth of an axis.
 
     Args:
-        u: (..., *N), real.
+        u: ``(..., *N)``, real.
         num_dims: how many of the last axes are those of the grid.
+
     Returns:
         (...), float64; 0 where the field is zero.
     """

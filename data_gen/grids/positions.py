@@ -16,6 +16,8 @@ _CLOSE = 1e-6  # of a spacing
 def relative_positions(shape: Sequence[int], *, cells: bool = False, right_end: bool = False) -> tuple[np.ndarray, ...]:
     """Positions along each axis of a grid of these points, for j = 0 .. n - 1.
 
+    ::
+
         s_j = j / n        on cells (j + 1/2) / n        with the right end included j / (n - 1)
 
     Args:
@@ -33,7 +35,9 @@ def placement_of(points: int, extent: float, first: float, boundary: str) -> Pla
     domain are those of nodes or of cells that are round numbers; walls have cells, and open ends nodes, if both are.
 
     Args:
-        points, extent, first: number of points, spacing times points, and first coordinate.
+        points: number of points.
+        extent: spacing times points.
+        first: first coordinate.
         boundary: "periodic", "wall" or "open".
     """
     if boundary == "periodic":

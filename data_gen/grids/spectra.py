@@ -10,15 +10,18 @@ import numpy as np
 def amplitude_spectrum(fields: np.ndarray, extents: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Amplitudes of the modes of periodic fields by wavenumber.
 
+    ::
+
         one dimension:    2 |c_k|,  u = sum_k c_k exp(2 pi i k x / L)
         more dimensions:  the root mean square of 2 |c_k| over the shell of all k with k - 1/2 <= |k| < k + 1/2, where
                           the wavenumbers of a shorter axis count as those of the longest
 
     Args:
-        fields: (B, *N), real.
+        fields: ``(B, *N)``, real.
         extents: lengths of the axes.
+
     Returns:
-        wavenumbers (K,), from 1 to the last below the end of every axis, and amplitudes (B, K).
+        wavenumbers ``(K,)``, from 1 to the last below the end of every axis, and amplitudes ``(B, K)``.
     """
     shape = fields.shape[1:]
     axes = tuple(range(1, fields.ndim))

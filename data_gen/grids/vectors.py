@@ -13,7 +13,7 @@ from data_gen.grids.periodic import PeriodicGrid
 
 
 def curl(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
-    """(B, 3, *K) -> the modes of (w_y - v_z, u_z - w_x, v_x - u_y), the same shape."""
+    """``(B, 3, *K)`` -> the modes of (w_y - v_z, u_z - w_x, v_x - u_y), the same shape."""
     along, result = grid.derivative[::-1], 1 * modes
     for a, b, c in _CYCLES:
         result[:, a] = along[b] * modes[:, c] - along[c] * modes[:, b]
@@ -21,7 +21,7 @@ def curl(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
 
 
 def cross(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The cross product of two fields on points, (B, 3, *N)."""
+    """The cross product of two fields on points, ``(B, 3, *N)``."""
     result = 1 * left
     for a, b, c in _CYCLES:
         result[:, a] = left[:, b] * right[:, c] - left[:, c] * right[:, b]
@@ -29,7 +29,7 @@ def cross(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def solenoidal(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
-    """(B, d, *K) -> the modes of the part without divergence, U - k (k . U) / |k|^2, the same shape.
+    """``(B, d, *K)`` -> the modes of the part without divergence, U - k (k . U) / ``|k|^2``, the same shape.
 
     That is Leray's projection. The mean flow stays, and so do modes that the grid's derivatives do not see.
     """

@@ -27,6 +27,8 @@ def log_normal(
 ) -> np.ndarray:
     """Exponentials of Gaussian random fields.
 
+    ::
+
         a(x) = exp(mean + g(x)),   g ~ N(0, sigma^2 (-Laplacian + tau^2 I)^-gamma), no flux through the walls
         g(x) = sum_k s_k xi_k prod over the axes of c_k cos(pi k x / L),   xi_k ~ N(0, 1),   c_0 = 1, else sqrt(2)
         s_k = sigma (pi^2 |k|^2 + tau^2)^(-gamma / 2),   k = 0 .. N - 1 along each axis without k = 0
@@ -39,13 +41,20 @@ def log_normal(
         indices: the indices of the samples wanted, B of them.
         seed: non-negative integer shared by all samples.
         channels: C, independent fields of a sample.
-        gamma, tau, sigma, mean: parameters of the law; in two dimensions 2, 3, 3 are those of Li et al.
+        gamma: exponent of the covariance; in two dimensions Li et al. take 2, and 3 for tau and sigma.
+        tau: inverse length of the covariance.
+        sigma: factor of the covariance.
+        mean: mean of g.
+
     Returns:
-        (B, C, *N), float64, above 0.
+        ``(B, C, *N)``, float64, above 0.
+
     Raises:
         ValueError: a parameter out of range or a grid of more than two dimensions.
         TypeError: a grid that is not one of cells or nodes.
-    Source: Li et al. (2020), Fourier Neural Operator, arXiv:2010.08895, section 5.2 and the generator with it.
+
+    References:
+        Li et al. (2020), Fourier Neural Operator, arXiv:2010.08895, section 5.2 and the generator with it.
     """
     check_log_normal(gamma=gamma, tau=tau, sigma=sigma, mean=mean)
     check_cells("log_normal", grid, seed, channels)
@@ -74,6 +83,8 @@ def two_valued(
 ) -> np.ndarray:
     """Two values, chosen by the sign of a Gaussian random field.
 
+    ::
+
         a(x) = high where g(x) >= 0, else low,   g that of ``log_normal`` (its amplitude does not matter)
 
     The paper has the values 12 and 3; the generator that was published with it says 12 and 4.
@@ -83,13 +94,20 @@ def two_valued(
         indices: the indices of the samples wanted, B of them.
         seed: non-negative integer shared by all samples.
         channels: C, independent fields of a sample.
-        gamma, tau, low, high: parameters of the law.
+        gamma: of g, see ``log_normal``.
+        tau: of g, see ``log_normal``.
+        low: the value where g < 0.
+        high: the value elsewhere.
+
     Returns:
-        (B, C, *N), float64, of the values ``low`` and ``high``.
+        ``(B, C, *N)``, float64, of the values ``low`` and ``high``.
+
     Raises:
         ValueError: a parameter out of range or a grid of more than two dimensions.
         TypeError: a grid that is not one of cells or nodes.
-    Source: Li et al. (2020), Fourier Neural Operator, arXiv:2010.08895, section 5.2.
+
+    References:
+        Li et al. (2020), Fourier Neural Operator, arXiv:2010.08895, section 5.2.
     """
     check_two_valued(gamma=gamma, tau=tau, low=low, high=high)
     check_cells("two_valued", grid, seed, channels)
@@ -110,8 +128,9 @@ def check_two_valued(*, gamma: float, tau: float, low: float, high: float) -> No
 def _neumann_field(
     grid: CellGrid | NodeGrid, indices: Iterable[int], *, seed: int, channels: int, gamma: float, tau: float
 ) -> np.ndarray:
-    """(B, channels, *N), g with sigma = 1: the same cosines on cells and on nodes. Orthonormal cosines on N cells are
-    those on (0, 1), divided by sqrt(N)."""
+    """``(B, channels, *N)``, g with sigma = 1: the same cosines on cells and on nodes. Orthonormal cosines on N cells
+    are those on (0, 1), divided by sqrt(N).
+    """
     vectors = cosine_vectors(grid.num_dims, max(grid.shape) - 1)
     std = (np.pi**2 * (vectors**2).sum(axis=1) + tau**2) ** (-gamma / 2)
     known = (vectors < np.array(grid.shape)).all(axis=1)

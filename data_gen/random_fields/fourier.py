@@ -25,11 +25,13 @@ def truncated_fourier(
 ) -> np.ndarray:
     """Band-limited Gaussian random fields: a Fourier series cut after mode K.
 
+    ::
+
         u(x) = offset + sum_k s_k (a_k cos(2 pi k.x / L) + b_k sin(2 pi k.x / L)),   a_k, b_k ~ N(0, 1)
         s_k = amplitude |k|^-p / (sum_j |j|^-2p)^(1/2)
 
-    over one of each pair +-k with |k| <= K along each axis, k = 0 left out: k = 1 .. K in one dimension, 2 K (K + 1)
-    vectors in two, and so on in three. The stream gives a_1, b_1, a_2, b_2, ... in the order of
+    over one of each pair +-k with ``|k| <= K`` along each axis, k = 0 left out: k = 1 .. K in one dimension, 2 K (K +
+    1) vectors in two, and so on in three. The stream gives a_1, b_1, a_2, b_2, ... in the order of
     ``gaussian_random_field``: fields of another K or resolution share their draws.
 
     Args:
@@ -37,9 +39,14 @@ def truncated_fourier(
         indices: the indices of the samples wanted, B of them.
         seed: non-negative integer shared by all samples.
         channels: C, independent fields of a sample.
-        max_mode, amplitude, decay, offset: parameters of the law.
+        max_mode: K, the largest mode along an axis.
+        amplitude: factor of the s_k.
+        decay: p, the exponent of the decay.
+        offset: mean of the field.
+
     Returns:
-        (B, C, *N), float64.
+        ``(B, C, *N)``, float64.
+
     Raises:
         ValueError: a parameter out of range or a grid of more than three dimensions.
         TypeError: a grid that is not periodic.

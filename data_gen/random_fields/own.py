@@ -33,7 +33,8 @@ class FieldFile:
 
     Args:
         name: of the parameter.
-        path, field: of the file, and of the field in an HDF5 file.
+        path: the file.
+        field: name of the field in an HDF5 file.
         sha256: its checksum.
     """
 

@@ -17,7 +17,8 @@ class Interval:
     x = low + (high - low) v,   or   x = low (high / low)^v,   v ~ U(0, 1)
 
     Args:
-        low, high: the ends.
+        low: the lower bound.
+        high: the upper bound.
         logarithmic: whether the logarithm is uniform; both ends are then above 0.
     """
 
@@ -70,6 +71,8 @@ ParameterLaw = Interval | Choice
 def parameter_law(name: str, text: str) -> ParameterLaw | float:
     """The law that a text describes; the number itself where it is one.
 
+    ::
+
         LOW:HIGH        uniform between two numbers
         log:LOW:HIGH    with a uniform logarithm, both above 0
         A,B,...         one of these, each as likely
@@ -77,6 +80,7 @@ def parameter_law(name: str, text: str) -> ParameterLaw | float:
     Args:
         name: the parameter, for messages.
         text: the words.
+
     Raises:
         ValueError: it is none of these, its numbers are not finite, or they do not increase or repeat.
     """

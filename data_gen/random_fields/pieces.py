@@ -24,6 +24,8 @@ def piecewise_constant(
 ) -> np.ndarray:
     """Fields of constant pieces at random places.
 
+    ::
+
         one dimension:    u(x) = v_i for x / L in [s_i, s_{i+1}), cyclically,   s_1 < ... < s_m ~ U(0, 1) sorted
         two dimensions:   u(x) = v_i where s_i is the nearest of s_1 .. s_m ~ U((0, 1)^2) to x / L on the torus
 
@@ -35,9 +37,13 @@ def piecewise_constant(
         indices: the indices of the samples wanted, B of them.
         seed: non-negative integer shared by all samples.
         channels: C, independent fields of a sample.
-        pieces, low, high: parameters of the law.
+        pieces: m, the number of pieces of a field.
+        low: the lowest value.
+        high: the highest value.
+
     Returns:
-        (B, C, *N), float64.
+        ``(B, C, *N)``, float64.
+
     Raises:
         ValueError: a parameter out of range or a grid of more than two dimensions.
         TypeError: a grid that is not periodic.

@@ -29,6 +29,8 @@ def spots(
 ) -> np.ndarray:
     """Smooth spots at random places, in which a first substance is partly replaced by a second.
 
+    ::
+
         u = 1 - h b,   v = h b,   b(x) = 1 - prod_{i=1}^{m} (1 - g(x / L - s_i)),   s_i ~ U(0, 1) along each axis
         g(z) = prod over the axes of exp((cos(2 pi z) - 1) / (2 pi w)^2), about exp(-|z|^2 / (2 w^2))
 
@@ -39,14 +41,20 @@ def spots(
         indices: the indices of the samples wanted, B of them.
         seed: non-negative integer shared by all samples.
         channels: 2.
-        count, width, height: parameters of the law.
+        count: m, the number of spots.
+        width: w, their width as a fraction of L.
+        height: h, the share of the first substance that is replaced.
+
     Returns:
-        (B, 2, *N), float64.
+        ``(B, 2, *N)``, float64.
+
     Raises:
         ValueError: a parameter out of range, not two channels, or a grid of more than three dimensions.
         TypeError: a grid that is not periodic.
         UnresolvedError: the grid does not resolve a spot.
-    Source: Pearson (1993), Science 261, 189-192, who starts from one square without smooth edges.
+
+    References:
+        Pearson (1993), Science 261, 189-192, who starts from one square without smooth edges.
     """
     check_spots(count=count, width=width, height=height)
     check_periodic("spots", grid, seed, channels)

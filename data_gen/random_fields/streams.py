@@ -34,6 +34,8 @@ def fourier_series(
 ) -> np.ndarray:
     """Real Fourier series with independent normal coefficients.
 
+    ::
+
         u(x) = mean + sum_k s_k (a_k cos(2 pi k.x / L) + b_k sin(2 pi k.x / L)),   a_k, b_k ~ N(0, 1)
 
     over the ``wave_vectors`` k. The stream gives a and b of the first, of the second, ...: a sample is the same in any
@@ -41,12 +43,15 @@ def fourier_series(
 
     Args:
         grid: of more than 2 ``max_mode`` points.
-        indices, seed, channels: which samples, and of how many channels.
-        max_mode: largest |k| along an axis.
-        std: (M,), the s_k, in the order of the vectors.
+        indices: indices of the samples.
+        seed: seed shared by all samples.
+        channels: C, independent fields of a sample.
+        max_mode: largest ``|k|`` along an axis.
+        std: ``(M,)``, the s_k, in the order of the vectors.
         mean: of u.
+
     Returns:
-        (B, channels, *N), float64.
+        ``(B, channels, *N)``, float64.
     """
     known, places, mirrored = _places(grid.shape, max_mode)
     indices = list(indices)
@@ -63,10 +68,11 @@ def fourier_series(
 
 @lru_cache(maxsize=8)
 def wave_vectors(num_dims: int, max_mode: int) -> np.ndarray:
-    """(M, num_dims), integers, one of each pair +-k with 0 < |k| <= ``max_mode`` along each axis; the last axis is x.
+    """``(M, num_dims)``, integers, one of each pair +-k with ``0 < |k| <= max_mode`` along each axis; the last axis is
+    x.
 
-    They come shell by shell (1 = the largest |k| of the axes, then 2, ...), each in a fixed order, so that the vectors
-    of a smaller ``max_mode`` are the first of those of a larger one. The array is shared: do not write to it.
+    They come shell by shell (1 = the largest ``|k|`` of the axes, then 2, ...), each in a fixed order, so that the
+    vectors of a smaller ``max_mode`` are the first of those of a larger one. The array is shared: do not write to it.
     """
     one = np.arange(-max_mode, max_mode + 1)
     vectors = np.stack(np.meshgrid(*[one] * num_dims, indexing="ij"), axis=-1).reshape(-1, num_dims)
@@ -94,7 +100,8 @@ def _by_shell(vectors: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _places(shape: tuple[int, ...], max_mode: int) -> tuple[Any, np.ndarray, np.ndarray]:
     """Which wave vectors the grid has, where they lie in the flattened modes, and (2, m) pairs k, -k of those that are
-    both in them."""
+    both in them.
+    """
     vectors = wave_vectors(len(shape), max_mode)
     known = (2 * np.abs(vectors) < np.array(shape)).all(axis=1)
     vectors = vectors[known]

@@ -25,6 +25,8 @@ def sines(
 ) -> np.ndarray:
     """Sums of sines of random wave vector, amplitude and phase.
 
+    ::
+
         u(x) = sum_{i=1}^{m} A_i sin(2 pi k_i.x / L + phi_i),   A_i ~ U(0, A),  phi_i ~ U(0, 2 pi)
         k_i ~ {1..K} in one dimension, {-K..K}^2 without (0, 0) in two
         bounds "unit":   u -> (1 + u / sum_i A_i) / 2
@@ -37,14 +39,21 @@ def sines(
         indices: the indices of the samples wanted, B of them.
         seed: non-negative integer shared by all samples.
         channels: C, independent fields of a sample.
-        waves, max_mode, amplitude, bounds: parameters of the law.
+        waves: m, the number of waves.
+        max_mode: K, the largest wavenumber along an axis.
+        amplitude: A, the largest amplitude of a wave.
+        bounds: "unit" maps the sum into (0, 1), see above; "none" leaves it.
+
     Returns:
-        (B, C, *N), float64.
+        ``(B, C, *N)``, float64.
+
     Raises:
         ValueError: a parameter out of range or a grid of more than two dimensions.
         TypeError: a grid that is not periodic.
         UnresolvedError: the grid does not resolve mode K.
-    Source: Takamoto et al. (2022), PDEBench, arXiv:2210.07182, appendix on the one-dimensional advection equation.
+
+    References:
+        Takamoto et al. (2022), PDEBench, arXiv:2210.07182, appendix on the one-dimensional advection equation.
     """
     check_sines(waves=waves, max_mode=max_mode, amplitude=amplitude, bounds=bounds)
     check_periodic("sines", grid, seed, channels, max_mode=max_mode, most=2)

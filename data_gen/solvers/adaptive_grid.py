@@ -47,7 +47,7 @@ class TailTooLarge(Exception):
 
 
 def unflattened(modes: np.ndarray, grid: PeriodicGrid) -> np.ndarray:
-    """(b, C, M) -> (b, C, *K)."""
+    """(b, C, M) -> ``(b, C, *K)``."""
     return modes.reshape(*modes.shape[:2], *grid.modes_shape)
 
 
@@ -72,7 +72,7 @@ def next_points(points: int) -> int:
 
 
 def symbol_on(equation: Equation, grid: PeriodicGrid) -> np.ndarray:
-    """(M,), (C, M) if the components differ, or (b, C, M) if the samples do.
+    """``(M,)``, ``(C, M)`` if the components differ, or (b, C, M) if the samples do.
 
     It is on the host, where the coefficients of steps are made from it.
     """

@@ -18,6 +18,8 @@ BACKWARD_ERROR = 1e-12
 def darcy_solve(coefficient: np.ndarray, grid: CellGrid | NodeGrid, *, source: float | np.ndarray = 1.0) -> np.ndarray:
     """Solution of Darcy's equation on a rectangle with the value 0 at its walls.
 
+    ::
+
         -div(a grad u) = f,   u = 0 on the walls
 
     On cells it is integrated over each cell: the flux through the face of two cells is a_f (u_1 - u_2) / h with the
@@ -30,16 +32,20 @@ def darcy_solve(coefficient: np.ndarray, grid: CellGrid | NodeGrid, *, source: f
     The system is symmetric positive definite; it is solved directly, with one step of refinement.
 
     Args:
-        coefficient: a, (..., *N), above 0, at the centres of the cells or at the nodes.
+        coefficient: a, ``(..., *N)``, above 0, at the centres of the cells or at the nodes.
         grid: the grid of cells or nodes, of two dimensions.
         source: f, one number, or an array at the same points that broadcasts to ``coefficient``.
+
     Returns:
         u, of the shape of ``coefficient``, float64.
+
     Raises:
         TypeError: ``grid`` is not one of cells or nodes.
         ValueError: shapes disagree, or a value is not finite or not above 0.
         SolverDiverged: the solution does not satisfy the equations to rounding.
-    Source: Patankar (1980), Numerical Heat Transfer and Fluid Flow, section 4.2-3; Li et al. (2021), Fourier Neural
+
+    References:
+        Patankar (1980), Numerical Heat Transfer and Fluid Flow, section 4.2-3; Li et al. (2021), Fourier Neural
         Operator, arXiv:2010.08895, section 5.2, and solve_gwf.m published with it, for the nodes; Arioli, Demmel and
         Duff (1989), SIAM J. Matrix Anal. Appl. 10, Eq. (1.3) for the error that is checked.
     """
@@ -78,7 +84,7 @@ def _factors(matrix: sparse.csc_array) -> SuperLU:
 
 
 def _matrix_on_cells(a: np.ndarray, stretch: float) -> sparse.csc_array:
-    """(N, N), from u in all cells to the flux out of each; ``stretch`` is the width of a cell over its height."""
+    """``(N, N)``, from u in all cells to the flux out of each; ``stretch`` is the width of a cell over its height."""
     total = np.zeros(a.shape)
     for wall, factor in ((np.s_[0], stretch), (np.s_[-1], stretch), (np.s_[:, 0], 1 / stretch),
                          (np.s_[:, -1], 1 / stretch)):  # fmt: skip
@@ -92,7 +98,7 @@ def _matrix_on_cells(a: np.ndarray, stretch: float) -> sparse.csc_array:
 
 
 def _matrix_on_nodes(a: np.ndarray, stretch: float) -> sparse.csc_array:
-    """(N, N), from u at the nodes inside to the flux out of each; ``stretch`` as on cells."""
+    """``(N, N)``, from u at the nodes inside to the flux out of each; ``stretch`` as on cells."""
     along_y = stretch * 0.5 * (a[1:, 1:-1] + a[:-1, 1:-1])
     along_x = 1 / stretch * 0.5 * (a[1:-1, 1:] + a[1:-1, :-1])
     total = along_y[1:] + along_y[:-1] + along_x[:, 1:] + along_x[:, :-1]
@@ -152,18 +158,24 @@ def darcy_manufactured(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A smooth coefficient, a source, and the exact solution of Darcy's equation with them.
 
+    ::
+
         u = sin(p pi x / L) sin(q pi y / H),   a = exp(g),   g = c cos(pi x / L + 1/2) cos(2 pi y / H - 1/3)
         f = -div(a grad u) = a ((p^2 / L^2 + q^2 / H^2) pi^2 u - grad g . grad u)
 
     Args:
         grid: the grid of cells or nodes, of two dimensions.
-        contrast: c; a goes from exp(-|c|) to exp(|c|).
+        contrast: c; a goes from ``exp(-|c|)`` to ``exp(|c|)``.
         modes: p and q, 1 or more.
+
     Returns:
         (coefficient, source, solution), each of the grid's shape, float64, at its points.
+
     Raises:
         ValueError: ``contrast`` is not finite, a mode below 1, or a grid not of two dimensions.
-    Source: Roache (2002), J. Fluids Eng. 124, 4-10, for the method.
+
+    References:
+        Roache (2002), J. Fluids Eng. 124, 4-10, for the method.
     """
     check_finite("darcy_manufactured", "contrast", contrast)
     if len(modes) != 2 or min(modes) < 1:

@@ -24,8 +24,10 @@ class Discretization:
         grid: the grid.
 
     Attributes:
-        grid, fine: the grid and the finer one.
-        symbol: L, (M,), (C, M) or (b, C, M), on the host.
+        grid: the grid.
+        fine: the finer grid.
+        symbol: L, ``(M,)``, ``(C, M)`` or (b, C, M), on the host.
+
     Raises:
         ValueError: the equation is linear.
     """
@@ -99,7 +101,7 @@ class Discretization:
         return ((abs(modes * self._weights) ** 2).sum(axis=(-2, -1), keepdims=True) / 2) ** 0.5
 
     def sizes(self, modes: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Amplitude of each mode relative to the sample's root mean square, so that their sum bounds max |u|."""
+        """Amplitude of each mode relative to the sample's root mean square, so that their sum bounds ``max |u|``."""
         sizes = abs(modes)
         sizes *= self._weights
         sizes /= scale

@@ -25,7 +25,7 @@ class Integrator:
     Args:
         equation: an equation with a nonlinear term.
         grid: the grid of ``u0``.
-        u0: (b, C, *N).
+        u0: ``(b, C, *N)``.
         times: increasing output times, the last one above 0.
         settings: scheme and limits.
         names: (b,), numbers of the samples in messages.
@@ -62,7 +62,7 @@ class Integrator:
 
     @np.errstate(over="ignore", invalid="ignore")  # a step that overflows is rejected
     def advance(self, time: float) -> np.ndarray:
-        """(b, C, *K), modes at ``time`` on the adaptive grid, which may have grown."""
+        """``(b, C, *K)``, modes at ``time`` on the adaptive grid, which may have grown."""
         while self.state.time < time:
             law, state, scheme = self.law, self.state, self._scheme_from(self.state)
             exponent = self.controller.first_exponent(law, state) if self.exponent is None else self.exponent

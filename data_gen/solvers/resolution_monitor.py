@@ -93,8 +93,9 @@ class ResolutionMonitor:
         """Add up the truncation error since the last check, as the linear part damps it.
 
         Returns:
-            The law and the state to go on with: the same, those on a smaller grid, or those of the last check on a
-            larger one.
+            The law and the state to continue from. They are the same, those on a smaller grid, or those of the last
+            check on a larger one.
+
         Raises:
             UnresolvedError: no grid allowed resolves the solution.
         """
@@ -174,7 +175,7 @@ class ResolutionMonitor:
         self.checkpoint = Checkpoint(state, _rate(abs(slope - law.to_fine(state.slope)), noise), noise)
 
     def _truncation_rate(self, law: Discretization, state: State, noise: np.ndarray) -> np.ndarray:
-        """|nonlinear term on twice as many points - nonlinear term here|, for each mode of the finer grid.
+        """``|nonlinear term on twice as many points - nonlinear term here|``, for each mode of the finer grid.
 
         It has the modes that this grid cannot represent, and the aliasing errors in the others. Rounding, which no grid
         makes smaller, is subtracted: nothing may damp it, and it grows as the grids do.

@@ -52,7 +52,7 @@ def solve(
     """Solution of an equation at the requested times.
 
     A linear equation is solved exactly, mode by mode, in one step. Otherwise an exponential scheme integrates chunks
-    of ``chunk_size`` samples, sorted by amplitude, on an adaptive Fourier grid; all take the linear part exactly:
+    of ``chunk_size`` samples, sorted by amplitude, on an adaptive Fourier grid; all take the linear part exactly::
 
         "etdrk4"   each step of ETDRK4 is compared with two of half its size; the difference controls the step and, by
                    Richardson's extrapolation, improves the result
@@ -67,26 +67,30 @@ def solve(
     Args:
         equation: the equation to solve; its parameters may vary by sample.
         grid: the grid of ``u0``.
-        u0: (B, C, *N), real, at time 0; all its modes are used as far as they matter.
+        u0: ``(B, C, *N)``, real, at time 0; all its modes are used as far as they matter.
         times: T increasing times, 0 or later, in the equation's units.
         method: "etdrk4", "lawson7", "adams6", or "auto" for the fastest one proven for the equation.
-        tolerance: largest allowed error relative to max |u|, about; 1e-10 if None.
+        tolerance: largest allowed error relative to ``max |u|``, about; 1e-10 if None.
         max_step: upper bound of the time step; none if None.
         allow_unresolved: integrate on the largest grid allowed even if it does not resolve the solution.
         first_sample: number of ``u0[0]`` in messages.
         device: where time is stepped: "cpu" (or None) by numpy, else by torch, on "cuda" for example, or "torch" for
             the processor; results agree to rounding. The equation's ``nonlinear`` must then need no
             more than the grid's methods and operators on arrays.
+
     Returns:
-        (B, T, C, *N), float64.
+        ``(B, T, C, *N)``, float64.
+
     Raises:
         ValueError: shapes, times, tolerance, values or the device are unusable; or the tolerance is below the rounding
             that adds up.
         UnresolvedError: the largest grid allowed does not resolve the solution at the tolerance, or the grid of ``u0``
             does not resolve ``u0``, where nothing damps its top modes.
         SolverDiverged: the step fell to nothing or the solution lost finiteness.
-    Source: Cox and Matthews (2002), J. Comput. Phys. 176; Lawson (1967), SIAM J. Numer. Anal. 4; Hochbruck and
-        Ostermann (2011), BIT Numer. Math. 51; Hairer, Norsett and Wanner (1993), Solving ODEs I, II.4.
+
+    References:
+        Cox and Matthews (2002), J. Comput. Phys. 176; Lawson (1967), SIAM J. Numer. Anal. 4; Hochbruck and Ostermann
+        (2011), BIT Numer. Math. 51; Hairer, Norsett and Wanner (1993), Solving ODEs I, II.4.
     """
     laws = equation if isinstance(equation, SampleEquations) else None
     law = equation[0] if isinstance(equation, SampleEquations) else equation
@@ -119,9 +123,9 @@ def chunks(
 ) -> Iterator[np.ndarray]:
     """Row numbers of the chunks that are integrated together.
 
-    Samples are sorted by max |u0|. Where the law varies by sample they are sorted by max |u0| / max |L|, and a chunk
-    has similar ones (``similar_rows``), for all samples of a chunk take the step and grid of the hardest; in several
-    dimensions and on a device each sample is then a chunk.
+    Samples are sorted by ``max |u0|``. Where the law varies by sample they are sorted by ``max |u0| / max |L|``, and a
+    chunk has similar ones (``similar_rows``), for all samples of a chunk take the step and grid of the hardest; in
+    several dimensions and on a device each sample is then a chunk.
     """
     size, most = np.abs(u0).reshape(u0.shape[0], -1).max(axis=-1), chunk_size(grid.num_dims, device)
     if not isinstance(equation, SampleEquations):
@@ -181,7 +185,7 @@ def _chosen_scheme(equation: Equation, method: str, device: str | None) -> Schem
 
 
 def _solve_linear(equation: Equation, grid: PeriodicGrid, u0: np.ndarray, times: tuple[float, ...]) -> np.ndarray:
-    """(B, T, C, *N): each mode is multiplied by e^(L t)."""
+    """``(B, T, C, *N)``: each mode is multiplied by e^(L t)."""
     modes, symbol = grid.to_modes(u0), equation.symbol(*grid.wavevector)
     result = np.empty((u0.shape[0], len(times), *u0.shape[1:]))
     for i, time in enumerate(times):
@@ -205,7 +209,7 @@ def _solve_chunk(
     settings: Settings,
     names: np.ndarray,
 ) -> np.ndarray:
-    """(b, T, C, *N): one chunk, on an adaptive grid."""
+    """``(b, T, C, *N)``: one chunk, on an adaptive grid."""
     if times[-1] == 0:
         return u0[:, None]
     integrator = Integrator(equation, grid, u0, times, settings, names)

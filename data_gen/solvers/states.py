@@ -59,7 +59,7 @@ class Checkpoint:
 
     Args:
         state: the state.
-        truncation_rate: |N on twice as many points - N|, for each mode of the finer grid.
+        truncation_rate: @@|N on twice as many points - N|``, for each mode of the finer grid.
         noise: the part of it that is rounding, (b, C, 1), on this grid.
     """
 

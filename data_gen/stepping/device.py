@@ -22,6 +22,7 @@ def grid_on(grid: PeriodicGrid, device: str | None) -> PeriodicGrid:
     Args:
         grid: a grid on the host.
         device: "cpu" or None for numpy; "torch" for torch on the processor; else what ``torch.device`` takes ("cuda").
+
     Raises:
         ValueError: torch is not installed, or does not find such a device.
     """
@@ -92,13 +93,13 @@ def to_host(array: Any) -> np.ndarray:
 
 
 def empty_rows(modes: Any, count: int) -> Any:
-    """(count, *modes.shape), complex and not set, where ``modes`` are."""
+    """``(count, *modes.shape)``, complex and not set, where ``modes`` are."""
     shape = (count, *modes.shape)
     return np.empty(shape, dtype=np.complex128) if isinstance(modes, np.ndarray) else modes.new_empty(shape)
 
 
 def real_rows(values: Any) -> Any:
-    """(J, ...) complex -> (J, 2 M) real, a view."""
+    """``(J, ...)`` complex -> (J, 2 M) real, a view."""
     if isinstance(values, np.ndarray):
         return values.reshape(len(values), -1).view(np.float64)
     return _torch().view_as_real(values).reshape(len(values), -1)

@@ -28,6 +28,8 @@ class Coefficients:
 def coefficients(symbol: np.ndarray, step: float) -> Coefficients:
     """Coefficients for u_t = L u + N(u) with a diagonal L and step h.
 
+    ::
+
         z = h L,  full = e^z,  half = e^(z/2),  stage = h (e^(z/2) - 1) / z
         first  = h (-4 - z + e^z (4 - 3 z + z^2)) / z^3
         middle = h (2 + z + e^z (z - 2)) / z^3            (the step uses twice this)
@@ -40,10 +42,13 @@ def coefficients(symbol: np.ndarray, step: float) -> Coefficients:
     Args:
         symbol: L, real or complex.
         step: h > 0.
+
     Returns:
         Coefficients, real for a real symbol.
-    Source: Cox and Matthews (2002), J. Comput. Phys. 176, Eq. (26)-(29); Kassam and Trefethen (2005), SIAM J. Sci.
-        Comput. 26, section 3.
+
+    References:
+        Cox and Matthews (2002), J. Comput. Phys. 176, Eq. (26)-(29); Kassam and Trefethen (2005), SIAM J. Sci. Comput.
+        26, section 3.
     """
     z = step * symbol
     sums = [np.zeros(z.shape, dtype=np.complex128) for _ in range(4)]
@@ -76,9 +81,12 @@ def etdrk4_step(
         slope: N(u), handed in so that it can be shared by steps from the same u.
         nonlinear: N, from modes to modes.
         c: the coefficients of the step.
+
     Returns:
         u after the step, a new array.
-    Source: Cox and Matthews (2002), J. Comput. Phys. 176, Eq. (26)-(29).
+
+    References:
+        Cox and Matthews (2002), J. Comput. Phys. 176, Eq. (26)-(29).
     """
     multiply, half = namespace(modes).multiply, c.half * modes
     a = c.stage * slope

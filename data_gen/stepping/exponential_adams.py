@@ -37,14 +37,19 @@ class Weights:
 def phi_functions(z: np.ndarray, count: int) -> np.ndarray:
     """phi_0 .. phi_count at z.
 
+    ::
+
         phi_0(z) = e^z,   phi_k(z) = (phi_{k-1}(z) - 1 / (k-1)!) / z = sum_n z^n / (n + k)!
 
     Args:
         z: (modes,), real or complex.
         count: the last k.
+
     Returns:
         (count + 1, modes), of the kind of ``z``.
-    Source: Hochbruck and Ostermann (2010), Acta Numerica 19, Eq. (2.10)-(2.11).
+
+    References:
+        Hochbruck and Ostermann (2010), Acta Numerica 19, Eq. (2.10)-(2.11).
     """
     found = np.empty((count + 1, *z.shape), dtype=np.result_type(z, np.float64))
     found[0] = np.exp(z)
@@ -63,7 +68,7 @@ def phi_functions(z: np.ndarray, count: int) -> np.ndarray:
 
 
 def lagrange(nodes: Sequence[float], which: Sequence[int] | None = None) -> np.ndarray:
-    """(n, n): row j has the coefficients, lowest power first, of the polynomial that is 1 at node j only.
+    """``(n, n)``: row j has the coefficients, lowest power first, of the polynomial that is 1 at node j only.
 
     With ``which`` the rows of those nodes only. In plain numbers: there are too few of them for arrays to be faster.
     """
@@ -82,6 +87,8 @@ def _basis(nodes: Sequence[float], j: int) -> list[float]:
 def weights(z: np.ndarray, phi: np.ndarray, step: float, nodes: Sequence[float]) -> Weights:
     """Weights of a step for u_t = L u + N(u), from slopes N at ``nodes``.
 
+    ::
+
         int_0^1 e^((1-s) hL) l_j(s) ds,   l_j Lagrange's polynomials,   int_0^1 e^((1-s) z) s^i ds = i! phi_{i+1}(z)
 
     Modes that turn by more than FAST in a step do without the oldest slopes: extrapolation through n points multiplies
@@ -92,6 +99,7 @@ def weights(z: np.ndarray, phi: np.ndarray, step: float, nodes: Sequence[float])
         phi: ``phi_functions`` of it, up to the number of nodes and one more.
         step: h > 0.
         nodes: places of the slopes in units of h, decreasing from 0 (now) into the past.
+
     Returns:
         Weights.
     """
@@ -125,6 +133,8 @@ def adams_step(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One step: predict through the q slopes known, correct with the slope predicted.
 
+    ::
+
         p = e^(hL) u + sum_j a_j N_j          new = p + b N(p) - sum_j b c_j N_j
 
     which is the exponential Adams-Moulton step through q + 1 slopes: the prediction is of order q, the result of order
@@ -135,10 +145,13 @@ def adams_step(
         slopes: N(u) now and at past points, as many as the weights are for, newest first.
         nonlinear: N, from modes to modes.
         w: the weights of the step.
+
     Returns:
         u after the step, and its estimated error; both new arrays.
-    Source: Hochbruck and Ostermann (2011), BIT Numer. Math. 51, 889-908, section 2; Beylkin, Keiser and Vozovoi (1998),
-        J. Comput. Phys. 147, 362-387.
+
+    References:
+        Hochbruck and Ostermann (2011), BIT Numer. Math. 51, 889-908, section 2; Beylkin, Keiser and Vozovoi (1998), J.
+        Comput. Phys. 147, 362-387.
     """
     kind = w.full.dtype
     known = np.array(slopes).view(kind)

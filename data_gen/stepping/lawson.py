@@ -92,7 +92,7 @@ _LAST_ROW = np.array([1.0, *WEIGHTS])
 
 @dataclass(frozen=True)
 class Factors:
-    """Integrating factors of a step of size ``step``: e^(c_i h L) and h e^(-c_i h L), (stages, *modes), and e^(hL)."""
+    """Integrating factors of a step ``step``: e^(c_i h L) and h e^(-c_i h L), ``(stages, *modes)``, and e^(hL)."""
 
     step: float
     forward: np.ndarray
@@ -106,6 +106,7 @@ def factors(symbol: np.ndarray, step: float) -> Factors:
     Args:
         symbol: L, (modes,) or (C, modes), real or complex.
         step: h > 0.
+
     Returns:
         Factors, real for a real symbol. A mode with Re(h L) below -200 is damped by e^-200 only.
     """
@@ -131,9 +132,12 @@ def lawson_step(
         slope: N(u), handed in so that it can be shared by steps from the same u.
         nonlinear: N, from modes to modes.
         f: the factors of the step.
+
     Returns:
         u after the step, and its estimated error; both new arrays.
-    Source: Lawson (1967), SIAM J. Numer. Anal. 4, 372-380; Verner (2010), Numer. Algorithms 53, 383-396, the "most
+
+    References:
+        Lawson (1967), SIAM J. Numer. Anal. 4, 372-380; Verner (2010), Numer. Algorithms 53, 383-396, the "most
         efficient" pair 7(6).
     """
     multiply, values = namespace(modes).multiply, empty_rows(modes, STAGES + 1)

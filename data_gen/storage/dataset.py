@@ -38,6 +38,7 @@ def open_dataset(path: str | Path, *, verify: bool = True) -> Dataset:
     Args:
         path: the file; of a dataset in shards, the small one that lists them.
         verify: compare with checksums; without, damaged values are read as they are.
+
     Raises:
         DatasetError: the file is missing, a folder, not HDF5, truncated, damaged, unfinished, or of another layout.
     """

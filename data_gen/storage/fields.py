@@ -36,7 +36,7 @@ class FieldReader(ABC):
     Attributes:
         path: the file.
         header: description of its content.
-        table: parameters that differ from sample to sample, (samples,) by name.
+        table: parameters that differ from sample to sample, ``(samples,)`` by name.
     """
 
     path: Path
@@ -54,7 +54,7 @@ class FieldReader(ABC):
 
     @property
     def groups(self) -> np.ndarray:
-        """(samples,), number of the trajectory that each sample is a window of; elsewhere each is one of its own."""
+        """``(samples,)``, number of the trajectory that a sample is a window of; elsewhere its own number."""
         return self.table.get(TRAJECTORY, np.arange(self.num_samples))
 
     @property
@@ -104,7 +104,8 @@ class FieldReader(ABC):
 
     def equations(self, rows: slice | np.ndarray) -> Equation | SampleEquations | None:
         """The equation of some samples: one for all, or one for each if the table has parameters of it; None if this
-        package does not know it."""
+        package does not know it.
+        """
         header = self.header
         if not is_known(header.name):
             return None
@@ -137,8 +138,9 @@ class FieldReader(ABC):
 
     @abstractmethod
     def _load(self, name: str, start: int, stop: int, times: slice) -> np.ndarray:
-        """Consecutive rows of a stored field, (rows, channels, *points); of trajectories at some of the times,
-        (rows, times, channels, *points)."""
+        """Consecutive rows of a stored field, ``(rows, channels, *points)``; of trajectories at some of the times,
+        ``(rows, times, channels, *points)``.
+        """
 
     def read(
         self, name: str, rows: slice | np.ndarray | None = None, stride: int = 1, *, time: float | None = None
@@ -150,8 +152,10 @@ class FieldReader(ABC):
             rows: a slice, increasing indices, or None for all.
             stride: divides the points of every axis; of nodes from end to end the points or the steps between them.
             time: which of ``times`` of the target; the last one if None. The input has the first.
+
         Returns:
-            (rows, channels, *points), of the stored dtype.
+            ``(rows, channels, *points)``, of the stored dtype.
+
         Raises:
             ValueError: unknown name or time, rows that do not increase or do not exist, a stride that does not divide.
             DatasetError: the file cannot be read.
@@ -172,8 +176,9 @@ class FieldReader(ABC):
         """Target fields at all of ``times``, at every ``stride``-th point; rows and stride as in ``read``.
 
         Returns:
-            (rows, len(times), channels, *points), of the stored dtype. Where the input has other components than the
-            target, there is the target's own time only.
+            ``(rows, len(times), channels, *points)``, of the stored dtype. Where the input has other components than
+            the target, there is the target's own time only.
+
         Raises:
             ValueError: rows that do not increase or do not exist, a stride that does not divide.
             DatasetError: the file cannot be read.

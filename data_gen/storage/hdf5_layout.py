@@ -64,9 +64,11 @@ def create_empty(
         path: a file that does not exist yet.
         header: description of its content.
         attributes: further root attributes, such as where the data come from.
-        table: parameters of each sample, (samples,) by name.
+        table: parameters of each sample, ``(samples,)`` by name.
+
     Returns:
         Where its blocks lie, for ``journal.write_block`` and, once all are written, ``journal.write_checksums``.
+
     Raises:
         OSError: the file exists, or cannot be written.
     """
@@ -89,7 +91,7 @@ def write_all_but_fields(
         header: description of its content.
         attributes: further root attributes; one of the usual ones replaces it.
         create_field: makes one field, of a name, a shape and a precision.
-        table: parameters of each sample, (samples,) by name.
+        table: parameters of each sample, ``(samples,)`` by name.
     """
     _write_attributes(file, header, attributes)
     _write_scales(file, header)

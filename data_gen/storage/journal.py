@@ -65,7 +65,7 @@ def journal_path(path: Path) -> Path:
 
 
 def write_block(path: Path, file_map: FileMap, block: int, fields: tuple[np.ndarray, ...]) -> Checksums:
-    """Put a block of each field, (rows, ...), in its place, wait until it is on the disk, and return its checksums.
+    """Put a block of each field, ``(rows, ...)``, in its place, wait until it is on the disk, and return its checksums.
 
     Raises:
         OSError: the operating system refuses to.

@@ -15,9 +15,11 @@ def check_memory(function: str, path: Path, sizes: Iterable[int], what: str = "a
     """Refuse what does not fit into the memory that is free.
 
     Args:
-        function: who asks, and path: the file, for messages.
+        function: the function that messages name.
+        path: the file that they name.
         sizes: bytes of what is held at once.
         what: what that is, in the plural.
+
     Raises:
         DatasetError: it is more.
     """

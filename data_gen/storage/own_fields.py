@@ -28,10 +28,13 @@ def read_own(
     """Rows of the fields of a file, float64: sample i has row i, and after the last row the first one again.
 
     Args:
-        path, field, sha256: the file, its field and its checksum.
+        path: the file.
+        field: its field.
+        sha256: its checksum.
         indices: numbers of samples.
         num_dims: a field of so many axes is one for all samples; 0 if each must have its own.
         role: of the fields, for messages.
+
     Raises:
         DatasetError: the file is missing, unreadable or another one than the checksum says, or it has no such field.
     """
@@ -64,12 +67,12 @@ def _is_field(item: object) -> bool:
 
 
 def read_parameter(spec: DatasetSpec, file: FieldFile, index: int) -> np.ndarray:
-    """(*N), the field of a sample on the data's grid."""
+    """``(*N)``, the field of a sample on the data's grid."""
     return fitted(_given(spec, file, np.array([index])), spec.grid, 1, file.path)[0, 0]
 
 
 def _given(spec: DatasetSpec, file: FieldFile, indices: np.ndarray) -> np.ndarray:
-    """(B, *M), the fields of some samples as the file has them."""
+    """``(B, *M)``, the fields of some samples as the file has them."""
     dims, role = spec.header.num_dims, f"the samples have as `{file.name}`"
     rows = read_own(file.path, file.field, file.sha256, indices, num_dims=dims, role=role)
     return rows[:, 0] if rows.ndim == dims + 2 and rows.shape[1] == 1 else rows
@@ -118,7 +121,7 @@ def _rows(values: np.ndarray | h5py.Dataset, path: str, indices: np.ndarray, num
 
 
 def fitted(u: np.ndarray, grid: PeriodicGrid | CellGrid | NodeGrid, channels: int, path: str) -> np.ndarray:
-    """Fields (B, *M) or (B, C, *M) on a grid, (B, C, *N): by Fourier interpolation if they are periodic.
+    """Fields ``(B, *M)`` or ``(B, C, *M)`` on a grid, ``(B, C, *N)``: by Fourier interpolation if they are periodic.
 
     Values of cells are repeated where the grid has a multiple of as many; of nodes, every k-th one is taken.
 

@@ -67,6 +67,7 @@ def repack(
         progress: show a bar on stderr.
         verify: compare the header with its checksums; without, one that was changed on purpose is taken. Fields are
             always verified.
+
     Raises:
         ValueError: an argument is unusable, or the output is the input.
         FileExistsError: the output exists and ``overwrite`` is not set, or it is no dataset file.

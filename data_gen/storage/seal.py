@@ -1,5 +1,7 @@
 """The seal of a dataset file: CRC-32 of each page of its bytes, in a record behind the HDF5 data.
 
+::
+
     HDF5 data | payload | length of the payload (u64), its CRC-32 (u32), magic (12 bytes)
 
     payload = version (u32), bytes of a page (u32), bytes of the HDF5 data (u64), number of extents (u64),
@@ -258,7 +260,8 @@ def _merged(extents: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 def _hdf5_bytes(path: Path, head: bytes) -> int:
     """Where the HDF5 data end, by the superblock (versions 0 to 3 with addresses of 8 bytes).
 
-    Source: HDF5 File Format Specification 3.0, section II.A.
+    References:
+        HDF5 File Format Specification 3.0, section II.A.
     """
     version = head[8]
     if version > 3 or head[13 if version < 2 else 9] != 8:

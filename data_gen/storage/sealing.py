@@ -18,6 +18,7 @@ def seal_file(path: Path) -> None:
 
     Args:
         path: the file; one that is sealed already is sealed again.
+
     Raises:
         DatasetError: a block on the disk is not what was written.
     """

@@ -69,7 +69,7 @@ def create_master(
         attributes: further root attributes.
         shards: in order, each made of whole blocks.
         checksums: the block checksums of each stored field.
-        table: parameters of each sample, (samples,) by name.
+        table: parameters of each sample, ``(samples,)`` by name.
     """
 
     def create_field(file: h5py.File, name: str, shape: tuple[int, ...], dtype: str) -> None:

@@ -90,7 +90,7 @@ def _write_fields(file: h5py.File, header: Header) -> None:
 
 
 def _create_component(file: h5py.File, header: Header, name: str, index: int) -> h5py.Dataset:
-    """(sample, time, *axes): one component of the target at every time, over the stored fields.
+    """``(sample, time, *axes)``: one component of the target at every time, over the stored fields.
 
     There is no axis of time where the input is another quantity: the target is then at the last time only.
     """

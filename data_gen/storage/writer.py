@@ -85,6 +85,7 @@ class Output:
         spec: its description.
         shards: number of files for the samples; 1 puts them into the dataset's file.
         level: effort of gzip with which the files are compressed once all blocks are written; 0 leaves them plain.
+
     Raises:
         ValueError: there are more shards than blocks, or than a dataset can have.
         FileNotFoundError, IsADirectoryError, FileExistsError: the path cannot be one of a file.
@@ -332,7 +333,8 @@ class Output:
 
     def _put(self, part: Part) -> None:
         """Give a finished file its name. One that is compressed keeps the plain file until all are there, so that an
-        interrupted run can be resumed."""
+        interrupted run can be resumed.
+        """
         replace = self.overwrite or self.shards > 1
         if not self.level:
             put_file(part.partial, part.path, replace=replace)

@@ -55,6 +55,7 @@ def strict_json(document: Any) -> str:
 
     Args:
         document: mappings, sequences, text, numbers, paths, None; objects with ``tolist`` are numpy's.
+
     Raises:
         TypeError: something else is in it.
     """

@@ -30,7 +30,7 @@ Pair = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor | None]
 
 
 def pair_of(batch: Any) -> Pair:
-    """(x, y) of a batch {"x": x, "y": y, ...} or (x, y), and its "weights" if it has any."""
+    """(x, y) of a batch ``{"x": x, "y": y, ...}`` or (x, y), and its "weights" if it has any."""
     if isinstance(batch, Mapping) and {"x", "y"} <= set(batch):
         return batch["x"], batch["y"], batch.get("weights")
     if isinstance(batch, Sequence) and len(batch) == 2:
@@ -61,22 +61,26 @@ class ClosedFormCallback(Callback):
             module's last linear layer; with ``example_input_array``, a tensor, in the module, the last that runs on it.
         algorithm: 2 solves the head before each training step (arXiv:2510.04606, Eq. 17), 1 after it on re-computed
             features (Algorithm 1).
-        initial, penalise_bias, objective: see ClosedFormHead.
+        initial: see ClosedFormHead.
+        penalise_bias: see ClosedFormHead.
+        objective: see ClosedFormHead.
         log: log the head's figures at the end of each epoch as ``head/condition`` and so on (docs/diagnostics.md).
-        loss: "mse", or "relative", which weighs each sample by 1 / |y|^2 in the solve, as ``fit`` does; the module's
-            own loss should weigh them alike.
+        loss: "mse", or "relative", which weighs each sample by ``1 / |y|^2`` in the solve, as ``fit`` does; the
+            module's own loss should weigh them alike.
         pair: (x, y) of a batch, y shaped like ``module(x)``, or (x, y, weights), see ClosedFormLoss; by default of
-            {"x": x, "y": y}, {"x": x, "y": y, "weights": weights} or (x, y).
+            ``{"x": x, "y": y}``, ``{"x": x, "y": y, "weights": weights}`` or (x, y).
         prediction: which entry of what ``module(x)`` returns is the prediction, where that is no tensor: a key, an
             index or a function.
+
     Raises:
         TypeError: the module returns no tensor, and no entry of it is named.
         ValueError: a setting is unknown, or the loss not for the objective; when training starts, also if the module
             has no such layer.
 
-    Example::
+    Example:
+        ::
 
-        Trainer(callbacks=[ClosedFormCallback(Proximal(strength=1e-2), head="model.readout")]).fit(module, loader)
+            Trainer(callbacks=[ClosedFormCallback(Proximal(strength=1e-2), head="model.readout")]).fit(module, loader)
     """
 
     def __init__(

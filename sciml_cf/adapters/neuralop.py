@@ -22,7 +22,8 @@ class Guess:
 
     Args:
         layer: that is about to be bound.
-        rule, settings: of the loss, which binds the right layer with the same.
+        rule: rule of the loss.
+        settings: other settings of the loss, which binds the right layer with the same.
     """
 
     def __init__(self, layer: Layer, rule: Rule, settings: dict[str, Any]) -> None:
@@ -43,8 +44,10 @@ class NeuralopLoss(nn.Module):
     In training it solves the head on the batch and returns the batch's mean squared error (Eq. 17), whose gradient
     does not depend on the batch size. In evaluation nothing is solved, and it returns the sum over samples of each
     sample's mean squared error: the Trainer divides by the number of samples, so that what it reports is the MSE.
-    Weights come with the samples, as their entry ``"weights"``, which the data processor hands on: (B,) of samples,
-    (B, *N) of points (a mask of missing values) or (B, C, *N) of each output, see ClosedFormLoss.
+    Weights come with the samples, as their entry ``"weights"``, which the data processor hands on: ``(B,)`` of samples,
+    ``(B, *N)`` of points (a mask of missing values) or ``(B, C, *N)`` of each output, see ClosedFormLoss.
+
+    ::
 
         training: mean over batch, outputs, points      evaluation: sum over batch of mean over outputs, points
 
@@ -62,21 +65,27 @@ class NeuralopLoss(nn.Module):
             of the projection). Without an example that is the last one by order of registration, until the first
             forward pass of the model shows another one.
         example: inputs, which show at once which layer runs last.
-        initial, penalise_bias, objective: see ClosedFormHead.
-        loss: "mse", or "relative", which in training weighs each sample by 1 / |y|^2, as ``fit`` does; here y is as
+        initial: see ClosedFormHead.
+        penalise_bias: see ClosedFormHead.
+        objective: see ClosedFormHead.
+        loss: "mse", or "relative", which in training weighs each sample by ``1 / |y|^2``, as ``fit`` does; here y is as
             the data processor hands it on. Evaluation is the plain mean squared error with either.
+
     Raises:
         ValueError: the model has no such layer, or none that can be solved; the loss is unknown or not for the
             objective; with "relative" the targets of a sample are all zero.
         TypeError: the layer is not linear at each grid point.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17).
 
-    Example::
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17).
 
-        loss = NeuralopLoss(model, Proximal(strength=1e-2))
-        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3)
-        Trainer(model=model, n_epochs=50).train(
-            train_loader, {"test": test_loader}, optimizer, scheduler, regularizer=loss, training_loss=loss)
+    Example:
+        ::
+
+            loss = NeuralopLoss(model, Proximal(strength=1e-2))
+            optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3)
+            Trainer(model=model, n_epochs=50).train(
+                train_loader, {"test": test_loader}, optimizer, scheduler, regularizer=loss, training_loss=loss)
     """
 
     #: What the Trainer adds to the training loss when this object is its regularizer.
@@ -108,8 +117,8 @@ class NeuralopLoss(nn.Module):
         """Scalar loss; see the class.
 
         Args:
-            prediction: (B, C, *N), the model's output.
-            y: targets, shaped like the prediction; labels (B, *N) for an objective of classes.
+            prediction: ``(B, C, *N)``, the model's output.
+            y: targets, shaped like the prediction; labels ``(B, *N)`` for an objective of classes.
             weights: of samples, points or outputs.
             sample: the batch's other entries; not used.
         """

@@ -18,12 +18,12 @@ class Observations:
     """Checked arguments of a fit, as tensors on the CPU with one row an observation.
 
     Attributes:
-        treatment: (n, ...) floating.
-        instrument: (n, ...) floating.
-        outcome: (n, q) floating.
-        covariates: (n, ...) floating, or None.
-        weights: (n,) float64, at least 0 and not all 0, or None for one each.
-        flat: the outcome was given as (n,), so predictions are (n,) as well.
+        treatment: ``(n, ...)`` floating.
+        instrument: ``(n, ...)`` floating.
+        outcome: ``(n, q)`` floating.
+        covariates: ``(n, ...)`` floating, or None.
+        weights: ``(n,)`` float64, at least 0 and not all 0, or None for one each.
+        flat: the outcome was given as ``(n,)``, so predictions are ``(n,)`` as well.
     """
 
     treatment: Tensor
@@ -45,7 +45,7 @@ class Observations:
 
 @dataclass(frozen=True)
 class Shapes:
-    """Shapes of one observation, and whether outcomes were given as (n,): what ``fit`` saw, for ``predict``."""
+    """Shapes of one observation, and whether outcomes were given as ``(n,)``: what ``fit`` saw, for ``predict``."""
 
     treatment: tuple[int, ...]
     covariates: tuple[int, ...] | None
@@ -69,10 +69,12 @@ def check_observations(
 
     Args:
         function: how the errors begin, for instance "KernelIV.fit".
-        treatment, instrument: (n,) or (n, ...).
-        outcome: (n,) or (n, q).
-        covariates: (n,) or (n, ...), or None.
-        sample_weight: (n,), at least 0 and not all 0, or None.
+        treatment: ``(n,)`` or ``(n, ...)``.
+        instrument: ``(n,)`` or ``(n, ...)``.
+        outcome: ``(n,)`` or ``(n, q)``.
+        covariates: ``(n,)`` or ``(n, ...)``, or None.
+        sample_weight: ``(n,)``, at least 0 and not all 0, or None.
+
     Raises:
         ValueError: not numbers, not finite, no or one row, lengths that differ, a constant treatment or instrument, or
             weights that are negative or all zero.
@@ -93,7 +95,7 @@ def check_observations(
 
 
 def check_inputs(function: str, shapes: Shapes, treatment: Any, covariates: Any = None) -> tuple[Tensor, Tensor | None]:
-    """Treatment (n, ...) and covariates of a prediction as tensors, shaped like those of the fit.
+    """Treatment ``(n, ...)`` and covariates of a prediction as tensors, shaped like those of the fit.
 
     Raises:
         ValueError: not numbers, not finite, no rows, other shapes than in the fit, or covariates where the fit had none
@@ -124,7 +126,7 @@ def check_fitted(function: str, estimator: object, attribute: str) -> None:
 
 
 def as_given(prediction: Tensor, shapes: Shapes, given: Any) -> Any:
-    """A prediction (n, q) shaped as the outcome was: a tensor for a tensor of treatments, else a numpy array."""
+    """A prediction ``(n, q)`` shaped as the outcome was: a tensor for a tensor of treatments, else a numpy array."""
     values = prediction.detach()
     values = values[:, 0] if shapes.flat else values
     return values if isinstance(given, Tensor) else values.cpu().numpy()
@@ -132,6 +134,8 @@ def as_given(prediction: Tensor, shapes: Shapes, given: Any) -> Any:
 
 def r_squared(function: str, prediction: Any, outcome: Any) -> float:
     """Coefficient of determination, the mean over outcomes, as scikit-learn has it.
+
+    ::
 
         1 - sum (y - f)^2 / sum (y - mean y)^2        1 for a constant outcome that is met exactly, else 0
 

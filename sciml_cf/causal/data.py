@@ -61,6 +61,7 @@ class _Samples:
         Args:
             first: samples of the first part, fewer than all.
             seed: of the permutation.
+
         Raises:
             ValueError: one of the parts would be empty.
         """
@@ -101,20 +102,23 @@ class _Samples:
 class InstrumentalData(_Samples):
     """Samples to learn a structural function from, where the treatment and the outcome share hidden causes.
 
+    ::
+
         outcome = f(treatment, covariates) + e,      E[e | instrument, covariates] = 0,      E[e | treatment] != 0
 
     Arrays may be given as anything that numpy takes, and torch tensors too; they become float32 or float64 (what they
     are, if they are one of these). Booleans and integers become float64.
 
     Attributes:
-        treatment: (n,) or (n, ...), such as (n, 64, 64) of images.
-        instrument: (n,) or (n, ...).
-        outcome: (n,) or (n, outputs).
-        covariates: (n,) or (n, ...), causes of treatment and outcome that are seen; None without any.
+        treatment: ``(n,)`` or ``(n, ...)``, such as ``(n, 64, 64)`` of images.
+        instrument: ``(n,)`` or ``(n, ...)``.
+        outcome: ``(n,)`` or ``(n, outputs)``.
+        covariates: ``(n,)`` or ``(n, ...)``, causes of treatment and outcome that are seen; None without any.
         structural: f at the treatments, free of noise, as the outcome is shaped; None where it is not known.
         law: how the samples come about, in words.
         parameters: the numbers of the law, by name; plain values.
         seed: of the random draws, or None.
+
     Raises:
         ValueError: lengths differ, an array is empty or has NaN or Inf, or the shape of an outcome does not fit.
         TypeError: an array is not of numbers.
@@ -145,10 +149,13 @@ class StructuralData(_Samples):
     """Treatments at which the structural function is known, to measure an estimate of it on.
 
     Attributes:
-        treatment: (n,) or (n, ...).
-        structural: (n,) or (n, outputs), f at the treatments (and covariates).
-        covariates: (n,) or (n, ...), or None.
-        law, parameters, seed: as in ``InstrumentalData``.
+        treatment: ``(n,)`` or ``(n, ...)``.
+        structural: ``(n,)`` or ``(n, outputs)``, f at the treatments (and covariates).
+        covariates: ``(n,)`` or ``(n, ...)``, or None.
+        law: as in ``InstrumentalData``.
+        parameters: as in ``InstrumentalData``.
+        seed: as in ``InstrumentalData``.
+
     Raises:
         ValueError, TypeError: as for ``InstrumentalData``.
     """

@@ -33,6 +33,8 @@ HeadName = Literal["current", "refit"]
 class DeepFeatureIV(Estimator):
     """Structural function f of E[y - f(x, o) | z, o] = 0, linear in learned features of the treatment.
 
+    ::
+
         f(x, o) = w^T ((psi(x), 1) x (xi(o), 1))        W^T (phi(z, o), 1) ~ E[psi(x) | z, o]
 
     Two stages alternate on batches of two halves of the rows, each with a linear head that is solved in closed form and
@@ -41,10 +43,10 @@ class DeepFeatureIV(Estimator):
     not know them).
 
     Args:
-        treatment_net: psi, maps treatments (n, ...) to features (n, F).
-        instrument_net: phi, maps instruments to (n, D); with covariates both side by side (n, k + m), or as two
+        treatment_net: psi, maps treatments ``(n, ...)`` to features ``(n, F)``.
+        instrument_net: phi, maps instruments to ``(n, D)``; with covariates both side by side (n, k + m), or as two
             arguments if one of them is no table.
-        covariate_net: xi, maps covariates to (n, E); without it covariates are their own features.
+        covariate_net: xi, maps covariates to ``(n, E)``; without it covariates are their own features.
         rule: "proximal" (Algorithm 3), "ridge" (DFIV), another rule by its name, or StageRules with strengths of your
             own.
         gradients: where the features' gradients are taken. "previous": the first of a batch at the head before it
@@ -68,11 +70,15 @@ class DeepFeatureIV(Estimator):
         out: folder for checkpoints, or None.
         save_every: iterations between checkpoints.
         resume: go on from the checkpoint in ``out``, if there is one; to the same bits as without a stop.
+
     Attributes:
         history_: one row an iteration: iteration, loss_1, loss_2 (mean squares of the last update of each stage),
             seconds, and what ``measure`` gave.
-        head_, refit_head_: ((F + 1) (E + 1), q) float64, the two second heads, in the units trained in.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithm 3; Xu et al. (arXiv:2010.07154).
+        head_: ``((F + 1) (E + 1), q)`` float64, the second head, in the units trained in.
+        refit_head_: the second head after the refit, likewise.
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithm 3; Xu et al. (arXiv:2010.07154).
     """
 
     def __init__(
@@ -128,9 +134,12 @@ class DeepFeatureIV(Estimator):
         """Train on observations, one a row; if that fails or is interrupted, the estimator stays as it was.
 
         Args:
-            treatment, instrument, covariates: (n, ...), as the nets take them; (n,) enters a net as (n, 1).
-            outcome: (n,) or (n, q).
-            sample_weight: (n,), at least 0.
+            treatment: ``(n, ...)``, as the net takes it; ``(n,)`` enters a net as ``(n, 1)``.
+            instrument: ``(n, ...)``, likewise.
+            covariates: ``(n, ...)``, likewise.
+            outcome: ``(n,)`` or ``(n, q)``.
+            sample_weight: ``(n,)``, at least 0.
+
         Raises:
             ValueError, TypeError: an argument or a parameter is not as above.
             TrainingDiverged: a loss left the finite range.
@@ -161,10 +170,13 @@ class DeepFeatureIV(Estimator):
         return self
 
     def predict(self, treatment: Any, covariates: Any = None, *, heads: HeadName | None = None) -> Any:
-        """The structural function at treatments (n, ...) and covariates, (n,) or (n, q) as the outcome was.
+        """The structural function at treatments ``(n, ...)`` and covariates, ``(n,)`` or ``(n, q)`` as the outcome was.
 
         Args:
+            treatment: ``(n, ...)``, as in ``fit``.
+            covariates: ``(n, ...)``, as in ``fit``.
             heads: "current" or "refit", another choice than the estimator's own.
+
         Raises:
             ValueError: not fitted, or other shapes than in ``fit``.
         """

@@ -24,6 +24,8 @@ _PRICES, _TIMES, _GROUPS = np.linspace(10, 25, 20), np.linspace(0, 10, 20), rang
 def demand(*, samples: int = 5000, correlation: float = 0.5, noise: float = 1.0, seed: int = 0) -> InstrumentalData:
     """Training samples of the demand design: sales of tickets by price, time of the year and group of customers.
 
+    ::
+
         T ~ U(0, 10),   S uniform on {1, ..., 7},   C ~ N(0, 1),   V ~ N(0, 1)
         P = 25 + (C + 3) psi(T) + V
         Y = f(P, T, S) + d e,   e ~ N(r V, 1 - r^2),   f as in ``demand_structural``
@@ -39,13 +41,17 @@ def demand(*, samples: int = 5000, correlation: float = 0.5, noise: float = 1.0,
             deviation 158 of the sales hides hardly anything; the program of Hartford et al. adds unit noise to sales
             that it has divided by 158, which is a noise of 158.
         seed: of the draws.
+
     Returns:
-        InstrumentalData in float64: treatment (n, 1), instrument (n, 1), covariates (n, 2) of time and group, outcome
-        and structural (n,).
+        InstrumentalData: float64, treatment ``(n, 1)``, instrument ``(n, 1)``, covariates ``(n, 2)`` of time and
+        group, outcome and structural ``(n,)``.
+
     Raises:
         ValueError: samples, correlation, noise or seed are unusable.
-    Source: Hartford, Lewis, Leyton-Brown and Taddy (2017), Deep IV, ICML; constants and the variance
-        1 - r^2 as in Xu et al. (2021), arXiv:2010.07154, and in the program published with it.
+
+    References:
+        Hartford, Lewis, Leyton-Brown and Taddy (2017), Deep IV, ICML; constants and the variance 1 - r^2 as in Xu et
+        al. (2021), arXiv:2010.07154, and in the program published with it.
     """
     check_count("demand", "samples", samples)
     check_count("demand", "seed", seed, minimum=0)
@@ -76,8 +82,10 @@ def demand_test() -> StructuralData:
     A grid of 20 prices from 10 to 25, 20 times from 0 to 10, and the 7 groups, ends included.
 
     Returns:
-        StructuralData: treatment (2800, 1), covariates (2800, 2) of time and group, structural (2800,).
-    Source: Xu et al. (2021), arXiv:2010.07154, and the program published with it.
+        StructuralData: treatment ``(2800, 1)``, covariates ``(2800, 2)`` of time and group, structural ``(2800,)``.
+
+    References:
+        Xu et al. (2021), arXiv:2010.07154, and the program published with it.
     """
     price, time, group = np.array(list(itertools.product(_PRICES, _TIMES, _GROUPS))).T
     return StructuralData(
@@ -92,14 +100,21 @@ def demand_test() -> StructuralData:
 def demand_structural(price: Any, time: Any, group: Any) -> np.ndarray:
     """The structural function of the demand design.
 
+    ::
+
         f(p, t, s) = 100 + (10 + p) s psi(t) - 2 p
         psi(t) = 2 ((t - 5)^4 / 600 + exp(-4 (t - 5)^2) + t / 10 - 2)
 
     Args:
-        price, time, group: numbers or arrays that broadcast.
+        price: of a ticket; the three broadcast together.
+        time: of the year.
+        group: of customers.
+
     Returns:
         float64, of the broadcast shape.
-    Source: Hartford et al. (2017), Deep IV, ICML.
+
+    References:
+        Hartford et al. (2017), Deep IV, ICML.
     """
     price, time, group = (np.asarray(value, dtype=np.float64) for value in (price, time, group))
     return 100 + (10 + price) * group * _psi(time) - 2 * price

@@ -30,7 +30,8 @@ class ConstantOutcome(Estimator):
     def fit(
         self, *, treatment: Any, instrument: Any, outcome: Any, covariates: Any = None, sample_weight: Any = None
     ) -> Self:
-        """Take the mean of the outcomes (n,) or (n, q), weighted by ``sample_weight`` (n,); the rest is checked only.
+        """Take the mean of the outcomes ``(n,)`` or ``(n, q)``, weighted by ``sample_weight`` ``(n,)``; the rest is
+        checked only.
 
         Raises:
             ValueError: an argument is unusable.
@@ -42,7 +43,7 @@ class ConstantOutcome(Estimator):
         return self
 
     def predict(self, treatment: Any, covariates: Any = None) -> Any:
-        """The mean, (n,) or (n, q) as the outcome was.
+        """The mean, ``(n,)`` or ``(n, q)`` as the outcome was.
 
         Raises:
             ValueError: not fitted, or other shapes than in ``fit``.
@@ -55,20 +56,24 @@ class ConstantOutcome(Estimator):
 class DirectRegression(Estimator):
     """A net trained to predict the outcome from treatment and covariates, as if nothing hidden moved both.
 
+    ::
+
         min over the net  mean_i w_i |net(x_i, o_i) - y_i|^2
 
     The instrument is not used. What is learned is E[Y | X], which is f(X) and E[e | X] together. The net is copied and
     the copy trained, on the device where it lies, by Adam on shuffled batches of nearly equal size.
 
     Args:
-        net: maps treatments (n, ...) to outcomes (n, q); with covariates both side by side (n, k + m), or as two
-            arguments if one of them is no table.
+        net: maps treatments ``(n, ...)`` to outcomes ``(n, q)``; with covariates both side by side (n, k + m), or as
+            two arguments if one of them is no table.
         epochs: passes over the data.
         batch_size: most rows of a batch; None takes all.
-        learning_rate, weight_decay: of Adam, the decay as an l2 term of the loss.
+        learning_rate: of Adam.
+        weight_decay: factor of an l2 term of the loss.
         scale_outcome: train on outcomes less their mean, over their deviation; predictions are in the outcome's units.
         seed: of the order of the batches and of dropout; the net comes with its own weights.
         progress: show a progress bar on standard error.
+
     Attributes:
         net_: the trained net.
         history_: one row an epoch: epoch and loss, the mean over its batches in squared units of the outcome.
@@ -101,12 +106,14 @@ class DirectRegression(Estimator):
         """Train on observations, one a row.
 
         Args:
-            treatment, covariates: (n, ...), as the net takes them; (n,) enters as (n, 1).
+            treatment: ``(n, ...)``, as the net takes it; ``(n,)`` enters as ``(n, 1)``.
+            covariates: ``(n, ...)``, likewise.
             instrument: checked, and not used.
-            outcome: (n,) or (n, q).
-            sample_weight: (n,), at least 0.
+            outcome: ``(n,)`` or ``(n, q)``.
+            sample_weight: ``(n,)``, at least 0.
+
         Raises:
-            ValueError: an argument or a parameter is unusable, or the net does not give (n, q).
+            ValueError: an argument or a parameter is unusable, or the net does not give ``(n, q)``.
             TrainingDiverged: the loss left the finite range.
         """
         self._check()
@@ -126,7 +133,7 @@ class DirectRegression(Estimator):
         return self
 
     def predict(self, treatment: Any, covariates: Any = None) -> Any:
-        """The net's outcome at treatments and covariates, (n,) or (n, q) as the outcome was, in float64.
+        """The net's outcome at treatments and covariates, ``(n,)`` or ``(n, q)`` as the outcome was, in float64.
 
         Raises:
             ValueError: not fitted, or other shapes than in ``fit``.

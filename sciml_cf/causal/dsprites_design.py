@@ -26,6 +26,8 @@ _POSITIONS, _SCALES, _ORIENTATIONS = range(0, 31, 5), (0, 3, 5), range(0, 31, 10
 def dsprites(*, samples: int = 10000, seed: int = 0, archive: str | Path | None = None) -> InstrumentalData:
     """Training samples of the dSprites design: noisy images of hearts, and outcomes confounded by their height.
 
+    ::
+
         X = heart(scale, orientation, posX, posY) + n,   n ~ N(0, 0.1^2) for each pixel
         Z = (scale, orientation, posX)
         Y = f(X) + 32 (posY - 0.5) + e,   e ~ N(0, 0.5^2),   f as in ``dsprites_structural``, on the noisy X
@@ -37,14 +39,19 @@ def dsprites(*, samples: int = 10000, seed: int = 0, archive: str | Path | None 
         samples: how many.
         seed: of the latents, the noise in the images and that in the outcome, each with a stream of its own.
         archive: the published dSprites file, to take the images from; None draws them, which needs no file.
+
     Returns:
-        InstrumentalData: treatment (n, 64, 64) float32, instrument (n, 3), outcome and structural (n,) float64.
+        InstrumentalData: treatment ``(n, 64, 64)`` float32, instrument ``(n, 3)``, outcome and structural ``(n,)``
+        float64.
+
     Raises:
         ValueError: samples or seed are unusable.
         DatasetError: the archive is unusable.
-    Source: Xu, Chen, Srinivasan, de Freitas, Doucet and Gretton (2021), Learning deep features in instrumental
-        variable regression (arXiv:2010.07154), with the structural function and the outcome as in Closed-Form Last
-        Layer Optimization (arXiv:2510.04606), appendix E. Images: Matthey et al. (2017), dSprites.
+
+    References:
+        Xu, Chen, Srinivasan, de Freitas, Doucet and Gretton (2021), Learning deep features in instrumental variable
+        regression (arXiv:2010.07154), with the structural function and the outcome as in Closed-Form Last Layer
+        Optimization (arXiv:2510.04606), appendix E. Images: Matthey et al. (2017), dSprites.
     """
     check_count("dsprites", "samples", samples)
     check_count("dsprites", "seed", seed, minimum=0)
@@ -75,9 +82,12 @@ def dsprites_test(*, seed: int = 0, archive: str | Path | None = None) -> tuple[
     Args:
         seed: of the permutation that splits them; the two parts are disjoint.
         archive: as for ``dsprites``.
+
     Returns:
-        (validation, test): StructuralData with treatment (n, 64, 64) float32 and structural (n,).
-    Source: Xu et al. (2021), arXiv:2010.07154; the split is that of arXiv:2510.04606, appendix E.
+        The validation and the test set, with treatment ``(n, 64, 64)`` float32 and structural ``(n,)``.
+
+    References:
+        Xu et al. (2021), arXiv:2010.07154; the split is that of arXiv:2510.04606, appendix E.
     """
     grid = itertools.product(_SCALES, _ORIENTATIONS, _POSITIONS, _POSITIONS)
     treatment = _images(np.array(list(grid)), archive)
@@ -94,16 +104,21 @@ def dsprites_test(*, seed: int = 0, archive: str | Path | None = None) -> tuple[
 def dsprites_structural(images: Any) -> np.ndarray:
     """The structural function of the dSprites design, of images with noise or without.
 
+    ::
+
         f(X) = ((sum_ij B_ij X_ij)^2 - 3000) / 500,      B_ij = |32 - j| / 32,      j = 0..63 the column
 
     Args:
-        images: (n, 64, 64) or (n, 4096), by rows.
+        images: ``(n, 64, 64)`` or ``(n, 4096)``, by rows.
+
     Returns:
-        (n,) float64.
+        ``(n,)`` float64.
+
     Raises:
         ValueError: another shape.
-    Source: Xu, Kanagawa and Gretton (2021), Deep proxy causal learning, NeurIPS, as arXiv:2510.04606 takes it in
-        Eq. (47).
+
+    References:
+        Xu, Kanagawa and Gretton (2021), Deep proxy causal learning, NeurIPS, as arXiv:2510.04606 takes it in Eq. (47).
     """
     array = np.asarray(images)
     if array.shape[1:] not in ((SIZE, SIZE), (SIZE * SIZE,)):

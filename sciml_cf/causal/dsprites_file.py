@@ -32,13 +32,17 @@ def read_hearts(path: str | Path, latents: Any) -> np.ndarray:
 
     Args:
         path: the file, ``dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz`` as it is published.
-        latents: (n, 4) integers, as for ``render_hearts``.
+        latents: ``(n, 4)`` integers, as for ``render_hearts``.
+
     Returns:
-        (n, 64, 64) uint8 of 0 and 1.
+        ``(n, 64, 64)`` uint8 of 0 and 1.
+
     Raises:
         DatasetError: the file is missing, damaged, of another layout, or lacks an image asked for.
         ValueError: the latents are unusable.
-    Source: Matthey, Higgins, Hassabis and Lerchner (2017), dSprites: Disentanglement testing Sprites dataset.
+
+    References:
+        Matthey, Higgins, Hassabis and Lerchner (2017), dSprites: Disentanglement testing Sprites dataset.
     """
     path, indices = Path(path), checked_latents("read_hearts", latents)
     if not path.is_file():
@@ -53,7 +57,7 @@ def read_hearts(path: str | Path, latents: Any) -> np.ndarray:
 
 
 def _find(path: Path, classes: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """(n,), the rows of the images asked for."""
+    """``(n,)``, the rows of the images asked for."""
     if classes.ndim != 2 or classes.shape[1] != 6 or classes.dtype.kind not in "iu":
         raise ValueError(f"latents_classes must be (images, 6) integers; it is {classes.dtype} {classes.shape}")
     hearts = np.flatnonzero(classes[:, 1] == _HEART)

@@ -21,11 +21,13 @@ class Estimator(ABC):
     def fit(
         self, *, treatment: Any, instrument: Any, outcome: Any, covariates: Any = None, sample_weight: Any = None
     ) -> Self:
-        """Estimate from observations, one a row: arrays or tensors (n, ...), outcomes (n,) or (n, q)."""
+        """Estimate from observations, one a row: arrays or tensors ``(n, ...)``, outcomes ``(n,)`` or ``(n, q)``."""
 
     @abstractmethod
     def predict(self, treatment: Any, covariates: Any = None) -> Any:
-        """The estimated structural function, (n,) or (n, q) as the outcome was: a tensor for a tensor, else numpy."""
+        """The estimated structural function, ``(n,)`` or ``(n, q)`` as the outcome was: a tensor for a tensor, else
+        numpy.
+        """
 
     def score(self, treatment: Any, outcome: Any, covariates: Any = None) -> float:
         """R^2 of the predictions, the mean over outcomes; give structural values, as outcomes are confounded."""

@@ -19,15 +19,21 @@ _CHUNK = 1024  # images drawn at a time: their coordinates are a few tens of meg
 def latent_values(latents: Any) -> np.ndarray:
     """What latent indices stand for: scale, orientation in radians, and the two positions in [0, 1].
 
+    ::
+
         scale = 0.5 + 0.1 i      orientation = 2 pi i / 39      posX, posY = i / 31
 
     Args:
-        latents: (n, 4) integers: scale 0..5, orientation 0..39, posX 0..31, posY 0..31.
+        latents: ``(n, 4)`` integers: scale 0..5, orientation 0..39, posX 0..31, posY 0..31.
+
     Returns:
-        (n, 4) float64. The first and the last orientation are the same.
+        ``(n, 4)`` float64. The first and the last orientation are the same.
+
     Raises:
         ValueError: another shape, not integers, or an index out of range.
-    Source: Matthey, Higgins, Hassabis and Lerchner (2017), dSprites: Disentanglement testing Sprites dataset.
+
+    References:
+        Matthey, Higgins, Hassabis and Lerchner (2017), dSprites: Disentanglement testing Sprites dataset.
     """
     indices = checked_latents("latent_values", latents)
     last = np.array([5, 39, 31, 31])
@@ -37,26 +43,30 @@ def latent_values(latents: Any) -> np.ndarray:
 def render_hearts(latents: Any) -> np.ndarray:
     """Images of hearts, as those of dSprites, from their latent indices.
 
-    In the frame of the heart, v down, in pixels at scale 1, its outline is the curve
+    In the frame of the heart, v down, in pixels at scale 1, its outline is the curve ::
 
         u = 16 a sin^3 t      v = -b (13 cos t - 5 cos 2t - 2 cos 3t - cos 4t) + c
 
-    with a = 0.59963, b = 0.66216 and c = -1.436, and a pixel whose centre (column, row) is an integer point has
+    with a = 0.59963, b = 0.66216 and c = -1.436, and a pixel whose centre (column, row) is an integer point has ::
 
         u = (cos o dx - sin o dy) / s      v = (sin o dx + cos o dy) / s
 
     for the scale s, the orientation o and (dx, dy) its offset from (15.5 + 32 posX, 15.5 + 32 posY). The pixel is 1 if
-    it lies inside. Each |u| < 16 a is met by the right half of the curve at two t, that of the upper edge and pi minus
-    it, so being inside is being between two values of v, with no polygon and no approximation.
+    it lies inside. Each ``|u| < 16`` a is met by the right half of the curve at two t, that of the upper edge and pi
+    minus it, so being inside is being between two values of v, with no polygon and no approximation.
 
     Args:
-        latents: (n, 4) integers: scale 0..5, orientation 0..39, posX 0..31, posY 0..31 (see ``latent_values``).
+        latents: ``(n, 4)`` integers: scale 0..5, orientation 0..39, posX 0..31, posY 0..31 (see ``latent_values``).
+
     Returns:
-        (n, 64, 64) uint8 of 0 and 1; rows go down, columns to the right.
+        ``(n, 64, 64)`` uint8 of 0 and 1; rows go down, columns to the right.
+
     Raises:
         ValueError: another shape, not integers, or an index out of range.
-    Source: the curve is fitted to the images of Matthey et al. (2017), dSprites; the published animation has 192
-        frames of hearts, of which 184 are the same to the pixel and the others differ in one or two pixels.
+
+    References:
+        the curve is fitted to the images of Matthey et al. (2017), dSprites; the published animation has 192 frames of
+        hearts, of which 184 are the same to the pixel and the others differ in one or two pixels.
     """
     indices = checked_latents("render_hearts", latents)
     images = np.zeros((len(indices), SIZE, SIZE), dtype=np.uint8)
@@ -90,7 +100,7 @@ def _in_heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def checked_latents(function: str, latents: Any) -> np.ndarray:
-    """Latent indices as integers (n, 4), or one line on what is wrong with them."""
+    """Latent indices as integers ``(n, 4)``, or one line on what is wrong with them."""
     indices = np.asarray(latents)
     names = ", ".join(f"{name} 0..{count - 1}" for name, count in LATENTS.items())
     if indices.ndim != 2 or indices.shape[1] != len(LATENTS) or indices.dtype.kind not in "iu":

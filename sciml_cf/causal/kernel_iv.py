@@ -33,6 +33,8 @@ _ALIKE = 1e-6
 class KernelIV(Estimator):
     """Structural function in the space of a kernel, by ridge regression in two stages on two halves of the rows.
 
+    ::
+
         stage 1, rows (x, z):   G = (K_ZZ + n l I)^-1 K_Zz~            predicts the features of x~ from z~
         stage 2, rows (z~, y~): a = (M M^T + m s K_XX)^-1 M y~,   M = K_XX G
         f(x) = sum_i a_i k(x_i, x)
@@ -47,7 +49,7 @@ class KernelIV(Estimator):
     Time grows as the cube of the rows of a stage, memory as their square.
 
     Args:
-        kernel: "gaussian", exp(-|x - x'|^2 / 2) of inputs over their widths, or "linear", 1 + x^T x'.
+        kernel: "gaussian", ``exp(-|x - x'|^2 / 2)`` of inputs over their widths, or "linear", 1 + x^T x'.
         widths: of the Gaussian kernel, "coordinate": the median distance of each column, so a product of kernels of
             numbers; "joint": the median distance of all columns of the treatment together, and so for the instrument
             and for the covariates, which is right for images. Pairs at distance zero are left out of a median.
@@ -55,12 +57,16 @@ class KernelIV(Estimator):
         split: share of the rows for stage 1.
         center_outcome: regress outcomes less their mean, which is added again; False is the method as printed.
         seed: of the split.
+
     Attributes:
         strengths_: the two that were chosen.
         errors_: for each stage the errors by which they were, in the order of ``strengths``; empty for a number.
-        treatment_widths_, instrument_widths_: (columns,) float64, the covariates' last.
-    Source: Singh, Sahani and Gretton (2019), Kernel instrumental variable regression (arXiv:1906.00232), Algorithm 1
-        and its validation; the range of strengths is that of Xu et al. (2021), arXiv:2010.07154.
+        treatment_widths_: ``(columns,)`` float64, widths of the treatment and, last, the covariates.
+        instrument_widths_: ``(columns,)`` float64, widths of the instrument and, last, the covariates.
+
+    References:
+        Singh, Sahani and Gretton (2019), Kernel instrumental variable regression (arXiv:1906.00232), Algorithm 1 and
+        its validation; the range of strengths is that of Xu et al. (2021), arXiv:2010.07154.
     """
 
     def __init__(
@@ -86,9 +92,13 @@ class KernelIV(Estimator):
         """Estimate from observations, one a row.
 
         Args:
-            treatment, instrument, covariates: (n,) or (n, ...), whose rows are flattened.
-            outcome: (n,) or (n, q).
-            sample_weight: (n,), at least 0; weights count rows in both stages and in the errors, not in the medians.
+            treatment: ``(n,)`` or ``(n, ...)``, whose rows are flattened.
+            instrument: ``(n,)`` or ``(n, ...)``, likewise.
+            covariates: ``(n,)`` or ``(n, ...)``, likewise.
+            outcome: ``(n,)`` or ``(n, q)``.
+            sample_weight: ``(n,)``, at least 0; weights count rows in both stages and in the errors, not in the
+                medians.
+
         Raises:
             ValueError: an argument or a parameter is unusable, or under the widths no two rows are alike.
             NotPositiveDefinite: a stage has no solution; take larger strengths.
@@ -120,7 +130,7 @@ class KernelIV(Estimator):
         return self
 
     def predict(self, treatment: Any, covariates: Any = None) -> Any:
-        """The structural function at treatments and covariates, (n,) or (n, q) as the outcome was, in float64.
+        """The structural function at treatments and covariates, ``(n,)`` or ``(n, q)`` as the outcome was, in float64.
 
         Raises:
             ValueError: not fitted, or other shapes than in ``fit``.
@@ -147,7 +157,7 @@ class KernelIV(Estimator):
         return order[:first], order[first:]
 
     def _widths(self, argument: Literal["treatment", "instrument"], data: Observations, rows: Tensor) -> Tensor:
-        """(columns,), what the columns of one side are divided by, the covariates' last."""
+        """``(columns,)``, what the columns of one side are divided by, the covariates' last."""
         own: Tensor = getattr(data, argument)
         blocks = [table(part)[rows[:_MEDIAN_ROWS]] for part in (own, data.covariates) if part is not None]
         if self.kernel == "linear":
@@ -173,11 +183,13 @@ class KernelIV(Estimator):
 class KernelBasis:
     """Coordinates in the span of a kernel's features at some rows, so that products of coordinates are the kernel.
 
+    ::
+
         K = U diag(v) U^T        phi(x) = diag(v)^-1/2 U^T k(rows, x)        phi(x_i)^T phi(x) = k(x_i, x)
 
     Attributes:
         kernel: its name.
-        rows: (n, columns) float64, divided by the widths.
+        rows: ``(n, columns)`` float64, divided by the widths.
         weights: (n, r) float64, U diag(v)^-1/2 for the r eigenvalues above 1e-12 of the largest.
     """
 
@@ -187,7 +199,7 @@ class KernelBasis:
 
     @classmethod
     def of(cls, kernel: KernelName, rows: Tensor) -> KernelBasis:
-        """The basis at rows (n, columns) divided by their widths."""
+        """The basis at rows ``(n, columns)`` divided by their widths."""
         values, vectors = torch.linalg.eigh(_gram(kernel, rows, rows))
         keep = values > _FLOOR * values[-1]
         return cls(kernel, rows, vectors[:, keep] / values[keep].sqrt())
@@ -214,6 +226,8 @@ def _median(rows: Tensor) -> float:
 
 def _chosen(stage: Moments, held: Moments, strengths: tuple[float, ...]) -> tuple[float, list[float]]:
     """The strength whose head, solved on the moments of a stage, has the least error on those held out, and all errors.
+
+    ::
 
         W(s) = T diag(1 / (v + s)) T^T C        error(s) = t - 2 <W, C'> + <W, G' W>,   G = T diag(v) T^T
 

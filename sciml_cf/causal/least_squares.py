@@ -22,6 +22,8 @@ _MOST_FEATURES = 5000  # of a stage: its system of that size is solved densely
 class TwoStageLeastSquares(Estimator):
     """Structural function that is a polynomial, by two linear regressions.
 
+    ::
+
         stage 1:  T ~ Z W        stage 2:  Y ~ (Z W) c        f(x, o) = t(x, o)^T c
 
     T are the monomials of treatment and covariates up to ``degree``, Z those of instrument and covariates up to
@@ -34,15 +36,19 @@ class TwoStageLeastSquares(Estimator):
         degree: of the polynomial; 1 is linear.
         instrument_degree: of that of the first stage; None takes ``degree``.
         strengths: of a ridge in stages 1 and 2, on MEAN squared errors. (0, 0) is least squares.
+
     Attributes:
-        powers_: (features, columns) the exponents of each monomial of T; its columns are those of the treatment, then
-            those of the covariates.
-        center_, scale_: (columns,) mean and deviation of these columns, float64.
+        powers_: ``(features, columns)`` the exponents of each monomial of T; its columns are those of the treatment,
+            then those of the covariates.
+        center_: ``(columns,)`` float64, mean of these columns.
+        scale_: ``(columns,)`` float64, standard deviation of these columns.
         coefficients_: (features, q) of the monomials of ``(column - center_) / scale_``, float64; of degree 1,
             ``coefficients_ / scale_[:, None]`` are effects of a unit of each column.
         intercept_: (q,) float64.
-    Source: Theil (1953), Basmann (1957); Wooldridge (2010), Econometric analysis of cross section and panel data,
-        chapter 5.
+
+    References:
+        Theil (1953), Basmann (1957); Wooldridge (2010), Econometric analysis of cross section and panel data, chapter
+        5.
     """
 
     def __init__(
@@ -58,9 +64,12 @@ class TwoStageLeastSquares(Estimator):
         """Estimate from observations, one a row.
 
         Args:
-            treatment, instrument, covariates: (n,) or (n, ...), whose rows are flattened.
-            outcome: (n,) or (n, q).
-            sample_weight: (n,), at least 0.
+            treatment: ``(n,)`` or ``(n, ...)``, whose rows are flattened.
+            instrument: ``(n,)`` or ``(n, ...)``, likewise.
+            covariates: ``(n,)`` or ``(n, ...)``, likewise.
+            outcome: ``(n,)`` or ``(n, q)``.
+            sample_weight: ``(n,)``, at least 0.
+
         Raises:
             ValueError: an argument or a parameter is unusable, or the instrument has fewer monomials than there are to
                 be predicted, and no ridge holds the second stage.
@@ -94,7 +103,7 @@ class TwoStageLeastSquares(Estimator):
         return self
 
     def predict(self, treatment: Any, covariates: Any = None) -> Any:
-        """The structural function at treatments and covariates, (n,) or (n, q) as the outcome was.
+        """The structural function at treatments and covariates, ``(n,)`` or ``(n, q)`` as the outcome was.
 
         Raises:
             ValueError: not fitted, or other shapes than in ``fit``.
@@ -118,7 +127,7 @@ class TwoStageLeastSquares(Estimator):
 
 
 def _powers(columns: int, degree: int, argument: str) -> Tensor:
-    """(features, columns), exponents of all monomials of total degree 1 to ``degree``, lower degrees first."""
+    """``(features, columns)``, exponents of all monomials of total degree 1 to ``degree``, lower degrees first."""
     count, product = 1, 1
     for step in range(1, degree + 1):
         product = product * (columns + step) // step
@@ -137,7 +146,7 @@ def _powers(columns: int, degree: int, argument: str) -> Tensor:
 
 
 def _monomials(columns: Tensor, powers: Tensor) -> Tensor:
-    """(n, features) of (n, columns)."""
+    """``(n, features)`` of ``(n, columns)``."""
     found = columns.new_ones(len(columns), len(powers))
     for column, exponents in enumerate(powers.T):
         used = exponents.nonzero()[:, 0]

@@ -15,7 +15,9 @@ _CHUNK = 1024  # rows of a forward pass without gradients
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Rows of observations: treatment, instrument and covariates (n, ...), outcome (n, q), weights (n,) or None."""
+    """Rows of observations: treatment, instrument and covariates ``(n, ...)``, outcome ``(n, q)``, weights ``(n,)`` or
+    None.
+    """
 
     treatment: Tensor
     instrument: Tensor
@@ -25,7 +27,7 @@ class Batch:
 
     @classmethod
     def of(cls, data: Observations, outcome: Tensor) -> Batch:
-        """All observations, with another outcome (n, q)."""
+        """All observations, with another outcome ``(n, q)``."""
         return cls(data.treatment, data.instrument, outcome, data.covariates, data.weights)
 
     def __len__(self) -> int:
@@ -53,11 +55,11 @@ class Batch:
 
 
 class Nets:
-    """psi(treatment), phi(instrument, covariates) and xi(covariates), each (n, features).
+    """psi(treatment), phi(instrument, covariates) and xi(covariates), each ``(n, features)``.
 
-    A treatment (n,) enters its net as (n, 1), and so do the others. The instrument net sees the covariates too, as
-    stage 1 is an expectation given both: tables (n, k) side by side as one table, anything else as a second argument.
-    Without a covariate net the covariates are their own features, flattened.
+    A treatment ``(n,)`` enters its net as ``(n, 1)``, and so do the others. The instrument net sees the covariates too,
+    as stage 1 is an expectation given both: tables (n, k) side by side as one table, anything else as a second
+    argument. Without a covariate net the covariates are their own features, flattened.
     """
 
     def __init__(self, function: str, treatment: nn.Module, instrument: nn.Module, covariate: nn.Module | None) -> None:

@@ -28,7 +28,16 @@ class Plan:
     Args:
         batch_sizes: rows of the batches of stages 1 and 2; None takes all rows of a stage.
         updates: gradient steps a pair of batches in stages 1 and 2 (T1, T2); a covariate net makes T1.
-        the others: as in DeepFeatureIV.
+        rules: as in DeepFeatureIV.
+        gradients: as in DeepFeatureIV.
+        iterations: as in DeepFeatureIV.
+        optimizer: as in DeepFeatureIV.
+        learning_rate: as in DeepFeatureIV.
+        schedule: as in DeepFeatureIV.
+        split: as in DeepFeatureIV.
+        refit_strength: as in DeepFeatureIV.
+        seed: as in DeepFeatureIV.
+
     Raises:
         ValueError: a parameter is not as described there.
     """

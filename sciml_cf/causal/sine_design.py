@@ -15,6 +15,8 @@ _LAW = "Z ~ U(-3, 3), U, e1, e2 ~ N(0, 1), X = Z + 1.2 U + 0.3 e1, Y = f(X) + 4 
 def sine_toy(*, samples: int = 2000, seed: int = 0) -> InstrumentalData:
     """Samples of a sine with a slope, whose treatment and outcome share a strong hidden cause.
 
+    ::
+
         Z ~ U(-3, 3),   U, e1, e2 ~ N(0, 1)
         X = Z + 1.2 U + 0.3 e1,   Y = f(X) + 4 U + 0.1 e2,   f(x) = 2 sin x + x / 2
 
@@ -24,11 +26,15 @@ def sine_toy(*, samples: int = 2000, seed: int = 0) -> InstrumentalData:
     Args:
         samples: how many.
         seed: of the draws.
+
     Returns:
-        InstrumentalData in float64: treatment (n, 1), instrument (n, 1), outcome and structural (n,).
+        InstrumentalData: float64, treatment ``(n, 1)``, instrument ``(n, 1)``, outcome and structural ``(n,)``.
+
     Raises:
         ValueError: samples or seed are unusable.
-    Source: none; made for tests and examples.
+
+    References:
+        none; made for tests and examples.
     """
     check_count("sine_toy", "samples", samples)
     check_count("sine_toy", "seed", seed, minimum=0)
@@ -52,7 +58,8 @@ def sine_test(*, points: int = 601) -> StructuralData:
     """Equally spaced treatments from -3 to 3, where most of those of ``sine_toy`` lie, and f there.
 
     Returns:
-        StructuralData: treatment (points, 1) and structural (points,).
+        StructuralData: treatment ``(points, 1)`` and structural ``(points,)``.
+
     Raises:
         ValueError: fewer than 2 points.
     """

@@ -31,15 +31,18 @@ _STRENGTHS: dict[str, tuple[float, float, float | None]] = {
 class StageRules:
     """The rules of the three solves of deep-feature instrumental variables.
 
-    Strengths multiply |W|^2 or |W - W_prev|^2 beside a MEAN squared error, so they mean the same at every batch size.
-    The paper writes sums over the batch: lambda_1 = rows * first, lambda_2 = rows * second, lambda_12 = rows * inner.
+    Strengths multiply ``|W|^2`` or ``|W - W_prev|^2`` beside a MEAN squared error, so they mean the same at every batch
+    size. The paper writes sums over the batch: lambda_1 = rows * first, lambda_2 = rows * second, lambda_12 = rows *
+    inner.
 
     Args:
         first: the head W of the instrument's features, fitted to the treatment's features (paper: lambda_1).
         second: the head w of the expected treatment features, fitted to the outcome (lambda_2).
         inner: W*(theta_X), the first head as a function of the treatment net inside stage 2 (lambda_12). Weak: a strong
             pull to W takes away the treatment net's gradient.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithm 3.
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithm 3.
     """
 
     first: Rule
@@ -65,9 +68,12 @@ class StageRules:
 
         Args:
             rule: one of ``sciml_cf.head.rule_names()``.
-            first, second, inner: strengths of the three solves. By default those of ``proximal``, ``ridge`` and
-                ``kalman`` below, and the rule's own for others; left out for rules that find theirs.
+            first: strength of the first solve. By default strengths are those of ``proximal``, ``ridge`` and ``kalman``
+                below, and the rule's own for others; leave them out for rules that choose theirs.
+            second: strength of the second solve.
+            inner: strength of the inner solve.
             settings: further settings of the rule, the same in each solve.
+
         Raises:
             ValueError: unknown name, or a setting that the rule refuses or does not have.
         """
@@ -125,7 +131,7 @@ class StageHead:
 
     @property
     def value(self) -> Tensor:
-        """(F, C) float64."""
+        """``(F, C)`` float64."""
         return self.state["head"]
 
     def begin(self) -> None:

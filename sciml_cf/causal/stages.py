@@ -1,5 +1,7 @@
 """The stages of deep-feature instrumental variables on one pair of batches, and the heads on all rows.
 
+::
+
     stage 1    min mean |W^T (phi(z), 1) - psi(x)|^2
     stage 2    min mean |w^T ((W*^T (phi(z), 1), 1) x (xi(o), 1)) - y|^2
 
@@ -8,7 +10,9 @@ head solved again as a function of psi, on the batch of stage 1: the only way by
 the gradient goes through that solve. The structural function is w^T ((psi(x), 1) x (xi(o), 1)), x the products of all
 pairs; xi, the features of the covariates, may be missing.
 
-Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), appendix D and Algorithm 3; the products with covariates
+References:
+    Closed-Form Last Layer Optimization (arXiv:2510.04606), appendix D and Algorithm 3; the products with covariates
+
 and the alternation of modes are those of DFIV (Xu et al., arXiv:2010.07154, section 3 and appendix A).
 """
 
@@ -76,18 +80,21 @@ def stage_two_features(treatment: Tensor, covariates: Tensor | None) -> Tensor:
 
 
 def mean_square(prediction: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
-    """Weighted mean over rows of |prediction - target|^2, which is summed over columns: the paper's sums over rows."""
+    """Weighted mean over rows of ``|prediction - target|^2``, summed over columns; the paper sums over rows."""
     errors = (prediction - target).square().sum(dim=1)
     return errors.mean() if weights is None else (weights * errors).sum() / weights.sum()
 
 
 def expected_features(heads: StageHeads, nets: Nets, batch: Batch, phi: tuple[Tensor, Tensor]) -> Tensor:
-    """E[psi(X) | z] (n2, F) on the rows of stage 2, a function of psi through the solve on those of stage 1.
+    """E[psi(X) | z] ``(n2, F)`` on the rows of stage 2, a function of psi through the solve on those of stage 1.
+
+    ::
 
         W*(psi) = argmin mean |W^T phi_1 - psi(x_1)|^2 + inner strength |W - W_1|^2      W*^T phi_2
 
     Args:
         heads: its first head is the W_1 that W* is held near; its inner one is solved.
+        nets: the two nets.
         batch: rows of stage 1, whose treatments are used.
         phi: instrument features with their constant on the rows of stages 1 and 2, without a graph.
     """
@@ -163,6 +170,9 @@ def refit(nets: Nets, first: Batch, second: Batch, *, strength: float) -> tuple[
     """Both heads by ridge on all rows of their stage, with the nets as they are: (W, w).
 
     Args:
+        nets: the two nets.
+        first: rows of stage 1.
+        second: rows of stage 2.
         strength: on mean squares, both stages (paper: 0.01).
     """
     nets.train_only(None)
@@ -196,8 +206,13 @@ def _stage(
     """Updates of one net and its head in turn; the last loss.
 
     Args:
+        head: the head of the stage.
         features: of the net as it is.
+        targets: targets of the head.
+        weights: weights of the rows, or None.
         optimizer: of the net; None if it has nothing to train.
+        updates: number of updates.
+        gradients: gradients that the net follows.
     """
 
     def loss_at(*, solved: bool) -> Tensor:

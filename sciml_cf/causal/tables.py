@@ -14,7 +14,7 @@ from sciml_cf.causal.checks import Observations
 
 
 def table(values: Tensor) -> Tensor:
-    """(n, k) float64 of values (n, ...), each row flattened."""
+    """(n, k) float64 of values ``(n, ...)``, each row flattened."""
     return values.reshape(len(values), -1).to(torch.float64)
 
 

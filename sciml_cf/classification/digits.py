@@ -11,7 +11,9 @@ def read_digits() -> tuple[Tensor, Tensor]:
 
     Raises:
         ImportError: scikit-learn is not installed.
-    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998).
+
+    References:
+        E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998).
     """
     try:
         from sklearn.datasets import load_digits

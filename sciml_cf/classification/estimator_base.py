@@ -208,7 +208,7 @@ class Estimator(ABC, BaseEstimator):
         return torch.from_numpy(inputs)
 
     def _outputs(self, X: Any) -> np.ndarray:
-        """(samples, outputs) of the model."""
+        """``(samples, outputs)`` of the model."""
         check_is_fitted(self)
         dtype = next(self.model_[-1].parameters()).detach().numpy().dtype
         X = validate_data(self, X, dtype=_PRECISIONS, allow_nd=self.backbone is not None, reset=False)
@@ -233,7 +233,7 @@ def numbers_alone(function: str) -> Iterator[None]:
 
 
 def features_of(function: str, backbone: nn.Module, inputs: Tensor) -> Tensor:
-    """Features (samples, F) of a few inputs, without gradients; the backbone is left in evaluation mode.
+    """Features ``(samples, F)`` of a few inputs, without gradients; the backbone is left in evaluation mode.
 
     Raises:
         ValueError: the backbone fails on the inputs, or does not give one row of features a sample.
@@ -266,7 +266,9 @@ def _widths(function: str, hidden: object) -> tuple[Any, ...]:
 
 
 def mean_and_deviation(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column or channel of (n, C, ...), (C,) float64; 1 where it is constant."""
+    """Mean and standard deviation of each column or channel of ``(n, C, ...)``, ``(C,)`` float64; 1 where it is
+    constant.
+    """
     statistics = ChannelStatistics()
     for start in range(0, len(values), _ROWS):
         part = slice(start, start + _ROWS)

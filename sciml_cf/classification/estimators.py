@@ -50,8 +50,8 @@ class ClosedFormClassifier(ClassifierMixin, Estimator):
         method: "proximal" (squared loss), "cross-entropy-closed-form", or another of
             ``sciml_cf.classification.methods.METHODS``, among them every rule's name; "l2" and "cross-entropy" train
             every layer by gradients. Or a rule with settings of its own, such as ``SampledGCV(dependent=4.0)``.
-        backbone: module that maps a batch (samples, ...) to features (samples, F), copied before it is trained, or a
-            function that makes one from the number of columns (channels). By default a perceptron.
+        backbone: module that maps a batch ``(samples, ...)`` to features ``(samples, F)``, copied before it is trained,
+            or a function that makes one from the number of columns (channels). By default a perceptron.
         hidden: widths of that perceptron's layers, the last one F; a number is the width of a single layer.
         strength: of a rule by name, on a mean loss; by default the rule's own.
         algorithm: 1 or 2, see ``sciml_cf.classification.methods.train_step``.
@@ -64,14 +64,16 @@ class ClosedFormClassifier(ClassifierMixin, Estimator):
         class_weight: None, "balanced", or a dict from class to weight.
         smoothing: of the labels, see CrossEntropy.
         random_state: of the initial weights and the order of the samples; an integer gives the same model each time.
+
     Attributes:
         classes_: the labels, sorted.
         model_: torch module from scaled inputs to outputs, its last layer the head.
         loss_curve_: mean loss of each epoch.
 
-    Example::
+    Example:
+        ::
 
-        ClosedFormClassifier("cross-entropy-closed-form", random_state=0).fit(X, y).predict_proba(X)
+            ClosedFormClassifier("cross-entropy-closed-form", random_state=0).fit(X, y).predict_proba(X)
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class ClosedFormClassifier(ClassifierMixin, Estimator):
         self.smoothing = smoothing
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ClosedFormClassifier:
-        """Train on samples (n, columns), or (n, ...) with a backbone of one's own, and their labels (n,).
+        """Train on samples ``(n, columns)``, or ``(n, ...)`` with a backbone of one's own, and their labels ``(n,)``.
 
         Raises:
             ValueError: a setting, the samples, the labels or the weights cannot be used.
@@ -144,18 +146,18 @@ class ClosedFormClassifier(ClassifierMixin, Estimator):
         return (X, labels, weights) if keep.all() else (X[keep], labels[keep], weights[keep])
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Outputs (n, classes); for two classes (n,), that of the second less that of the first."""
+        """Outputs ``(n, classes)``; for two classes ``(n,)``, that of the second less that of the first."""
         outputs = self._outputs(X)
         return outputs[:, 1] - outputs[:, 0] if len(self.classes_) <= 2 else outputs
 
     def predict(self, X: Any) -> np.ndarray:
-        """Labels (n,): the class of the largest output."""
+        """Labels ``(n,)``: the class of the largest output."""
         found = self._own_outputs(X).argmax(axis=1)
         return self.classes_[found]
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities (n, classes), the softmax of the outputs."""
+        """Probabilities ``(n, classes)``, the softmax of the outputs."""
         return torch.from_numpy(self._own_outputs(X)).softmax(1).numpy()
 
     @available_if(_has_probabilities)
@@ -164,7 +166,7 @@ class ClosedFormClassifier(ClassifierMixin, Estimator):
         return torch.from_numpy(self._own_outputs(X)).log_softmax(1).numpy()
 
     def _own_outputs(self, X: Any) -> np.ndarray:
-        """(n, classes): without the output that a single class leaves over."""
+        """``(n, classes)``: without the output that a single class leaves over."""
         outputs = self._outputs(X)
         return outputs[:, : len(self.classes_)]
 
@@ -183,14 +185,26 @@ class ClosedFormRegressor(RegressorMixin, Estimator):
 
     Args:
         method: "proximal", or another rule by its name, or a rule; "l2" trains every layer by gradients.
-        backbone, hidden, strength, algorithm, optimizer, learning_rate, batch_size, epochs, scale_inputs, warm_start,
-            random_state: as in ``ClosedFormClassifier``.
+        backbone: as in ``ClosedFormClassifier``.
+        hidden: as in ``ClosedFormClassifier``.
+        strength: as in ``ClosedFormClassifier``.
+        algorithm: as in ``ClosedFormClassifier``.
+        optimizer: as in ``ClosedFormClassifier``.
+        learning_rate: as in ``ClosedFormClassifier``.
+        batch_size: as in ``ClosedFormClassifier``.
+        epochs: as in ``ClosedFormClassifier``.
+        scale_inputs: as in ``ClosedFormClassifier``.
+        warm_start: as in ``ClosedFormClassifier``.
+        random_state: as in ``ClosedFormClassifier``.
+
     Attributes:
-        model_, loss_curve_: as in ``ClosedFormClassifier``; the model's outputs are scaled targets.
+        model_: as in ``ClosedFormClassifier``; its outputs are scaled targets.
+        loss_curve_: as in ``ClosedFormClassifier``.
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ClosedFormRegressor:
-        """Train on samples (n, columns), or (n, ...) with a backbone of one's own, and targets (n,) or (n, outputs).
+        """Train on samples ``(n, columns)``, or ``(n, ...)`` with a backbone of one's own, and targets ``(n,)`` or
+        ``(n, outputs)``.
 
         Raises:
             ValueError: a setting, the samples, the targets or the weights cannot be used.
@@ -214,7 +228,7 @@ class ClosedFormRegressor(RegressorMixin, Estimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Targets (n,) or (n, outputs), as they were given, in float64."""
+        """Targets ``(n,)`` or ``(n, outputs)``, as they were given, in float64."""
         values = self._outputs(X) * self._target_std + self._target_mean
         return values[:, 0] if self._one_target else values
 

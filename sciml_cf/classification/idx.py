@@ -27,11 +27,15 @@ def read_idx(path: Path | str) -> NDArray[np.generic]:
 
     Args:
         path: the file, gzipped if it ends in .gz.
+
     Returns:
         An array of the file's shape and type.
+
     Raises:
         DatasetError: it is missing, not an idx file, or shorter or longer than it says.
-    Source: the description of the format on the MNIST database's page (LeCun, Cortes, Burges).
+
+    References:
+        the description of the format on the MNIST database's page (LeCun, Cortes, Burges).
     """
     path = Path(path)
     try:
@@ -64,8 +68,10 @@ def read_mnist(folder: Path | str, split: Literal["train", "test"] = "train") ->
     Args:
         folder: where they are.
         split: which pair.
+
     Returns:
-        (x, labels): x (rows, 1, 28, 28) float32 from 0 to 1, labels (rows,) int64.
+        Images ``(rows, 1, 28, 28)`` float32 from 0 to 1, and labels ``(rows,)`` int64.
+
     Raises:
         DatasetError: a file is missing or damaged, or the two do not belong together.
     """

@@ -32,13 +32,14 @@ _WHOLE = "read_cifar: `folder` must hold whole python batches"
 
 
 class ClassImages(Dataset[dict[str, Tensor]]):
-    """Images in memory, with items {"x": (C, H, W) float32, "y": () int64}.
+    """Images in memory, with items ``{"x": (C, H, W) float32, "y": () int64}``.
 
     Args:
-        images: (n, C, H, W), uint8 from 0 to 255 or floating.
-        labels: (n,) integers.
+        images: ``(n, C, H, W)``, uint8 from 0 to 255 or floating.
+        labels: ``(n,)`` integers.
         transform: of one image, float32 from 0 to 1 where the images are uint8; random ones draw from torch's default
             generator, which ``fit`` seeds for each epoch.
+
     Raises:
         ValueError: the shapes do not belong together.
     """
@@ -65,7 +66,8 @@ class FolderImages(Dataset[dict[str, Tensor]]):
 
     Args:
         folder: whose folders are the classes, in the order of their names.
-        transform: of one picture, (3, H, W) uint8, to (3, H', W') float32 of one size.
+        transform: of one picture, ``(3, H, W)`` uint8, to ``(3, H', W')`` float32 of one size.
+
     Raises:
         DatasetError: there are no such pictures; on reading, one is damaged.
         ImportError: torchvision is not installed.
@@ -109,11 +111,15 @@ def read_cifar(
         folder: cifar-10-batches-py or cifar-100-python, or the folder that holds it.
         name: which of the two.
         split: which files.
+
     Returns:
-        (images, labels): (n, 3, 32, 32) uint8, (n,) int64.
+        Images ``(n, 3, 32, 32)`` uint8, and labels ``(n,)`` int64.
+
     Raises:
         DatasetError: a file is missing, damaged, of other contents, or names another class.
-    Source: the description on the CIFAR page, "Dataset layout / Python version" (Krizhevsky, 2009).
+
+    References:
+        the description on the CIFAR page, "Dataset layout / Python version" (Krizhevsky, 2009).
     """
     check_choice("read_cifar", "name", name, tuple(_CIFAR))
     check_choice("read_cifar", "split", split, ("train", "test"))
@@ -158,17 +164,20 @@ def _unpickled(path: Path) -> dict[Any, Any]:
 
 
 def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel of images (n, C, H, W) uint8, as float32 images from 0 to 1."""
+    """Mean and standard deviation of each channel of images ``(n, C, H, W)`` uint8, as float32 images from 0 to 1."""
     flat = images.transpose(0, 1).flatten(1).double() / 255
     return flat.mean(1).tolist(), flat.std(1, correction=0).clamp(min=1e-6).tolist()
 
 
 def small_image_transforms(mean: list[float], std: list[float], *, augment: bool) -> Transform:
-    """Of images (C, H, W) from 0 to 1: normalize; with ``augment`` a random crop of the image padded by 4, and flips.
+    """Of images ``(C, H, W)`` from 0 to 1: normalize; with ``augment`` a random crop of the image padded by 4, and
+    flips.
 
     Raises:
         ImportError: torchvision is not installed.
-    Source: He et al. (arXiv:1512.03385), section 4.2.
+
+    References:
+        He et al. (arXiv:1512.03385), section 4.2.
     """
     v2 = torchvision("transforms.v2")
     normalize = v2.Normalize(mean, std)
@@ -183,11 +192,14 @@ def small_image_transforms(mean: list[float], std: list[float], *, augment: bool
 
 
 def picture_transforms(size: int, *, augment: bool) -> Transform:
-    """Of pictures (3, H, W) uint8, to ``size`` x ``size`` points: for training a random part and flip, else the middle.
+    """Of pictures ``(3, H, W)`` uint8, to ``size`` x ``size`` points: for training a random part and flip, else the
+    middle.
 
     Raises:
         ImportError: torchvision is not installed.
-    Source: Szegedy et al., Going Deeper with Convolutions (arXiv:1409.4842), section 6; the mean and deviation of
+
+    References:
+        Szegedy et al., Going Deeper with Convolutions (arXiv:1409.4842), section 6; the mean and deviation of
         ImageNet's channels are those that torchvision's models use.
     """
     v2 = torchvision("transforms.v2")

@@ -94,10 +94,12 @@ def classification_loss(
     Args:
         layer: see ClosedFormHead. Methods without a closed-form head leave it to the optimizer.
         method: one of METHODS, or a rule such as Proximal(strength=0.1).
-        strength, forgetting: of a rule by name; by default its own. Refused by rules that have none, and without a
-            rule.
-        initial, penalise_bias: see ClosedFormHead.
+        strength: of a rule by name; by default its own. Refused by rules that have none, and without a rule.
+        forgetting: of a rule by name, likewise.
+        initial: see ClosedFormHead.
+        penalise_bias: see ClosedFormHead.
         objective: settings of the objective: smoothing, class_weights, and curvature, iterations or scale.
+
     Raises:
         ValueError: unknown method, or a setting that it refuses.
         TypeError: a setting that its objective does not have, or ``method`` is neither a name nor a rule.
@@ -137,6 +139,7 @@ def train_step(
 
     Without a closed-form head they are one: plain gradient descent.
 
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithms 1 and 2.
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithms 1 and 2.
     """
     return make_algorithm(algorithm, model, loss_of).step(x, targets, weights, descend=optimizer)

@@ -1,4 +1,6 @@
-"""Measures of classification, each defined once. Outputs are (S, C, *N): samples, classes, grid points (often none)."""
+"""Measures of classification, each defined once. Outputs are ``(S, C, *N)``: samples, classes, grid points (often
+none).
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,14 @@ from sciml_cf.errors import check_count
 
 
 def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Share of points whose largest output is that of their class: (S,), 0 or 1 for a sample without points.
+    """Share of points whose largest output is that of their class: ``(S,)``, 0 or 1 for a sample without points.
 
     Of equal outputs the first counts as the largest. An output with NaN is wrong.
 
     Args:
-        outputs: (S, C, *N), logits, probabilities or any scores.
-        labels: (S, *N), integers from 0 to C - 1.
+        outputs: ``(S, C, *N)``, logits, probabilities or any scores.
+        labels: ``(S, *N)``, integers from 0 to C - 1.
+
     Raises:
         ValueError: shapes or labels do not fit.
     """
@@ -26,9 +29,10 @@ def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def top_k_accuracy(outputs: Tensor, labels: Tensor, *, k: int = 5) -> Tensor:
-    """Share of points whose class is among those of the k largest outputs: (S,); arguments as in ``accuracy``.
+    """Share of points whose class is among those of the k largest outputs: ``(S,)``; arguments as in ``accuracy``.
 
-    Source: Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge (2015), section 4.1 (there an error).
+    References:
+        Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge (2015), section 4.1 (there an error).
     """
     _check("top_k_accuracy", outputs, labels)
     check_count("top_k_accuracy", "k", k)
@@ -39,18 +43,20 @@ def top_k_accuracy(outputs: Tensor, labels: Tensor, *, k: int = 5) -> Tensor:
 
 
 def log_loss(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Minus the logarithm of the probability that the class was given, the mean over points: (S,).
+    """Minus the logarithm of the probability that the class was given, the mean over points: ``(S,)``.
 
-    Infinite where a class that came was given none. Source: Good (1952), J. R. Statist. Soc. B 14, 107.
+    Infinite where a class that came was given none. See Good (1952), J. R. Statist. Soc. B 14, 107.
     """
     _check_probabilities("log_loss", probabilities, labels)
     return _over_points(-probabilities.gather(1, labels.unsqueeze(1)).squeeze(1).log())
 
 
 def brier_score(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Squared distance of the probabilities to one-hot, summed over classes, the mean over points: (S,), from 0 to 2.
+    """Squared distance of the probabilities to one-hot, summed over classes, the mean over points: ``(S,)``, from 0 to
+    2.
 
-    Source: Brier (1950), Monthly Weather Review 78, 1.
+    References:
+        Brier (1950), Monthly Weather Review 78, 1.
     """
     _check_probabilities("brier_score", probabilities, labels)
     one_hot = torch.zeros_like(probabilities).scatter_(1, labels.unsqueeze(1), 1.0)
@@ -58,7 +64,7 @@ def brier_score(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def confusion_matrix(outputs: Tensor, labels: Tensor) -> Tensor:
-    """How many points of class i (row) have their largest output at class j (column): (C, C) int64."""
+    """How many points of class i (row) have their largest output at class j (column): ``(C, C)`` int64."""
     _check("confusion_matrix", outputs, labels)
     classes = outputs.shape[1]
     found = outputs.argmax(1)
@@ -70,9 +76,9 @@ class Reliability:
     """How often predictions of some confidence are right, in bins of equal width.
 
     Attributes:
-        count: (bins,) int64, predictions whose largest probability lies in ((b - 1) / bins, b / bins].
-        confidence, accuracy: (bins,) float64, the mean of that probability and the share that is right; NaN where
-            there are none.
+        count: ``(bins,)`` int64, predictions whose largest probability lies in ((b - 1) / bins, b / bins].
+        confidence: ``(bins,)`` float64, the mean of that probability; NaN in an empty bin.
+        accuracy: ``(bins,)`` float64, the share of correct predictions; NaN in an empty bin.
     """
 
     count: Tensor
@@ -81,9 +87,10 @@ class Reliability:
 
     @property
     def expected_calibration_error(self) -> float:
-        """Mean over predictions of |accuracy - confidence| of their bin, from 0 to 1.
+        """Mean over predictions of ``|accuracy - confidence|`` of their bin, from 0 to 1.
 
-        Source: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599), Eq. (3).
+        References:
+            Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599), Eq. (3).
         """
         gaps = (self.accuracy - self.confidence).abs().nan_to_num()
         return float((gaps * self.count).sum() / self.count.sum())
@@ -99,12 +106,15 @@ def reliability(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> Rel
     """The reliability diagram of probabilities in numbers.
 
     Args:
-        probabilities: (S, C, *N), each from 0 to 1, summing to one over the classes.
-        labels: (S, *N).
+        probabilities: ``(S, C, *N)``, each from 0 to 1, summing to one over the classes.
+        labels: ``(S, *N)``.
         bins: of equal width between 0 and 1.
+
     Raises:
         ValueError: they are no probabilities, or shapes or labels do not fit.
-    Source: Guo et al. (arXiv:1706.04599), section 2; Naeini et al., AAAI 2015.
+
+    References:
+        Guo et al. (arXiv:1706.04599), section 2; Naeini et al., AAAI 2015.
     """
     _check_probabilities("reliability", probabilities, labels)
     check_count("reliability", "bins", bins)
@@ -123,7 +133,7 @@ def expected_calibration_error(probabilities: Tensor, labels: Tensor, *, bins: i
 
 
 def _over_points(values: Tensor) -> Tensor:
-    """(S,) float64 from (S, *N)."""
+    """``(S,)`` float64 from ``(S, *N)``."""
     return values.to(torch.float64).reshape(len(values), -1).mean(1)
 
 

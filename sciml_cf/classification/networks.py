@@ -23,6 +23,7 @@ class PerceptronConfig:
         image_size: points along each side; a perceptron takes images of this size alone.
         hidden: widths of its layers, the last one the head's features.
         bias: whether the head has one.
+
     Raises:
         ValueError: a number is not a positive integer, or there is no hidden layer.
     """
@@ -41,7 +42,7 @@ class PerceptronConfig:
             check_count("PerceptronConfig", "hidden", width)
 
     def build(self, *, seed: int = 0) -> nn.Module:
-        """A new perceptron, (B, in_channels, H, W) -> (B, classes), initialised from ``seed`` alone."""
+        """A new perceptron, (B, in_channels, H, W) -> ``(B, classes)``, initialised from ``seed`` alone."""
         widths = [self.in_channels * self.image_size**2, *self.hidden]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -65,6 +66,7 @@ class ResNet18Config:
         stem: "cifar" begins with a 3 x 3 convolution of stride 1 and no pooling, for images of about 32 x 32 points;
             "imagenet" is the library's own, 7 x 7 of stride 2 and pooling.
         bias: whether the head has one.
+
     Raises:
         ValueError: a number is not a positive integer, or ``stem`` is unknown.
     """
@@ -79,12 +81,14 @@ class ResNet18Config:
         check_choice("ResNet18Config", "stem", self.stem, ("cifar", "imagenet"))
 
     def build(self, *, seed: int = 0) -> nn.Module:
-        """A new ResNet-18, (B, in_channels, H, W) -> (B, classes), initialised from ``seed`` alone.
+        """A new ResNet-18, (B, in_channels, H, W) -> ``(B, classes)``, initialised from ``seed`` alone.
 
         Raises:
             ImportError: torchvision is not installed.
-        Source: He et al., Deep Residual Learning for Image Recognition (arXiv:1512.03385), Table 1 and, for the stem
-            of small images, section 4.2.
+
+        References:
+            He et al., Deep Residual Learning for Image Recognition (arXiv:1512.03385), Table 1 and, for the stem of
+            small images, section 4.2.
         """
         resnet18 = torchvision("models").resnet18
         with torch.random.fork_rng(devices=[]):
@@ -119,6 +123,7 @@ class NFNetF0Config:
         drop_rate: share of features dropped before the head in training.
         drop_path_rate: share of residual branches dropped in training, at the last block.
         bias: whether the head has one.
+
     Raises:
         ValueError: a number is not a positive integer, or a share is not from 0 to below 1.
     """
@@ -138,11 +143,13 @@ class NFNetF0Config:
                 )
 
     def build(self, *, seed: int = 0) -> nn.Module:
-        """A new NF-Net-F0, (B, in_channels, H, W) -> (B, classes), initialised from ``seed`` alone.
+        """A new NF-Net-F0, (B, in_channels, H, W) -> ``(B, classes)``, initialised from ``seed`` alone.
 
         Raises:
             ImportError: timm is not installed.
-        Source: Brock et al., High-Performance Large-Scale Image Recognition Without Normalization (arXiv:2102.06171).
+
+        References:
+            Brock et al., High-Performance Large-Scale Image Recognition Without Normalization (arXiv:2102.06171).
         """
         create_model = timm("models").create_model
         with torch.random.fork_rng(devices=[]):

@@ -46,6 +46,7 @@ def completion(words: list[str], commands: Commands) -> str:
     Args:
         words: the name of the shell.
         commands: by name the module, the function and the summary of each command.
+
     Raises:
         UsageError: there is not one shell, or an unknown one.
     """

@@ -31,8 +31,8 @@ class PredictFlags(JsonFlags, OverrideFlags):
 
     Args:
         run: run folder.
-        input: .npy file with fields (samples, points) or (samples, channels, points), in two dimensions with points
-            along y and x, or a data file, whose inputs are taken.
+        input: .npy file with fields ``(samples, points)`` or ``(samples, channels, points)``, in two dimensions with
+            points along y and x, or a data file, whose inputs are taken.
         output: .npy file to write, float32, shaped like the input (with an axis of channels for `--mask`).
         resolution: grid points along each axis to run the model at (inputs are Fourier-interpolated); by default those
             of the input.

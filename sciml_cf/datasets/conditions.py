@@ -16,12 +16,13 @@ TIME_STEP = "time_step"
 
 
 def condition_values(source: Source, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The scalars of each sample of a source by name, (samples,) float64 each.
+    """The scalars of each sample of a source by name, ``(samples,)`` float64 each.
 
     Args:
         source: open for reading.
         names: columns of the table of samples, parameters that all samples share, or "time_step"; ("auto",) takes every
             column whose values differ.
+
     Raises:
         ValueError: the source has no such scalar, or "auto" finds none.
         DatasetError: a value is not finite.
@@ -69,7 +70,7 @@ def _differs(values: np.ndarray) -> bool:
 
 
 def with_conditions(x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Inputs (S, C, *N) with a constant channel for each scalar of values (S, K): (S, C + K, *N)."""
+    """Inputs ``(S, C, *N)`` with a constant channel for each scalar of values ``(S, K)``: ``(S, C + K, *N)``."""
     if not values.shape[1]:
         return x
     constant = values.reshape(*values.shape, *[1] * (x.ndim - 2)).astype(x.dtype)

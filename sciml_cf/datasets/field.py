@@ -32,12 +32,13 @@ _BLOCK_ROWS = 64  # samples of which the linear part of the equation is solved a
 
 
 class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
-    """Items {"x": (C, *N), "y": (C', *N)} of one split at the resolution asked for, in memory or read when asked for.
+    """Items ``{"x": (C, *N), "y": (C', *N)}`` of one split at the resolution asked for, in memory or read when asked
+    for.
 
     With ``facts.condition`` the inputs have a constant channel for each of these scalars, after their own.
 
     With ``facts.mask``, missing inputs are zeros, a last channel of the inputs is 1 where they are known, and the items
-    have "weights" (*N), which are 1 where the target is known and else 0.
+    have "weights" ``(*N)``, which are 1 where the target is known and else 0.
 
     Args:
         path: a dataset file written by ``data_gen.generate``, or any that ``data_gen.formats.open_source`` opens.
@@ -45,9 +46,10 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         resolution: grid points along the last axis, a divisor of the stored resolution; the other axes are taken
             coarser by the same factor. None keeps the stored one.
         sampling: "strided" takes every k-th point, as the paper does; "fourier" cuts the spectrum.
-        inputs, targets: names of stored fields, joined along the channel axis; by default the file's own.
-        input_time, target_time: stored times of the inputs and of the targets; by default the file's own, 0 and the
-            last one.
+        inputs: names of stored fields, joined along the channel axis; by default the file's own.
+        targets: names of stored fields, likewise.
+        input_time: stored time of the inputs; by default the file's own, or 0.
+        target_time: stored time of the targets; by default the file's own, or the last one.
         unroll: how many outputs of a model, each of ``facts.output_steps``, a target holds.
         split_seed: seed of the permutation that splits the samples.
         facts: what a file of another format does not say about itself.
@@ -55,18 +57,20 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         lazy: read samples from the file when they are asked for, in this process or in those that get a copy, and
             check them then; only where values may be missing, the targets are passed over at once. The file must not
             change.
+
     Raises:
         DatasetError: the file is missing, unreadable, lacks something that ``facts`` must give, or holds values that
             are not finite.
         ValueError: the resolution does not divide the stored one; a name, time or condition is unknown.
 
     Attributes:
-        x, y: (S, C, *N) and (S, C', *N), all items, in the default dtype; in float64 where float32 would round away
-            the differences between grid points (a mean far above the deviation) or overflow, which one line of the log
-            says. Of a lazy dataset they are views (sciml_cf.datasets.views), which read what is taken from them.
-        known: (S, *N), true where the target is known; None without ``facts.mask``.
-        indices: (S,) the samples' row numbers in the file.
-        conditions: the scalars of each sample that its inputs have channels for, (S,) float64 by name.
+        x: ``(S, C, *N)``, all inputs, in the default dtype; in float64 where float32 would round away the differences
+            between grid points (a mean far above the deviation) or overflow, which one line of the log says. Of a lazy
+            dataset they are views (sciml_cf.datasets.views), which read the parts that are taken from them.
+        y: ``(S, C', *N)``, all targets, likewise.
+        known: ``(S, *N)``, true where the target is known; None without ``facts.mask``.
+        indices: ``(S,)`` the samples' row numbers in the file.
+        conditions: the scalars of each sample that its inputs have channels for, ``(S,)`` float64 by name.
         stored_resolution: points along the last axis of the file's own grid.
         blocks: of a lazy dataset the numbers of the samples with which blocks start that are best read together; None
             of one in memory.
@@ -228,7 +232,7 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         return [{name: values[place] for name, values in batch.items()} for place in range(len(indices))]
 
     def batch(self, numbers: np.ndarray) -> dict[str, Tensor]:
-        """Items by their numbers (B,), in any order, as one batch {"x": (B, C, *N), "y": (B, C', *N)}."""
+        """Items by their numbers ``(B,)``, in any order, as one batch ``{"x": (B, C, *N), "y": (B, C', *N)}``."""
         if self.lazy:
             distinct, place = np.unique(numbers, return_inverse=True)
             read = {name: torch.from_numpy(part) for name, part in self._reader.batch(distinct).items()}
@@ -260,7 +264,7 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         return {name: values[self.indices] for name, values in condition_values(data, names).items()}
 
     def _durations_of(self, data: Source, input_time: float | None, target_time: float | None) -> np.ndarray:
-        """(S,), time from each input to its target."""
+        """``(S,)``, time from each input to its target."""
         if TIME in data.table:
             return data.table[TIME][self.indices]
         first = data.times[0] if input_time is None else input_time
@@ -276,7 +280,7 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
 
     @property
     def states(self) -> Tensor:
-        """(S, C, *N), the inputs without the channels of conditions and of the mask."""
+        """``(S, C, *N)``, the inputs without the channels of conditions and of the mask."""
         return self._channels(slice(self._num_states))
 
     @property
@@ -305,14 +309,16 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
 
     @property
     def unchanged(self) -> Tensor | None:
-        """(S, C', *N), the last state of each input in the place of each state of the target; None for other fields."""
+        """``(S, C', *N)``, the last state of each input in the place of each state of the target; None for other
+        fields.
+        """
         steps = self.steps
         if self.one_field:
             return self.states
         return None if steps is None or self.unroll > 1 else self._channels(list(steps.residual))
 
     def _channels(self, chosen: slice | list[int]) -> Tensor:
-        """Some channels of the inputs, (S, C', *N)."""
+        """Some channels of the inputs, ``(S, C', *N)``."""
         if isinstance(self.x, Tensor):
             return self.x[:, chosen]
         return self.x.map(lambda x: x[:, chosen])
@@ -330,6 +336,8 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
     def linear_solution(self) -> Tensor | None:
         """What the linear part of the equation alone makes of the inputs (for Burgers the heat kernel); None if x
         is not one field of the shape of y, or the equation or its grid is unknown.
+
+        ::
 
             y_k = exp(L(k) t) x_k
         """

@@ -75,7 +75,7 @@ class Geometry:
 
     @property
     def points(self) -> np.ndarray:
-        """(N,), coordinates of the items' grid points along the last axis."""
+        """``(N,)``, coordinates of the items' grid points along the last axis."""
         return self.coordinates[-1]
 
     @property
@@ -139,6 +139,7 @@ class SourceGeometry(Geometry):
         source: open for reading.
         resolution: points along the last axis, a divisor of the source's; None takes all.
         function: who asks, for messages.
+
     Raises:
         ValueError: the resolution does not divide the source's, or not all axes by one factor.
     """

@@ -1,4 +1,4 @@
-"""Anybody's dataset as one of items {"x": ..., "y": ...}, and the check that its numbers are finite."""
+"""Anybody's dataset as one of items ``{"x": ..., "y": ...}``, and the check that its numbers are finite."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FORMS = '{"x": (C, *N), "y": (C\', *N)} or (x, y)'
 
 
 class Items(Dataset[dict[str, Tensor]]):
-    """The items of another dataset as {"x": tensor, "y": tensor}; see ``as_items``."""
+    """The items of another dataset as ``{"x": tensor, "y": tensor}``; see ``as_items``."""
 
     def __init__(self, function: str, argument: str, data: Any) -> None:
         self.data = data
@@ -54,14 +54,16 @@ def reads_in_blocks(data: Dataset[Any]) -> bool:
 
 
 def as_items(function: str, argument: str, data: Any) -> Dataset[dict[str, Tensor]]:
-    """A map-style dataset as one of items {"x": tensor, "y": tensor}.
+    """A map-style dataset as one of items ``{"x": tensor, "y": tensor}``.
 
     Items may be such mappings, or pairs (x, y) as a TensorDataset has them, of tensors, arrays or numbers. A dataset of
     mappings of tensors is returned as it is.
 
     Args:
-        function, argument: who asks, and the name of the data in messages.
+        function: the function that messages name.
+        argument: its name for the data in messages.
         data: anything with a length and items by number, such as a Dataset or a list.
+
     Raises:
         TypeError: the data have no length or no items by number, or an item is none of the above.
     """
@@ -97,7 +99,7 @@ def _check_kind(function: str, argument: str, data: Any) -> None:
 
 
 def first_inputs(data: Dataset[dict[str, Tensor]]) -> Tensor | None:
-    """Inputs (1, C, *N) of the first sample, a batch of one; None without samples. The random state is left alone."""
+    """Inputs ``(1, C, *N)`` of the first sample, a batch of one; None without samples. The random state is kept."""
     if not len(cast(Sized, data)):
         return None
     with torch.random.fork_rng(devices=[]):
@@ -145,7 +147,7 @@ def not_finite(function: str, argument: str, index: int, name: str) -> ValueErro
 
 
 def check_batch(function: str, argument: str, values: Tensor, name: str, start: int) -> None:
-    """Raise ValueError if a sample of a batch (B, *), whose first has the number ``start``, is not finite."""
+    """Raise ValueError if a sample of a batch ``(B, *)``, whose first has the number ``start``, is not finite."""
     finite = torch.isfinite(values).reshape(len(values), -1).all(1)
     if not bool(finite.all()):
         raise not_finite(function, argument, start + int(finite.int().argmin()), name)

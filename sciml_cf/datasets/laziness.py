@@ -38,7 +38,11 @@ def choose_lazy(
     Args:
         function: who asks, for messages.
         lazy: "yes", "no" or "auto"; True and False mean the first two.
-        path, resolution, split_seed, facts, format: see ``FieldDataset``.
+        path: see ``FieldDataset``.
+        resolution: see ``FieldDataset``.
+        split_seed: see ``FieldDataset``.
+        facts: see ``FieldDataset``.
+        format: see ``FieldDataset``.
         splits: whose samples would be held together.
         quiet: say nothing where they are held in memory.
     """

@@ -33,7 +33,10 @@ class OpenFile:
     """A file that is read again and again, by this process and by those that get a copy of this object.
 
     Args:
-        path, format, facts: see ``open_source``.
+        path: see ``open_source``.
+        format: see ``open_source``.
+        facts: see ``open_source``.
+
     Raises:
         DatasetError: the file cannot be used.
     """

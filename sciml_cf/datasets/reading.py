@@ -27,16 +27,17 @@ class SampleReader:
 
     Args:
         file: the data file.
-        indices: (S,) the samples' rows in the file, increasing.
+        indices: ``(S,)`` the samples' rows in the file, increasing.
         names: the stored fields of the inputs "x" and of the targets "y".
         times: of both, None for the file's own.
         sampling: how a coarser grid is taken.
-        resolution, stride: points along the last axis, and every how many-th one of the file's.
+        resolution: points along the last axis.
+        stride: every how many-th point of the file is taken.
         masked: whether values may be missing.
 
     Attributes:
-        constants: (S, K) the scalars that the inputs have channels for.
-        fill: what missing targets are replaced by, (1, C, 1, ...); None where none may be missing.
+        constants: ``(S, K)`` the scalars that the inputs have channels for.
+        fill: what missing targets are replaced by, ``(1, C, 1, ...)``; None where none may be missing.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class SampleReader:
         return torch.from_numpy(np.empty(0, np.result_type(*self._dtypes[kind]))).dtype
 
     def fields(self, numbers: np.ndarray, *kinds: str) -> list[np.ndarray]:
-        """Stored inputs "x" and targets "y" of samples with increasing numbers, (B, C, *N) each.
+        """Stored inputs "x" and targets "y" of samples with increasing numbers, ``(B, C, *N)`` each.
 
         Raises:
             DatasetError: a value is not finite, or the file cannot be read or has changed.
@@ -87,7 +88,7 @@ class SampleReader:
         """Inputs "x" with the channels of their constants and of the mask, targets "y", and "known" where these are.
 
         Args:
-            numbers: (B,) of the samples, increasing.
+            numbers: ``(B,)`` of the samples, increasing.
             kinds: which of "x" and "y", both if none is named; "known" comes with "y" where values may be missing.
         """
         kinds = kinds or ("x", "y")
@@ -111,7 +112,7 @@ class SampleReader:
         self.fill = target_means(map(targets, np.split(every, range(_BLOCK_ROWS, len(every), _BLOCK_ROWS))))
 
     def check_known(self, numbers: np.ndarray, y: np.ndarray) -> None:
-        """Refuse targets (B, C, *N) of samples of which one has no value at all."""
+        """Refuse targets ``(B, C, *N)`` of samples of which one has no value at all."""
         empty = ~known_values(y).reshape(len(y), -1).any(1)
         if empty.any():
             row = int(self.indices[numbers[np.flatnonzero(empty)[0]]])
@@ -135,7 +136,7 @@ class SampleReader:
         return np.concatenate([with_conditions(masked[:, :-1], constants), masked[:, -1:]], axis=1)
 
     def _block(self, source: Source, which: str, rows: np.ndarray) -> np.ndarray:
-        """Fields of one kind of a few rows, (B, C, *N)."""
+        """Fields of one kind of a few rows, ``(B, C, *N)``."""
         time, parts = self._times[which], []
         for name, dtype in zip(self._names[which], self._dtypes[which], strict=True):
             parts.append(np.asarray(self._values(source, name, time, rows), dtype=dtype))
@@ -183,7 +184,8 @@ def _count_missing(source: Source, name: str, indices: np.ndarray, time: float |
 
 
 def float32_holds(fields: np.ndarray) -> bool:
-    """Whether float32 keeps the fluctuations of each channel of (S, C, *N): a small offset, and no value out of range.
+    """Whether float32 keeps the fluctuations of each channel of ``(S, C, *N)``: a small offset, and no value out of
+    range.
 
     Rounding is at most 2^-24 of the largest value, so a channel whose largest value is 64 deviations away loses 4e-6.
     """

@@ -20,8 +20,10 @@ def split_indices(num_samples: int, *, seed: int = SPLIT_SEED) -> dict[str, np.n
     Args:
         num_samples: samples to split, at least 3.
         seed: of the permutation.
+
     Returns:
-        Indices (S,) of each split, int64.
+        Indices ``(S,)`` of each split, int64.
+
     Raises:
         ValueError: fewer than three samples.
     """

@@ -21,6 +21,8 @@ Advance = Callable[[Tensor], Tensor]  # (B, C, *N) inputs -> (B, C', *N) outputs
 class Steps:
     """States of a window as channels: ordered by time and then by component, whatever is no state after them.
 
+    ::
+
         x = (u(t_1-n), ..., u(t_0), constants),   y = (u(t_1), ..., u(t_m))
 
     Args:
@@ -48,12 +50,12 @@ class Steps:
         return tuple(range(self.states - self.components, self.states)) * self.outputs
 
     def advance(self, x: Tensor, y: Tensor) -> Tensor:
-        """The input after x, with the states y (B, m C, *N) that came after it."""
+        """The input after x, with the states y ``(B, m C, *N)`` that came after it."""
         states = torch.cat([x[:, : self.states], y.to(x.dtype)], dim=1)[:, -self.states :]
         return torch.cat([states, x[:, self.states :]], dim=1)
 
     def roll(self, model: Advance, x: Tensor, count: int) -> Tensor:
-        """(B, count * m C, *N): the outputs of a model that is applied to its own output again and again."""
+        """``(B, count * m C, *N)``: the outputs of a model that is applied to its own output again and again."""
         outputs = []
         for number in range(count):
             y = model(x)
@@ -74,8 +76,9 @@ def steps_of(function: str, data: Dataset[Any], *, unroll: int = 1) -> Steps:
 
     Args:
         function: who asks, for messages.
-        data: items {"x": (C + constants, *N), "y": (k C, *N)}.
+        data: items ``{"x": (C + constants, *N), "y": (k C, *N)}``.
         unroll: k, outputs of the model in an item's target.
+
     Raises:
         ValueError: the target is no field of the input's components.
     """
@@ -97,7 +100,7 @@ class SingleSteps(Dataset[dict[str, Tensor]]):
     """Items of k outputs each as items of one, rolled on with the true states: item i is step i mod k of item i // k.
 
     Args:
-        data: items {"x": (n C + constants, *N), "y": (k m C, *N)}.
+        data: items ``{"x": (n C + constants, *N), "y": (k m C, *N)}``.
         steps: of one output.
         count: k.
     """

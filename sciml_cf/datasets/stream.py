@@ -31,7 +31,7 @@ _NOT_THE_LAW = ("samples", "dtype", "tolerance", "method", "device", "allow_unre
 
 
 class StreamDataset(Geometry, Dataset[dict[str, Tensor]]):
-    """Items {"x": (C, *N), "y": (C', *N)} that the solver of a description makes when they are asked for.
+    """Items ``{"x": (C, *N), "y": (C', *N)}`` that the solver of a description makes when they are asked for.
 
     The training samples of epoch e are those numbered FIRST + e S', S' the S samples of an epoch in whole blocks of the
     generator. Sample i is row i of a file that ``generate`` writes of the same description. The samples of
@@ -43,12 +43,14 @@ class StreamDataset(Geometry, Dataset[dict[str, Tensor]]):
         split: "train", or "validation" or "test", whose samples are fixed.
         samples: how many; by default those of the description, or of validation and test 200 and 400 for 1448.
         resolution, sampling: the grid, see ``FieldDataset``.
+
     Raises:
         ValueError: the resolution does not divide that of the description.
         UnresolvedError, SolverDiverged: a sample cannot be made.
 
     Attributes:
-        x, y: (S, C, *N) and (S, C', *N), of validation and test.
+        x: ``(S, C, *N)``, inputs of validation and test.
+        y: ``(S, C', *N)``, targets of validation and test.
         blocks: of training the numbers with which the generator's blocks start.
     """
 
@@ -115,7 +117,7 @@ class StreamDataset(Geometry, Dataset[dict[str, Tensor]]):
         return [{name: values[place] for name, values in batch.items()} for place in range(len(numbers))]
 
     def batch(self, numbers: np.ndarray) -> dict[str, Tensor]:
-        """Items by their numbers (B,), in any order, as one batch {"x": (B, C, *N), "y": (B, C', *N)}."""
+        """Items by their numbers ``(B,)``, in any order, as one batch ``{"x": (B, C, *N), "y": (B, C', *N)}``."""
         if hasattr(self, "x"):
             rows = torch.from_numpy(np.asarray(numbers))
             return {"x": self.x[rows], "y": self.y[rows]}
@@ -125,7 +127,7 @@ class StreamDataset(Geometry, Dataset[dict[str, Tensor]]):
         return {name: torch.from_numpy(part.astype(dtype, copy=False))[order] for name, part, dtype in parts}
 
     def indices_of(self, numbers: np.ndarray) -> np.ndarray:
-        """(B,), the rows of a file of the same description, long enough, that hold samples of the present epoch."""
+        """``(B,)``, the rows of a file of the same description, long enough, that hold samples of the present epoch."""
         length = -(-self._count // self._size) * self._size
         return FIRST[self.split] + self._epoch * length + np.asarray(numbers)
 

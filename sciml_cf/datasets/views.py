@@ -13,14 +13,15 @@ from sciml_cf.errors import in_one_line
 
 
 class View:
-    """A field of all samples, (S, C, *N), of which parts are read and become tensors: ``view[3:7]``, ``view[rows, 0]``.
+    """A field of all samples, ``(S, C, *N)``, of which parts are read and become tensors: ``view[3:7]``, ``view[rows,
+    0]``.
 
     A view of some of the samples, as ``split`` makes them, reads nothing.
 
     Args:
-        shape: (S, C, *N).
+        shape: ``(S, C, *N)``.
         dtype: of what is read.
-        read: from increasing numbers of samples (B,) to their (B, C, *N).
+        read: from increasing numbers of samples ``(B,)`` to their ``(B, C, *N)``.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, read: Callable[[np.ndarray], Tensor]) -> None:
@@ -61,7 +62,7 @@ class View:
         return View((len(numbers), *self.shape[1:]), self.dtype, lambda some: self._some(numbers[some]))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> View:
-        """A view of what a function makes of (B, C, *N), sample by sample; one sample is read for its shape."""
+        """A view of what a function makes of ``(B, C, *N)``, sample by sample; one sample is read for its shape."""
         one = function(self._read(np.array([0])))
         return View((len(self), *one.shape[1:]), one.dtype, lambda rows: function(self._read(rows)))
 

@@ -60,11 +60,11 @@ class Adaptation:
 
     Attributes:
         strength: of the pull, as chosen or given; infinite if the head stayed as it was.
-        head: (F, C) float64, the head that the model has now; a bias is its last row.
-        previous: (F, C) float64, the head that it had before.
+        head: ``(F, C)`` float64, the head that the model has now; a bias is its last row.
+        previous: ``(F, C)`` float64, the head that it had before.
         candidates: the table of scores, weakest pull first, the unchanged head last.
         samples: number of samples adapted to.
-        metric: (F, F) of the pull, or None for the identity.
+        metric: ``(F, F)`` of the pull, or None for the identity.
         folds: moments of the folds, their targets the residuals of the previous head.
         loss_scale: what turns a mean squared error of the head's outputs into one in the data's units, where the model
             carries a normalization; the errors above and below are in the data's units.
@@ -90,7 +90,7 @@ class Adaptation:
         return next(one for one in self.candidates if one.strength == self.strength)
 
     def training_error(self, head: Tensor) -> float:
-        """Mean squared error of a head (F, C) on all new samples, those that it was solved on."""
+        """Mean squared error of a head ``(F, C)`` on all new samples, those that it was solved on."""
         whole, change = reduce(add, self.folds), head - self.previous
         products = (change * (whole.gram @ change - 2 * whole.cross)).sum(0)
         return float((whole.target_square + products).mean().clamp_min(0)) * self.loss_scale
@@ -127,6 +127,8 @@ def adapt(
 ) -> Adaptation:
     """Solve the model's head for new data, in one pass of forward passes, and write it into the model.
 
+    ::
+
         W = argmin  mean |W^T phi - y|^2 + s |W - W_old|_P^2 = W_old + (G + s P)^-1 (C - G W_old)
 
     The moments of the new data are gathered in K folds of whole samples, so that the strength s can be chosen by K-fold
@@ -135,7 +137,7 @@ def adapt(
 
     Args:
         model: a trained model whose last layer is linear; in training mode or not, it runs in evaluation mode here.
-        data: items {"x": (C, *N), "y": (C', *N)} or (x, y), at any resolution that the model takes.
+        data: items ``{"x": (C, *N), "y": (C', *N)}`` or (x, y), at any resolution that the model takes.
         prior: the model's ``posterior``. With it, P is the square root of the training features' Gram matrix, of mean
             diagonal one, which adapts better to few samples; without it P is the identity.
         strength: s on the MEAN squared error, instead of a choice; infinite only measures.
@@ -150,13 +152,17 @@ def adapt(
             same.
         runner: of ``data_gen.executors``, such as ``processes(8)`` or ``dask_cluster(address, 8)``: its workers take
             the shares. They get the model and the data, of a lazy ``FieldDataset`` the path alone.
+
     Returns:
         Adaptation, with the scores of all candidates.
+
     Raises:
         ValueError: a setting is out of range, one sample alone and no strength, or data that do not fit the model.
         NotPositiveDefinite: the features or targets are not finite. The model then keeps its head.
         BenchmarkError: a worker died. The model then keeps its head.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (13), for P = I.
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (13), for P = I.
     """
     _check_settings(strength, choose, folds, batch_size)
     data = as_items("adapt", "data", data)
@@ -198,9 +204,16 @@ def adapted_posterior(
     each fold meets under the head and the Gram matrix of all others, one more forward pass over the data.
 
     Args:
-        model, data, prior, head, prediction, shared, runner: as they were given to ``adapt``; at least two samples.
+        model: as in ``adapt``.
+        data: as in ``adapt``; at least two samples.
+        prior: as in ``adapt``.
+        head: as in ``adapt``.
+        prediction: as in ``adapt``.
+        shared: as in ``adapt``.
+        runner: as in ``adapt``.
         adaptation: what it returned.
         batch_size: samples a forward pass.
+
     Raises:
         ValueError: the data have one sample only.
     """
@@ -290,7 +303,7 @@ def _held_out(
 
 
 def _residual(features: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """targets - W^T phi of one sample in float64, (*N, C)."""
+    """targets - W^T phi of one sample in float64, ``(*N, C)``."""
     inputs = features.shape[-1]
     output = features.to(torch.float64) @ weights[:inputs]
     return targets.to(torch.float64) - (output + weights[inputs] if len(weights) > inputs else output)
@@ -326,7 +339,7 @@ def _in_units(candidate: Candidate, scale: float) -> Candidate:
 
 
 def _change(moments: Moments, strength: float, metric: Tensor | None) -> Tensor:
-    """How far the previous head moves, on moments of its residuals: (F, C)."""
+    """How far the previous head moves, on moments of its residuals: ``(F, C)``."""
     if strength == UNCHANGED:
         return torch.zeros_like(moments.cross)
     return solve_head(moments, penalty=strength if metric is None else strength * metric).head

@@ -36,6 +36,8 @@ def baseline_errors(
 ) -> xr.Dataset:
     """Errors of predictions that need no training, on the reference grid and at every resolution.
 
+    ::
+
         zero            0
         training_mean   the mean of the training outputs
         identity        the input, of windows its last state; where input and output are one field at several times
@@ -54,11 +56,14 @@ def baseline_errors(
         resolutions: divisors of the reference resolution.
         sampling: how fields are taken to them.
         fitted: whether to make the last two, which take some seconds a resolution.
+
     Returns:
-        Dataset with
-            baseline_mse, baseline_relative_l2  (baseline): means over samples, on the reference grid
-            native_baseline_mse, native_baseline_relative_l2  (resolution, baseline): at the same n points as ``native``
-            linear_map_rank, linear_map_strength  (resolution): see ``LinearMap``
+        A dataset with the variables
+
+        - baseline_mse, baseline_relative_l2 (baseline): means over samples, on the reference grid
+        - native_baseline_mse, native_baseline_relative_l2 (resolution, baseline): at the same n points as ``native``
+        - linear_map_rank, linear_map_strength (resolution): see ``LinearMap``
+
         and the attributes baseline_samples, the number of training samples, and fitted_samples, the number of those
         that the last two are made of.
     """
@@ -97,11 +102,12 @@ def nearest_samples(known: Tensor, x: Tensor, *, leave_out: np.ndarray | None = 
     """For each field the known one at the least distance in the L2 norm.
 
     Args:
-        known: (S, C, *N).
-        x: (B, C, *N).
-        leave_out: (B,), for each field the number of the known one that is itself, or -1 for none.
+        known: ``(S, C, *N)``.
+        x: ``(B, C, *N)``.
+        leave_out: ``(B,)``, for each field the number of the known one that is itself, or -1 for none.
+
     Returns:
-        (B,), numbers of known fields, int64.
+        ``(B,)``, numbers of known fields, int64.
     """
     rows, fields = known.flatten(1), x.flatten(1)
     step = max(1, _NUMBERS // (len(rows) + len(fields)))
@@ -118,7 +124,7 @@ def nearest_samples(known: Tensor, x: Tensor, *, leave_out: np.ndarray | None = 
 
 
 def _mean_of(fields: Tensor) -> Tensor:
-    """(C, *N), the mean field, from each process's share of them."""
+    """``(C, *N)``, the mean field, from each process's share of them."""
     mean = torch.zeros(fields.shape[1:], dtype=torch.float64)
     for rows in own_blocks(len(fields), max(1, _NUMBERS // fields.shape[1:].numel())):
         mean += fields[rows].double().sum(0) / len(fields)

@@ -29,8 +29,10 @@ class DataPass:
 
     Args:
         function: who asks, for messages.
-        model, head, prediction: as ``HeadView`` takes them.
-        data: items {"x": (C, *N), "y": (C', *N)}; workers get a copy, of a lazy dataset its path alone.
+        model: as ``HeadView`` takes them.
+        head: as ``HeadView`` takes them.
+        prediction: as ``HeadView`` takes them.
+        data: items ``{"x": (C, *N), "y": (C', *N)}``; workers get a copy, of a lazy dataset its path alone.
         batch_size: samples a forward pass.
         shared: all processes of torchrun pass over their share together.
         runner: of ``data_gen.executors``; its workers pass over the shares.
@@ -57,6 +59,8 @@ class DataPass:
 
         Args:
             work: a function of a module, which calls ``HeadView.for_each_batch`` with its share.
+            *arguments: further arguments of ``work``.
+
         Raises:
             BenchmarkError: a worker died.
         """

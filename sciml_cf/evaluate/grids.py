@@ -107,6 +107,7 @@ def default_resolutions(
         shape: points of the file along each axis.
         trained: resolution that the run was trained at, or None if it is unknown.
         placements: of each axis; periodic if empty.
+
     Returns:
         One to three resolutions, increasing; the last is the file's own.
     """
@@ -134,16 +135,20 @@ def linear_resample(
 ) -> np.ndarray:
     """Fields interpolated linearly along each of the last axes.
 
+    ::
+
         u(x) = (1 - w) u_j + w u_{j+1},   w = (x - x_j) / (x_{j+1} - x_j)
 
     Args:
-        u: (..., *N), floating.
+        u: ``(..., *N)``, floating.
         points: for each grid axis its N coordinates, increasing or decreasing.
         new_points: for each grid axis the M coordinates wanted.
         periods: for each axis its length, if the last point is followed by the first; None extends the outermost
             straight pieces beyond the ends.
+
     Returns:
-        (..., *M).
+        ``(..., *M)``.
+
     Raises:
         ValueError: an axis has other points than ``u``, or a single one without a period.
     """

@@ -26,16 +26,19 @@ _CONSTANT = 1e-12  # the same of a channel's deviation over its size
 class Coordinates:
     """Orthonormal coordinates of fields around the mean of the training samples.
 
+    ::
+
         z = V^T u       u = (field - mean) / unit       V = U^T K^(-1/2) P^T,   U U^T = P K P^T
 
     The numbers u themselves are the coordinates where a field has no more of them than there are samples (and than
-    1024). Else they are the principal components of the training samples U (S, M), by the products of samples U U^T,
-    which are S x S. V is never formed, and U is in float64 a few columns at a time.
+    1024). Else they are the principal components of the training samples U ``(S, M)``, by the products of samples U
+    U^T, which are S x S. V is never formed, and U is in float64 a few columns at a time.
 
     Args:
-        mean, unit: (M,), float64, of the fields' M numbers.
-        span: (S', M), the samples that span the components, in the precision of the data.
-        weights: (S', R), P K^(-1/2) of the R components; None where the numbers themselves are the coordinates.
+        mean: ``(M,)``, float64, mean of the fields' M numbers.
+        unit: ``(M,)``, float64, unit of the fields' M numbers.
+        span: ``(S', M)``, the samples that span the components, in the precision of the data.
+        weights: ``(S', R)``, P K^(-1/2) of the R components; None where the numbers themselves are the coordinates.
     """
 
     mean: Tensor
@@ -45,7 +48,7 @@ class Coordinates:
 
     @classmethod
     def of(cls, fields: Tensor, *, scaled: bool) -> tuple[Coordinates, Tensor]:
-        """Coordinates for fields (S, C, *N) like these, and those of these, (S, R).
+        """Coordinates for fields ``(S, C, *N)`` like these, and those of these, ``(S, R)``.
 
         Args:
             fields: the training samples.
@@ -65,7 +68,7 @@ class Coordinates:
         return found, vectors[:, kept] * roots if span is rows else found.project(fields)
 
     def project(self, fields: Tensor) -> Tensor:
-        """Coordinates (B, R) of fields (B, C, *N), float64."""
+        """Coordinates ``(B, R)`` of fields ``(B, C, *N)``, float64."""
         rows = fields.flatten(1)
         if self.weights is None:
             return self._centered(rows, slice(None))
@@ -73,7 +76,7 @@ class Coordinates:
         return torch.cat([self._products(part) @ self.weights for part in parts])
 
     def lift(self, coordinates: Tensor) -> Tensor:
-        """Fields (B, M) of coordinates (B, R), float64."""
+        """Fields ``(B, M)`` of coordinates ``(B, R)``, float64."""
         if self.weights is None:
             return self.mean + self.unit.nan_to_num(posinf=0) * coordinates
         combined = coordinates @ self.weights.T
@@ -81,7 +84,7 @@ class Coordinates:
         return self.mean + self.unit.nan_to_num(posinf=0) * torch.cat(parts, dim=1)
 
     def _products(self, rows: Tensor) -> Tensor:
-        """Inner products of rows (B, M) with the spanning samples, (B, S')."""
+        """Inner products of rows ``(B, M)`` with the spanning samples, ``(B, S')``."""
         total = torch.zeros(len(rows), len(self.span), dtype=torch.float64)
         for columns in self._columns(len(rows)):
             part = self._centered(self.span, columns)
@@ -97,14 +100,18 @@ class Coordinates:
 
 @dataclass(frozen=True, eq=False)
 class LinearMap:
-    """An affine map from fields to fields, made by ``fit_linear_map``; called with fields (B, C, *N) it returns theirs.
+    """An affine map from fields to fields, made by ``fit_linear_map``; called with fields ``(B, C, *N)`` it returns
+    theirs.
 
     Attributes:
         rank: number of principal components of the inputs that it uses; 0 for the mean of the training outputs.
         strength: of its ridge, over the mean variance of the inputs' coordinates.
-        inputs, outputs: coordinates of both.
-        matrix, offset: (R, R') and (R',), the map between them, float64.
-        input_shape, output_shape: (C, *N) and (C', *N'), of a sample.
+        inputs: coordinates of the inputs.
+        outputs: coordinates of the outputs.
+        matrix: ``(R, R')``, float64, the linear part of the map between them.
+        offset: ``(R',)``, float64, its constant part.
+        input_shape: ``(C, *N)``, of an input.
+        output_shape: ``(C', *N')``, of an output.
     """
 
     rank: int
@@ -117,7 +124,7 @@ class LinearMap:
     output_shape: tuple[int, ...]
 
     def __call__(self, fields: Tensor) -> Tensor:
-        """Outputs (B, C', *N'), float64, for fields (B, C, *N) on the grid of the training samples.
+        """Outputs ``(B, C', *N')``, float64, for fields ``(B, C, *N)`` on the grid of the training samples.
 
         Raises:
             ValueError: the fields have other channels or points.
@@ -134,6 +141,8 @@ class LinearMap:
 def fit_linear_map(x: Tensor, y: Tensor) -> LinearMap:
     """The affine map from inputs to outputs with the lowest mean squared error in cross-validation over the samples.
 
+    ::
+
         W(r, s) = argmin  mean |W^T z_r - c|^2 + s |W|^2
 
     z_r are the first r principal components of the inputs, every channel in the unit of its own deviation, and c the
@@ -145,14 +154,18 @@ def fit_linear_map(x: Tensor, y: Tensor) -> LinearMap:
     2048 samples. In fields of more than 1024 numbers, components after the 1024th are left out.
 
     Args:
-        x: (S, C, *N), floating, finite.
-        y: (S, C', *N'), of the same samples.
+        x: ``(S, C, *N)``, floating, finite.
+        y: ``(S, C', *N')``, of the same samples.
+
     Returns:
         LinearMap.
+
     Raises:
         ValueError: shapes disagree, or values are not finite.
-    Source: principal component regression with a ridge; Hastie, Tibshirani and Friedman (2009), The Elements of
-        Statistical Learning, sections 3.4.1 and 3.5.1.
+
+    References:
+        principal component regression with a ridge; Hastie, Tibshirani and Friedman (2009), The Elements of Statistical
+        Learning, sections 3.4.1 and 3.5.1.
     """
     _check(x, y)
     x, y = x.detach().cpu(), y.detach().cpu()
@@ -181,7 +194,7 @@ def _each_fold(
 ) -> Iterator[tuple[Tensor, int]]:
     """For each fold the squared errors (strengths, R + 1) of the maps fitted to all others, and their full rank.
 
-    With the components' coordinates p of the fold, their variances v and products B with the targets on the others,
+    With the components' coordinates p of the fold, their variances v and products B with the targets on the others, ::
 
         |c - B^T D p|^2 = |c|^2 - 2 sum_i d_i A_i + sum_ij d_i d_j Q_ij      d_i = 1 / (v_i + s) for i <= r, else 0
                            A = rows' sums of (p^T c) B,   Q = (p^T p) (B B^T), entry by entry
@@ -225,7 +238,7 @@ def _principal(gram: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _statistics(fields: Tensor, rows: Tensor, scaled: bool) -> tuple[Tensor, Tensor]:
-    """Means and units (M,) of the numbers of fields, whose rows are flattened; an infinite unit for constant ones."""
+    """Means and units ``(M,)`` of the numbers of fields with flattened rows; an infinite unit for constant ones."""
     channels, points = fields.shape[1], fields.shape[2:].numel()
     mean, deviation, size = (torch.empty(rows.shape[1], dtype=torch.float64) for _ in range(3))
     for columns in _columns(rows.shape[1], 2 * len(rows)):

@@ -27,15 +27,16 @@ def conditions_of(settings: Mapping[str, Any]) -> dict[str, list[float]]:
 def with_parameters(
     function: str, inputs: np.ndarray, parameters: Parameters | None, settings: Mapping[str, Any]
 ) -> np.ndarray:
-    """Inputs (B, C, *N) with a constant channel for each scalar that the run was trained with: (B, C + K, *N).
+    """Inputs ``(B, C, *N)`` with a constant channel for each scalar that the run was trained with: ``(B, C + K, *N)``.
 
     Inputs that have these channels already are returned as they are. A last channel of a mask stays the last.
 
     Args:
         function: who asks, for messages.
         inputs: of the model.
-        parameters: one number for all samples or (B,) for each, by name.
+        parameters: one number for all samples or ``(B,)`` for each, by name.
         settings: what run.json says.
+
     Raises:
         ValueError: one is missing, unknown, not finite or of another number of samples.
     """
@@ -100,11 +101,13 @@ def warn_of_file(function: str, data: Path, facts: Facts | None, settings: Mappi
 
 
 def read_parameters(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The table of a file by name: .csv with a line of names, or .npy (samples,) or (samples, names in their order).
+    """The table of a file by name: .csv with a line of names, or .npy ``(samples,)`` or (samples, names in their
+    order).
 
     Args:
         path: the file.
         names: of the run.
+
     Raises:
         DatasetError: there is no such file, or it is no such table.
     """

@@ -68,7 +68,7 @@ def predict(
 
     Args:
         run: a run folder, or a model.
-        fields: (B, *N) for one channel or (B, C, *N), N the points along each axis.
+        fields: ``(B, *N)`` for one channel or ``(B, C, *N)``, N the points along each axis.
         resolution: points along each axis to run the model at; the inputs are Fourier-interpolated to it. None keeps
             their own.
         batch_size: samples a forward pass.
@@ -79,10 +79,12 @@ def predict(
         std: return the predictive standard deviation too: True for that of a run folder, or a model's ``posterior``.
         prediction: which entry of the model's return value is the prediction, see ``fit``; by default the one that it
             was trained with.
-        parameters: of a run that was trained with ``--condition``, its scalars by name, one number or (B,) of each.
+        parameters: of a run that was trained with ``--condition``, its scalars by name, one number or ``(B,)`` of each.
+
     Returns:
-        (B, *N') or (B, C', *N') like the input, in the data's own units; float32, or float64 where float32 would round
-        the fluctuations away; with ``std`` a pair of them.
+        ``(B, *N')`` or ``(B, C', *N')`` like the input, in the data's own units; float32, or float64 where float32
+        would round the fluctuations away; with ``std`` a pair of them.
+
     Raises:
         TypeError: the model returns no tensor, and no entry of what it returns is named.
         ValueError: wrong shape, other dimensions, channels or parameters than the run's, values that are not finite, or
@@ -127,7 +129,7 @@ def _posterior_of(run: Path | str | nn.Module, std: bool | Posterior, which: Whi
 def _outputs(
     model: nn.Module, inputs: np.ndarray, known: Posterior | None, batch_size: int, entry: Entry | None
 ) -> tuple[Tensor, ...]:
-    """Outputs for inputs (B, C, *N), and with a posterior their standard deviations."""
+    """Outputs for inputs ``(B, C, *N)``, and with a posterior their standard deviations."""
     given = torch.as_tensor(np.ascontiguousarray(inputs))
     normalization = normalization_of(model)
     if normalization is not None and given.shape[1] == len(normalization.input_mean):
@@ -139,7 +141,7 @@ def _outputs(
 
 
 def _checked(fields: np.ndarray, num_dims: int, *, wide: bool = False) -> np.ndarray:
-    """(B, C, *N) in float64, of fields with or without an axis of channels; ``wide`` fields may exceed float32."""
+    """``(B, C, *N)`` in float64, of fields with or without an axis of channels; ``wide`` fields may exceed float32."""
     if fields.ndim not in (num_dims + 1, num_dims + 2) or fields.dtype.kind not in "iuf" or 0 in fields.shape:
         points = ", ".join(["points"] * num_dims)
         raise ValueError(
@@ -166,7 +168,7 @@ def _checked(fields: np.ndarray, num_dims: int, *, wide: bool = False) -> np.nda
 
 
 def _resampled(inputs: np.ndarray, resolution: int, boundary: str) -> np.ndarray:
-    """Inputs (B, C, *N) on ``resolution`` points along each axis, where Fourier interpolation may do that."""
+    """Inputs ``(B, C, *N)`` on ``resolution`` points along each axis, where Fourier interpolation may do that."""
     check_count("predict", "resolution", resolution)
     shape = inputs.shape[2:]
     points = " x ".join(map(str, shape))
@@ -184,7 +186,7 @@ def _resampled(inputs: np.ndarray, resolution: int, boundary: str) -> np.ndarray
 
 
 def apply_in_batches(model: nn.Module, inputs: Tensor, *, batch_size: int, prediction: Entry | None = None) -> Tensor:
-    """Outputs of ``model`` in evaluation mode for inputs (B, C, *N), computed ``batch_size`` samples at a time.
+    """Outputs of ``model`` in evaluation mode for inputs ``(B, C, *N)``, computed ``batch_size`` samples at a time.
 
     They are in the model's precision, float32 at least; ``prediction`` as in ``predict``.
     """

@@ -20,7 +20,8 @@ class Problem:
 
     Args:
         num_dims: spatial dimensions.
-        in_channels, out_channels: channels of the inputs and of the targets; None where they are not known.
+        in_channels: channels of the inputs; None where they are not known.
+        out_channels: channels of the targets; None where they are not known.
     """
 
     num_dims: int
@@ -59,10 +60,12 @@ def check_problem(
     """Raise ValueError unless the data have the dimensions and channels that the run's model was made for.
 
     Args:
-        function, argument: who asks, and what it calls the data, for messages.
+        function: the function that messages name.
+        argument: its name for the data in messages.
         found: of the data.
-        run, settings: the run folder, and what its run.json says; a model that was not made by a builder of
-            ``sciml_cf.models`` says nothing there.
+        run: the run folder.
+        settings: the contents of its run.json, which says nothing of a model that no builder of ``sciml_cf.models``
+            made.
     """
     arguments = (settings.get("model") or {}).get("arguments") or {}
     given = {name: count for name, count in asdict(found).items() if count is not None and name in arguments}

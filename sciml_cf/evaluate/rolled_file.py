@@ -32,7 +32,8 @@ class Told:
     """What a roll-out came to.
 
     Attributes:
-        samples, states: how many were written.
+        samples: number of samples written.
+        states: number of states written.
         last: time of the last state.
         num_left: samples that leave the finite numbers.
         left: the last finite time of the first of them; None without any.
@@ -45,7 +46,7 @@ class Told:
     left: float | None = field(default=None)
 
     def look(self, states: np.ndarray, times: np.ndarray) -> None:
-        """Take in some samples (B, T, C, *N)."""
+        """Take in some samples ``(B, T, C, *N)``."""
         finite = np.asarray(np.isfinite(states.reshape(*states.shape[:2], -1)).all(2))
         lost = ~np.asarray(finite.all(axis=1))
         if lost.any():
@@ -69,8 +70,16 @@ def roll_out_file(
     """Write the roll-outs of a run from the first states of a data file.
 
     Args:
-        run, data, out, steps, split, resolution, which, overwrite: see ``sciml-cf rollout``.
+        run: see ``sciml-cf rollout``.
+        data: see ``sciml-cf rollout``.
+        out: see ``sciml-cf rollout``.
+        steps: see ``sciml-cf rollout``.
+        split: see ``sciml-cf rollout``.
+        resolution: see ``sciml-cf rollout``.
+        which: see ``sciml-cf rollout``.
+        overwrite: see ``sciml-cf rollout``.
         facts: what the file does not say about itself.
+
     Raises:
         ValueError: the run makes no steps in time, or the data are of another problem or have too few times.
         FileExistsError, OutputError: ``out`` cannot be written.
@@ -148,7 +157,7 @@ class _Rolled:
         return ForeignSource(run, made, series(lambda start, stop, at: self._states(start, stop)[:, at], made))
 
     def _states(self, start: int, stop: int) -> np.ndarray:
-        """(rows, T, C, *N), the states of the start and those that follow."""
+        """``(rows, T, C, *N)``, the states of the start and those that follow."""
         parts = []
         for block in self._read.blocks(rows=self._read.rows[start:stop], times=self._arranged.inputs):
             parts.append(self._rolled(block))

@@ -36,15 +36,21 @@ _LINEAR_PAIRS = 1024  # at most, that the linear baseline is fitted to
 def rollout(model: nn.Module, u0: Tensor, steps: int, *, arranged: Steps | None = None) -> Tensor:
     """A model of one step applied to its own output again and again.
 
+    ::
+
         u_0 given,   u_{i+1} = f(u_i)
 
     Args:
-        model: (B, C, *N) -> (B, C, *N), the state one step later; with windows (B, n C + K, *N) -> (B, m C, *N).
-        u0: (B, C, *N), states to start from; with windows (B, n C + K, *N), the states and what is constant.
+        model: ``(B, C, *N)`` -> ``(B, C, *N)``, the state one step later; with windows ``(B, n C + K, *N)`` ->
+            ``(B, m C, *N)``.
+        u0: ``(B, C, *N)``, states to start from; with windows ``(B, n C + K, *N)``, the states and what is constant.
         steps: how many new states, at least 1.
         arranged: how the states of a window are arranged; by default one state is mapped to the next.
+
     Returns:
-        (B, steps + 1, C, *N) on the CPU, the start first; with windows (B, n + steps, C, *N), all n of the start.
+        ``(B, steps + 1, C, *N)`` on the CPU, the start first; with windows ``(B, n + steps, C, *N)``, all n of the
+        start.
+
     Raises:
         ValueError: ``u0`` is no batch of fields, or the model returns another shape.
     """
@@ -70,12 +76,18 @@ def one_step_pairs(
     facts: Facts | None = None,
     format: str | None = None,
 ) -> ConcatDataset[dict[str, Tensor]]:
-    """All pairs of neighbouring states of a file of trajectories, as items {"x": u(t_i), "y": u(t_{i+1})}.
+    """All pairs of neighbouring states of a file of trajectories, as items ``{"x": u(t_i), "y": u(t_{i+1})}``.
 
     The split is by trajectories: no state of a test trajectory is seen in training.
 
     Args:
-        path, split, resolution, split_seed, facts, format: see FieldDataset.
+        path: see FieldDataset.
+        split: see FieldDataset.
+        resolution: see FieldDataset.
+        split_seed: see FieldDataset.
+        facts: see FieldDataset.
+        format: see FieldDataset.
+
     Raises:
         ValueError: the file holds no trajectories, or its times are not equally spaced.
     """
@@ -109,36 +121,45 @@ def evaluate_rollout(
     Samples are computed and compared some at a time, so the memory is that of a few trajectories.
 
     Args:
-        model: (B, C, *N) -> (B, C, *N), the state one step later, or the run folder of one; of windows (B, n C + K, *N)
-            -> (B, m C, *N).
+        model: ``(B, C, *N)`` -> ``(B, C, *N)``, the state one step later, or the run folder of one; of windows
+            ``(B, n C + K, *N)`` -> ``(B, m C, *N)``.
         path: a file of trajectories (``sciml-cf generate ... --times``) or of pairs, see FieldDataset.
         resolution: points to run at, a divisor of the stored ones; states are compared at the same points.
-        split, split_seed, facts, format: see FieldDataset. A run's own windows and conditions are known.
+        split: see FieldDataset.
+        split_seed: see FieldDataset.
+        facts: see FieldDataset. A run's own windows and conditions are known.
+        format: see FieldDataset.
         arranged: how states are arranged, for a model in hand; by default by ``facts``, or one state to the next.
         time_step: that the model makes; by default the run's, or that of the file. The file's may be finer.
         baselines: whether to roll out the best linear map as well, see ``fit_linear_map``.
         which: weights of a run folder with the lowest validation error, or those of the last epoch.
+
     Returns:
-        Dataset over ``time``, without the n states of the start, with
-            mse, relative_l2, vrmse, correlation, max_error  (time): mean over samples (max_error: the largest) of the
-                roll-out, see sciml_cf.metrics
-            sample_relative_l2, sample_correlation  (time, sample)
-            correlation_time  (sample): the first time at which the correlation is below 0.8; infinite if there is none
-            finite_until  (sample): the last time at which the roll-out is finite
-            window_vrmse  (window): mean of vrmse over the steps 6 to 12 and 13 to 30, as far as there are as many
-            one_step_relative_l2  (time): of one step from the true states before
-            persistence_relative_l2  (time): of the last state of the start, unchanged
-            linear_relative_l2  (time): of the best linear map, rolled out alike; without ``baselines`` missing
-            mean, energy, true_mean, true_energy  (time): mean over samples of the space's mean of u and of u^2, all
-                channels together
-            band_mse  (time, band), power  (curve, picked_time, wavenumber): where the grid is periodic; the second are
-                mean squared Fourier coefficients of "target" and "prediction" at the first, a middle and the last time
-        and the attributes time_step, and conserved: which of mean and energy the true states keep to 1e-3.
-        A roll-out that leaves the finite numbers has infinite errors from there on.
+        A dataset over ``time``, without the n states of the start, with the variables
+
+        - mse, relative_l2, vrmse, correlation, max_error (time): mean over samples (max_error: the largest) of the
+          roll-out, see sciml_cf.metrics
+        - sample_relative_l2, sample_correlation (time, sample)
+        - correlation_time (sample): the first time at which the correlation is below 0.8; infinite if there is none
+        - finite_until (sample): the last time at which the roll-out is finite
+        - window_vrmse (window): mean of vrmse over the steps 6 to 12 and 13 to 30, as far as there are as many
+        - one_step_relative_l2 (time): of one step from the true states before
+        - persistence_relative_l2 (time): of the last state of the start, unchanged
+        - linear_relative_l2 (time): of the best linear map, rolled out alike; missing without ``baselines``
+        - mean, energy, true_mean, true_energy (time): mean over samples of the space's mean of u and of u^2, all
+          channels together
+        - band_mse (time, band), power (curve, picked_time, wavenumber): where the grid is periodic; the second are mean
+          squared Fourier coefficients of "target" and "prediction" at the first, a middle and the last time
+
+        and the attributes time_step and conserved: which of mean and energy the true states keep to 1e-3. A roll-out
+        that leaves the finite numbers has infinite errors from there on.
+
     Raises:
         ValueError: times are not equally spaced, the states have other dimensions or channels than the run's, or the
             model does not map states to states.
-    Source: windows of VRMSE: Ohana et al., The Well (arXiv:2412.00568), Table 3. Correlation: arXiv:2102.01010.
+
+    References:
+        windows of VRMSE: Ohana et al., The Well (arXiv:2412.00568), Table 3. Correlation: arXiv:2102.01010.
     """
     if facts is not None and facts.mask is not None:
         raise ValueError("evaluate_rollout: `facts` must have no mask: a roll-out needs whole states.")
@@ -228,12 +249,12 @@ def _rounds(count: int, steps: Steps) -> int:
 
 
 def _states(outputs: Tensor, steps: Steps, count: int) -> Tensor:
-    """(B, count, C, *N) of outputs one after the other, (B, more than count C, *N)."""
+    """``(B, count, C, *N)`` of outputs one after the other, ``(B, more than count C, *N)``."""
     return outputs.unflatten(1, (-1, steps.components))[:, :count]
 
 
 def rolled(function: str, argument: str, model: nn.Module, first: Tensor, steps: Steps, count: int) -> Tensor:
-    """The next ``count`` states (B, count, C, *N)."""
+    """The next ``count`` states ``(B, count, C, *N)``."""
     step = partial(_step, function, argument, model, steps=steps)
     return _states(steps.roll(step, first, _rounds(count, steps)), steps, count)
 

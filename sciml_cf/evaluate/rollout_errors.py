@@ -24,11 +24,11 @@ _CONSERVED = 1e-3
 
 @dataclass(frozen=True)
 class Measured:
-    """Measures of a block of samples, (B, T) each; powers of the chosen times are sums over samples.
+    """Measures of a block of samples, ``(B, T)`` each; powers of the chosen times are sums over samples.
 
     Attributes:
         errors: by name.
-        power: (2, P, K) of target and prediction at P chosen times; None where the grid is not periodic.
+        power: ``(2, P, K)`` of target and prediction at P chosen times; None where the grid is not periodic.
     """
 
     errors: dict[str, np.ndarray]
@@ -36,7 +36,7 @@ class Measured:
 
     @classmethod
     def of(cls, predicted: Tensor, truth: Tensor, others: Mapping[str, Tensor], *, periodic: bool) -> Measured:
-        """Those of states (B, T, C, *N) and of other predictions of them, by name."""
+        """Those of states ``(B, T, C, *N)`` and of other predictions of them, by name."""
         count, times = truth.shape[:2]
         target = truth.double().flatten(0, 1)
         names = (*_METRICS, "band_mse") if periodic else _METRICS
@@ -134,7 +134,9 @@ def _is_kept(values: np.ndarray, energy: np.ndarray, name: str) -> bool:
 
 
 def _power(states: Tensor) -> np.ndarray:
-    """Sum over samples of |u_k|^2 by the length of the wave vector, mean over channels, of (B, P, C, *N): (P, K)."""
+    """Sum over samples of ``|u_k|^2`` by the length of the wave vector, mean over channels, of ``(B, P, C, *N)``:
+    ``(P, K)``.
+    """
     fields = states.flatten(0, 1)
     power = torch.nan_to_num(metrics.mode_power(fields).mean(1), nan=torch.inf)
     length = metrics.mode_lengths(fields).round().long()

@@ -19,7 +19,7 @@ from sciml_cf.normalization import attach_normalization, detach_normalization, d
 
 
 class Stacked(nn.Module):
-    """Several models under one linear head, as ``stack`` makes it: (B, C, *N) -> (B, C', *N).
+    """Several models under one linear head, as ``stack`` makes it: ``(B, C, *N)`` -> ``(B, C', *N)``.
 
     It carries the normalization that its members share, so it takes and returns fields in physical units.
 
@@ -50,7 +50,7 @@ class Stacked(nn.Module):
         return self.head(torch.cat(features, -1)).movedim(-1, 1)
 
     def _run(self, place: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features (B, *N, F) of one member, the output of its head (B, *N, C'), and its own prediction."""
+        """Features ``(B, *N, F)`` of one member, the output of its head ``(B, *N, C')``, and its own prediction."""
         seen: list[tuple[Tensor, Tensor]] = []
         layer = self._layer(place)
         hook = layer.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
@@ -85,24 +85,33 @@ def stack(
 ) -> Stacked:
     """Solve one head over the features of several trained models, in one pass over the data.
 
+    ::
+
         W = argmin  mean |W^T (phi_1, ..., phi_K) - y|^2 + s |W - W_mean|^2
 
     W_mean is the mean of the models, which the head falls back to where the data do not speak against it: infinite
     ``strength`` is the ensemble's mean. The backbones are not touched.
 
     Args:
-        models: at least two trained models, whose predictions (B, C', *N) are the outputs of their last linear layers;
-            with the same normalization, as models trained on the same samples have.
-        data: items {"x": (C, *N), "y": (C', *N)} or (x, y), for instance the training samples.
-        strength, choose, folds, batch_size: as in ``adapt``.
+        models: at least two trained models, whose predictions ``(B, C', *N)`` are the outputs of their last linear
+            layers; with the same normalization, as models trained on the same samples have.
+        data: items ``{"x": (C, *N), "y": (C', *N)}`` or (x, y), for instance the training samples.
+        strength: as in ``adapt``.
+        choose: as in ``adapt``.
+        folds: as in ``adapt``.
+        batch_size: as in ``adapt``.
+
     Returns:
         the models under one head; its ``adaptation`` has the strength and the errors.
+
     Raises:
         ValueError: fewer than two models, unlike normalizations or outputs, or a model that changes its output after
             its last linear layer.
         NotPositiveDefinite: the features or targets are not finite.
-    Source: Breiman (1996), Stacked regressions, Machine Learning 24, 49-64, for the mean of predictions under a
-        penalty; here it is features that are stacked.
+
+    References:
+        Breiman (1996), Stacked regressions, Machine Learning 24, 49-64, for the mean of predictions under a penalty;
+        here it is features that are stacked.
     """
     models = list(models)
     if len(models) < 2:

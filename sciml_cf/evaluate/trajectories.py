@@ -28,7 +28,7 @@ _POINTS_PER_BLOCK = 2**22  # numbers of the trajectories of a block of samples
 
 
 class Block(NamedTuple):
-    """Some samples: their states (B, T, C, *N), and the constants (B, K, *N) that a model is told of them."""
+    """Some samples: their states ``(B, T, C, *N)``, and the constants ``(B, K, *N)`` that a model is told of them."""
 
     rows: np.ndarray
     states: Tensor
@@ -41,13 +41,17 @@ class Trajectories:
     Args:
         function: who asks, for messages.
         source: open for reading.
-        split, split_seed, resolution: see FieldDataset.
+        split: see FieldDataset.
+        split_seed: see FieldDataset.
+        resolution: see FieldDataset.
         names: scalars of the samples that the model is told.
         time_step: of the model, a multiple of the file's; None takes the file's.
+
     Attributes:
-        times: (T,) of the states, the first being the start.
-        rows: (S,) row numbers of the samples.
+        times: ``(T,)`` of the states, the first being the start.
+        rows: ``(S,)`` row numbers of the samples.
         geometry: of the fields.
+
     Raises:
         ValueError: there are no trajectories, their times are unequally spaced, or the model's step is no multiple of
             the file's.
@@ -121,7 +125,7 @@ class Trajectories:
 
 
 def window(block: Block, end: int, steps: Steps) -> Tensor:
-    """The input of a model (B, n C + K, *N) whose last state is the one of number ``end``."""
+    """The input of a model ``(B, n C + K, *N)`` whose last state is the one of number ``end``."""
     states = block.states[:, end + 1 - steps.inputs : end + 1].flatten(1, 2)
     return torch.cat([states, block.constants], dim=1)
 

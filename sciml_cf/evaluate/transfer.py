@@ -57,42 +57,47 @@ def evaluate_transfer(
     the solution there: "fourier", by Fourier interpolation, and "linear", piecewise linearly. On the reference grid
     itself they agree. Under torchrun each process takes its share of the samples, and all return the same.
 
-    Where the ends are not periodic, or axes are unlike, there is no Fourier interpolation: the
-    output "fourier" and the variables marked * are missing.
+    Where boundaries are not periodic, or axes are unlike, there is no Fourier interpolation: the output "fourier" and
+    the variables h1, relative_h1, band_mse, part_mse and spectrum are missing.
 
     Args:
-        model: (B, C, *n) -> (B, C', *n), for any n.
+        model: ``(B, C, *n)`` -> ``(B, C', *n)``, for any n.
         path: a data file, see FieldDataset.
         resolutions: each a divisor of the reference resolution.
         reference: the grid that "fourier" and "linear" are measured on; None takes the file's own.
         sampling: how inputs, and native solutions, are taken to n points: "strided", every k-th point, or "fourier", by
             cutting the spectrum.
-        split, split_seed: which samples, see FieldDataset.
-        facts, format: what a file of another format does not say about itself, and its format; see FieldDataset.
+        split: which samples, see FieldDataset.
+        split_seed: seed of the split, see FieldDataset.
+        facts: metadata that a file of another format lacks, see FieldDataset.
+        format: its format, see FieldDataset.
         fitted_baselines: whether to fit the best linear map and to look for the nearest training samples, which takes
             some seconds a resolution.
         lazy: read samples when they are needed, see ``FieldDataset``; "auto" where they and the training samples would
             take more than a quarter of the free memory.
+
     Returns:
-        Dataset with
-            mse, rmse, relative_l2, relative_l2_std, nmse, vrmse, h1*, relative_h1*, max_error  (resolution, output):
-                mean over samples of the metric of that name in sciml_cf.metrics (max_error: the largest;
-                relative_l2_std: over samples)
-            sample_relative_l2  (resolution, output, sample)
-            band_mse*  (resolution, output, band)
-            part_mse*  (resolution, part): the mse of "fourier" as a sum of model, sampling, aliasing and cross, see
-                sciml_cf.evaluate.parts.error_parts
-            floor_mse  (resolution, output): mse of the solution itself, taken to n points and brought back
-            consistency  (resolution, other): relative difference between the model's outputs at two resolutions, see
-                sciml_cf.evaluate.parts.consistency
-            baseline_mse, baseline_relative_l2  (baseline), native_baseline_mse, native_baseline_relative_l2
-                (resolution, baseline): zero, the training mean, the input, the equation's linear part (for Burgers the
-                heat kernel), the nearest training sample and the best linear map, on the reference grid and at n
-                points; linear_map_rank, linear_map_strength  (resolution). See sciml_cf.evaluate.baselines
-            example_input, example_target, example_prediction  (example, channel, *axes): samples from the lowest to the
-                highest error, on the reference grid
-            spectrum*  (curve, wavenumber): mean squared Fourier coefficients of target, prediction and error; in
-                several dimensions their sum over all wave vectors of about that length
+        A dataset with the variables
+
+        - mse, rmse, relative_l2, relative_l2_std, nmse, vrmse, h1, relative_h1, max_error (resolution, output): mean
+          over samples of the metric of that name in sciml_cf.metrics (max_error: the largest; relative_l2_std: over
+          samples)
+        - sample_relative_l2 (resolution, output, sample)
+        - band_mse (resolution, output, band)
+        - part_mse (resolution, part): the mse of "fourier" as a sum of model, sampling, aliasing and cross, see
+          sciml_cf.evaluate.parts.error_parts
+        - floor_mse (resolution, output): mse of the solution itself, taken to n points and brought back
+        - consistency (resolution, other): relative difference between the model's outputs at two resolutions, see
+          sciml_cf.evaluate.parts.consistency
+        - baseline_mse, baseline_relative_l2 (baseline), native_baseline_mse, native_baseline_relative_l2 (resolution,
+          baseline): zero, the training mean, the input, the equation's linear part (for Burgers the heat kernel), the
+          nearest training sample and the best linear map, on the reference grid and at n points; linear_map_rank,
+          linear_map_strength (resolution). See sciml_cf.evaluate.baselines
+        - example_input, example_target, example_prediction (example, channel, and the axes of space): samples from the
+          lowest to the highest error, on the reference grid
+        - spectrum (curve, wavenumber): mean squared Fourier coefficients of target, prediction and error; in several
+          dimensions their sum over all wave vectors of about that length
+
     Raises:
         DatasetError, ValueError: the file cannot be used; a resolution does not divide the reference.
     """
@@ -301,7 +306,7 @@ def _examples(model: nn.Module, truth: FieldDataset, errors: np.ndarray) -> xr.D
 
 
 def _power(fields: Tensor) -> np.ndarray:
-    """|c_k|^2 over wavenumbers, the mean over channels and the sum over samples."""
+    """``|c_k|^2`` over wavenumbers, the mean over channels and the sum over samples."""
     if fields.ndim == 3:
         return torch.fft.rfft(fields, norm="forward").abs().square().mean(1).sum(0).numpy()
     power = metrics.mode_power(fields).mean(1).sum(0).flatten()

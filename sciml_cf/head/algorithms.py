@@ -41,7 +41,9 @@ class Algorithm(ABC):
         loss_of: the loss; its head is the one to solve.
         forward: prediction from the inputs of a batch, by default ``model(x)``. For a model that returns more than
             its prediction, for instance ``lambda x: model(x)["y"]``.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithms 1 and 2.
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithms 1 and 2.
     """
 
     def __init__(self, model: nn.Module, loss_of: ClosedFormLoss, *, forward: Forward | None = None) -> None:
@@ -54,8 +56,10 @@ class Algorithm(ABC):
 
         Args:
             x: what ``forward`` takes.
-            targets, weights: see ``ClosedFormLoss``.
+            targets: see ``ClosedFormLoss``.
+            weights: see ``ClosedFormLoss``.
             descend: an optimizer, or a function that moves the backbone down a loss.
+
         Returns:
             The loss that the backbone descended, detached.
         """
@@ -84,14 +88,20 @@ class Algorithm(ABC):
 class Algorithm1(Algorithm):
     """The backbone moves at the head of the step before; then the head is solved on new features.
 
+    ::
+
         theta_t = theta_(t-1) - rate * grad of  mean |W_(t-1)^T phi(x; theta) - y|^2
         W_t     = rule(phi(x; theta_t), y)
 
     Two forward passes a step; after it the head belongs to the backbone as it is.
 
     Args:
-        model, loss_of, forward: see ``Algorithm``.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithm 1.
+        model: see ``Algorithm``.
+        loss_of: see ``Algorithm``.
+        forward: see ``Algorithm``.
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithm 1.
     """
 
     def step(self, x: Any, targets: Tensor, weights: Tensor | None = None, *, descend: Descend) -> Tensor:
@@ -112,6 +122,8 @@ class Algorithm1(Algorithm):
 class Algorithm2(Algorithm):
     """The head is solved on the features at hand; then the backbone moves at the new head.
 
+    ::
+
         W_t     = rule(phi(x; theta_(t-1)), y)
         theta_t = theta_(t-1) - rate * grad of  mean |W_t^T phi(x; theta) - y|^2
 
@@ -119,8 +131,12 @@ class Algorithm2(Algorithm):
     evaluated: ``evaluating`` and ``finish``.
 
     Args:
-        model, loss_of, forward: see ``Algorithm``.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithm 2, Eq. (17).
+        model: see ``Algorithm``.
+        loss_of: see ``Algorithm``.
+        forward: see ``Algorithm``.
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithm 2, Eq. (17).
     """
 
     def step(self, x: Any, targets: Tensor, weights: Tensor | None = None, *, descend: Descend) -> Tensor:
@@ -161,6 +177,7 @@ def alternate(
         descend: see ``Algorithm.step``.
         updates: how many.
         solved: whether the first of them is at the solved head, too.
+
     Returns:
         The loss of the last update, detached; zero if there is none.
     """
@@ -235,7 +252,10 @@ def evaluating(
     (line 10 of the algorithm), on the batch that comes next. A head that is not solved stays.
 
     Args:
-        model, loss_of, batches, forward: see ``solve_on``.
+        model: see ``solve_on``.
+        loss_of: see ``solve_on``.
+        batches: see ``solve_on``.
+        forward: see ``solve_on``.
     """
     modes = {part: part.training for part in model.modules()}
     closed = is_solved(loss_of)

@@ -70,10 +70,13 @@ class ClosedFormHead(SolvedLayer):
             class labels as targets.
         model: that the layer is part of. Layers that share its parameters are then found for certain; without it,
             those that hold the very same parameter.
+
     Raises:
         TypeError, ValueError: the layer is not linear at each grid point, or its weight is not a plain parameter of
             its own; `initial` is unknown; the objective does not go with the layer or the rule.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithms 1 and 2.
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Algorithms 1 and 2.
     """
 
     def __init__(
@@ -120,8 +123,10 @@ class ClosedFormHead(SolvedLayer):
             weights: of samples, grid points or both, as in ``ClosedFormLoss``; rows of weight zero (a mask's False)
                 are left out. Weights shaped like the model's output are of each output: then Proximal and Ridge
                 solve each on rows of its own.
+
         Returns:
             The moments that were solved on; of the first output, where each has its own.
+
         Raises:
             RuntimeError: there was no forward pass in training mode since the last update, or the head is frozen.
             ValueError: targets or weights do not match the layer's output, all weights are zero, or the prediction
@@ -188,10 +193,12 @@ class ClosedFormHead(SolvedLayer):
                 output.
             weighted: whether the rows had weights, whose sum then must not be zero.
             start: the state that the rule updates, by default the present one.
+
         Raises:
             RuntimeError: the head is frozen, or was replaced by another one.
             ValueError: the moments have weight zero.
             NotPositiveDefinite: the system could not be solved; the layer keeps its weights.
+
         Warns:
             HeadWarning: the last solves show a fault, see docs/diagnostics.md; each is given once.
         """
@@ -258,7 +265,7 @@ class ClosedFormHead(SolvedLayer):
         return self._monitor.last is not None
 
     def diagnostics(self) -> Diagnostics:
-        """Metrics of the last solve, such as its conditioning. Costs the eigenvalues of an (F, F) matrix.
+        """Metrics of the last solve, such as its conditioning. Costs the eigenvalues of an ``(F, F)`` matrix.
 
         A free bias (``penalise_bias=False``) is eliminated before: the metrics are those of the centered features.
 

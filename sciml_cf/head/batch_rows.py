@@ -19,8 +19,8 @@ def targets_of(function: str, values: Any, device: torch.device, *, argument: st
 class Rows(NamedTuple):
     """One batch as rows: features in their graph, their targets, and weights or None.
 
-    Features are (rows, F) or (B, *N, F) with any strides, targets alike with C, and weights (rows,), or (rows, C) where
-    each output has its own.
+    Features are ``(rows, F)`` or ``(B, *N, F)`` with any strides, targets alike with C, and weights ``(rows,)``, or
+    ``(rows, C)`` where each output has its own.
     """
 
     features: Tensor

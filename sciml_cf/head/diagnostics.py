@@ -30,9 +30,10 @@ class Diagnostics:
         jitter: the relative diagonal shift that the Cholesky factor needed.
         degrees_of_freedom: tr(G (G + P)^-1), between 0 and F: in so many directions the batch alone decides.
         feature_scale: root mean square of the features, sqrt(tr(G) / F).
-        head_norm: |W| after the solve.
-        head_step: |W - W_0| over the larger of both norms.
-        loss_before, loss_after: mean squared error of the batch with the head before and after the solve.
+        head_norm: @@|W|`` after the solve.
+        head_step: @@|W - W_0|`` over the larger of both norms.
+        loss_before: mean squared error of the batch with the head before the solve.
+        loss_after: mean squared error of the batch with the head after it.
         loss_reachable: the same with the batch's own least squares head, with no pull.
     """
 
@@ -71,20 +72,26 @@ def diagnose(
 ) -> Diagnostics:
     """Figures of one solve, from its moments alone.
 
+    ::
+
         loss(W) = mean over outputs of  mean(y^2) - 2 <C, W> + <W, G W>
         degrees of freedom = tr(G (G + P)^-1) = sum_i g_i / (g_i + s)  for P = s I and eigenvalues g_i of G
 
-    Costs the eigenvalues of an (F, F) matrix: for now and then, not for each step.
+    Costs the eigenvalues of an ``(F, F)`` matrix: for now and then, not for each step.
 
     Args:
         moments: what was solved on, F features and C outputs.
-        before, after: (F, C) float64, the head before and after.
-        penalty: P, a number (a multiple of the identity), (F,) a diagonal, or (F, F); None if unknown.
+        before: ``(F, C)`` float64, the head before.
+        after: ``(F, C)`` float64, the head after.
+        penalty: P, a number (a multiple of the identity), ``(F,)`` a diagonal, or ``(F, F)``; None if unknown.
         jitter: the relative diagonal shift of the solve.
         rows: how many rows the moments hold, by default their weight.
+
     Raises:
         ValueError: the heads are not shaped like the moments' cross.
-    Source: Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2nd ed., Eq. (3.50).
+
+    References:
+        Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2nd ed., Eq. (3.50).
     """
     for name, head in (("before", before), ("after", after)):
         if head.shape != moments.cross.shape:
@@ -116,12 +123,12 @@ def diagnose(
 
 
 def loss_at(moments: Moments, head: Tensor) -> Tensor:
-    """() mean squared error of a head (F, C), over rows and outputs, not below zero."""
+    """() mean squared error of a head ``(F, C)``, over rows and outputs, not below zero."""
     return _losses(moments, head[None])[0]
 
 
 def losses_at(moments: Sequence[Moments], heads: Tensor) -> Tensor:
-    """(K, n), the same of K heads for each of n moments, (K, n, F, C)."""
+    """``(K, n)``, the same of K heads for each of n moments, ``(K, n, F, C)``."""
     if any(isinstance(one, RowMoments | OutputMoments) for one in moments):
         return torch.stack([_losses(one, own) for one, own in zip(moments, heads.unbind(dim=1), strict=True)], dim=1)
     gram, cross = (torch.stack([getattr(one, name) for one in moments]) for name in ("gram", "cross"))
@@ -131,7 +138,7 @@ def losses_at(moments: Sequence[Moments], heads: Tensor) -> Tensor:
 
 
 def _losses(moments: Moments, heads: Tensor) -> Tensor:
-    """(K,) of heads (K, F, C)."""
+    """``(K,)`` of heads ``(K, F, C)``."""
     return (moments.squared_errors(heads) / moments.num_outputs).clamp(min=0)
 
 

@@ -37,12 +37,14 @@ class HeadView:
     inputs are normalized, and predictions, targets and heads are those of normalized fields.
 
     Args:
-        function, argument: who asks, and what it calls the inputs, for messages.
+        function: the function that messages name.
+        argument: its name for the inputs in messages.
         model: any module whose prediction, samples first, is the output of its last linear layer, at most with its
             numbers in other places (axes moved, joined or split, patches put together).
         head: that layer, or its name; by default the last one that is linear at each grid point.
-        example: (B, C, *N), inputs that show which layer runs last where ``head`` is left out.
+        example: ``(B, C, *N)``, inputs that show which layer runs last where ``head`` is left out.
         prediction: which entry of the model's return value is the prediction; by default the one that it carries.
+
     Raises:
         ValueError, TypeError: there is no such layer.
     """
@@ -88,7 +90,7 @@ class HeadView:
 
     @property
     def weights(self) -> Tensor:
-        """The layer's present weights (F, C) float64."""
+        """The layer's present weights ``(F, C)`` float64."""
         return read_head(self.layer)
 
     @contextmanager
@@ -107,10 +109,10 @@ class HeadView:
                 module.training = mode
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, *N, F') without the constant one, often a view, and the prediction, of physical inputs.
+        """Features ``(B, *N, F')`` without the constant one, often a view, and the prediction, of physical inputs.
 
         Args:
-            x: (B, C, *N).
+            x: ``(B, C, *N)``.
 
         Raises:
             ValueError: the model refuses the inputs, or its prediction is not the output of its head.
@@ -126,12 +128,12 @@ class HeadView:
         return self._layout.by_sample(features_last(seen.features, self.layer)), prediction.detach()
 
     def in_rows(self, values: Tensor) -> Tensor:
-        """Values shaped like the last prediction, laid out like its features: (B, *N, C)."""
+        """Values shaped like the last prediction, laid out like its features: ``(B, *N, C)``."""
         self._check_shape(values)
         return self._last.rows(values.to(self.device))
 
     def like_prediction(self, rows: Tensor) -> Tensor:
-        """Values (B, *N, C), one for each of the last feature rows and outputs, arranged like the prediction."""
+        """Values ``(B, *N, C)``, one for each of the last feature rows and outputs, arranged like the prediction."""
         return self._last.values(rows)
 
     def for_each_batch(
@@ -144,8 +146,8 @@ class HeadView:
     ) -> int:
         """Call ``work(first sample, features, prediction, targets)`` for each batch, in order; the number of samples.
 
-        Features are (B, *N, F'), prediction and targets (B, *N, C). ``work`` must not keep the features. With a share
-        (k, n) it is called for batches k, k + n, k + 2 n and so on alone.
+        Features are ``(B, *N, F')``, prediction and targets ``(B, *N, C)``. ``work`` must not keep the features. With a
+        share (k, n) it is called for batches k, k + n, k + 2 n and so on alone.
         """
         count = len(cast(Sized, data))
         starts = range(0, count, batch_size)[share[0] :: share[1]]
@@ -235,8 +237,9 @@ class RowLayout:
 
     Args:
         function: who asks, for messages.
-        arrangement: of the prediction (B, *) and the layer's output.
+        arrangement: of the prediction ``(B, *)`` and the layer's output.
         layer: its axes say which numbers make a row.
+
     Raises:
         ValueError: a row belongs to several samples.
     """
@@ -265,18 +268,18 @@ class RowLayout:
             self._order = owners[:, 0].argsort(stable=True)
 
     def by_sample(self, rows: Tensor) -> Tensor:
-        """Rows (*, F) of the layer as (B, *N, F)."""
+        """Rows ``(*, F)`` of the layer as ``(B, *N, F)``."""
         if self._by_sample is None:
             return rows
         flat = rows.reshape(-1, rows.shape[-1])
         return (flat if self._order is None else flat[self._order.to(flat.device)]).reshape(*self._by_sample, -1)
 
     def rows(self, values: Tensor) -> Tensor:
-        """Values shaped like the prediction as (B, *N, C)."""
+        """Values shaped like the prediction as ``(B, *N, C)``."""
         return self.by_sample(features_last(self.arrangement.to_output(values), self._layer))
 
     def values(self, rows: Tensor) -> Tensor:
-        """Values (B, *N, C) shaped like the prediction."""
+        """Values ``(B, *N, C)`` shaped like the prediction."""
         if self._order is not None:
             flat = rows.flatten(0, -2)
             rows = torch.empty_like(flat)
@@ -288,10 +291,11 @@ class RowLayout:
 
 @contextmanager
 def accepted(function: str, argument: str, x: Tensor, must: str = _AS_TRAINED) -> Iterator[None]:
-    """Inside this block a model is run on inputs x (B, C, *N); its failure becomes one line.
+    """Inside this block a model is run on inputs x ``(B, C, *N)``; its failure becomes one line.
 
     Args:
-        function, argument: who asks, and what it calls the inputs, or what they follow from.
+        function: the function that messages name.
+        argument: its name for the inputs, or for the argument that they follow from.
         x: the inputs.
         must: what the argument must do.
 

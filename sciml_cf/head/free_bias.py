@@ -16,8 +16,8 @@ class Centered(NamedTuple):
 
     Attributes:
         moments: F features, centered, and C targets, centered.
-        mean: (F,) of the features; (F, C) where outputs have rows of their own.
-        target_mean: (C,), NaN for an output without rows.
+        mean: ``(F,)`` of the features; ``(F, C)`` where outputs have rows of their own.
+        target_mean: ``(C,)``, NaN for an output without rows.
     """
 
     moments: Moments
@@ -28,8 +28,8 @@ class Centered(NamedTuple):
         """(F + 1, C): a head of the centered features, and the bias that is best with it, b = mean(y) - W^T mean.
 
         Args:
-            head: (F, C).
-            previous: (C,), the bias of an output without rows.
+            head: ``(F, C)``.
+            previous: ``(C,)``, the bias of an output without rows.
         """
         if self.mean.ndim == 1:
             return torch.cat([head, (self.target_mean - self.mean @ head)[None]])

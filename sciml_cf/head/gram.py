@@ -25,7 +25,8 @@ _SMALL = 128  # columns of a product that is made in one call
 def sums_of_products(
     features: Tensor, targets: Tensor, weights: Tensor | None, constant: bool, chunk: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Sums over rows of weight * phi z^T, (F, F + C), and of weight * y^2, (C,); ``chunk`` rows in float64 at a time.
+    """Sums over rows of weight * phi z^T, (F, F + C), and of weight * y^2, ``(C,)``; ``chunk`` rows in float64 at a
+    time.
 
     phi are the features, with a 1 if ``constant``, y the targets, and z both.
     """

@@ -12,16 +12,17 @@ from sciml_cf.head.choices import Initial
 
 
 def initial_head(initial: Initial, layer: Layer) -> Tensor:
-    """Head (F, C) float64, or (F + 1, C) with a bias as its last row, to start from.
+    """Head ``(F, C)`` float64, or (F + 1, C) with a bias as its last row, to start from.
 
-    "zeros" is the paper's default; "keep" takes the layer's own weights; the others draw independent normal weights
+    "zeros" is the paper's default; "keep" takes the layer's own weights; the others draw independent normal weights ::
 
         variance    lecun: 1 / F      xavier: 2 / (F + C)      he: 2 / F
 
     from torch's global generator, as torch.nn.init does, with a bias of zero. The draw is made on the CPU, so that one
     seed gives one head on every device.
 
-    Source: LeCun et al., 1998; Glorot and Bengio, 2010; He et al., 2015. The paper compares them (section 4.1).
+    References:
+        LeCun et al., 1998; Glorot and Bengio, 2010; He et al., 2015. The paper compares them (section 4.1).
     """
     present = read_head(layer)
     if initial == "keep":

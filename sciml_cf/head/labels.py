@@ -15,18 +15,24 @@ def one_hot_targets(
 ) -> Tensor:
     """Targets of a squared loss for class labels, or the probabilities that cross-entropy compares with.
 
+    ::
+
         y_c = (1 - e) [c = label] + e / C       e: smoothing, C classes
 
     Args:
-        labels: (B,) or (B, *N), integers from 0 to num_classes - 1.
+        labels: ``(B,)`` or ``(B, *N)``, integers from 0 to num_classes - 1.
         num_classes: C, 2 or more.
         smoothing: e from 0 (one-hot) to below 1.
         dtype: of the targets.
+
     Returns:
-        (B, C) or (B, *N, C); each row sums to one.
+        ``(B, C)`` or ``(B, *N, C)``; each row sums to one.
+
     Raises:
         ValueError: a label is no class, or an argument is out of range.
-    Source: Szegedy et al., Rethinking the Inception Architecture (arXiv:1512.00567), section 7.
+
+    References:
+        Szegedy et al., Rethinking the Inception Architecture (arXiv:1512.00567), section 7.
     """
     check_label_type("one_hot_targets", labels, num_classes)
     check_smoothing("one_hot_targets", smoothing)
@@ -40,7 +46,7 @@ def one_hot_targets(
 
 
 def smoothed(targets: Tensor, smoothing: float) -> Tensor:
-    """Probabilities (..., C) mixed with equal ones, (1 - e) y + e / C."""
+    """Probabilities ``(..., C)`` mixed with equal ones, (1 - e) y + e / C."""
     return targets if smoothing == 0 else targets.lerp(targets.new_full((), 1 / targets.shape[-1]), smoothing)
 
 
@@ -48,9 +54,10 @@ def spread_labels(labels: Tensor, prediction: Tensor, layer: Layer) -> Tensor:
     """One-hot targets shaped like the prediction; targets that are shaped like it already stay as they are.
 
     Args:
-        labels: (B, *N) integers, or probabilities shaped like the prediction.
-        prediction: (B, C, *N) or (B, *N, C).
+        labels: ``(B, *N)`` integers, or probabilities shaped like the prediction.
+        prediction: ``(B, C, *N)`` or ``(B, *N, C)``.
         layer: whose outputs are the classes.
+
     Raises:
         ValueError: labels are no classes, or fit the prediction in no way or in two.
     """

@@ -29,6 +29,8 @@ class ClosedFormLoss(nn.Module):
     in the backward pass: by Theorem 2 that is the whole gradient of the solved loss. In evaluation mode, or with
     gradients off, it is the plain loss and nothing is solved; a backward pass through that warns, once.
 
+    ::
+
         W_t = rule(features, y),   loss = mean |W_t^T phi - y|^2     (mean over all rows and outputs)
 
     For classification only the objective differs: ``OneHot()`` is the squared error, ``CrossEntropy()`` is
@@ -37,10 +39,16 @@ class ClosedFormLoss(nn.Module):
     Args:
         layer: the model's last linear layer (nn.Linear or a 1x1 convolution).
         rule: Proximal(...), Ridge(...), or another rule.
-        initial, penalise_bias, name, objective, model: see ClosedFormHead.
+        initial: see ClosedFormHead.
+        penalise_bias: see ClosedFormHead.
+        name: see ClosedFormHead.
+        objective: see ClosedFormHead.
+        model: see ClosedFormHead.
         solve_in_eval: solve in evaluation mode as well, wherever gradients are on: for models that are trained in
             evaluation mode, with their batch normalization or dropout off.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), Theorem 2.
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), Theorem 2.
 
     With gradient accumulation each micro-batch makes its own update. To solve once on all of them, exactly as on the
     large batch, gather the moments first and hold the head in the backward passes::
@@ -70,14 +78,15 @@ class ClosedFormLoss(nn.Module):
     the outputs of several passes. Under activation checkpointing the head belongs outside of the checkpointed block
     if the prediction enters another loss as well: a recomputed head is already the new one.
 
-    Example::
+    Example:
+        ::
 
-        loss_of = ClosedFormLoss(model.readout, Proximal(strength=1e-2))
-        optimizer = torch.optim.Adam(p for p in model.parameters() if p.requires_grad)
-        for x, y in batches:
-            optimizer.zero_grad()
-            loss_of(model(x), y).backward()
-            optimizer.step()
+            loss_of = ClosedFormLoss(model.readout, Proximal(strength=1e-2))
+            optimizer = torch.optim.Adam(p for p in model.parameters() if p.requires_grad)
+            for x, y in batches:
+                optimizer.zero_grad()
+                loss_of(model(x), y).backward()
+                optimizer.step()
     """
 
     def __init__(
@@ -102,21 +111,25 @@ class ClosedFormLoss(nn.Module):
     def forward(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Scalar loss; see the class.
 
+        ::
+
             loss = sum_r w_r mean_c (W_t^T phi_r - y_r)_c^2 / sum_r w_r
 
         Args:
-            prediction: the model's output, (B, C, *N) or (B, *N, C): the layer's own output, at most with its
+            prediction: the model's output, ``(B, C, *N)`` or ``(B, *N, C)``: the layer's own output, at most with its
                 numbers in other places (axes moved, patches joined, several passes stacked or concatenated).
             targets: shaped like the prediction, a tensor or an array; for an objective of classes integer labels
-                (B, *N), or probabilities shaped like the prediction.
-            weights: of samples (B,), of grid points (*N,), or of both (B, *N) up to axes of length one; a boolean
-                mask counts as 0 and 1. A row of weight zero touches neither the solve nor the loss, even if its
-                targets are NaN. None counts all rows once. Weights shaped like the prediction, (B, C, *N), are of each
-                output: the loss is then sum w e^2 / sum w over all numbers, and each output is solved on rows of its
-                own (squared error with Proximal or Ridge; of an output without rows Proximal keeps the head).
+                ``(B, *N)``, or probabilities shaped like the prediction.
+            weights: of samples ``(B,)``, of grid points ``(*N,)``, or of both ``(B, *N)`` up to axes of length one; a
+                boolean mask counts as 0 and 1. A row of weight zero touches neither the solve nor the loss, even if its
+                targets are NaN. None counts all rows once. Weights shaped like the prediction, ``(B, C, *N)``, are of
+                each output: the loss is then sum w e^2 / sum w over all numbers, and each output is solved on rows of
+                its own (squared error with Proximal or Ridge; of an output without rows Proximal keeps the head).
+
         Returns:
             () in the layer's precision, or float32 at least. It requires a gradient in training mode, even if nothing
             but the head is trained.
+
         Raises:
             TypeError: the prediction is no tensor, or the targets are no numbers.
             RuntimeError: the layer saw no forward pass in training mode since the last loss, or its features carry
@@ -124,6 +137,7 @@ class ClosedFormLoss(nn.Module):
             ValueError: shapes disagree, all weights are zero, or the prediction is changed after the layer.
             TypeError: something is complex; see torch.view_as_real.
             NotPositiveDefinite: the head could not be solved; the layer keeps its weights.
+
         Warns:
             UnsolvedHeadWarning: a backward pass reaches the loss of a step in which nothing was solved.
         """
@@ -221,7 +235,7 @@ class ClosedFormLoss(nn.Module):
         return targets
 
     def _errors(self, output: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-        """The errors that belong to the weights: of rows (...), or of each output (..., C)."""
+        """The errors that belong to the weights: of rows (...), or of each output ``(..., C)``."""
         if weights is not None and weights.ndim == 2:
             return (output - targets).square()
         return self.head.objective.errors(output, targets)
@@ -277,7 +291,7 @@ def _share_of_merged(moments: Moments) -> Tensor:
 
 
 def _weighted_mean(errors: Tensor, weights: Tensor, share: Tensor) -> Tensor:
-    """Sum of the weighted errors (rows,) over ``share``; zero, with a graph, if there are no rows.
+    """Sum of the weighted errors ``(rows,)`` over ``share``; zero, with a graph, if there are no rows.
 
     In several processes the share is the mean of their sums of weights: then the mean of their losses is the loss of
     all rows together, and so is the gradient that distributed data parallel averages.

@@ -24,6 +24,8 @@ _CPU = torch.device("cpu")
 class Moments:
     """Weighted means of products over rows; one row is one sample at one grid point.
 
+    ::
+
         gram = mean(phi phi^T)      cross = mean(phi y^T)      target_square = mean(y^2)
 
     Means, not sums: a rule's strength then has one meaning at every batch size and resolution
@@ -31,12 +33,14 @@ class Moments:
     steps and processes combine exactly. Moments do not change once they are made.
 
     Args:
-        gram: (F, F) float64.
-        cross: (F, C) float64.
-        target_square: (C,) float64.
+        gram: ``(F, F)`` float64.
+        cross: ``(F, C)`` float64.
+        target_square: ``(C,)`` float64.
         weight: () float64, the sum of row weights (the number of rows if unweighted).
         count: () float64, the number of rows whose weight is above 0; None where that is ``weight``.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), the terms of Eq. (2) and (13).
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), the terms of Eq. (2) and (13).
     """
 
     def __init__(
@@ -51,18 +55,19 @@ class Moments:
     ) -> Moments:
         """Moments of one batch, in float64, detached from the graph.
 
-        The batch is streamed: a few thousand rows at a time are in float64, never all of them. Rows may keep several
-        axes, and features any strides, so that the channels of a convolution need no copy: ``x.movedim(1, -1)``.
+        A few thousand rows at a time are in float64, never all. Rows may keep several axes and features any strides,
+        so that the channels of a convolution need no copy: ``x.movedim(1, -1)``.
 
         Args:
-            features: (rows, F) or (B, *N, F), any floating dtype.
-            targets: (rows, C) or (B, *N, C), any floating dtype.
-            weights: (rows,) or (B, *N), non-negative row weights, for instance quadrature weights; None counts each
-                row once.
+            features: ``(rows, F)`` or ``(B, *N, F)``, any floating dtype.
+            targets: ``(rows, C)`` or ``(B, *N, C)``, any floating dtype.
+            weights: ``(rows,)`` or ``(B, *N)``, non-negative row weights, for instance quadrature weights; None counts
+                each row once.
             constant: append a constant feature, whose weight is a bias; F then counts it in the moments.
+
         Returns:
-            Moments on the features' device: the rows themselves where there are fewer than features, numpy arrays
-            where the batch is small and on a CPU.
+            Moments on the features' device, rows where these are fewer than features, numpy arrays of a small batch.
+
         Raises:
             ValueError: shapes disagree, or there are no rows.
         """
@@ -91,9 +96,10 @@ class Moments:
         instrumental variables; where it is one, the gradient through the solve is zero and ``from_batch`` costs less.
 
         Args:
-            features: (rows, F).
-            targets: (rows, C).
-            weights: (rows,), non-negative, or None.
+            features: ``(rows, F)``.
+            targets: ``(rows, C)``.
+            weights: ``(rows,)``, non-negative, or None.
+
         Raises:
             ValueError: shapes disagree, or there are no rows.
         """
@@ -102,23 +108,22 @@ class Moments:
         given = phi.new_ones(len(phi)) if weights is None else weights.detach().to(torch.float64).flatten()
         total = given.sum()
         share = (given / total)[:, None]
-        return Moments(
-            phi.T @ (share * phi), phi.T @ (share * y), (share * y.square()).sum(dim=0), total, _count(weights)
-        )
+        gram, cross, square = phi.T @ (share * phi), phi.T @ (share * y), (share * y.square()).sum(dim=0)
+        return Moments(gram, cross, square, total, _count(weights))
 
     @property
     def gram(self) -> Tensor:
-        """(F, F) float64, mean(phi phi^T)."""
+        """``(F, F)`` float64, mean(phi phi^T)."""
         return self._gram
 
     @property
     def cross(self) -> Tensor:
-        """(F, C) float64, mean(phi y^T)."""
+        """``(F, C)`` float64, mean(phi y^T)."""
         return self._cross
 
     @property
     def target_square(self) -> Tensor:
-        """(C,) float64, mean(y^2)."""
+        """``(C,)`` float64, mean(y^2)."""
         return self._target_square
 
     @property
@@ -138,7 +143,7 @@ class Moments:
 
     @property
     def squares(self) -> Tensor:
-        """(F,), mean(phi_j^2)."""
+        """``(F,)``, mean(phi_j^2)."""
         return self.gram.diagonal()
 
     @cached_property
@@ -149,9 +154,8 @@ class Moments:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(F, C), the constant feature of a bias included."""
-        features, outputs = self.cross.shape
-        return features, outputs
+        """``(F, C)``, the constant feature of a bias included."""
+        return self.cross.shape[0], self.cross.shape[1]
 
     @property
     def num_features(self) -> int:
@@ -172,8 +176,9 @@ class Moments:
         """The head that minimises the mean squared error plus a pull to the previous head: see ``solve_head``.
 
         Args:
-            penalty: P, a number (a multiple of the identity), (F,) a diagonal, or (F, F).
-            previous: W_0 (F, C); None means zero.
+            penalty: P, a number (a multiple of the identity), ``(F,)`` a diagonal, or ``(F, F)``.
+            previous: W_0 ``(F, C)``; None means zero.
+
         Raises:
             NotPositiveDefinite: G + P fails Cholesky after the jitter ladder, or the moments are not finite.
         """
@@ -185,17 +190,14 @@ class Moments:
         """The same solve with no wait for a device; ``check_jitter`` reports a failure later.
 
         Args:
-            penalty, previous: as in ``solve``; a diagonal is taken to be above zero where there are fewer rows than
-                features.
-            keep: (F, C), the head of a solve that fails.
+            penalty: as in ``solve``; a diagonal is taken to be above zero where there are fewer rows than features.
+            previous: as in ``solve``; a diagonal is taken to be above zero where there are fewer rows than features.
+            keep: ``(F, C)``, the head of a solve that fails.
         """
         return solve_features_later(self.gram, self.cross, penalty, previous, keep)
 
     def squared_errors(self, heads: Tensor) -> Tensor:
-        """Mean squared errors (K,) of heads (K, F, C), summed over outputs; rounding may leave them below zero.
-
-        mean |y|^2 - 2 <C, W> + <W, G W>
-        """
+        """``mean |y|^2 - 2 <C, W> + <W, G W>``, ``(K,)`` of heads ``(K, F, C)``; rounding may leave them below zero."""
         quadratic = (heads * torch.sub(self.gram @ heads, self.cross, alpha=2)).sum(dim=(1, 2))
         return self.target_square.sum() + quadratic
 
@@ -219,15 +221,17 @@ class Moments:
     def around(self, head: Tensor, *, step: float, curvature: float | Tensor) -> Moments:
         """Moments of the same rows for targets that start from a head's own outputs, times a curvature.
 
+        ::
+
             k mean |V^T phi - (W^T phi + t y)|^2        t: step, k: curvature
 
-        is what a rule then minimises over V: the quadratic that stands for a loss near W, y being minus its gradient by
-        the outputs. The outputs of W are taken from the moments themselves, so that they cancel in the solve up to
-        rounding in float64, whatever the precision of the features.
+        is the quadratic approximation of a loss near W that a rule then minimises over V; y is minus the gradient by
+        the outputs. The outputs of W come from the moments, so that they cancel in the solve up to float64 rounding.
 
         Args:
-            head: W (F, C) float64.
-            step, curvature: t and k > 0.
+            head: W ``(F, C)`` float64.
+            step: t, the step.
+            curvature: k > 0, the curvature.
         """
         outputs = self.gram @ head
         targets = (head * (outputs + 2 * step * self.cross)).sum(dim=0) + step**2 * self.target_square
@@ -259,25 +263,22 @@ class Moments:
 
     def _merged(self, other: Moments, share: Tensor, weight: Tensor, count: Tensor | None) -> Moments:
         """The merge with moments of the same shape, whose ``share`` of the whole weight is given."""
-        return Moments(
-            gram=torch.lerp(self.gram, other.gram, share),
-            cross=torch.lerp(self.cross, other.cross, share),
-            target_square=torch.lerp(self.target_square, other.target_square, share),
-            weight=weight,
-            count=count,
-        )
+        ours, theirs = ((one.gram, one.cross, one.target_square) for one in (self, other))
+        means = (torch.lerp(own, new, share) for own, new in zip(ours, theirs, strict=True))
+        return Moments(*means, weight, count)
 
 
 class RowMoments(Moments):
-    """Moments of fewer rows than features: the rows themselves, in float64, and their (F, F) products when asked for.
+    """Moments of fewer rows than features: the rows themselves, in float64; their products are made when needed.
 
     A solve then needs a system with one unknown a row. Merging keeps the rows while they stay fewer than the features;
     a merge across processes, or with other moments, is one of products.
 
     Args:
-        features: (n, F) float64, each row times the root of its share of the weight.
-        targets: (n, C) float64, alike.
-        weight, count: as in ``Moments``.
+        features: ``(n, F)`` float64, each row times the root of its share of the weight.
+        targets: ``(n, C)`` float64, alike.
+        weight: as in ``Moments``.
+        count: as in ``Moments``.
     """
 
     def __init__(self, features: Tensor, targets: Tensor, weight: Tensor, count: Tensor | None = None) -> None:
@@ -344,10 +345,8 @@ class RowMoments(Moments):
         if not isinstance(other, RowMoments) or len(self.rows[0]) + len(other.rows[0]) >= self.num_features:
             return super()._merged(other, share, weight, count)
         ours, theirs = (1 - share).sqrt(), share.sqrt()
-        features, targets = (
-            torch.cat([ours * own, theirs * new]) for own, new in zip(self.rows, other.rows, strict=True)
-        )
-        return RowMoments(features, targets, weight, count)
+        rows = (torch.cat([ours * own, theirs * new]) for own, new in zip(self.rows, other.rows, strict=True))
+        return RowMoments(*rows, weight, count)
 
 
 class SmallMoments(Moments):

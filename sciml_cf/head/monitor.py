@@ -48,7 +48,7 @@ class Steps:
 
     Attributes:
         solves: how many.
-        head_step: |W_t - W_{t-1}| over the larger of both norms.
+        head_step: @@|W_t - W_{t-1}|`` over the larger of both norms.
         gain: share of the batch's loss that a solve takes away.
         rebound: loss before a solve over the loss after the solve before it, geometric mean: 1 where heads fit the
             next batch as well as their own.
@@ -301,7 +301,7 @@ def _shares(solve: Solve, num_rows: float) -> Tensor:
 
 
 def _all_losses(solves: Sequence[_Waiting], before: Tensor, after: Tensor) -> Tensor:
-    """(3, n), the losses of both heads of n solves, (n, F, C), and of none, the mean square of the targets."""
+    """``(3, n)``, the losses of both heads of n solves, ``(n, F, C)``, and of none, the mean square of the targets."""
     known: Tensor | None = None
     # A small head leaves moments where its last batch has fewer rows than features, and residuals else.
     for source, losses in (("residuals", _losses_of_residuals), ("moments", _losses_of_moments)):

@@ -22,6 +22,8 @@ from sciml_cf.head.rules import Rule
 class ClosedFormLosses(nn.Module):
     """The mean squared errors of several linear layers of a model, each solved in closed form, as one loss.
 
+    ::
+
         loss = sum_k share_k mean |W_k^T phi_k - y_k|^2,    W_k = rule_k(phi_k, y_k)
 
     Each head is a ``ClosedFormLoss`` of its own, with its own state; the backbone's gradient is the sum of theirs. A
@@ -36,19 +38,25 @@ class ClosedFormLosses(nn.Module):
         layers: the model's last linear layers by name, each another one.
         rule: Proximal(...), or another rule, for all heads or for each by name.
         shares: weight of each head's loss in the sum, above zero; 1 where none is given.
-        initial, penalise_bias, model: see ClosedFormHead.
+        initial: see ClosedFormHead.
+        penalise_bias: see ClosedFormHead.
+        model: see ClosedFormHead.
         solve_in_eval: see ClosedFormLoss.
+
     Raises:
         TypeError, ValueError: a layer cannot be a head or is named twice; `rule` or `shares` name other heads.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), for each head.
 
-    Example::
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), for each head.
 
-        losses = ClosedFormLosses({"burgers": model.burgers, "heat": model.heat}, Proximal(strength=1e-2))
-        for name, x, y in batches:                                   # a batch belongs to one head
-            optimizer.zero_grad()
-            losses({name: model(x, name)}, {name: y}).backward()
-            optimizer.step()
+    Example:
+        ::
+
+            losses = ClosedFormLosses({"burgers": model.burgers, "heat": model.heat}, Proximal(strength=1e-2))
+            for name, x, y in batches:                                   # a batch belongs to one head
+                optimizer.zero_grad()
+                losses({name: model(x, name)}, {name: y}).backward()
+                optimizer.step()
     """
 
     def __init__(
@@ -106,8 +114,10 @@ class ClosedFormLosses(nn.Module):
             targets: by name, shaped like the predictions; at least one.
             weights: by name, for the heads whose rows have any; several processes give a head weights in all of them or
                 in none.
+
         Returns:
             () as ClosedFormLoss.
+
         Raises:
             ValueError: a name is not a head's, or has no prediction; and as ClosedFormLoss.
         """

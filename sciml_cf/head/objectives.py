@@ -48,12 +48,12 @@ class Objective(ABC):
         return rows
 
     def moments(self, rows: Rows, head: Tensor, *, constant: bool) -> Moments | tuple[Moments, ...]:
-        """What a rule solves on, for a head (F, C) float64 at hand; one for each output where they differ."""
+        """What a rule solves on, for a head ``(F, C)`` float64 at hand; one for each output where they differ."""
         return rows.moments(constant=constant)
 
     @abstractmethod
     def errors(self, output: Tensor, targets: Tensor) -> Tensor:
-        """Loss of each row (...) from outputs and targets (..., C)."""
+        """Loss of each row (...) from outputs and targets ``(..., C)``."""
 
     def mean(self, output: Tensor, targets: Tensor) -> Tensor:
         """Its mean over rows that count alike."""
@@ -117,14 +117,19 @@ class _Classes(Objective):
 class OneHot(_Classes):
     """Squared error against one-hot targets, summed over the classes: classification by least squares.
 
+    ::
+
         loss = mean over rows of  sum_c (f_c - y_c)^2
 
     The sum does not shrink as the number of classes grows, so that a learning rate means the same. For a probability
     forecast it is the Brier score. The outputs are no probabilities; the class is that of the largest.
 
     Args:
-        smoothing, class_weights: as in ``CrossEntropy``.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), section 4.2; Brier (1950), Mon. Weather Rev. 78, 1.
+        smoothing: as in ``CrossEntropy``.
+        class_weights: as in ``CrossEntropy``.
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), section 4.2; Brier (1950), Mon. Weather Rev. 78, 1.
     """
 
     def moments(self, rows: Rows, head: Tensor, *, constant: bool) -> Moments:
@@ -143,16 +148,18 @@ class OneHot(_Classes):
 class CrossEntropy(_Classes):
     """Cross-entropy whose head is solved through a quadratic that lies above it and touches it at the present head.
 
+    ::
+
         loss = mean over rows of  log sum_c exp(f_c) - sum_c y_c f_c
              <= its value at f0 + mean <p0 - y, f - f0> + k |f - f0|^2,       p0 = softmax(f0),   k = 1/4
 
     so a rule meets a least squares problem: targets f0 + 2 (y - p0), moments times 1/4, and a strength s that stands
-    beside the MEAN cross-entropy as it does beside a mean squared error. ``Proximal(s)`` is then
+    beside the MEAN cross-entropy as it does beside a mean squared error. ``Proximal(s)`` is then ::
 
         W <- W_prev + 2 (G + 4 s I)^-1 mean(phi (y - p)^T)
 
-    It never increases cross-entropy + s |W - W_prev|^2 on the batch, hence not cross-entropy either, for any s >= 0.
-    Rules that remember earlier batches keep the quadratics of earlier heads, and give no such promise.
+    It never increases cross-entropy + ``s |W - W_prev|^2`` on the batch, hence not cross-entropy either, for any s >=
+    0. Rules that remember earlier batches keep the quadratics of earlier heads, and give no such promise.
 
     Args:
         smoothing: e from 0 to below 1; targets are (1 - e) one-hot + e / C.
@@ -165,11 +172,14 @@ class CrossEntropy(_Classes):
             and features). A step that would raise the loss is halved until it does not. With ``Proximal`` only.
         iterations: such steps on each batch, all pulled to the head before the batch; more of them come nearer to the
             batch's own minimum.
+
     Raises:
         ValueError: `smoothing`, `class_weights`, `curvature` or `iterations` is none of these.
-    Source: Boehning (1992), Ann. Inst. Statist. Math. 44, 197, Theorem 1 (the bound, with identity in place of
-        I - 1 1^T / C: residuals sum to zero, so both give one step); per class: the Hessian diag(p) - p p^T is at most
-        2 diag(p (1 - p)) by diagonal dominance.
+
+    References:
+        Boehning (1992), Ann. Inst. Statist. Math. 44, 197, Theorem 1 (the bound, with identity in place of I - 1 1^T /
+        C: residuals sum to zero, so both give one step); per class: the Hessian diag(p) - p p^T is at most 2 diag(p (1
+        - p)) by diagonal dominance.
     """
 
     curvature: Literal["bound", "per-class"] = "bound"
@@ -212,17 +222,23 @@ class CrossEntropy(_Classes):
 class Hybrid(_Classes):
     """Cross-entropy for the backbone, at a head solved for the squared error: the simple baseline of ``CrossEntropy``.
 
+    ::
+
         W_t = rule(features, one-hot),   loss = mean cross-entropy of  scale * W_t^T phi
 
     The head is not that of the loss which the backbone descends, so its gradient misses a term through the head; and
     outputs near 0 and 1 are weak logits, which the scale makes up for.
 
     Args:
-        smoothing, class_weights: as in ``CrossEntropy``.
+        smoothing: as in ``CrossEntropy``.
+        class_weights: as in ``CrossEntropy``.
         scale: above 0.
+
     Raises:
         ValueError: `smoothing`, `class_weights` or `scale` is out of range.
-    Source: the head of Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), under another loss.
+
+    References:
+        the head of Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (17), under another loss.
     """
 
     scale: float = 10.0
@@ -266,14 +282,20 @@ def no_worse(
     strength: float,
     free_bias: bool = False,
 ) -> Tensor:
-    """A head on the way from the one before a solve to the one after it, half-way again and again until
+    """Head between those before and after a solve, by halving the step until the loss does not rise.
+
+    ::
 
         loss + strength |W - W_start|^2
 
-    is at most what it was before; the one before itself if that does not happen. All processes judge alike.
+    is then at most its value before the solve. If no step reaches that, the head before the solve is kept. All
+    processes decide alike.
 
     Args:
-        heads: W_start, and the heads before and after the solve, (F, C) float64.
+        objective: whose loss it is.
+        rows: the rows of the batch.
+        heads: W_start, and the heads before and after the solve, ``(F, C)`` float64.
+        strength: of the second term.
         free_bias: whether the last row, the bias, is left out of the second term.
     """
     start, before, after = heads
@@ -295,7 +317,9 @@ def no_worse(
 
 
 def outputs_of(features: Tensor, head: Tensor) -> Tensor:
-    """(..., C): a head (F, C) on features (..., F), or (F + 1, C) with a bias last, in their precision or float32."""
+    """``(..., C)``: a head ``(F, C)`` on features ``(..., F)``, or (F + 1, C) with a bias last, in their precision or
+    float32.
+    """
     precision = torch.promote_types(features.dtype, torch.float32)
     head, count = head.to(precision), features.shape[-1]
     outputs = features.detach().to(precision) @ head[:count]

@@ -17,12 +17,13 @@ _FAR = 10.0
 
 
 def offset_of(moments: Moments) -> Tensor | None:
-    """(C,) float64: the mean of each output's targets where it is far from zero beside their deviation, else 0.
+    """``(C,)`` float64: the mean of each output's targets where it is far from zero beside their deviation, else 0.
 
     Constant targets are left to the head.
 
     Args:
         moments: of one batch, the last feature the constant one.
+
     Returns:
         None if all are 0.
     """
@@ -38,7 +39,7 @@ def offset_of(moments: Moments) -> Tensor | None:
 
 
 def started(head: Tensor, offset: Tensor) -> Tensor:
-    """A head (F, C) from before the first solve, around an offset: a bias of zero starts at the offset itself."""
+    """A head ``(F, C)`` from before the first solve, around an offset: a bias of zero starts at the offset itself."""
     bias = torch.where(head[-1] == 0, 0.0, head[-1] - offset)
     return torch.cat([head[:-1], bias[None]])
 

@@ -25,16 +25,19 @@ PerOutput = Moments | tuple[Moments, ...]
 class OutputMoments(Moments):
     """Moments of outputs whose rows have weights of their own; outputs with the same weights share a Gram matrix.
 
+    ::
+
         gram_k = sum_r w_rk phi_r phi_r^T / sum_r w_rk        cross and target_square alike, output by output
 
     A solve factorises all Gram matrices in one call. There is no single ``gram``; what asks for it gets an error.
 
     Args:
-        grams: (K, F, F) float64, zero in a group without rows.
-        cross: (F, C) float64.
-        target_square: (C,) float64.
-        weights, counts: (K,) float64, sums of row weights, and rows whose weight is above 0.
-        groups: (C,) int64, to which of the K groups each output belongs.
+        grams: ``(K, F, F)`` float64, zero in a group without rows.
+        cross: ``(F, C)`` float64.
+        target_square: ``(C,)`` float64.
+        weights: ``(K,)`` float64, sums of row weights.
+        counts: ``(K,)`` float64, numbers of rows whose weight is above 0.
+        groups: ``(C,)`` int64, to which of the K groups each output belongs.
     """
 
     def __init__(
@@ -48,10 +51,11 @@ class OutputMoments(Moments):
         """Of one batch, in float64, detached from the graph.
 
         Args:
-            features: (rows, F), any floating dtype.
-            targets: (rows, C), finite where the weight is zero, too.
-            weights: (rows, C), not negative.
+            features: ``(rows, F)``, any floating dtype.
+            targets: ``(rows, C)``, finite where the weight is zero, too.
+            weights: ``(rows, C)``, not negative.
             constant: append a constant feature.
+
         Raises:
             ValueError: shapes disagree.
         """
@@ -105,7 +109,7 @@ class OutputMoments(Moments):
 
     @property
     def constants(self) -> Tensor:
-        """(F, C), mean(phi) of each output's rows, from the constant feature, which is the last."""
+        """``(F, C)``, mean(phi) of each output's rows, from the constant feature, which is the last."""
         return self.grams[self.groups, :, -1].T
 
     def apart(self) -> Iterator[tuple[Tensor, Moments]]:
@@ -176,7 +180,7 @@ class OutputMoments(Moments):
 
     @cached_property
     def _places(self) -> tuple[Tensor, int]:
-        """The place (C,) of each output in its group, and the size of the largest group."""
+        """The place ``(C,)`` of each output in its group, and the size of the largest group."""
         order = self.groups.argsort(stable=True)
         sizes = torch.bincount(self.groups, minlength=len(self.grams))
         places = torch.empty_like(order)
@@ -185,14 +189,14 @@ class OutputMoments(Moments):
         return places, int(sizes.max())
 
     def _spread(self, values: Tensor) -> Tensor:
-        """Columns (F, C) by group, (K, F, m), with zeros where a group has fewer than m outputs."""
+        """Columns ``(F, C)`` by group, (K, F, m), with zeros where a group has fewer than m outputs."""
         places, most = self._places
         spread = values.new_zeros(len(self.grams), len(values), most)
         spread[self.groups, :, places] = values.T
         return spread
 
     def _gathered(self, spread: Tensor) -> Tensor:
-        """Columns (F, C) of what ``_spread`` has made."""
+        """Columns ``(F, C)`` of what ``_spread`` has made."""
         return spread[self.groups, :, self._places[0]].T.contiguous()
 
 

@@ -29,6 +29,8 @@ _SHIFT = 1e-6  # of the mean diagonal: directions that the data never showed cou
 class Posterior:
     """How uncertain a head's predictions are, feature vector by feature vector.
 
+    ::
+
         std_c(x)^2 = scale^2 noise_c^2 phi(x)^T (G + e I)^-1 phi(x) / F
 
     With G the Gram matrix of the training features, this is the posterior variance of a linear regression at phi(x)
@@ -38,12 +40,14 @@ class Posterior:
     plain precision (rows times G) would make the form vanish beside any constant.
 
     Attributes:
-        gram: (F, F) float64, the mean of phi phi^T.
+        gram: ``(F, F)`` float64, the mean of phi phi^T.
         weight: () float64, the number of rows behind it.
-        head: (F, C) float64, the weights that it was made for.
-        noise: (C,) float64, root mean square of the errors on data not trained on.
+        head: ``(F, C)`` float64, the weights that it was made for.
+        noise: ``(C,)`` float64, root mean square of the errors on data not trained on.
         scale: () float64, the one number: 90 % of those errors lie within 1.645 std.
-    Source: Bishop, Pattern Recognition and Machine Learning (2006), Eq. (3.58) and (3.59), for independent rows.
+
+    References:
+        Bishop, Pattern Recognition and Machine Learning (2006), Eq. (3.58) and (3.59), for independent rows.
     """
 
     gram: Tensor
@@ -53,7 +57,9 @@ class Posterior:
     scale: Tensor
 
     def std(self, features: Tensor) -> Tensor:
-        """Predictive standard deviation (..., C) float64 at features (..., F), the constant one left out or not."""
+        """Predictive standard deviation ``(..., C)`` float64 at features ``(..., F)``, the constant one left out or
+        not.
+        """
         leverage = relative_leverage(self.factor, features)
         return (self.scale * leverage.sqrt()).unsqueeze(-1) * self.noise.to(leverage.device)
 
@@ -105,7 +111,7 @@ def posterior(
 
     Args:
         model: see ``sciml_cf.fit``; it is left as it is.
-        train: the samples that it was trained on, items {"x": ..., "y": ...} or (x, y); their targets are not used.
+        train: the samples that it was trained on, items ``{"x": ..., "y": ...}`` or (x, y); their targets are not used.
         validation: samples that it was not trained on, to set the scale.
         head: the last linear layer, or its name; by default the last one that runs on the first sample.
         batch_size: samples a forward pass.
@@ -113,12 +119,16 @@ def posterior(
             was trained with.
         shared: all processes of torchrun call this together, and each takes its share of the batches; all return the
             same.
+
     Returns:
         Posterior, on the CPU.
+
     Raises:
         ValueError: a dataset is empty, or does not fit the model; the prediction is not the head's output.
         NotPositiveDefinite: the features are not finite.
-    Source: Bishop, Pattern Recognition and Machine Learning (2006), Eq. (3.58) and (3.59), for independent rows.
+
+    References:
+        Bishop, Pattern Recognition and Machine Learning (2006), Eq. (3.58) and (3.59), for independent rows.
     """
     train, validation = (as_items("posterior", *one) for one in (("train", train), ("validation", validation)))
     view = HeadView("posterior", model, head, example=first_inputs(train), prediction=prediction)
@@ -151,11 +161,13 @@ def posterior(
 
 
 def calibrate(residual: Tensor, leverage: Tensor) -> tuple[Tensor, Tensor]:
-    """Noise (C,) and scale () at which 90 % of the residuals (rows, C) lie within 1.645 std, all outputs together.
+    """Noise ``(C,)`` and scale () at which 90 % of the residuals ``(rows, C)`` lie within 1.645 std, all outputs
+    together.
 
     Args:
-        residual: (rows, C), errors on data not trained on.
-        leverage: (rows,), of ``relative_leverage``.
+        residual: ``(rows, C)``, errors on data not trained on.
+        leverage: ``(rows,)``, of ``relative_leverage``.
+
     Raises:
         NotPositiveDefinite: the residuals are not finite.
     """
@@ -185,7 +197,7 @@ def precision_factor(gram: Tensor) -> Tensor:
 
 
 def relative_leverage(factor: Tensor, features: Tensor) -> Tensor:
-    """phi^T (G + e I)^-1 phi / F (...) float64 at features (..., F), the constant one left out or not.
+    """phi^T (G + e I)^-1 phi / F (...) float64 at features ``(..., F)``, the constant one left out or not.
 
     Its mean over the rows behind G is at most one, and one if e is negligible.
     """
@@ -210,7 +222,7 @@ def apply_with_std(
     batch_size: int = 32,
     prediction: Entry | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Predictions of ``model`` for inputs (B, C, *N) and their standard deviations, alike in shape, on the CPU.
+    """Predictions of ``model`` for inputs ``(B, C, *N)`` and their standard deviations, alike in shape, on the CPU.
 
     Both in the data's own units; float32, or float64 where the model's normalization calls for it.
 

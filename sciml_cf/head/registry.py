@@ -81,7 +81,9 @@ def rule_named(name: str, *, function: str = "rule_named", argument: str = "name
 
     Args:
         name: one of ``rule_names()``.
-        function, argument: that messages name.
+        function: the function that messages name.
+        argument: the argument that they name.
+
     Raises:
         ValueError: there is no such rule.
         ImportError: it comes from an installed package, which does not import.
@@ -95,9 +97,11 @@ def rule_of(function: str, method: str | Rule, *, argument: str = "method", **se
     """The rule of a name with these settings, or the rule itself, which has its settings already.
 
     Args:
-        function, argument: that messages name.
+        function: the function that messages name.
+        argument: the argument that they name.
         method: a name, or a rule such as Proximal(strength=0.1).
         settings: of a rule by name; None takes the rule's own default.
+
     Raises:
         ValueError: unknown name, or a setting that the rule refuses, does not have, or has already.
         TypeError: neither a name nor a rule.
@@ -143,6 +147,7 @@ def register_rule(name: str, cls: type[Rule]) -> None:
     Args:
         name: lower-case words with dashes between them, such as "median-of-means".
         cls: a frozen dataclass on ``Rule`` whose settings all have defaults.
+
     Raises:
         ValueError: the name is taken, or of another form, or a setting has no default.
         TypeError: ``cls`` is no frozen dataclass on ``Rule``, or lacks ``update``.

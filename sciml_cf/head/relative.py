@@ -23,7 +23,7 @@ def check_loss(function: str, loss: Loss, objective: Objective | None) -> None:
 
 
 def inverse_squares(function: str, squares: Tensor) -> Tensor:
-    """1 / mean |y_i|^2 of each sample.
+    """``1 / mean |y_i|^2`` of each sample.
 
     Raises:
         ValueError: one of them is zero or not finite.
@@ -41,14 +41,19 @@ def training_weights(
 ) -> Tensor | None:
     """Weights of a batch under a loss: those that it has, or with "relative" those over each sample's mean square.
 
+    ::
+
         mse: v        relative: v_i / mean |y_i|^2 of samples, v_ij / mean over j of v_ij |y_ij|^2 of points or outputs
 
     so that the mean over points of ``w_ij e_ij^2`` is the square of the sample's relative L2 error.
 
     Args:
-        targets: (B, C, *N) or (B, *N, C); anything where the weight is zero.
-        weights: v, with "relative" (B,), (B, *N), or shaped like the targets; None counts all alike.
+        function: the function that messages name.
+        targets: ``(B, C, *N)`` or ``(B, *N, C)``; anything where the weight is zero.
+        weights: v, with "relative" ``(B,)``, ``(B, *N)``, or shaped like the targets; None counts all alike.
+        loss: "mse" or "relative".
         layer: whose outputs are last (nn.Linear) or second, as in ``targets`` if shapes leave a choice.
+
     Raises:
         ValueError: the targets of a sample are all zero or not finite, or the weights have another shape.
     """

@@ -30,7 +30,7 @@ _UNKNOWNS = 96  # of a system that LAPACK solves in the thread that asks; above,
 
 
 class Arrays(NamedTuple):
-    """Means of moments as numpy arrays: gram (F, F), cross (F, C), target_square (C,)."""
+    """Means of moments as numpy arrays: gram ``(F, F)``, cross ``(F, C)``, target_square ``(C,)``."""
 
     gram: np.ndarray
     cross: np.ndarray
@@ -91,7 +91,9 @@ def solve_small(means: Arrays, penalty: Penalty, previous: Tensor | None) -> Sol
 
 @np.errstate(all="ignore")
 def losses_of(known: Sequence[Residuals], before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Mean squared errors of n solves with their heads before and after, (n, F, C), and with none: (3, n).
+    """Mean squared errors of n solves with their heads before and after, ``(n, F, C)``, and with none: ``(3, n)``.
+
+    ::
 
         mean |W^T phi - y|^2 = mean(y^2) - <W, C> - <W, C - G W>,      C - G W = P (W - W_0) after the solve
 
@@ -110,7 +112,7 @@ def losses_of(known: Sequence[Residuals], before: np.ndarray, after: np.ndarray)
 
 @np.errstate(all="ignore")
 def losses_at_once(means: Arrays, before: Tensor, after: Tensor) -> tuple[float, float, float] | None:
-    """Mean squared errors of two heads (F, C) and of none, from moments; None where that is no work for numpy."""
+    """Mean squared errors of two heads ``(F, C)`` and of none, from moments; None where that is no work for numpy."""
     gram, cross, squares = means
     features, count = cross.shape
     if 2 * features**2 * count > ONE_THREAD or not (is_plain(before) and is_plain(after)):
@@ -140,5 +142,5 @@ def _square(columns: np.ndarray) -> np.ndarray:
 
 
 def _products(these: np.ndarray, those: np.ndarray) -> np.ndarray:
-    """(n,) inner products of n pairs of matrices."""
+    """``(n,)`` inner products of n pairs of matrices."""
     return np.einsum("nfc,nfc->n", these, those)

@@ -26,11 +26,11 @@ class Residuals(NamedTuple):
     """Parts of its losses that a small solve has at hand, as numpy arrays: see ``small.losses_of``.
 
     Attributes:
-        cross: C, (F, C).
-        residual: C - G W_0, (F, C).
-        change: W - W_0, (F, C).
+        cross: C, ``(F, C)``.
+        residual: C - G W_0, ``(F, C)``.
+        change: W - W_0, ``(F, C)``.
         penalty: p of P = p I.
-        squares: mean(y^2), (C,).
+        squares: mean(y^2), ``(C,)``.
     """
 
     cross: np.ndarray
@@ -45,7 +45,7 @@ class Solution:
     """A solved head.
 
     Attributes:
-        head: (F, C).
+        head: ``(F, C)``.
         jitter: the relative diagonal shift that its Cholesky factor needed (0.0 for none).
         residuals: of a small solve from a previous head.
     """
@@ -59,7 +59,7 @@ class UncheckedSolution(NamedTuple):
     """A head that a device is still computing.
 
     Attributes:
-        head: (F, C); the head to keep, if the solve fails.
+        head: ``(F, C)``; the head to keep, if the solve fails.
         jitter: () on the device; infinite where Cholesky failed on the whole ladder, NaN where the moments or the head
             were not finite.
     """

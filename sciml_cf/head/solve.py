@@ -14,6 +14,8 @@ from sciml_cf.head.solution import Penalty, Solution
 def solve_head(moments: Moments, *, penalty: Penalty, previous: Tensor | None = None) -> Solution:
     """Minimise the mean squared error plus a quadratic pull to the previous head.
 
+    ::
+
         min_W  mean |W^T phi - y|^2 + |W - W_0|_P^2      W = W_0 + (G + P)^-1 (C - G W_0)
 
     The same as (G + P)^-1 (C + P W_0), written so that a strong penalty returns W_0 without cancellation. With fewer
@@ -21,14 +23,18 @@ def solve_head(moments: Moments, *, penalty: Penalty, previous: Tensor | None = 
     instead.
 
     Args:
-        moments: gram (F, F) and cross (F, C), float64 means.
-        penalty: P, a number (a multiple of the identity), (F,) a diagonal, or (F, F).
-        previous: W_0 (F, C); None means zero.
+        moments: gram ``(F, F)`` and cross ``(F, C)``, float64 means.
+        penalty: P, a number (a multiple of the identity), ``(F,)`` a diagonal, or ``(F, F)``.
+        previous: W_0 ``(F, C)``; None means zero.
+
     Returns:
-        Solution with head (F, C) float64 and the jitter used.
+        Solution with head ``(F, C)`` float64 and the jitter used.
+
     Raises:
         NotPositiveDefinite: G + P fails Cholesky after the jitter ladder, or the moments are not finite.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2), (13) and appendix A.
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2), (13) and appendix A.
     """
     return moments.solve(penalty, previous)
 
@@ -36,17 +42,23 @@ def solve_head(moments: Moments, *, penalty: Penalty, previous: Tensor | None = 
 def ridge(moments: Moments, *, strength: float) -> Tensor:
     """Head that minimises the mean squared error plus a pull to zero.
 
+    ::
+
         min_W  mean |W^T phi - y|^2 + strength |W|^2      W = (G + b I)^-1 C
 
     Args:
-        moments: feature moments, gram (F, F) and cross (F, C), float64 means.
+        moments: feature moments, gram ``(F, F)`` and cross ``(F, C)``, float64 means.
         strength: b >= 0 on the MEAN loss, so independent of batch size and resolution (paper: beta = rows * b).
+
     Returns:
-        (F, C), float64.
+        ``(F, C)``, float64.
+
     Raises:
         ValueError: strength is negative or not finite.
         NotPositiveDefinite: G + b I fails Cholesky after the jitter ladder.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2) and (11).
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2) and (11).
     """
     check_strength("ridge", strength, allow_zero=True)
     return moments.solve(strength).head
@@ -55,18 +67,24 @@ def ridge(moments: Moments, *, strength: float) -> Tensor:
 def proximal(moments: Moments, previous: Tensor, *, strength: float) -> Tensor:
     """Head that minimises the mean squared error plus a pull to the previous head.
 
+    ::
+
         min_W  mean |W^T phi - y|^2 + strength |W - previous|^2      W = (G + s I)^-1 (C + s previous)
 
     Args:
-        moments: feature moments, gram (F, F) and cross (F, C), float64 means.
-        previous: (F, C), the head before this batch.
+        moments: feature moments, gram ``(F, F)`` and cross ``(F, C)``, float64 means.
+        previous: ``(F, C)``, the head before this batch.
         strength: s > 0 on the MEAN loss, so independent of batch size and resolution (paper: lambda = rows * s).
+
     Returns:
-        (F, C), float64.
+        ``(F, C)``, float64.
+
     Raises:
         ValueError: shapes disagree, or strength is not above zero.
         NotPositiveDefinite: G + s I fails Cholesky after the jitter ladder.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (13).
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (13).
     """
     check_strength("proximal", strength)
     if previous.shape != moments.cross.shape:

@@ -20,7 +20,9 @@ class SolvedLayer(BoundLayer):
     """A layer whose head is part of a rule's state.
 
     Args:
-        layer, name, model: see ``BoundLayer``.
+        layer: see ``BoundLayer``.
+        name: see ``BoundLayer``.
+        model: see ``BoundLayer``.
         rule: whose state it is.
     """
 
@@ -38,9 +40,10 @@ class SolvedLayer(BoundLayer):
         self._write(state)
 
     def state(self) -> TrackedState:
-        """The rule's state: named float64 tensors, among them ``head`` (F, C).
+        """The rule's state: named float64 tensors, among them ``head`` ``(F, C)``.
 
-        For targets far from zero there is an ``offset`` (C,) too: the layer's bias is that of the head, and the offset.
+        For targets far from zero there is an ``offset`` ``(C,)`` too: the layer's bias is that of the head, and the
+        offset.
         """
         own, length = self._buffers, len(_STATE_PREFIX)
         entries = {name[length:]: cast(Tensor, own[name]) for name in own if name.startswith(_STATE_PREFIX)}

@@ -32,13 +32,15 @@ def strength_grid(gram: Tensor) -> tuple[float, ...]:
 def pull_metric(gram: Tensor) -> Tensor:
     """The square root of a Gram matrix, of mean diagonal one: the metric of a pull that a model's training suggests.
 
+    ::
+
         P = F / trace(G^(1/2)) G^(1/2)
 
     It lies half-way (as the geometric mean) between the identity, which holds all weights alike, and G itself, under
     which ``|D|_G^2 = mean |D^T phi|^2`` is the change of the predictions on the data behind G.
 
     Args:
-        gram: (F, F), positive semi-definite.
+        gram: ``(F, F)``, positive semi-definite.
     """
     values, vectors = torch.linalg.eigh(gram)
     roots = values.clamp_min(_FLOOR * values[-1]).sqrt()
@@ -48,6 +50,8 @@ def pull_metric(gram: Tensor) -> Tensor:
 def fold_errors(folds: Sequence[Moments], strengths: Sequence[float], *, metric: Tensor | None = None) -> Tensor:
     """Error on each fold of the head that was solved on all others, for every strength: K-fold cross-validation.
 
+    ::
+
         D_k(s) = (G_-k + s P)^-1 C_-k      error_k(s) = mean over outputs of  t_k - 2 D_k^T C_k + D_k^T G_k D_k
 
     with targets that are the residuals of the unchanged head, so that D is the change of the head. It is exact: no row
@@ -56,9 +60,11 @@ def fold_errors(folds: Sequence[Moments], strengths: Sequence[float], *, metric:
     Args:
         folds: K >= 2 moments with residuals as targets; rows that depend on each other belong into one fold.
         strengths: s >= 0 each, infinite for the unchanged head.
-        metric: P (F, F), positive definite; None is the identity.
+        metric: P ``(F, F)``, positive definite; None is the identity.
+
     Returns:
         (strengths, K), float64.
+
     Raises:
         ValueError: fewer than two folds.
         NotPositiveDefinite: the moments are not finite, or the metric is not positive definite.
@@ -76,14 +82,20 @@ def fold_errors(folds: Sequence[Moments], strengths: Sequence[float], *, metric:
 def generalised_errors(moments: Moments, strengths: Sequence[float], *, metric: Tensor | None = None) -> Tensor:
     """Generalised cross-validation, for every strength; it takes all rows for independent.
 
+    ::
+
         GCV(s) = mean |r - D(s)^T phi|^2 / (1 - d(s) / n)^2,   d(s) = trace((G + s P)^-1 G),   n the number of rows
 
     Args:
         moments: with the residuals of the unchanged head as targets.
-        strengths, metric: as in fold_errors.
+        strengths: as in fold_errors.
+        metric: as in fold_errors.
+
     Returns:
         (strengths,), float64, infinite where the degrees of freedom d reach the number of rows.
-    Source: Golub, Heath and Wahba (1979), Technometrics 21, 215.
+
+    References:
+        Golub, Heath and Wahba (1979), Technometrics 21, 215.
     """
     values, basis = _diagonalise(moments.gram, metric)
     errors = _errors(_changes(values, basis.T @ moments.cross, strengths), basis, moments)
@@ -107,10 +119,13 @@ def choose_strength(errors: Tensor, weights: Tensor) -> int:
 
     Args:
         errors: (strengths, K) of ``fold_errors``, strengths increasing, the last one infinite.
-        weights: (K,), weights of the folds.
+        weights: ``(K,)``, weights of the folds.
+
     Returns:
         Index of the strength.
-    Source: the one-standard-error rule is that of Breiman, Friedman, Olshen and Stone (1984), CART, section 3.4.3.
+
+    References:
+        the one-standard-error rule is that of Breiman, Friedman, Olshen and Stone (1984), CART, section 3.4.3.
     """
     means = errors @ weights / weights.sum()
     best = int(means.argmin())

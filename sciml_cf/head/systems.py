@@ -15,10 +15,11 @@ def solve_features(gram: Tensor, cross: Tensor, penalty: Penalty, previous: Tens
     """W_0 + (G + P)^-1 (C - G W_0), by a Cholesky factor of the system with the least jitter that it needs.
 
     Args:
-        gram: G (F, F) float64.
-        cross: C (F, C) float64.
-        penalty: P, a number, (F,) a diagonal, or (F, F).
-        previous: W_0 (F, C); None means zero.
+        gram: G ``(F, F)`` float64.
+        cross: C ``(F, C)`` float64.
+        penalty: P, a number, ``(F,)`` a diagonal, or ``(F, F)``.
+        previous: W_0 ``(F, C)``; None means zero.
+
     Raises:
         NotPositiveDefinite: no jitter of the ladder makes the system definite, or the head is not finite.
     """
@@ -32,12 +33,14 @@ def solve_features_each(gram: Tensor, cross: Tensor, penalty: Penalty, previous:
     """The same for K systems at once, each with the least jitter that it needs.
 
     Args:
-        gram: (K, F, F) float64.
-        cross: (K, F, C) float64.
+        gram: ``(K, F, F)`` float64.
+        cross: ``(K, F, C)`` float64.
         penalty: as in ``solve_features``, the same for all.
-        previous: (K, F, C); None means zero.
+        previous: ``(K, F, C)``; None means zero.
+
     Returns:
-        Heads (K, F, C), and the largest jitter.
+        Heads ``(K, F, C)``, and the largest jitter.
+
     Raises:
         NotPositiveDefinite: no jitter of the ladder makes a system definite, or a head is not finite.
     """
@@ -71,7 +74,10 @@ def solve_features_later(
     All jitters of the ladder are factorised in one call, and the first that succeeds is chosen on the device.
 
     Args:
-        gram, cross, penalty, previous: as in ``solve_features`` or ``solve_features_each``.
+        gram: as in ``solve_features`` or ``solve_features_each``.
+        cross: as in ``solve_features`` or ``solve_features_each``.
+        penalty: as in ``solve_features`` or ``solve_features_each``.
+        previous: as in ``solve_features`` or ``solve_features_each``.
         keep: shaped like ``cross``, the head of a solve that fails; of several all are kept if one fails.
     """
     system = with_penalty(gram, penalty)
@@ -94,7 +100,9 @@ def solve_features_later(
 
 
 def solve_rows(features: Tensor, targets: Tensor, penalty: Penalty, previous: Tensor | None) -> Tensor:
-    """The head of rows R (n, F) and targets Y, each times the root of its share of the weight.
+    """The head of rows R ``(n, F)`` and targets Y, each times the root of its share of the weight.
+
+    ::
 
         W = W_0 + P^-1/2 B^T (B B^T + I)^-1 (Y - R W_0)      B = R P^-1/2
           = W_0 + P^-1/2 Q U^-T (Y - R W_0)                  (B^T; I) = (Q; .) U with orthonormal columns, U triangular
@@ -103,9 +111,10 @@ def solve_rows(features: Tensor, targets: Tensor, penalty: Penalty, previous: Te
     features keeps apart. The system cannot fail to be definite, so there is no jitter.
 
     Args:
-        features, targets: (n, F) and (n, C) float64.
-        penalty: P, a number or (F,) a diagonal, above zero: see ``is_divisor``.
-        previous: W_0 (F, C); None means zero.
+        features: ``(n, F)`` float64.
+        targets: ``(n, C)`` float64.
+        penalty: P, a number or ``(F,)`` a diagonal, above zero: see ``is_divisor``.
+        previous: W_0 ``(F, C)``; None means zero.
     """
     root = penalty.sqrt() if isinstance(penalty, Tensor) else math.sqrt(penalty)
     scaled = features / root
@@ -125,7 +134,7 @@ def is_divisor(penalty: Penalty) -> bool:
 
 
 def with_penalty(gram: Tensor, penalty: Penalty) -> Tensor:
-    """G + P, a new tensor; of one Gram matrix (F, F) or several (K, F, F)."""
+    """G + P, a new tensor; of one Gram matrix ``(F, F)`` or several ``(K, F, F)``."""
     if isinstance(penalty, Tensor) and penalty.ndim == 2:
         return gram + penalty
     system = gram.clone()

@@ -28,8 +28,9 @@ class Inverse:
     """What a sweep must know of an activation: how to undo it, and which values it takes.
 
     Args:
-        inverse: outputs (rows, C) -> what the activation maps to them, entry by entry or row by row.
-        low, high: ends of the open interval of its values; infinite where there is none.
+        inverse: outputs ``(rows, C)`` -> what the activation maps to them, entry by entry or row by row.
+        low: lower bound of the open interval of its values, or -inf.
+        high: upper bound, or inf.
         labels: the targets of "not this class" and "this class", before they are clipped.
     """
 

@@ -19,7 +19,9 @@ BATCH_ROWS = 4096  # rows of tensors that are passed through a network at a time
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs (n, F) and targets (n, C) in the network's precision; labels (n,), or None where targets are numbers."""
+    """Inputs ``(n, F)`` and targets ``(n, C)`` in the network's precision; labels ``(n,)``, or None where targets are
+    numbers.
+    """
 
     x: Tensor
     y: Tensor
@@ -30,10 +32,11 @@ class Rows:
     """All rows, batch by batch; each pass over them reads them anew, and holds one batch.
 
     Args:
-        data: (x, y) as tensors, or a loader of batches (x, y) or {"x": x, "y": y}, of tensors or arrays, that can be
-            iterated over again.
-        network, layers: what the rows are for; they are brought to its device and precision (float32 at least), and
+        data: (x, y) as tensors, or a loader of batches (x, y) or ``{"x": x, "y": y}``, of tensors or arrays, that can
+            be iterated over again.
+        network: the network that the rows are for; they are brought to its device and precision (float32 at least), and
             flattened if it begins so.
+        layers: its layers.
     """
 
     def __init__(self, data: tuple[Tensor, Tensor] | Iterable[Any], network: nn.Sequential, layers: list[Layer]):

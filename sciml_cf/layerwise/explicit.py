@@ -29,12 +29,14 @@ _NAME = "explicit_softmax"
 class Cooccurrences:
     """Sums over rows of what an explicit softmax layer needs to know of its data.
 
+    ::
+
         counts = H^T Y      norms = sum |h|_1
 
     H are non-negative features, Y the labels as rows of zeros with a one. ``a + b`` are those of all rows together.
 
     Attributes:
-        counts: (F, C) float64.
+        counts: ``(F, C)`` float64.
         norms: () float64, the sum of the rows' L1 norms.
         rows: how many rows.
     """
@@ -45,7 +47,7 @@ class Cooccurrences:
 
     @classmethod
     def from_batch(cls, features: Any, labels: Any, *, num_classes: int) -> Cooccurrences:
-        """Of one batch: features (rows, F), dense or sparse (COO or CSR), and integer labels (rows,).
+        """Of one batch: features ``(rows, F)``, dense or sparse (COO or CSR), and integer labels ``(rows,)``.
 
         Either may be an array or nested lists, the features a sparse matrix of scipy too.
 
@@ -81,6 +83,8 @@ class Cooccurrences:
 def explicit_head(found: Cooccurrences, *, norm: Norm = "mean", smoothing: float = SMOOTHING) -> Tensor:
     """Weights of a softmax layer from co-occurrences.
 
+    ::
+
         U_ji = log F_ji - (1 - 1/K) log sum_d F_di      F = counts + smoothing * mean(counts)
 
     For rows of L1 norm K this is multinomial naive Bayes with the classes' frequencies as prior. The smoothing is
@@ -90,11 +94,15 @@ def explicit_head(found: Cooccurrences, *, norm: Norm = "mean", smoothing: float
         found: of the training rows.
         norm: K, the L1 norm of the rows; "mean" takes their mean ("average norm priming").
         smoothing: above 0, in units of the mean co-occurrence.
+
     Returns:
-        (F, C) float64, a head without a bias.
+        ``(F, C)`` float64, a head without a bias.
+
     Raises:
         ValueError: a setting is out of its range, or all features are zero.
-    Source: arXiv:2311.07498, the explicit solution of a softmax-activated layer.
+
+    References:
+        arXiv:2311.07498, the explicit solution of a softmax-activated layer.
     """
     check_positive("explicit_head", "smoothing", smoothing)
     counts = found.counts
@@ -116,16 +124,21 @@ def explicit_softmax(
     """Weights of a softmax layer on non-negative features, in one pass over the data: see ``explicit_head``.
 
     Args:
-        features: (rows, F) non-negative real numbers with ``labels``: a tensor, dense or sparse, an array, nested lists
-            or a sparse matrix of scipy; or a loader of batches (features, labels).
-        labels: (rows,) integers from 0, a tensor, an array or a list.
+        features: ``(rows, F)`` non-negative real numbers with ``labels``: a tensor, dense or sparse, an array, nested
+            lists or a sparse matrix of scipy; or a loader of batches (features, labels).
+        labels: ``(rows,)`` integers from 0, a tensor, an array or a list.
         num_classes: C; by default the largest label and one. A loader needs it.
-        norm, smoothing: see explicit_head.
+        norm: see explicit_head.
+        smoothing: see explicit_head.
+
     Returns:
-        (F, C) float64; the layer's probabilities are ``(features @ it).softmax(-1)``.
+        ``(F, C)`` float64; the layer's probabilities are ``(features @ it).softmax(-1)``.
+
     Raises:
         ValueError, TypeError: features are negative, shapes disagree, or a setting is out of its range.
-    Source: arXiv:2311.07498.
+
+    References:
+        arXiv:2311.07498.
     """
     if labels is not None and not isinstance(features, (DataLoader, Dataset, Iterator)):
         features, labels = features_of(features), labels_of(labels)
@@ -159,14 +172,19 @@ def warm_start(
 
     Args:
         model: a module that maps x to one score a class; what enters the layer must not be negative.
-        loader: batches (x, labels) or {"x": x, "y": labels}; labels (B,), or one for each row of the layer.
+        loader: batches (x, labels) or ``{"x": x, "y": labels}``; labels ``(B,)``, or one for each row of the layer.
         head: the layer, or its dotted name; by default the last linear one.
-        norm, smoothing: see explicit_head.
+        norm: see explicit_head.
+        smoothing: see explicit_head.
+
     Returns:
         The mean L1 norm of the features, K for "mean".
+
     Raises:
         ValueError, TypeError: there is no such layer, features are negative, or shapes disagree.
-    Source: arXiv:2311.07498, its warm starts.
+
+    References:
+        arXiv:2311.07498, its warm starts.
     """
     layer = _layer(model, head)
     with _captured(model, layer) as seen:
@@ -188,12 +206,19 @@ def warm_start_layers(
     nn.Sigmoid or nn.ReLU behind it). The data are read once a layer.
 
     Args:
-        model, loader, norm, smoothing: as in ``warm_start``.
+        model: as in ``warm_start``.
+        loader: as in ``warm_start``.
+        norm: as in ``warm_start``.
+        smoothing: as in ``warm_start``.
+
     Returns:
         The mean L1 norm of the features of each layer.
+
     Raises:
         ValueError, TypeError: as in ``warm_start``, or a layer has another number of outputs than the last.
-    Source: arXiv:2311.07498, its local solutions of multi-layer networks.
+
+    References:
+        arXiv:2311.07498, its local solutions of multi-layer networks.
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
     widths = [layer.out_features for layer in layers]

@@ -69,9 +69,10 @@ def fit_least_squares(
 
     Args:
         network: nn.Linear and activations with an inverse (``INVERSES``) in turn; a Flatten may lead.
-        x: (rows, F) with ``y``, a tensor, an array or nested lists of real numbers; or a loader of batches (x, y) or
-            {"x": x, "y": y} that can be read several times.
-        y: (rows, C) numbers, or (rows,) integer labels, which stand for rows of zeros with a one (of tanh, -1 and 1).
+        x: ``(rows, F)`` with ``y``, a tensor, an array or nested lists of real numbers; or a loader of batches (x, y)
+            or ``{"x": x, "y": y}`` that can be read several times.
+        y: ``(rows, C)`` numbers, or ``(rows,)`` integer labels, which stand for rows of zeros with a one (of tanh, -1
+            and 1).
         targets: what a layer below should give: "closest" to what it gives now among all that the layer above maps to
             its own targets, or "minnorm", the shortest (the paper's reading).
         top: solve the last layer once more at the end, on what the solved layers below it give.
@@ -90,12 +91,16 @@ def fit_least_squares(
             weights before.
         pull: strength of that pull, on the mean loss.
         conditions: also report the condition number of each solved system, which costs more than the solve.
+
     Returns:
         LayerwiseReport.
+
     Raises:
         TypeError, ValueError: the network, the data or a setting does not fit; the message names it.
         NotPositiveDefinite: a system could not be solved, even with the largest jitter.
-    Source: A closed-form solution for weight optimization in fully-connected feed-forward neural networks
+
+    References:
+        A closed-form solution for weight optimization in fully-connected feed-forward neural networks
         (arXiv:2401.06699).
     """
     _check_settings(targets, relu, iterations, iterate, pull, strength, clip)
@@ -177,7 +182,7 @@ def _iterate(
 
 
 def _misclassified(layers: list[Layer], heads: list[Tensor], rows: Rows) -> Tensor:
-    """(rows,), whether the largest output is not that of the label."""
+    """``(rows,)``, whether the largest output is not that of the label."""
     return torch.cat([forward(layers, heads, batch.x)[-1].argmax(dim=1) != batch.labels for batch in rows])
 
 

@@ -19,7 +19,9 @@ def draw_weights(network: nn.Module, *, seed: int, bound: float = 1.0) -> None:
         network: any module; its nn.Linear are drawn anew.
         seed: of the draw.
         bound: above 0.
-    Source: arXiv:2401.06699, section II.
+
+    References:
+        arXiv:2401.06699, section II.
     """
     check_positive("draw_weights", "bound", bound)
     generator = torch.Generator().manual_seed(seed)

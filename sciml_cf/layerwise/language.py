@@ -25,8 +25,8 @@ class TokenCounts:
     """How often each token followed each token of its context, as a sparse matrix.
 
     Attributes:
-        counts: (F, V) sparse; F is V where the context is summed, and context * V where each place has its own.
-        following: (V,), how often each token had a whole context before it.
+        counts: ``(F, V)`` sparse; F is V where the context is summed, and context * V where each place has its own.
+        following: ``(V,)``, how often each token had a whole context before it.
         context: K, tokens before the one to come.
     """
 
@@ -39,16 +39,19 @@ class TokenCounts:
 class LanguageModel:
     """The explicit softmax layer on the last K tokens: sparse log counts above a constant.
 
+    ::
+
         score_i = sum_k L[x_k, i] + base_i      L = log(1 + counts / s)      base_i = - (K - 1) log sum_d F_di
 
     with F = counts + s. A dense matrix of a vocabulary of 1e5 would be 80 GB; L has one entry for each pair that was
     seen. The constant K log s, the same for all tokens, is left out.
 
     Attributes:
-        log_counts: L, (F, V) sparse, F as in TokenCounts.
-        base: (V,).
+        log_counts: L, ``(F, V)`` sparse, F as in TokenCounts.
+        base: ``(V,)``.
         smoothing: s, absolute.
-        context, aggregate: as in ``language_model``.
+        context: as in ``language_model``.
+        aggregate: as in ``language_model``.
     """
 
     log_counts: Any  # scipy.sparse.csr_array, whose types are incomplete
@@ -63,7 +66,7 @@ class LanguageModel:
         return self.log_counts.shape[1]
 
     def weights(self) -> NDArray[np.float64]:
-        """The layer as a dense head (F, V), for small vocabularies: sums of its rows over a context are the scores."""
+        """The layer as a dense head ``(F, V)``, for small vocabularies; scores are sums of its rows over a context."""
         features = self.log_counts.shape[0]
         return self.log_counts.toarray() + (math.log(self.smoothing) + self.base / self.context) * np.ones(
             (features, 1)
@@ -122,8 +125,10 @@ def count_tokens(
         vocabulary: V, ids are below it.
         context: K, how many tokens before count.
         aggregate: "sum" adds the context's tokens up; "concat" counts each place by itself.
+
     Returns:
         TokenCounts.
+
     Raises:
         ValueError: an id is out of range, or the text is not longer than the context.
     """
@@ -157,13 +162,20 @@ def language_model(
     The rows of features are sums of K ones ("sum"), or K ones in K blocks ("concat"), of L1 norm K exactly.
 
     Args:
-        chunks, vocabulary, context, aggregate: see count_tokens.
+        chunks: see count_tokens.
+        vocabulary: see count_tokens.
+        context: see count_tokens.
+        aggregate: see count_tokens.
         smoothing: above 0, in units of the mean count over all pairs of the vocabulary.
+
     Returns:
         LanguageModel.
+
     Raises:
         ValueError: as in count_tokens, or the smoothing is not above 0.
-    Source: arXiv:2311.07498, its sum and concatenation models.
+
+    References:
+        arXiv:2311.07498, its sum and concatenation models.
     """
     check_positive("language_model", "smoothing", smoothing)
     found = count_tokens(chunks, vocabulary=vocabulary, context=context, aggregate=aggregate)

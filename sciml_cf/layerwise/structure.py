@@ -30,7 +30,7 @@ class Layer:
         return pre if self.activation is None else self.activation(pre)
 
     def apply(self, features: Tensor, head: Tensor) -> Tensor:
-        """The map's outputs for a head (F, C), the bias its last row."""
+        """The map's outputs for a head ``(F, C)``, the bias its last row."""
         return torch.addmm(head[-1], features, head[:-1]) if self.has_bias else features @ head
 
 
@@ -40,6 +40,7 @@ def layers_of(network: nn.Sequential, *, pseudo_inverse: bool = False) -> list[L
     Args:
         network: as in ``fit_least_squares``.
         pseudo_inverse: whether ReLU is passed through by its pseudo-inverse, rather than refused.
+
     Raises:
         TypeError, ValueError: it holds something else; the message names it.
     """
@@ -82,7 +83,7 @@ def flattens(network: nn.Sequential) -> bool:
 
 
 def read_heads(layers: Sequence[Layer]) -> list[Tensor]:
-    """The weights of all layers as heads (F, C) float64, a bias their last row."""
+    """The weights of all layers as heads ``(F, C)`` float64, a bias their last row."""
     return [read_head(layer.linear) for layer in layers]
 
 

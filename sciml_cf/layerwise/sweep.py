@@ -23,7 +23,7 @@ _PSEUDO_INVERSE_PULL = 1e-12
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of one batch that a sweep sees: inputs (n, F) and targets (n, C), and row weights (n,) or None."""
+    """Rows of one batch of a sweep: inputs ``(n, F)`` and targets ``(n, C)``, and row weights ``(n,)`` or None."""
 
     x: Tensor
     y: Tensor
@@ -80,6 +80,8 @@ def sweep(
 ) -> list[Tensor]:
     """New heads of all layers; the ones given stay as they are.
 
+    ::
+
         for l = L .. 1:   r = f_l^-1(D_l)                          D_L = y; D_l clipped into the values of f_l
                           min_W  mean |W^T X_{l-1} - r|^2 + strength |W|^2
                           D_{l-1} = X_{l-1} + (r - W^T X_{l-1}) W^+   (closest)   or   (r - b) W^+   (minnorm)
@@ -89,11 +91,14 @@ def sweep(
     Features and targets are computed in the precision of the rows, moments and solves in float64.
 
     Args:
-        layers, heads: of the network, from the first.
+        layers: of the network, from the first.
+        heads: of the layers, in their order.
         parts: the rows, at least one; iterated over once a solve.
         settings: see fit_least_squares.
         solves: counts are added to it.
-    Source: arXiv:2401.06699, its backward sweep; ``closest``, the top re-fit and the pulls are this project's.
+
+    References:
+        arXiv:2401.06699, its backward sweep; ``closest``, the top re-fit and the pulls are this project's.
     """
     new, inverses = list(heads), {}
     around = _Around(heads, new, inverses)
@@ -190,9 +195,10 @@ def _targets(mode: Targets, features: Tensor, pre: Tensor, layer: Layer, head: T
 
 
 def pseudo_inverse(head: Tensor, *, has_bias: bool) -> Tensor:
-    """The pseudo-inverse (C, F) of a head's weights (F, C), the bias left out, by the same solve as the weights.
+    """The pseudo-inverse ``(C, F)`` of a head's weights ``(F, C)``, the bias left out, by the same solve as the
+    weights.
 
-    min_D  |W^T D - I|^2 + tiny |D|^2, so that D is the shortest one where there are several.
+    ``min_D |W^T D - I|^2 + tiny |D|^2``, so that D is the shortest one where there are several.
     """
     weights = head[:-1] if has_bias else head
     eye = torch.eye(weights.shape[1], dtype=weights.dtype, device=weights.device)

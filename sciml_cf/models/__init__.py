@@ -31,7 +31,7 @@ __all__ = [
 
 
 class Builder(Protocol):
-    """What makes a model, (B, in_channels, *N) -> (B, out_channels, *N), and can be stored beside it."""
+    """What makes a model, ``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``, and can be stored beside it."""
 
     def build(self, *, seed: int = 0) -> nn.Module: ...
     def to_dict(self) -> dict[str, Any]: ...

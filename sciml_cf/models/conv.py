@@ -59,8 +59,11 @@ class ConvConfig:
         kernel: points of a convolution along each axis, odd.
         projection_ratio: width of the projection's hidden layer over ``width``; its outputs are the head's features.
         num_dims: spatial dimensions, 1 to 3.
-        coordinates, cells, right_end: see FNOConfig.
+        coordinates: see FNOConfig.
+        cells: see FNOConfig.
+        right_end: see FNOConfig.
         boundary: "periodic" continues the fields by themselves, "wall" and "open" by zeros.
+
     Raises:
         ValueError: a number is not a positive integer, ``kernel`` is even, ``num_dims`` above 3, or ``boundary``
             unknown.
@@ -85,6 +88,8 @@ class ConvConfig:
     def receptive_field(self) -> int:
         """Points along an axis that an output depends on.
 
+        ::
+
             1 + 2 layers (kernel - 1)
 
         On a grid of n points over a length L that is the length ``receptive_field * L / n``: it halves when n doubles.
@@ -92,9 +97,10 @@ class ConvConfig:
         return 1 + 2 * self.layers * (self.kernel - 1)
 
     def build(self, *, seed: int = 0) -> nn.Module:
-        """A new network, (B, in_channels, *N) -> (B, out_channels, *N), initialised from ``seed`` alone.
+        """A new network, ``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``, initialised from ``seed`` alone.
 
-        Source: the residual block of He et al. (arXiv:1512.03385), without normalisation.
+        References:
+            the residual block of He et al. (arXiv:1512.03385), without normalisation.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -123,7 +129,7 @@ class ConvNet(nn.Sequential):
         self.num_dims = config.num_dims
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, in_channels, *N) -> (B, out_channels, *N).
+        """``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``.
 
         Raises:
             ValueError: the input has other dimensions.

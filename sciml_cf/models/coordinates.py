@@ -1,7 +1,7 @@
 """Channels that say where a point is, for problems whose law depends on the place: walls, open ends, a fixed forcing.
 
 An operator that commutes with shifts, as a Fourier neural operator does, cannot know the place. Coordinates of the
-points at hand are appended to its inputs:
+points at hand are appended to its inputs::
 
     linear      2 s - 1 along each axis                     walls and open ends
     periodic    sin 2 pi s, cos 2 pi s along each axis      periodic boundaries: no jump where the axis closes
@@ -34,7 +34,7 @@ def coordinate_channels(kind: Coordinates, num_dims: int) -> int:
 
 
 class Located(nn.Module):
-    """A model whose inputs are given channels of coordinates first: (B, C, *N) -> (B, C', *N).
+    """A model whose inputs are given channels of coordinates first: ``(B, C, *N)`` -> ``(B, C', *N)``.
 
     Args:
         model: takes C + coordinate_channels(kind, num_dims) channels.
@@ -50,7 +50,7 @@ class Located(nn.Module):
         self.positions: tuple[np.ndarray, ...] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """The model's output for inputs (B, C, *N)."""
+        """The model's output for inputs ``(B, C, *N)``."""
         channels = self._channels(tuple(x.shape[2:]), x)
         return self.model(torch.cat([x, channels.expand(len(x), *channels.shape[1:])], dim=1))
 
@@ -61,7 +61,7 @@ class Located(nn.Module):
         return state
 
     def _channels(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """(1, channels, *N) in the precision and on the device of the inputs."""
+        """``(1, channels, *N)`` in the precision and on the device of the inputs."""
         axes = self.positions
         if axes is None or tuple(len(axis) for axis in axes) != shape:
             axes = relative_positions(shape, cells=self.cells, right_end=self.right_end)

@@ -38,6 +38,7 @@ class FNOConfig:
         right_end: whether its last point is the right end of the domain, for the coordinates.
         padding: share of its length by which the domain is continued with zeros at both sides of each axis before the
             Fourier layers; 0 for none, below 1.
+
     Raises:
         ValueError: a number is not a positive integer, or ``padding`` not from 0 to below 1.
     """
@@ -61,13 +62,14 @@ class FNOConfig:
         check_place(type(self).__name__, self.coordinates, self.padding)
 
     def build(self, *, seed: int = 0) -> nn.Module:
-        """A new FNO, (B, in_channels, *N) -> (B, out_channels, *N), initialised from ``seed`` alone.
+        """A new FNO, ``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``, initialised from ``seed`` alone.
 
         neuraloperator's ``n_modes`` counts both signs of a wavenumber and keeps n // 2 + 1 complex modes, hence
         n = 2 (modes - 1). Its own positional channel is left out: on a periodic domain the default ramp is a sawtooth,
         and the model would not transfer between resolutions.
 
-        Source: Li et al., Fourier Neural Operator (arXiv:2010.08895), section 5.1.
+        References:
+            Li et al., Fourier Neural Operator (arXiv:2010.08895), section 5.1.
         """
         return self._build("FNO", seed)
 
@@ -99,9 +101,19 @@ class TFNOConfig(FNOConfig):
     """Shape of a tensorised Fourier neural operator: an FNO whose spectral weights are Tucker factors.
 
     Args:
-        in_channels, out_channels, width, modes, layers, projection_ratio, num_dims, coordinates, cells, right_end,
-            padding: see FNOConfig.
+        in_channels: see FNOConfig.
+        out_channels: see FNOConfig.
+        width: see FNOConfig.
+        modes: see FNOConfig.
+        layers: see FNOConfig.
+        projection_ratio: see FNOConfig.
+        num_dims: see FNOConfig.
+        coordinates: see FNOConfig.
+        cells: see FNOConfig.
+        right_end: see FNOConfig.
+        padding: see FNOConfig.
         rank: share of the dense weights' parameters that the factors may hold, above 0.
+
     Raises:
         ValueError: ``rank`` is not above 0, or another number not a positive integer.
     """
@@ -113,11 +125,12 @@ class TFNOConfig(FNOConfig):
         check_positive("TFNOConfig", "rank", self.rank)
 
     def build(self, *, seed: int = 0) -> nn.Module:
-        """A new TFNO, (B, in_channels, *N) -> (B, out_channels, *N), initialised from ``seed`` alone.
+        """A new TFNO, ``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``, initialised from ``seed`` alone.
 
         It keeps the FNO's modes and hence its behaviour at other resolutions; only the weights are compressed.
 
-        Source: Kossaifi et al., Multi-Grid Tensorized Fourier Neural Operator (arXiv:2310.00120).
+        References:
+            Kossaifi et al., Multi-Grid Tensorized Fourier Neural Operator (arXiv:2310.00120).
         """
         return self._build("TFNO", seed, factorization="Tucker", rank=self.rank)
 

@@ -37,7 +37,11 @@ class UNOConfig:
         layers: number of Fourier layers, at least 4.
         projection_ratio: width of the projection's hidden layer over ``width``; its outputs are the head's features.
         num_dims: spatial dimensions.
-        coordinates, cells, right_end, padding: see FNOConfig.
+        coordinates: see FNOConfig.
+        cells: see FNOConfig.
+        right_end: see FNOConfig.
+        padding: see FNOConfig.
+
     Raises:
         ValueError: a number is not a positive integer, ``layers`` below 4, or ``padding`` not from 0 to below 1.
     """
@@ -61,14 +65,15 @@ class UNOConfig:
         check_place("UNOConfig", self.coordinates, self.padding)
 
     def build(self, *, seed: int = 0) -> nn.Module:
-        """A new UNO, (B, in_channels, *N) -> (B, out_channels, *N), initialised from ``seed`` alone.
+        """A new UNO, ``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``, initialised from ``seed`` alone.
 
         Where the grid changes, its spectral part is resized in Fourier space, but its linear skips are interpolated
         with aligned corners (linearly in one dimension): the first and the last of n points become the first and the
         last of m. On a periodic grid x_j = j L / n these lie L - L/n and L - L/m apart, so a skip is stretched by up to
-        L |1/m - 1/n|, which depends on the resolution: what is learnt at one is a little wrong at another.
+        ``L |1/m - 1/n|``, which depends on the resolution: what is learnt at one is a little wrong at another.
 
-        Source: Rahman et al., U-NO: U-shaped Neural Operators (arXiv:2204.11127).
+        References:
+            Rahman et al., U-NO: U-shaped Neural Operators (arXiv:2204.11127).
         """
         UNO = import_model("UNO")
         scalings = [1.0] * self.layers

@@ -37,8 +37,10 @@ def plot_history(histories: HasRows | Rows | Mapping[str, HasRows | Rows], *, ax
     Args:
         histories: what ``fit`` returned, rows of history.csv, or several of either by name.
         ax: axes to draw on; by default those of a new figure.
+
     Returns:
         The axes; ``axes.figure.savefig("history.png")`` writes the figure.
+
     Raises:
         ValueError: there is no epoch.
     """
@@ -81,8 +83,10 @@ def plot_transfer(
         metric: "relative_l2" or "mse" (its root is drawn); by default the first one, or where targets are zero the
             second.
         ax: axes to draw on; by default those of a new figure.
+
     Returns:
         The axes.
+
     Raises:
         ValueError: another metric.
     """

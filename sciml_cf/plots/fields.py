@@ -31,14 +31,16 @@ def plot_fields(
     Values of both signs have a diverging scale that is symmetric, others a sequential one; a row has one scale.
 
     Args:
-        fields: (S, C, *N), up to 12 samples in one to three dimensions, such as ``dataset.x[:4]``. Of three dimensions
-            the middle layer along z is drawn.
+        fields: ``(S, C, *N)``, up to 12 samples in one to three dimensions, such as ``dataset.x[:4]``. Of three
+            dimensions the middle layer along z is drawn.
         coordinates: of the points along each axis; by default the index of the point. ``dataset.coordinates`` are.
         names: of the channels.
         titles: of the samples; by default "sample 0" and so on.
-        axes: (C, S) axes to draw on; by default those of a new figure.
+        axes: ``(C, S)`` axes to draw on; by default those of a new figure.
+
     Returns:
-        (C, S) axes; ``axes[0, 0].figure`` is the figure.
+        ``(C, S)`` axes; ``axes[0, 0].figure`` is the figure.
+
     Raises:
         ValueError: another shape.
     """
@@ -66,14 +68,17 @@ def plot_predictions(
 
     Args:
         inputs: what ``evaluate_transfer`` or ``read_evaluation`` returned, whose examples go from the lowest to the
-            highest error; or the inputs (S, C, *N) of up to 12 samples.
-        targets, predictions: (S, C', *N), where the inputs are fields.
+            highest error; or the inputs ``(S, C, *N)`` of up to 12 samples.
+        targets: ``(S, C', *N)``, where the inputs are fields.
+        predictions: ``(S, C', *N)``, where the inputs are fields.
         coordinates: of the points along each axis; by default the index of the point.
         titles: of the samples; by default their relative L2 errors.
         channel: which component of the target; of the input the same, or the first if it has fewer.
-        axes: (3, S) axes in one dimension, (4, S) in more; by default those of a new figure.
+        axes: ``(3, S)`` axes in one dimension, ``(4, S)`` in more; by default those of a new figure.
+
     Returns:
         The axes; ``axes[0, 0].figure`` is the figure.
+
     Raises:
         ValueError: shapes disagree.
     """
@@ -188,7 +193,7 @@ def _relative(predictions: np.ndarray, targets: np.ndarray) -> list[str]:
 
 
 def _array(argument: str, fields: Any) -> np.ndarray:
-    """(S, C, *N) float64 of a tensor or an array."""
+    """``(S, C, *N)`` float64 of a tensor or an array."""
     plain = fields.detach().cpu() if hasattr(fields, "detach") else fields
     values = np.asarray(plain, dtype=np.float64) if plain is not None else np.zeros(0)
     if values.ndim not in (3, 4, 5) or not 1 <= len(values) <= _MOST:

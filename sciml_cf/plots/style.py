@@ -51,7 +51,7 @@ def safe_colors() -> Iterator[None]:
 
 
 def new_axes(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> np.ndarray:
-    """(rows, columns) axes in a new figure of pyplot, which a notebook shows."""
+    """``(rows, columns)`` axes in a new figure of pyplot, which a notebook shows."""
     from matplotlib import pyplot
 
     figure = pyplot.figure(figsize=(width, height), layout="constrained")

@@ -21,8 +21,10 @@ def contact_sheet(images: Any, captions: Sequence[str] | None = None, *, columns
         images: (n, height, width), at most 400; rows of an image go down.
         captions: one line for each image, or None.
         columns: images in a row.
+
     Returns:
         A figure; ``figure.savefig("sheet.png")`` writes it.
+
     Raises:
         ValueError: another shape, too many images, or as many captions as there are images are not given.
     """

@@ -21,10 +21,12 @@ def run_document(run: Path | str) -> dict[str, Any]:
 
     Args:
         run: a run folder that was evaluated.
+
     Returns:
         The keys run, verdict, the attributes of evaluation.nc such as split and num_samples, and lists of rows: errors
         (one a resolution and output, "native" or brought to the reference grid), baselines (one a baseline on that
         grid), native_baselines (one a resolution and baseline), and rollout (one a time), which is None without one.
+
     Raises:
         CheckpointError: the run has no evaluation, or a file of it is unreadable.
     """
@@ -45,6 +47,7 @@ def comparison_document(runs: Sequence[Path | str]) -> dict[str, Any]:
 
     Args:
         runs: run folders that were evaluated.
+
     Raises:
         CheckpointError: a run has no evaluation, or a file of it is unreadable.
     """

@@ -57,7 +57,8 @@ def render_page(
     """The page as text: paragraphs, then tables and pictures in their order, then what it was made from.
 
     Args:
-        title, introduction: plain text; each entry of the introduction is a paragraph.
+        title: plain text.
+        introduction: plain text, each entry a paragraph.
         parts: pictures are put into the page itself.
         provenance: one line below every picture: command, version, machine, date.
         details: the settings, folded until they are asked for.
@@ -87,6 +88,7 @@ def make_folder(folder: Path, who: str, title: str, names: Collection[str]) -> N
         who: the function, for the message.
         title: how the titles of such pages begin.
         names: files that are written before the page.
+
     Raises:
         FileNotFoundError: the folder that should hold it is missing.
         FileExistsError: it holds files of others and no such page, or something else than a folder has its name.

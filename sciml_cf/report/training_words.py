@@ -99,7 +99,10 @@ def comparison_sentences(
     """Which of several runs has the lowest error, by how much, and whether their budgets were equal.
 
     Args:
-        evaluations, settings, histories: of the runs, by name.
+        evaluations: evaluation of each run, by name.
+        settings: settings of each run, by name.
+        histories: history of each run, by name.
+
     Returns:
         One to four sentences; none for a single run.
     """

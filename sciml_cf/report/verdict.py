@@ -50,6 +50,7 @@ def verdict(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | Non
     Args:
         evaluation: of ``evaluate_transfer``, or read from evaluation.nc; one of an older version will do.
         history: the rows of history.csv, oldest first; None for a model without.
+
     Returns:
         One to five sentences.
     """
@@ -214,6 +215,7 @@ def rollout_verdict(rolled: xr.Dataset) -> str:
 
     Args:
         rolled: of ``evaluate_rollout``.
+
     Returns:
         Two to four sentences.
     """

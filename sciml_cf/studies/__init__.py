@@ -41,6 +41,7 @@ class Study:
         Args:
             config: its flags.
             command: the command line, stored in the result file.
+
         Returns:
             the result file; None after one part of a grid; or the text to print, where there is no page to make.
         """

@@ -10,17 +10,22 @@ def filter_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Belief about a head after some rows, each one observation y = W^T phi + e.
 
+    ::
+
         S = H P H^T + R      K = P H^T S^-1      m <- m + K (y - H m)      P <- P - K S K^T      H = I (x) phi^T
 
     Args:
-        features: (n, F).
-        targets: (n, C).
-        mean: (F, C), of the belief before.
+        features: ``(n, F)``.
+        targets: ``(n, C)``.
+        mean: ``(F, C)``, of the belief before.
         covariance: (F C, F C), of the head's entries, output by output.
         noise: variance of each entry of e, above 0.
+
     Returns:
-        Mean (F, C) and covariance (F C, F C).
-    Source: Sarkka, Bayesian Filtering and Smoothing (2013), theorem 4.2; arXiv:2510.04606, Eq. (22).
+        Mean ``(F, C)`` and covariance (F C, F C).
+
+    References:
+        Sarkka, Bayesian Filtering and Smoothing (2013), theorem 4.2; arXiv:2510.04606, Eq. (22).
     """
     outputs = targets.shape[1]
     m, P = mean.T.reshape(-1).copy(), covariance.copy()

@@ -18,7 +18,7 @@ class Flow:
     """Features along a flow, and what the solved head makes of them.
 
     Args:
-        times: (T,).
+        times: ``(T,)``.
         features: (T, d, n).
         targets: Y (o, n).
         penalty: beta.
@@ -30,12 +30,12 @@ class Flow:
     penalty: float
 
     def residual(self) -> np.ndarray:
-        """(T,), |Y_perp|^2 / |Y|^2."""
+        """``(T,)``, ``|Y_perp|^2 / |Y|^2``."""
         rest = [attained(phi, self.targets, penalty=self.penalty)[1] for phi in self.features]
         return np.array([np.sum(part**2) for part in rest]) / np.sum(self.targets**2)
 
     def eigenvalues(self) -> np.ndarray:
-        """(T, o), those of Y* Y*^T over |Y|^2, ascending."""
+        """(T, o), those of Y* Y*^T over ``|Y|^2``, ascending."""
         reached = [attained(phi, self.targets, penalty=self.penalty)[0] for phi in self.features]
         return np.array([np.linalg.eigvalsh(part @ part.T) for part in reached]) / np.sum(self.targets**2)
 
@@ -56,6 +56,8 @@ def kernel_flow(
 ) -> Flow:
     """Flow of the features down the solved loss, seen through a constant kernel.
 
+    ::
+
         points:    dPhi/dt = -grad L*(Phi) K       K (n, n), the neural tangent kernel between points
         features:  dPhi/dt = -K grad L*(Phi)       K (d, d), as Eq. (37) of the paper prints it
         both:      the same of vectors             K (d n, d n), any network's own kernel held constant
@@ -70,10 +72,13 @@ def kernel_flow(
         times: rising, the first of them the start.
         penalty: beta >= 0 beside the sum of squares.
         side: where the kernel acts.
+
     Raises:
         ValueError: unknown side, or a kernel of another size.
         SolverDiverged: the integration failed.
-    Source: arXiv:2510.04606, Eq. (36) and (37); Jacot et al. (2018), theorem 2.
+
+    References:
+        arXiv:2510.04606, Eq. (36) and (37); Jacot et al. (2018), theorem 2.
     """
     check_choice("kernel_flow", "side", side, ("points", "features", "both"))
     d, n = features.shape
@@ -99,16 +104,24 @@ def rate_matrices(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The two positive semi-definite matrices of the proof, for beta = 0.
 
+    ::
+
         d/dt Y* Y*^T = 2 (A B + B A)      points:   A = Y_perp K Y_perp^T    B = W W^T
                                           features: A = Y_perp Y_perp^T      B = W K W^T
 
     A product of two such matrices need not be one: nor need A B + B A.
 
     Args:
-        features, targets, kernel, side: as in ``kernel_flow``.
+        features: as in ``kernel_flow``.
+        targets: as in ``kernel_flow``.
+        kernel: as in ``kernel_flow``.
+        side: as in ``kernel_flow``.
+
     Returns:
         A and B, (o, o).
-    Source: arXiv:2510.04606, Eq. (39) and (40), with W = Y* Phi^T (Phi Phi^T)^-1.
+
+    References:
+        arXiv:2510.04606, Eq. (39) and (40), with W = Y* Phi^T (Phi Phi^T)^-1.
     """
     head, rest = solved_head(features, targets), attained(features, targets)[1]
     if side == "points":

@@ -11,18 +11,24 @@ from sciml_cf.errors import NotPositiveDefinite
 def solved_head(features: np.ndarray, targets: np.ndarray, *, penalty: float = 0.0) -> np.ndarray:
     """Head that minimises the sum of squares plus a pull to zero.
 
+    ::
+
         W = Y Phi^T (Phi Phi^T + beta I)^-1
 
     Args:
         features: Phi (d, n), float64.
         targets: Y (o, n).
         penalty: beta >= 0 beside the SUM of squares (the strength of a rule times n).
+
     Returns:
         (o, d).
+
     Raises:
         ValueError: shapes disagree, or the penalty is negative.
         NotPositiveDefinite: no penalty and features of linearly dependent rows.
-    Source: arXiv:2510.04606, Eq. (19).
+
+    References:
+        arXiv:2510.04606, Eq. (19).
     """
     if features.ndim != 2 or targets.ndim != 2 or features.shape[1] != targets.shape[1]:
         raise ValueError(
@@ -44,13 +50,20 @@ def solved_head(features: np.ndarray, targets: np.ndarray, *, penalty: float = 0
 def attained(features: np.ndarray, targets: np.ndarray, *, penalty: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """The part of the targets that the solved head attains, and the rest.
 
+    ::
+
         Y* = Y Phi^T (Phi Phi^T + beta I)^-1 Phi        Y_perp = Y - Y*
 
     Args:
-        features, targets, penalty: as in ``solved_head``.
+        features: as in ``solved_head``.
+        targets: as in ``solved_head``.
+        penalty: as in ``solved_head``.
+
     Returns:
         Y* and Y_perp, (o, n) each. They are orthogonal for beta = 0 only.
-    Source: arXiv:2510.04606, Eq. (29).
+
+    References:
+        arXiv:2510.04606, Eq. (29).
     """
     reached = solved_head(features, targets, penalty=penalty) @ features
     return reached, targets - reached
@@ -59,11 +72,17 @@ def attained(features: np.ndarray, targets: np.ndarray, *, penalty: float = 0.0)
 def solved_loss(features: np.ndarray, targets: np.ndarray, *, penalty: float = 0.0) -> float:
     """The loss of the features at their own best head, the penalty included.
 
+    ::
+
         L*(Phi) = |Y - W Phi|^2 + beta |W|^2      W = W*(Phi)
 
     Args:
-        features, targets, penalty: as in ``solved_head``.
-    Source: arXiv:2510.04606, Eq. (20).
+        features: as in ``solved_head``.
+        targets: as in ``solved_head``.
+        penalty: as in ``solved_head``.
+
+    References:
+        arXiv:2510.04606, Eq. (20).
     """
     head = solved_head(features, targets, penalty=penalty)
     return float(np.sum((targets - head @ features) ** 2) + penalty * np.sum(head**2))
@@ -72,13 +91,20 @@ def solved_loss(features: np.ndarray, targets: np.ndarray, *, penalty: float = 0
 def solved_gradient(features: np.ndarray, targets: np.ndarray, *, penalty: float = 0.0) -> np.ndarray:
     """Gradient of the solved loss by the features: that at a held head (Theorem 1).
 
+    ::
+
         grad = 2 W^T (W Phi - Y)
 
     Args:
-        features, targets, penalty: as in ``solved_head``.
+        features: as in ``solved_head``.
+        targets: as in ``solved_head``.
+        penalty: as in ``solved_head``.
+
     Returns:
         (d, n).
-    Source: arXiv:2510.04606, Eq. (28), whose first line it is.
+
+    References:
+        arXiv:2510.04606, Eq. (28), whose first line it is.
     """
     head = solved_head(features, targets, penalty=penalty)
     return 2 * head.T @ (head @ features - targets)
@@ -91,7 +117,10 @@ def steepest_curvature(features: np.ndarray, targets: np.ndarray, *, penalty: fl
     of 1 where that is zero.
 
     Args:
-        features, targets, penalty: as in ``solved_head``.
+        features: as in ``solved_head``.
+        targets: as in ``solved_head``.
+        penalty: as in ``solved_head``.
+
     Returns:
         The lowest eigenvalue, and its direction (d, n) of norm 1. At a critical point a negative one is a descent.
     """
@@ -113,13 +142,17 @@ def steepest_curvature(features: np.ndarray, targets: np.ndarray, *, penalty: fl
 def least_residual(targets: np.ndarray, num_features: int, within: np.ndarray | None = None) -> float:
     """The lowest share of the targets' square that so many features can leave, over all features of a space.
 
+    ::
+
         min_Phi |Y_perp|^2 / |Y|^2 = 1 - (the d largest eigenvalues of Q^T Y^T Y Q) / |Y|^2      Q: basis of the space
 
     Args:
         targets: Y (o, n).
         num_features: d.
         within: (k, n), rows that span the functions on the points which features can be; None for all of them.
-    Source: Eckart and Young (1936), Psychometrika 1, 211.
+
+    References:
+        Eckart and Young (1936), Psychometrika 1, 211.
     """
     inside = targets
     if within is not None:

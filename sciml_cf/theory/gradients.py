@@ -24,22 +24,27 @@ def backbone_gradients(
 ) -> tuple[Tensor, Tensor]:
     """Gradient of a loss at a head that follows the features: through that head, and with it held.
 
+    ::
+
         L(W, theta) = mean |W^T phi - y|^2 + s |W - W_0|^2
         through = d/dtheta L(W(theta), theta)           held = partial L / partial theta at W(theta)
 
     They are equal if W(theta) minimises L(., theta), which is the theorems' premise, and else are not.
 
     Args:
-        backbone: maps x to features phi (n, F); float64.
-        x: (n, ...).
-        y: targets (n, C).
-        head_of: the head (F, C) from moments in the graph; differentiable.
+        backbone: maps x to features phi ``(n, F)``; float64.
+        x: ``(n, ...)``.
+        y: targets ``(n, C)``.
+        head_of: the head ``(F, C)`` from moments in the graph; differentiable.
         strength: s of the loss, on means; 0 leaves the penalty out.
-        previous: W_0 (F, C); None stands for zero.
+        previous: W_0 ``(F, C)``; None stands for zero.
         second: take second derivatives instead, along the all-ones direction of the parameters.
+
     Returns:
-        through, held: flat, one number a parameter.
-    Source: arXiv:2510.04606, Eq. (7) and (16).
+        Both gradients, through the head and with it held, flat, one number a parameter.
+
+    References:
+        arXiv:2510.04606, Eq. (7) and (16).
     """
     parameters = [p for p in backbone.parameters() if p.requires_grad]
 
@@ -60,5 +65,5 @@ def backbone_gradients(
 
 
 def gradient_distance(one: Tensor, other: Tensor) -> float:
-    """|one - other| / |one|."""
+    """``|one - other| / |one|``."""
     return float((one - other).norm() / one.norm())

@@ -16,15 +16,21 @@ Activation = Literal["relu", "tanh"]
 class TwoParameterNet:
     """f(x) = W act(theta x) on a few points, with a ridge on W.
 
+    ::
+
         L(theta, W) = mean (y - W act(theta x))^2 + b W^2        W*(theta) = mean(act y) / (mean(act^2) + b)
 
     Args:
-        x, y: (n,), the points.
+        x: ``(n,)``, the points.
+        y: ``(n,)``, the values.
         strength: b >= 0, on the mean loss.
         activation: "relu", the paper's, or "tanh".
+
     Raises:
         ValueError: unknown activation.
-    Source: arXiv:2510.04606, Figure 1 and Eq. (2).
+
+    References:
+        arXiv:2510.04606, Figure 1 and Eq. (2).
     """
 
     x: np.ndarray
@@ -36,7 +42,7 @@ class TwoParameterNet:
         check_choice("TwoParameterNet", "activation", self.activation, ("relu", "tanh"))
 
     def features(self, theta: np.ndarray | float) -> np.ndarray:
-        """act(theta x): (..., n)."""
+        """act(theta x): ``(..., n)``."""
         product = np.asarray(theta)[..., None] * self.x
         return np.maximum(product, 0.0) if self.activation == "relu" else np.tanh(product)
 

@@ -16,6 +16,8 @@ def excess_left(
 ) -> tuple[Tensor, float]:
     """The head after one step, and what is left of the loss above its least value, as a share of that before.
 
+    ::
+
         closed form:           W = G^-1 C
         proximal:              W = (G + s L I)^-1 (C + s L W_0)      L: the largest eigenvalue of G
         steepest descent:      W = W_0 - a (G W_0 - C)               a: to the least loss along it, for each output
@@ -23,15 +25,19 @@ def excess_left(
 
     Args:
         moments: of the rows, of full rank.
-        head: (F, C), before the step.
+        head: ``(F, C)``, before the step.
         step: one of STEPS.
-        best: (F, C), the head of the least loss, known from elsewhere.
+        best: ``(F, C)``, the head of the least loss, known from elsewhere.
         strength: s of proximal, over the largest eigenvalue of the Gram matrix.
+
     Returns:
-        Head (F, C), and the share, from 0 to 1.
+        Head ``(F, C)``, and the share, from 0 to 1.
+
     Raises:
         ValueError: unknown step.
-    Source: for the least loss along a gradient Nocedal and Wright, Numerical Optimization (2006), Eq. (3.26).
+
+    References:
+        for the least loss along a gradient Nocedal and Wright, Numerical Optimization (2006), Eq. (3.26).
     """
     check_choice("excess_left", "step", step, STEPS)
     steepest = float(torch.linalg.eigvalsh(moments.gram)[-1])
@@ -53,7 +59,9 @@ def worst_share_left(condition: float) -> float:
 
     Args:
         condition: k >= 1, of the Gram matrix.
-    Source: Nocedal and Wright, Numerical Optimization (2006), Eq. (3.29).
+
+    References:
+        Nocedal and Wright, Numerical Optimization (2006), Eq. (3.29).
     """
     return ((condition - 1) / (condition + 1)) ** 2
 
@@ -62,7 +70,10 @@ def steps_to_share(moments: Moments, head: Tensor, step: str, *, best: Tensor, s
     """How many steps of that kind until only ``share`` of the excess is left; ``most`` if they do not suffice.
 
     Args:
-        moments, head, step, best: as in ``excess_left``.
+        moments: as in ``excess_left``.
+        head: as in ``excess_left``.
+        step: as in ``excess_left``.
+        best: as in ``excess_left``.
         share: from 0 to 1.
         most: where to stop.
     """

@@ -18,6 +18,8 @@ from sciml_cf.theory.function_space import attained, solved_gradient
 class WideNet:
     """Features of a network with one hidden layer of ``width`` units.
 
+    ::
+
         h = act(A x / sqrt(d_0) + a)        phi = B h / sqrt(width) + b
 
     All parameters are drawn from N(0, 1). Features are taken before an activation, where their limit is Gaussian.
@@ -28,9 +30,12 @@ class WideNet:
         width: units of the hidden layer.
         seed: of the draw.
         activation: "tanh"; "linear" has no activation, and a kernel of low rank.
+
     Raises:
         ValueError: unknown activation.
-    Source: arXiv:2510.04606, Eq. (34); Jacot et al. (2018).
+
+    References:
+        arXiv:2510.04606, Eq. (34); Jacot et al. (2018).
     """
 
     x: np.ndarray
@@ -98,12 +103,16 @@ class WideNet:
             targets: Y (o, n).
             times: rising, the first of them the start.
             penalty: beta >= 0 beside the sum of squares.
-            until: stop where the residual's share of |Y|^2 falls to this; the flow then ends early.
+            until: stop where the residual's share of ``|Y|^2`` falls to this; the flow then ends early.
+
         Returns:
             The flow of the features, and the parameters at its end.
+
         Raises:
             SolverDiverged: the integration failed.
-        Source: arXiv:2510.04606, Eq. (35).
+
+        References:
+            arXiv:2510.04606, Eq. (35).
         """
 
         def velocity(_: float, theta: np.ndarray) -> np.ndarray:

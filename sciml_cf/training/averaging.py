@@ -12,6 +12,8 @@ from torch import Tensor, nn
 class WeightAverage:
     """Exponential moving average of every floating tensor in a model's state_dict.
 
+    ::
+
         average <- d average + (1 - d) weights        d = min(decay, (1 + t) / (10 + t)) at update t = 0, 1, ...
 
     The decay rises with the number of updates, so that a short training is not held at its initial weights. Integer
@@ -21,7 +23,9 @@ class WeightAverage:
     Args:
         model: whose weights are averaged.
         decay: 0 <= decay < 1; about the last 1 / (1 - decay) steps count.
-    Source: Polyak and Juditsky, 1992; the rise of the decay is that of TensorFlow's ExponentialMovingAverage.
+
+    References:
+        Polyak and Juditsky, 1992; the rise of the decay is that of TensorFlow's ExponentialMovingAverage.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

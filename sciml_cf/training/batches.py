@@ -48,6 +48,8 @@ def pooled_batches(
         pool: samples of a pool; rounded down to whole batches, and where a pool has room for them to whole blocks of
             one length.
         seed: of the order, which depends on nothing else.
+        rank: number of this process.
+        world: number of processes.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(starts), generator=generator).numpy()

@@ -58,6 +58,7 @@ def choose_checkpoint(run: Path, keys: frozenset[str]) -> str:
     Args:
         run: folder of a run.
         keys: entries that a checkpoint must have.
+
     Raises:
         CheckpointError: neither last.pt nor previous.pt can be used.
     """

@@ -12,12 +12,16 @@ _LEAST_NORM = 1e-3  # of a unit's weights, so that those that start at zero can 
 def clip_by_unit(model: nn.Module, factor: float) -> None:
     """Adaptive gradient clipping: scale down the gradient of each unit that is large beside the unit's weights.
 
+    ::
+
         g <- g min(1, factor max(|w|, 1e-3) / |g|)      for each row of a matrix, each filter, each vector as a whole
 
     Args:
         model: parameters without a gradient, such as a head in closed form, are left alone.
         factor: 0.01 for small batches and 0.1 for large ones are usual.
-    Source: Brock et al. (arXiv:2102.06171), Eq. (3).
+
+    References:
+        Brock et al. (arXiv:2102.06171), Eq. (3).
     """
     for parameter in model.parameters():
         if parameter.grad is not None:

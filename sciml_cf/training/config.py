@@ -61,9 +61,9 @@ class FitConfig:
             batches count. By default the rule's own, mostly 0.9.
         initial_head: the head before the first solve: "zeros" (by default), the model's own ("keep"), or random normal
             of variance 1 / F ("lecun"), 2 / (F + C) ("xavier"), 2 / F ("he") for F features and C outputs.
-        loss: "mse" is the mean squared error; "relative" weighs each sample by 1 / |target|^2, which makes its squared
-            error that of its relative L2 error. The head is solved with the same weights. Both are weighted means over
-            the batch, and validation reports the plain mean squared error with either.
+        loss: "mse" is the mean squared error; "relative" weighs each sample by ``1 / |target|^2``, which makes its
+            squared error that of its relative L2 error. The head is solved with the same weights. Both are weighted
+            means over the batch, and validation reports the plain mean squared error with either.
         normalize: "auto" subtracts the mean of each channel of inputs and targets over the training samples and divides
             by the standard deviation (inputs by two), in float64 before any cast; the run stores both, and all outputs
             are in the data's own units again. "none" trains on the fields as given.
@@ -87,6 +87,7 @@ class FitConfig:
         seed: seed of the initial weights and of the order of the samples.
         accelerator: "cpu", "cuda", or "auto" for a CUDA GPU where there is one. (Heads are solved in float64, which
             Apple's GPUs lack.)
+
     Raises:
         ValueError: a setting is out of range or unknown, or belongs to another method.
         TypeError: ``method`` is neither a name nor a rule.

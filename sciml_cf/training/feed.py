@@ -30,14 +30,18 @@ class Feed:
 
     Args:
         fabric: of the training.
-        train, validation: see ``fit``.
+        train: see ``fit``.
+        validation: see ``fit``.
         batch_size: samples a step, over all processes, as asked for.
         seed: of the order.
         workers: processes that read ahead; 0 reads in this one.
+
     Attributes:
-        train, validation: both as datasets of items {"x": tensor, "y": tensor}.
+        train: training data as a dataset of items ``{"x": tensor, "y": tensor}``.
+        validation: validation data, likewise.
         num_samples: of the training.
         batch_size: samples a step, over all processes.
+
     Raises:
         TypeError, ValueError: see ``samples_of`` and ``samples_a_step``.
     """

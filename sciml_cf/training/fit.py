@@ -67,7 +67,8 @@ def fit(
     Args:
         model: maps x to y; its last linear layer is the head. Where no other parameter requires a gradient (a frozen
             backbone), the head alone is solved.
-        train, validation: items {"x": (C, *N), "y": (C', *N)} or (x, y), such as a TensorDataset has.
+        train: items ``{"x": (C, *N), "y": (C', *N)}`` or (x, y), such as a TensorDataset has.
+        validation: items of the same kind.
         config: see FitConfig.
         out: run folder to write (see sciml_cf.training.run_folder).
         head: the layer to solve, or its dotted name; by default the last linear layer that runs on the first sample.
@@ -89,7 +90,7 @@ def fit(
         optimizer: makes the optimizer of the backbone from its parameters, for instance
             ``lambda parameters: torch.optim.NAdam(parameters, lr=1e-3)``, in place of the one that the configuration
             names; its rates are the peaks of the configuration's schedule. Complex parameters come to it as real ones
-            of shape (..., 2) in the same memory. L-BFGS evaluates the loss several times a step, each time with the
+            of shape ``(..., 2)`` in the same memory. L-BFGS evaluates the loss several times a step, each time with the
             head solved anew from the one before the step.
         schedule: makes a schedule of torch's from the optimizer, in place of the configuration's; it advances with
             every step.
@@ -97,8 +98,10 @@ def fit(
             instance to log it elsewhere; under torchrun in the first process alone. What it returns is ignored. An
             exception in it stops the training and passes to the caller; ``resume=True`` then goes on with the next
             epoch. Epochs that a resumed run already had are not handed on again.
+
     Returns:
         History.
+
     Raises:
         ValueError, TypeError: a setting, the model or the data cannot be used; a sample that is not finite is named.
             Where the folder was not there before, there is none after that.

@@ -61,6 +61,7 @@ class History:
 
         Returns:
             pandas.DataFrame; a metric that an epoch lacks is NaN.
+
         Raises:
             ImportError: pandas is not installed.
         """
@@ -77,8 +78,10 @@ class History:
 
         Args:
             ax: matplotlib axes to draw on; by default those of a new figure.
+
         Returns:
             The axes.
+
         Raises:
             ValueError: there is no epoch.
         """

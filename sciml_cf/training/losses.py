@@ -10,13 +10,16 @@ from sciml_cf.training.distributed import mean
 
 
 def sample_weights(targets: Tensor, loss: Loss) -> Tensor | None:
-    """Weights (B, 1, ...) that turn a mean squared error into the loss asked for; None where it is that already.
+    """Weights ``(B, 1, ...)`` that turn a mean squared error into the loss asked for; None where it is that already.
+
+    ::
 
         relative   w_i = 1 / mean |y_i|^2     so that   w_i mean |f_i - y_i|^2 = (relative L2 error of sample i)^2
 
     Args:
-        targets: (B, C, *N) or (B, C); none may be zero everywhere.
+        targets: ``(B, C, *N)`` or ``(B, C)``; none may be zero everywhere.
         loss: "mse" or "relative".
+
     Raises:
         ValueError: a sample's targets are all zero, or not finite.
     """
@@ -27,11 +30,12 @@ def sample_weights(targets: Tensor, loss: Loss) -> Tensor | None:
 
 
 def weighted_mse(prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-    """sum_i w_i mean |f_i - y_i|^2 / sum_i w_i over the samples of the batch, of all processes together.
+    """``sum_i w_i mean |f_i - y_i|^2 / sum_i w_i`` over the samples of the batch, of all processes together.
 
     Args:
-        prediction, targets: (B, C, *N) or (B, C).
-        weights: (B, 1, ...), or (B, *N) of points too, or None for equal ones.
+        prediction: ``(B, C, *N)`` or ``(B, C)``.
+        targets: ``(B, C, *N)`` or ``(B, C)``.
+        weights: ``(B, 1, ...)``, or ``(B, *N)`` of points too, or None for equal ones.
     """
     if weights is None:
         return nn.functional.mse_loss(prediction, targets)

@@ -1,5 +1,7 @@
 """The manifest of a run folder: sizes and SHA-256 of its files, so that a damaged one is refused before it is used.
 
+::
+
     {"format": 1, "files": {"last.pt": [{"bytes": 123, "sha256": "..."}, ...], ...}, "sha256": digest of "files"}
 
 The digest of a new file is listed before the file gets its name, beside that of the file it replaces: whichever of the

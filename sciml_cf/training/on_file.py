@@ -43,13 +43,20 @@ def train_on_file(
     """Train a model on a data file; channels and dimensions follow from the file, ``model`` sets the rest.
 
     Args:
-        data, out, config, resume, overwrite, tensorboard: see ``sciml_cf.fit``.
+        data: see ``sciml_cf.fit``.
+        out: see ``sciml_cf.fit``.
+        config: see ``sciml_cf.fit``.
+        resume: see ``sciml_cf.fit``.
+        overwrite: see ``sciml_cf.fit``.
+        tensorboard: see ``sciml_cf.fit``.
         resolution: points along the last axis; None takes the file's, or those of ``default_resolution``.
         sampling: how a coarser grid is taken, see FieldDataset.
         builder: a name in ``sciml_cf.models.BUILDERS``.
         model: arguments of the builder, such as width; None takes its default.
         facts: what a file of another format does not say, and which of its times are used.
-        coordinates, padding: what the model is told of the place, see ``choose_place``; "auto" reads it from the data.
+        coordinates: channels of coordinates that the model is given, see ``choose_place``; "auto" reads them from the
+            data.
+        padding: padding of the model, see ``choose_place``; "auto" reads it from the data.
         lazy: read samples when they are needed: "yes", "no", or "auto" where they would take more than a quarter of
             the free memory; a run that is resumed goes on as it began.
         loader_workers: see ``sciml_cf.fit``.
@@ -96,9 +103,19 @@ def train_on_stream(
 
     Args:
         spec: description of the samples; its number of samples is that of an epoch.
+        out: see ``train_on_file``.
+        config: see ``train_on_file``.
+        resolution: see ``train_on_file``.
+        sampling: see ``train_on_file``.
+        builder: see ``train_on_file``.
+        model: see ``train_on_file``.
+        resume: see ``train_on_file``.
+        overwrite: see ``train_on_file``.
+        tensorboard: see ``train_on_file``.
+        coordinates: see ``train_on_file``.
+        padding: see ``train_on_file``.
         loader_workers: processes that make the samples.
-        out, config, resolution, sampling, builder, model, resume, overwrite, tensorboard, coordinates, padding: see
-            ``train_on_file``.
+
     Raises:
         ValueError: ``config.unroll`` is above 1: samples have one target.
     """

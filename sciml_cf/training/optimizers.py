@@ -31,8 +31,9 @@ class Descent:
         model: moved to its device; its parameters that require a gradient are the backbone.
         config: with the defaults written out (``FitConfig.resolved``).
         optimizer: makes an optimizer of one's own, in place of the one that the configuration names. Complex
-            parameters come to it as real ones of shape (..., 2).
+            parameters come to it as real ones of shape ``(..., 2)``.
         schedule: makes torch's schedule for it, in place of the configuration's; it advances with every step.
+
     Raises:
         ValueError: no parameter requires a gradient and no head is solved; or the optimizer holds other parameters.
         TypeError: what was made is no optimizer, or no schedule.

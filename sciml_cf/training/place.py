@@ -27,7 +27,10 @@ class Place:
     """What the model is told of the place, and why.
 
     Args:
-        coordinates, cells, right_end, padding: arguments of a builder (see FNOConfig).
+        coordinates: argument of a builder (see FNOConfig).
+        cells: argument of a builder (see FNOConfig).
+        right_end: argument of a builder (see FNOConfig).
+        padding: argument of a builder (see FNOConfig).
         reason: one line for a person.
     """
 
@@ -88,10 +91,12 @@ def _chosen(data: FieldDataset | StreamDataset) -> tuple[Coordinates, str]:
 def variation_of_mean(y: Tensor) -> float:
     """Variance in space of the mean field over its sampling variance, for the channel where it is largest.
 
+    ::
+
         mean_x (m - <m>)^2 / mean_x (var_samples y / S)        about 1 or less where all places are alike
 
     Args:
-        y: (S, C, *N).
+        y: ``(S, C, *N)``.
     """
     if len(y) < 2:
         return 0.0

@@ -32,7 +32,8 @@ class Pools:
         data: its method ``batch(numbers)``, if it has one, gives many samples at once; its ``set_epoch(number)`` is
             called first.
         batch_size: samples a step, over all processes.
-        rank, world: of this process.
+        rank: number of this process.
+        world: number of processes.
         workers: processes that read; 0 reads in this one.
         ready: what is done to a batch before it is handed out.
     """

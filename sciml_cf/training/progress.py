@@ -25,7 +25,8 @@ class Progress:
 
     Args:
         name: of the training.
-        epochs, steps_per_epoch: of the whole training.
+        epochs: epochs of the whole training.
+        steps_per_epoch: steps of an epoch.
         done: epochs that are done already.
         shown: whether anything is shown.
     """

@@ -9,7 +9,7 @@ from torch import nn
 
 
 class RealViews:
-    """Parameters with every complex one (...) replaced by a real one (..., 2) of the same memory.
+    """Parameters with every complex one (...) replaced by a real one ``(..., 2)`` of the same memory.
 
     Made once the model is on its device; what moves the real parameter moves the complex one.
 

@@ -1,5 +1,7 @@
 """The run folder: what a training leaves behind, and how to use it again.
 
+::
+
     manifest.json      sizes and digests of the other files (see sciml_cf.training.manifest)
     run.json           versions, the model's builder, the data, every setting of the training
     history.csv        one row an epoch
@@ -222,6 +224,7 @@ def load(run: Path | str, *, model: nn.Module | None = None, which: Which = "bes
         model: an untrained module of the same shape; needed only for models that were not made by a builder of
             ``sciml_cf.models``, which the folder cannot build again.
         which: "best" for the lowest validation error, "last" for the end of training.
+
     Raises:
         CheckpointError: the folder, or a file in it, is missing, truncated or of another shape.
     """

@@ -128,7 +128,9 @@ def only_writer(out: Path, who: str = "fit", argument: str = "out") -> Iterator[
 
     Args:
         out: the folder; a symbolic link stands for the folder that it points to.
-        who, argument: for messages: the function and its argument.
+        who: the function that messages name.
+        argument: the argument that they name.
+
     Raises:
         CheckpointError: another process writes into the folder.
     """

@@ -16,7 +16,7 @@ Samples = Dataset[dict[str, Tensor]]
 
 
 def samples_of(train: Dataset[Any], validation: Dataset[Any]) -> tuple[Samples, Samples]:
-    """Both as datasets of items {"x": tensor, "y": tensor}.
+    """Both as datasets of items ``{"x": tensor, "y": tensor}``.
 
     Raises:
         TypeError: they have other items.

@@ -17,6 +17,8 @@ def learning_rate(
 ) -> float:
     """The rate of one step of the backbone's optimizer.
 
+    ::
+
         rate = learning_rate * decay * min(1, (step + 1) / warmup)
 
         constant   decay = 1

@@ -20,7 +20,7 @@ def reflect(fields: Tensor) -> Tensor:
     Kuramoto-Sivashinsky): the solution of a reflected initial condition is the reflected solution.
 
     Args:
-        fields: (..., N).
+        fields: ``(..., N)``.
     """
     return -torch.roll(fields.flip(-1), 1, dims=-1)
 
@@ -31,8 +31,9 @@ class Reflected(Dataset[dict[str, Tensor]]):
     The coin is torch's global generator, so that a training which seeds it resumes to the same bits.
 
     Args:
-        data: items {"x": (C, N), "y": (C', N)} or (x, y) of an equation with the symmetry of ``reflect``, in one
+        data: items ``{"x": (C, N), "y": (C', N)}`` or (x, y) of an equation with the symmetry of ``reflect``, in one
             dimension.
+
     Raises:
         ValueError: the items have no grid of one dimension.
     """
@@ -100,13 +101,15 @@ def _on_a_line(function: str, data: Dataset[Any]) -> Dataset[dict[str, Tensor]]:
 class Symmetrised(nn.Module):
     """A model made exactly equivariant under ``reflect``, at twice the cost of a forward pass.
 
+    ::
+
         f_s(u) = (f(u) + R f(R u)) / 2,    R u(x) = -u(-x)
 
     Where the data have the symmetry, its mean squared error is at most that of the model over samples and their
     reflections together, as the mean of two predictions.
 
     Args:
-        model: takes and returns fields (B, C, N) on a periodic grid of one dimension.
+        model: takes and returns fields ``(B, C, N)`` on a periodic grid of one dimension.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -115,5 +118,5 @@ class Symmetrised(nn.Module):
         self.train(model.training)
 
     def forward(self, fields: Tensor) -> Tensor:
-        """(B, C, N) -> (B, C', N)."""
+        """``(B, C, N)`` -> ``(B, C', N)``."""
         return (self.model(fields) + reflect(self.model(reflect(fields)))) / 2

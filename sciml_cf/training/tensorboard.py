@@ -13,6 +13,7 @@ class ScalarWriter:
     Args:
         folder: where the event files go.
         epoch: the last epoch that is already finished; later ones that a killed training left there are hidden.
+
     Raises:
         ImportError: TensorBoard is not installed.
     """

@@ -24,7 +24,7 @@ _SMALL_INCREMENTS = 0.5  # of the states' variance, below which increments are l
 
 
 class Batch(NamedTuple):
-    """Inputs and targets as the model trains on them, and weights: (B, 1, ...), (B, *N) of points too, or None."""
+    """Inputs and targets as the model trains on them, and weights: ``(B, 1, ...)``, ``(B, *N)`` of points, or None."""
 
     x: Tensor
     y: Tensor
@@ -146,7 +146,7 @@ class Units:
         return self.physical(predict(self.inputs(x)), x)
 
     def deviations(self, x: Tensor) -> Tensor:
-        """(1, C, 1, ...) deviations of the channels of inputs, as they were normalized; 1 without a normalization."""
+        """``(1, C, 1, ...)`` deviations of the channels of normalized inputs; 1 without a normalization."""
         if self.normalization is None:
             return torch.ones(1, x.shape[1], *[1] * (x.ndim - 2))
         return self.normalization.input_deviations(x)

@@ -19,6 +19,8 @@ Items = dict[str, Tensor]
 class Unroll:
     """How the items of a batch become the rows that a step is trained on.
 
+    ::
+
         x_1 = x + noise,   x_(i+1) = (the last states of x_i, f(x_i)),   rows (x_i, y_i), i = 1 .. k
 
     The states f(x_i) are made with the head and the backbone from before the step. Taken as data, they make all rows
@@ -30,7 +32,9 @@ class Unroll:
     Args:
         steps: how states are arranged in inputs and outputs; None where neither ``unroll`` nor ``noise`` is asked for.
         config: of the training.
-    Source: pushforward trick: Brandstetter, Worrall and Welling (2022), Message Passing Neural PDE Solvers,
+
+    References:
+        pushforward trick: Brandstetter, Worrall and Welling (2022), Message Passing Neural PDE Solvers,
         arXiv:2202.03376, section 3.1. Noise: Sanchez-Gonzalez et al. (2020), arXiv:2002.09405.
     """
 
@@ -53,14 +57,14 @@ class Unroll:
         return data if self._steps is None or self.count == 1 else SingleSteps(data, self._steps, self.count)
 
     def roll(self, model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """Outputs for all that a target holds, of a model (B, C, *N) -> (B, C', *N) of physical fields."""
+        """Outputs for all that a target holds, of a model ``(B, C, *N)`` -> ``(B, C', *N)`` of physical fields."""
         return model(x) if self._steps is None or self.count == 1 else self._steps.roll(model, x, self.count)
 
     def rows(self, items: Items, predict: Predict, units: Units) -> Items:
         """The items of a batch as rows of single outputs, (k B, ...); the model's mode is left as it is.
 
         Args:
-            items: a batch {"x": (B, C, *N), "y": (B, k C', *N)}, physical.
+            items: a batch ``{"x": (B, C, *N), "y": (B, k C', *N)}``, physical.
             predict: of the bare model, in the units that it trains in.
             units: of the training.
         """

@@ -31,9 +31,10 @@ def validation_sums(
         units: of the training.
         unroll: how many outputs a target holds; the model is applied to its own output as often.
         judge: the loss of an objective, which the rows are judged by; None for the mean squared error of samples.
+
     Returns:
-        (error, count, relative): summed mean squared errors of samples in the data's units, their number, and their
-        summed relative L2 errors (NaN where a target is zero); or those of the objective, and NaN.
+        The summed mean squared errors of samples in the data's units, their number, and their summed relative L2 errors
+        (NaN where a target is zero); or those of the objective, and NaN.
     """
     error, count, relative = 0.0, 0.0, 0.0 if judge is None else math.nan
     with torch.no_grad():

@@ -25,7 +25,7 @@ from data_gen.stepping.exponential_adams import adams_step, lagrange, phi_functi
 
 @pytest.mark.parametrize("z", [0.0, 1e-9, -0.3, 1.99, -2.01, -40.0, -3e4, 0.7j, -25j, 1e3j, -2 + 3j])
 def test_phi_functions_equal_their_closed_forms(z: complex) -> None:
-    """phi_k(z) = (e^z - sum_{j<k} z^j / j!) / z^k with 120 digits; the weights are k! phi_{k+1}, so of order one."""
+    """``phi_k(z) = (e^z - sum_{j<k} z^j / j!) / z^k`` with 120 digits; weights are k! ``phi_{k+1}``, of order one."""
     with mpmath.workdps(120):
         w = mpmath.mpc(z) + mpmath.mpf(10) ** -15
         expected = [

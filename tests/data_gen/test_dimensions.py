@@ -26,13 +26,13 @@ IN_ALL = [
 
 
 def along_x(line: np.ndarray, num_dims: int) -> np.ndarray:
-    """(C, N) on a line as fields that vary along the last axis of a space."""
+    """``(C, N)`` on a line as fields that vary along the last axis of a space."""
     shape = (line.shape[0], *(line.shape[1],) * num_dims)
     return np.broadcast_to(line.reshape(line.shape[0], *(1,) * (num_dims - 1), -1), shape).copy()
 
 
 def start_of(equation: Equation, grid: PeriodicGrid) -> np.ndarray:
-    """(C, N), a smooth field between 0.2 and 0.8."""
+    """``(C, N)``, a smooth field between 0.2 and 0.8."""
     angle = 2 * np.pi / grid.extent * grid.points
     return 0.5 + 0.3 * np.stack([np.sin(angle + i) for i in range(len(equation.channels))])
 

@@ -30,7 +30,7 @@ from data_gen.stepping.etdrk4 import coefficients, etdrk4_step
 
 
 def derivative(grid: PeriodicGrid, order: int) -> np.ndarray:
-    """Dense Fourier differentiation matrix, (N, N)."""
+    """Dense Fourier differentiation matrix, ``(N, N)``."""
     k = 2 * np.pi / grid.extent * np.fft.fftfreq(grid.num_points, 1 / grid.num_points)
     if order % 2:
         k[grid.num_points // 2] = 0

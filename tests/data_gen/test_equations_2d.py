@@ -39,7 +39,7 @@ class Waves:
         self.terms = [(2 * np.pi * ky / extent, 2 * np.pi * kx / extent, a, p + shift) for ky, kx, a, p in terms]
 
     def at(self, grid: PeriodicGrid, *, y: int = 0, x: int = 0) -> np.ndarray:
-        """The derivative of orders ``y`` and ``x``, (N, N)."""
+        """The derivative of orders ``y`` and ``x``, ``(N, N)``."""
         total = np.full(grid.shape, self.mean if x == y == 0 else 0.0)
         for ky, kx, amplitude, phase in self.terms:
             angle = ky * grid.points[:, None] + kx * grid.points + phase + (x + y) * np.pi / 2

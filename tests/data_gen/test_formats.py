@@ -39,7 +39,7 @@ MATLAB: dict[str, Callable[..., None]] = {"5": lambda path, **v: savemat(path, v
 
 @pytest.mark.parametrize("version", MATLAB)
 def test_burgers_as_li_et_al_publish_it(tmp_path: Path, version: str) -> None:
-    """burgers_data_R10.mat: a, u and smoothed variants, (samples, points), and nothing else."""
+    """burgers_data_R10.mat: a, u and smoothed variants, ``(samples, points)``, and nothing else."""
     stored = {name: fields(6, 32) for name in ("a", "a_smooth", "a_smooth_x", "a_x", "u")}
     path = tmp_path / "burgers_data_R10.mat"
     MATLAB[version](path, **stored)
@@ -64,7 +64,7 @@ def test_burgers_as_li_et_al_publish_it(tmp_path: Path, version: str) -> None:
 
 @pytest.mark.parametrize("version", MATLAB)
 def test_navier_stokes_as_li_et_al_publish_it(tmp_path: Path, version: str) -> None:
-    """ns_V1e-3_N5000_T50.mat: a (N, x, y), u (N, x, y, T), t (1, T); a is at time 0."""
+    """ns_V1e-3_N5000_T50.mat: a (N, x, y), u (N, x, y, T), t ``(1, T)``; a is at time 0."""
     a, u, t = fields(4, 8, 8), fields(4, 8, 8, 5), np.arange(1.0, 6.0)[None]
     MATLAB[version](tmp_path / "ns.mat", a=a, u=u, t=t)
     with open_source(tmp_path / "ns.mat", overrides=Overrides(extent=(1.0,))) as data:
@@ -87,7 +87,7 @@ def test_navier_stokes_as_li_et_al_publish_it(tmp_path: Path, version: str) -> N
 
 @pytest.mark.parametrize("version", MATLAB)
 def test_darcy_as_li_et_al_publish_it(tmp_path: Path, version: str) -> None:
-    """piececonst_r421_N1024_smooth1.mat: coeff, Kcoeff, ..., sol (N, 421, 421), the walls among the points."""
+    """piececonst_r421_N1024_smooth1.mat: coeff, Kcoeff, ..., sol ``(N, 421, 421)``, the walls among the points."""
     coeff, sol = np.where(fields(3, 21, 21) > 0, 12.0, 3.0), fields(3, 21, 21)
     MATLAB[version](tmp_path / "darcy.mat", coeff=coeff, Kcoeff=coeff, Kcoeff_x=coeff, sol=sol)
     with open_source(tmp_path / "darcy.mat", overrides=Overrides(extent=(1.0,))) as data:
@@ -127,7 +127,7 @@ def test_old_pdebench_files_have_their_own_interval(tmp_path: Path) -> None:
 
 
 def test_darcy_as_pdebench_publishes_it(tmp_path: Path) -> None:
-    """2D_DarcyFlow_beta1.0_Train.hdf5: tensor (N, 1, X, Y), nu (N, X, Y)."""
+    """2D_DarcyFlow_beta1.0_Train.hdf5: tensor ``(N, 1, X, Y)``, nu ``(N, X, Y)``."""
     tensor, nu = fields(4, 1, 8, 8, dtype="float32"), fields(4, 8, 8, dtype="float32")
     points = ((np.arange(8) + 0.5) / 8).astype("float32")
     with h5py.File(tmp_path / "darcy.hdf5", "w") as file:
@@ -142,7 +142,7 @@ def test_darcy_as_pdebench_publishes_it(tmp_path: Path) -> None:
 
 
 def test_groups_as_pdebench_publishes_them(tmp_path: Path) -> None:
-    """2D_diff-react_NA_NA.h5: a group a seed with data (T, X, Y, C), its grid, and the settings as YAML."""
+    """2D_diff-react_NA_NA.h5: a group a seed with data ``(T, X, Y, C)``, its grid, and the settings as YAML."""
     data = fields(3, 5, 8, 8, 2, dtype="float32")
     points = (-1 + (np.arange(8) + 0.5) / 4).astype("float32")
     with h5py.File(tmp_path / "groups.h5", "w") as file:
@@ -229,7 +229,7 @@ def test_a_folder_of_the_well_is_one_dataset(tmp_path: Path) -> None:
 
 
 def test_neuralop_tensors(tmp_path: Path) -> None:
-    """darcy_train_16.pt: x (N, 16, 16) of booleans, y (N, 16, 16) float32."""
+    """darcy_train_16.pt: x ``(N, 16, 16)`` of booleans, y ``(N, 16, 16)`` float32."""
     x, y = torch.rand(5, 16, 16) > 0.5, torch.rand(5, 16, 16)
     torch.save({"x": x, "y": y}, tmp_path / "darcy_train_16.pt")
     overrides = Overrides(extent=(1.0,), times=(0.0,), boundary="wall")

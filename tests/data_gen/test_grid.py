@@ -114,7 +114,7 @@ def test_spectral_tail_is_the_share_of_the_top_modes() -> None:
 
 
 def plane_waves(num_points: int, highest: int, *, shift: float = 0.0) -> np.ndarray:
-    """A fixed field (2, n, n) with all modes up to ``highest`` along each axis, at x_j = (j + shift) / n."""
+    """A fixed field ``(2, n, n)`` with all modes up to ``highest`` along each axis, at x_j = (j + shift) / n."""
     places = 2 * np.pi * (np.arange(num_points) + shift) / num_points
     rng = np.random.default_rng(3)
     numbers = np.arange(-highest, highest + 1)

@@ -13,7 +13,7 @@ from data_gen.stepping.lawson import factors, lawson_step
 
 
 def random_flow(num_points: int, highest: int, *, seed: int = 0, samples: int = 1) -> np.ndarray:
-    """(B, 1, n, n), vorticity of all modes up to ``highest``, its spectrum that of Li et al. (2021)."""
+    """``(B, 1, n, n)``, vorticity of all modes up to ``highest``, its spectrum that of Li et al. (2021)."""
     rng = np.random.default_rng(seed)
     k = np.arange(-highest, highest + 1)
     decay = 7**1.5 * (4 * np.pi**2 * (k[:, None] ** 2 + k**2) + 49) ** -1.25

@@ -18,7 +18,7 @@ Z, Y, X = np.meshgrid(*[GRID.points] * 3, indexing="ij")
 
 
 def random_flow(grid: PeriodicGrid = GRID, *, seed: int = 0, max_mode: int = 2) -> np.ndarray:
-    """(1, 3, N, N, N), without divergence."""
+    """``(1, 3, N, N, N)``, without divergence."""
     u = truncated_fourier(grid, [0], seed=seed, channels=3, max_mode=max_mode)
     return grid.to_points(solenoidal(grid.to_modes(u), grid))
 

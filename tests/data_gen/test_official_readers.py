@@ -67,7 +67,8 @@ def test_the_wells_statistics_normalise_its_fields(tmp_path: Path) -> None:
 @pytest.mark.parametrize("converted", [False, True], ids=["ours", "converted"])
 @pytest.mark.parametrize("name", ["pairs", "trajectories", "steady"])
 def test_pdebenchs_loader_gives_the_fields(tmp_path: Path, name: str, converted: bool) -> None:
-    """FNODatasetSingle: (samples, *points, times, components) in float32; of Darcy flow the coefficient comes first.
+    """FNODatasetSingle: ``(samples, *points, times, components)`` in float32; of Darcy flow the coefficient comes
+    first.
 
     A converted file has x as its first axis in space, as those that PDEBench's own generators write.
     """
@@ -93,7 +94,7 @@ def test_pdebenchs_loader_gives_the_fields(tmp_path: Path, name: str, converted:
 
 @pytest.mark.parametrize("name", ["pairs in two dimensions", "trajectories of two channels"])
 def test_pdebenchs_loader_of_groups_gives_the_fields(tmp_path: Path, name: str) -> None:
-    """FNODatasetMult: (*points, times, components) of each group, x first."""
+    """FNODatasetMult: ``(*points, times, components)`` of each group, x first."""
     loader = pytest.importorskip("pdebench.models.fno.utils").FNODatasetMult
     write(tmp_path / "file.h5", HEADERS[name])
     convert(tmp_path / "file.h5", tmp_path / "groups.h5", to="pdebench")

@@ -47,7 +47,7 @@ def discretized(label: str) -> tuple[Discretization, np.ndarray, float]:
 
 
 def smooth_start(law: Equation, grid: PeriodicGrid) -> np.ndarray:
-    """(1, C, *N), a few long waves; a velocity has no divergence."""
+    """``(1, C, *N)``, a few long waves; a velocity has no divergence."""
     angles = np.meshgrid(*[2 * np.pi / grid.extent * grid.points] * grid.num_dims, indexing="ij")
     waves = [
         0.3 + 0.2 * sum(np.sin(angle + c + i) for i, angle in enumerate(angles)) + 0.1 * np.cos(sum(angles) + c)

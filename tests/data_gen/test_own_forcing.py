@@ -42,7 +42,8 @@ def test_the_usual_forcing_as_a_field_gives_the_usual_flow() -> None:
 @pytest.mark.parametrize("mode", [5, 20, 40, 64])
 def test_a_shear_force_of_any_mode_has_its_laminar_flow(mode: int) -> None:
     """From w = f, w_t = nu w_xx + f(x) is linear: w = f (e + (1 - e) / (nu q^2)), e = e^(-nu q^2 t). Mode 64 aliases to
-    nothing on the first grids that are tried."""
+    nothing on the first grids that are tried.
+    """
     grid, nu = PeriodicGrid(160, 1.0, 2), 1e-3
     q = 2 * np.pi * mode
     f = 10 * np.sin(q * grid.points) * np.ones((160, 1))

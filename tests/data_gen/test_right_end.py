@@ -21,7 +21,7 @@ SAID = {"extent": (1.0,), "times": (0.0, 1.0)}
 
 
 def waves(points: np.ndarray, samples: int = 8) -> np.ndarray:
-    """Periodic fields of random phases, (samples, points)."""
+    """Periodic fields of random phases, ``(samples, points)``."""
     phases = RANDOM.uniform(0, 6, (2, samples, 1))
     return np.sin(2 * np.pi * points + phases[0]) + 0.5 * np.sin(4 * np.pi * points + phases[1])
 

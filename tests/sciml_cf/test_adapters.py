@@ -123,7 +123,7 @@ def test_neuralop_loss_names_a_head_that_is_not_there():
 
 
 class Registered(nn.Module):
-    """A field to a field, with a linear layer that is registered after the one that runs last: (B, 1, N)."""
+    """A field to a field, with a linear layer that is registered after the one that runs last: ``(B, 1, N)``."""
 
     def __init__(self, last):
         super().__init__()

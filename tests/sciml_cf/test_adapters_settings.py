@@ -40,7 +40,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 class Net(nn.Module):
-    """Fields (B, 2, N) to (B, 3, N); neuralop's Trainer calls it with all that a sample has."""
+    """Fields ``(B, 2, N)`` to ``(B, 3, N)``; neuralop's Trainer calls it with all that a sample has."""
 
     def __init__(self) -> None:
         super().__init__()

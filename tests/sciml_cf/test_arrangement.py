@@ -40,7 +40,7 @@ class Pointwise(nn.Module):
 
 
 class Last(Pointwise):
-    """A linear layer on (B, *N, F), a view with the channels second."""
+    """A linear layer on ``(B, *N, F)``, a view with the channels second."""
 
     def after(self, phi):
         return self.head(phi).movedim(-1, 1)
@@ -52,7 +52,7 @@ class Copied(Last):
 
 
 class PointsFirst(Pointwise):
-    """(N, B, F), as recurrent networks and transformers have it."""
+    """``(N, B, F)``, as recurrent networks and transformers have it."""
 
     def after(self, phi):
         output = self.head(phi.flatten(1, -2).transpose(0, 1))

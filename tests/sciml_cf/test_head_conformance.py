@@ -50,7 +50,7 @@ class Case:
 
 
 def pulled(phi, y, weights, pull, goal):
-    """Head (F, C) by lstsq on the stacked system sqrt(w/sum w) (phi, y) over sqrt(pull) (I, goal)."""
+    """Head ``(F, C)`` by lstsq on the stacked system sqrt(w/sum w) (phi, y) over sqrt(pull) (I, goal)."""
     root = np.sqrt(weights / weights.sum())[:, None]
     stacked = (
         np.concatenate([root * phi, np.diag(np.sqrt(pull))]),
@@ -170,7 +170,7 @@ RULES = {
 
 
 def dense(batches, case, heads, *, free=False):
-    """Head (F, C) after batches of (features with the constant one, targets, weights), from the heads before each."""
+    """Head ``(F, C)`` after batches of (features with the constant, targets, weights), from the head before each."""
     if case.later is None or len(batches) == 1:
         return alone(batches[-1], case, heads[-1], free)
     return case.later(batches, case, heads, free)
@@ -184,7 +184,7 @@ def rows_of(phi, y, *, bias, weights=None):
 
 
 def head_of(layer):
-    """The layer's weights (F, C), the bias last, read without the package."""
+    """The layer's weights ``(F, C)``, the bias last, read without the package."""
     weight = layer.weight.detach().double().flatten(1).T.numpy()
     return weight if layer.bias is None else np.concatenate([weight, layer.bias.detach().double().numpy()[None]])
 
@@ -210,7 +210,7 @@ class Net(nn.Module):
         return output.movedim(-1, 1) if self.linear else output.movedim(1, -1)
 
     def rows(self, values, *, moved=False):
-        """Values in the layer's layout (or the prediction's) as (rows, channels)."""
+        """Values in the layer's layout (or the prediction's) as ``(rows, channels)``."""
         last = self.linear != moved
         return (values if last else values.movedim(1, -1)).reshape(-1, values.shape[-1 if last else 1])
 

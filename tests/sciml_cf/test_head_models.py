@@ -14,7 +14,7 @@ STRENGTH = 1e-3
 
 
 class UNet(nn.Module):
-    """Two levels down and up, a 1x1 convolution at the end: (B, 1, H, W) -> (B, 2, H, W)."""
+    """Two levels down and up, a 1x1 convolution at the end: ``(B, 1, H, W)`` -> ``(B, 2, H, W)``."""
 
     def __init__(self, width=8):
         super().__init__()
@@ -29,7 +29,7 @@ class UNet(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Tokens (B, N, 3) -> (B, N, 2)."""
+    """Tokens ``(B, N, 3)`` -> ``(B, N, 2)``."""
 
     def __init__(self, width=16):
         super().__init__()
@@ -42,7 +42,7 @@ class Transformer(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """A GRU and a linear head over time: (B, T, 3) -> (B, T, 1)."""
+    """A GRU and a linear head over time: ``(B, T, 3)`` -> ``(B, T, 1)``."""
 
     def __init__(self, width=16):
         super().__init__()
@@ -53,7 +53,7 @@ class Recurrent(nn.Module):
 
 
 class Patches(nn.Module):
-    """Patches of 4 x 4 as tokens, put together again after the head: (B, 1, H, W) -> (B, 2, H, W)."""
+    """Patches of 4 x 4 as tokens, put together again after the head: ``(B, 1, H, W)`` -> ``(B, 2, H, W)``."""
 
     def __init__(self, width=32, size=4):
         super().__init__()
@@ -69,7 +69,7 @@ class Patches(nn.Module):
 
 
 class RollOut(nn.Module):
-    """The head runs once a step and its outputs are stacked: (B, 3) -> (B, 5, 2)."""
+    """The head runs once a step and its outputs are stacked: ``(B, 3)`` -> ``(B, 5, 2)``."""
 
     def __init__(self, width=16):
         super().__init__()

@@ -138,7 +138,7 @@ def watched(layer):
 
 
 def channels_last(values):
-    """(B, C, *N) as rows (rows, C)."""
+    """``(B, C, *N)`` as rows ``(rows, C)``."""
     return values.movedim(1, -1).flatten(0, -2)
 
 

@@ -61,7 +61,7 @@ def with_ones(phi: torch.Tensor) -> np.ndarray:
 
 
 def dense(phi: np.ndarray, y: np.ndarray, w: np.ndarray, strength: float, previous: np.ndarray, *, free: bool = False):
-    """(F, C): normal equations of each output alone."""
+    """``(F, C)``: normal equations of each output alone."""
     columns = []
     for c in range(y.shape[1]):
         share = w[:, c] / w[:, c].sum()

@@ -14,7 +14,7 @@ STRENGTH = 1e-2
 
 
 class Plane(nn.Module):
-    """(B, 2, H, W) -> (B, C, H, W) or (B, H, W, C) by a layer that sees the points in its own order.
+    """``(B, 2, H, W)`` -> ``(B, C, H, W)`` or ``(B, H, W, C)`` by a layer that sees the points in its own order.
 
     Args:
         sees: the plane "whole", "flat" or "turned" (W before H).
@@ -31,7 +31,7 @@ class Plane(nn.Module):
         self.double()
 
     def features(self, x):
-        """(B, H, W, 6)"""
+        """Features ``(B, H, W, 6)``."""
         return torch.tanh(self.body(x)).movedim(1, -1)
 
     def forward(self, x):

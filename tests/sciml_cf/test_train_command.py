@@ -103,6 +103,7 @@ class Example(OverrideFlags):
         out: write this.
         count: number
             of things.
+
     Raises:
         ValueError: never.
     """

@@ -29,7 +29,8 @@ class Arrangement:
     """Where each number of a layer's output lies in a prediction that has these numbers and no others.
 
     Attributes:
-        prediction, output: shapes of both.
+        prediction: shape of the prediction.
+        output: shape of the layer's output.
         places: shaped like the output, int64, positions in ``prediction.flatten()``; None for the same order.
     """
 
@@ -96,7 +97,10 @@ class Arrangements:
         memory nothing is remembered: a zero head hides an activation, or looks like the pass of another batch.
 
         Args:
+            prediction: the prediction of the model.
+            output: the output of the layer.
             trace: the graph from the prediction to the output, which may then come without one.
+
         Raises:
             ValueError: there is no proof but the values, and they fit several moves of the channel axis.
         """
@@ -174,6 +178,7 @@ def find_places(prediction: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | 
     Args:
         prediction: the model's output, any shape, with its graph.
         outputs: outputs of the layer, from one or more passes through it.
+
     Returns:
         For each output its places in ``prediction.flatten()``, shaped like the output (int64), or None if the
         prediction does not use it; None altogether if the prediction is no such rearrangement.

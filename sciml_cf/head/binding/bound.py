@@ -43,6 +43,7 @@ class BoundLayer(nn.Module):
         layer: nn.Linear, or nn.Conv1d/2d/3d of kernel size 1. Its parameters stop requiring gradients.
         name: of the layer in error messages.
         model: that the layer is part of, to look for other layers that share its parameters.
+
     Raises:
         TypeError, ValueError: the layer is not linear at each grid point, or its weight is not a plain parameter of
             its own.
@@ -73,6 +74,7 @@ class BoundLayer(nn.Module):
             targets: shaped like the prediction.
             prediction: the model's output; None means that of the last pass.
             weights: see ``row_weights``, or None.
+
         Raises:
             ValueError: targets, prediction or weights do not belong to what was captured.
         """
@@ -114,7 +116,8 @@ class BoundLayer(nn.Module):
         """The rows of positive weight; a masked row is gone, whatever it holds.
 
         Args:
-            weights: of rows, see ``row_weights``, or of each output: then those of the rows are (rows, C).
+            rows: the rows.
+            weights: of rows, see ``row_weights``, or of each output: then those of the rows are ``(rows, C)``.
             output: of the layer.
             shape: of the prediction, which weights of outputs have.
             layout: from values shaped like the prediction to those shaped like the output.

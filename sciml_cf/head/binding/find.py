@@ -24,6 +24,7 @@ def find_head(model: nn.Module, x: Any = None) -> Layer:
     Args:
         model: any module.
         x: a batch that the model takes, or a tuple of its arguments; one sample is enough.
+
     Raises:
         ValueError: the model has no nn.Linear and no 1x1 convolution, none of them runs, the last one runs more than
             once, or the model fails on the example.
@@ -41,7 +42,10 @@ def layer_of(function: str, model: nn.Module, head: nn.Module | str | None, *, e
 
     Args:
         function: that messages name.
+        model: the model.
+        head: see above.
         example: a batch; the last layer is then the one that runs last on it. Ignored if it is no tensor.
+
     Raises:
         ValueError: the model has no layer of that name, or none that can be a head.
     """

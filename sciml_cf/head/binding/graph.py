@@ -56,7 +56,9 @@ class Trace:
         """What the transposed derivative of the prediction makes of a probe, at each output, by its sign.
 
         Args:
+            probe: shaped like the prediction.
             fixed: whether other leaves of the graph may get a part of it.
+
         Returns:
             None if another leaf of the graph gets a part of it that is not zero, or the graph is gone.
         """

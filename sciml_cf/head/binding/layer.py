@@ -83,12 +83,12 @@ def num_outputs(layer: Layer) -> int:
 
 
 def to_rows(values: Tensor, layer: Layer) -> Tensor:
-    """(B, *N, F) of a linear layer, or (B, F, *N) of a convolution, as (rows, F)."""
+    """``(B, *N, F)`` of a linear layer, or ``(B, F, *N)`` of a convolution, as ``(rows, F)``."""
     return features_last(values, layer).flatten(0, -2)
 
 
 def features_last(values: Tensor, layer: Layer) -> Tensor:
-    """(B, *N, F) of a linear layer, or (B, F, *N) of a convolution, as (B, *N, F): a view, never a copy."""
+    """``(B, *N, F)`` of a linear layer, or ``(B, F, *N)`` of a convolution, as ``(B, *N, F)``: a view, never a copy."""
     if isinstance(layer, nn.Linear):
         return values if values.ndim > 1 else values.unsqueeze(0)
     if values.ndim == len(layer.kernel_size) + 1:  # an unbatched convolution
@@ -97,7 +97,8 @@ def features_last(values: Tensor, layer: Layer) -> Tensor:
 
 
 def row_shape(output: Tensor, layer: Layer) -> torch.Size:
-    """Shape of the layer's output without its channel axis, (B, *N): one row for each entry, in the order of to_rows.
+    """Shape of the layer's output without its channel axis, ``(B, *N)``: one row for each entry, in the order of
+    to_rows.
 
     An unbatched convolution has B = 1.
     """
@@ -120,13 +121,15 @@ def row_weights(weights: Tensor, rows: torch.Size, layer: Layer) -> Tensor:
     """Weights of samples or grid points, one for each row.
 
     Args:
-        weights: (B,), (*N,), or anything that broadcasts to either or to (B, *N), such as (latitudes, 1); an axis of
-            length one in the place of the channels is allowed too. (B, 1, ..., 1) are weights of samples, however
-            many axes the rows have. True and False count as 1 and 0.
-        rows: (B, *N), from row_shape.
+        weights: ``(B,)``, ``(*N,)``, or anything that broadcasts to either or to ``(B, *N)``, such as (latitudes, 1);
+            an axis of length one in the place of the channels is allowed too. ``(B, 1, ..., 1)`` are weights of
+            samples, however many axes the rows have. True and False count as 1 and 0.
+        rows: ``(B, *N)``, from row_shape.
         layer: whose output has the channels last (nn.Linear) or second.
+
     Returns:
-        (rows,) in the weights' dtype, float32 for boolean and integer ones.
+        ``(rows,)`` in the weights' dtype, float32 for boolean and integer ones.
+
     Raises:
         ValueError: the shape fits in no way or in two ways, a weight is negative or not finite.
     """
@@ -159,8 +162,10 @@ def output_weights(weights: Tensor, prediction: torch.Size, layer: Layer) -> Ten
     """Weights of each output at each row, shaped like the prediction; None if they are weights of rows.
 
     Args:
-        weights: (B, C, *N) or (B, *N, C) like the prediction, up to axes of length one.
+        weights: ``(B, C, *N)`` or ``(B, *N, C)`` like the prediction, up to axes of length one.
         prediction: its shape.
+        layer: the layer.
+
     Raises:
         ValueError: a weight is negative or not finite.
     """
@@ -198,7 +203,8 @@ def _broadcasts(shape: torch.Size, rows: torch.Size) -> bool:
 
 
 def linear(rows: Tensor, layer: Layer) -> Tensor:
-    """(rows, C) or (B, *N, C): the layer applied to feature rows, past its hooks, in the precision of its weights.
+    """``(rows, C)`` or ``(B, *N, C)``: the layer applied to feature rows, past its hooks, in the precision of its
+    weights.
 
     The channels of a convolution, seen as features last, are convolved where they lie: no copy.
     """
@@ -238,7 +244,7 @@ def describe(layer: Layer, name: str | None) -> str:
 
 
 def read_head(layer: Layer) -> Tensor:
-    """The layer's weights as a head (F, C) float64, the bias as its last row."""
+    """The layer's weights as a head ``(F, C)`` float64, the bias as its last row."""
     weight = layer.weight.detach().reshape(num_outputs(layer), num_inputs(layer)).T
     if layer.bias is not None:
         weight = torch.cat([weight, layer.bias.detach()[None, :]], dim=0)
@@ -246,7 +252,7 @@ def read_head(layer: Layer) -> Tensor:
 
 
 def holds_head(layer: Layer, head: Tensor) -> bool:
-    """Whether the layer has this very head (F, C), rounded to its precision; looking waits for a device."""
+    """Whether the layer has this very head ``(F, C)``, rounded to its precision; looking waits for a device."""
     inputs = num_inputs(layer)
     weight = layer.weight.detach().reshape(num_outputs(layer), inputs)
     same = torch.equal(weight, head[:inputs].T.to(weight.dtype))
@@ -270,7 +276,7 @@ class Written:
 
 
 def write_head(layer: Layer, head: Tensor) -> Written:
-    """Put a head (F, C) into the layer's weight and bias.
+    """Put a head ``(F, C)`` into the layer's weight and bias.
 
     The parameters get new storage. A graph that was recorded with the old weights keeps them, so a later backward
     through an old prediction stays right; copying into the old storage would change it silently.

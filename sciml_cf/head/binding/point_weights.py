@@ -18,12 +18,15 @@ def point_weights(weights: Tensor, prediction: torch.Size, rows: torch.Size, lay
     A layer may see a plane as one axis of points, or the samples and their variables as one axis.
 
     Args:
-        weights: see ``row_weights``; its (B, *N) are those of the prediction.
+        weights: see ``row_weights``; its ``(B, *N)`` are those of the prediction.
         prediction: its shape, with the channels where the layer's outputs are.
         rows: of the layer, from ``row_shape``.
         layout: from values shaped like the prediction to those shaped like the layer's output.
+        layer: the layer.
+
     Returns:
-        (rows,), as ``row_weights``.
+        ``(rows,)``, as ``row_weights``.
+
     Raises:
         ValueError: as ``row_weights``.
     """
@@ -44,7 +47,10 @@ def _channel_axes(numbers: Tensor, prediction: torch.Size, rows: torch.Size, lay
     None if they lie along several axes, as those of a patch do: then a row has several points.
 
     Args:
-        numbers: (rows, C), the place of each output in the flat prediction.
+        numbers: ``(rows, C)``, the place of each output in the flat prediction.
+        prediction: as in ``point_weights``.
+        rows: as in ``point_weights``.
+        layer: the layer.
     """
     if num_outputs(layer) > 1:
         axis = _axis_along(numbers, prediction)
@@ -58,7 +64,7 @@ def _channel_axes(numbers: Tensor, prediction: torch.Size, rows: torch.Size, lay
 
 
 def _axis_along(numbers: Tensor, prediction: torch.Size) -> int | None:
-    """The axis of a prediction along which the places (rows, C) of each row lie, C > 1; None if there is none."""
+    """The axis of a prediction along which the places ``(rows, C)`` of each row lie, C > 1; None if there is none."""
     count, step = numbers.shape[1], int(numbers[0, 1] - numbers[0, 0])
     if not torch.equal(numbers, numbers[:, :1] + step * torch.arange(count, device=numbers.device)):
         return None

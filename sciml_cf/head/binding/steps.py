@@ -45,7 +45,8 @@ def follows_gradient(layer: nn.Module, change: Tensor) -> bool:
     """Whether a layer was moved along the gradient that it has, as by a step written by hand.
 
     Args:
-        change: (F, C) of the head, the bias last.
+        layer: the layer.
+        change: ``(F, C)`` of the head, the bias last.
     """
     own = [one for one in layer._parameters.values() if one is not None]
     if any(one.grad is None for one in own):

@@ -23,6 +23,8 @@ _FLOOR = 1e-14  # of the targets' mean square: what is left of an error below it
 class Automatic(Rule):
     """Proximal heads at several strengths side by side; the head is the one that best predicted recent batches.
 
+    ::
+
         score_k <- faded mean of log mean |W_k^T phi - y|^2 on each new batch, before W_k has seen it
         W_k <- (G + s_k D)^-1 (C + s_k D W_k)      W <- that of the least score
         D_jj = max(mean(phi_j^2), median_i mean(phi_i^2))
@@ -35,9 +37,12 @@ class Automatic(Rule):
     Args:
         forgetting: g from 0 (the last batch decides alone) to 1; scores are means of about 1 / (1 - g) batches.
         strengths: the candidates, relative to the features' mean squares; the first is used until errors tell.
+
     Raises:
         ValueError: ``forgetting`` is not from 0 to 1, or ``strengths`` are none or not above 0.
-    Source: the idea of choosing the strength anew at each step from the data is slimTrain's (arXiv:2109.14002); the
+
+    References:
+        the idea of choosing the strength anew at each step from the data is slimTrain's (arXiv:2109.14002); the
         criterion is prequential validation (Dawid, 1984).
     """
 
@@ -72,13 +77,13 @@ class Automatic(Rule):
 
 
 def squared_errors(heads: Tensor, moments: Moments) -> Tensor:
-    """Mean squared errors (K,) of heads (K, F, C) on a batch, summed over outputs, no less than rounding."""
+    """Mean squared errors ``(K,)`` of heads ``(K, F, C)`` on a batch, summed over outputs, no less than rounding."""
     least = (_FLOOR * moments.target_square.sum()).clamp_min(torch.finfo(torch.float64).tiny)
     return moments.squared_errors(heads).maximum(least)
 
 
 def _solved(moments: Moments, penalty: Tensor, head: Tensor) -> Tensor:
-    """The head (F, C) after a solve near ``head``, which on a device stays if that fails."""
+    """The head ``(F, C)`` after a solve near ``head``, which on a device stays if that fails."""
     if moments.device.type == "cuda":
         return moments.solve_later(penalty, head, keep=head).head
     return moments.solve(penalty, head).head

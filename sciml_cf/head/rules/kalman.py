@@ -14,7 +14,9 @@ from sciml_cf.head.rules.common.update import Update
 
 @dataclass(frozen=True)
 class Kalman(Rule):
-    """Filter of a head that drifts with the backbone; one (F, F) precision L is shared by all outputs.
+    """Filter of a head that drifts with the backbone; one ``(F, F)`` precision L is shared by all outputs.
+
+    ::
 
         L <- g L + n G + (1 - g) n s I        W <- W_prev + L^-1 n (C - G W_prev)        n: weight (rows) of the batch
 
@@ -25,9 +27,12 @@ class Kalman(Rule):
     Args:
         forgetting: g from 0 to 1; about the last 1 / (1 - g) batches count.
         strength: s > 0 on the mean loss of a batch, the prior's pull to the previous head.
+
     Raises:
         ValueError: ``strength`` is not above 0, or ``forgetting`` not from 0 to 1.
-    Source: arXiv:2510.04606, appendix A, without the collapse of Eq. (24); forgetting as in recursive least squares
+
+    References:
+        arXiv:2510.04606, appendix A, without the collapse of Eq. (24); forgetting as in recursive least squares
         (Haykin, Adaptive Filter Theory, chapter 10).
     """
 

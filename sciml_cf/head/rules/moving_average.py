@@ -17,6 +17,8 @@ from sciml_cf.head.solve import check_strength
 class MovingAverage(Rule):
     """Exponential moving average of ridge heads, one of each batch: a baseline, not a recommendation.
 
+    ::
+
         W <- (g m W + n (G + b I)^-1 C) / (g m + n)        m <- g m + n        n: weight (rows) of the batch
 
     The average minimises no loss that the backbone sees, and the paper calls training with it unstable (section 2).
@@ -24,9 +26,12 @@ class MovingAverage(Rule):
     Args:
         forgetting: g from 0 (``Ridge``) to 1; about the last 1 / (1 - g) batches count.
         strength: b >= 0 on the mean loss, the pull of each batch's head to zero.
+
     Raises:
         ValueError: ``strength`` is below 0, or ``forgetting`` not from 0 to 1.
-    Source: as described in arXiv:2510.04606, section 2, of Barboni et al. (2025).
+
+    References:
+        as described in arXiv:2510.04606, section 2, of Barboni et al. (2025).
     """
 
     forgetting: float = 0.9

@@ -17,13 +17,15 @@ _LEAST = 1e-200  # keeps a feature that was never active at its weight, far belo
 
 
 def feature_pull(scales: Tensor, strength: float | Tensor) -> Tensor:
-    """Penalty (F,) in proportion to the mean squares of the features, never zero."""
+    """Penalty ``(F,)`` in proportion to the mean squares of the features, never zero."""
     return (strength * scales).clamp_min(_LEAST)
 
 
 @dataclass(frozen=True)
 class PerFeature(Rule):
     """Proximal with a pull in proportion to each feature's mean square: free of the features' scales.
+
+    ::
 
         min_W  mean |W^T phi - y|^2 + s sum_j d_j |W_j - W_prev,j|^2        d_j: running mean of phi_j^2
 
@@ -32,9 +34,12 @@ class PerFeature(Rule):
     Args:
         strength: s > 0, without unit.
         forgetting: g from 0 (d of the batch at hand) to 1; about the last 1 / (1 - g) batches count.
+
     Raises:
         ValueError: ``strength`` is not above 0, or ``forgetting`` not from 0 to 1.
-    Source: the proximal update (arXiv:2510.04606, Eq. (13)) with the scaling of Marquardt (1963).
+
+    References:
+        the proximal update (arXiv:2510.04606, Eq. (13)) with the scaling of Marquardt (1963).
     """
 
     strength: float = 1e-2

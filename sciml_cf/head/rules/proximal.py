@@ -18,9 +18,12 @@ class Proximal(Rule):
 
     Args:
         strength: s > 0 on the mean loss (paper: lambda = rows * s).
+
     Raises:
         ValueError: ``strength`` is not above 0.
-    Source: arXiv:2510.04606, Eq. (13) and (17).
+
+    References:
+        arXiv:2510.04606, Eq. (13) and (17).
     """
 
     strength: float = 1e-2

@@ -18,6 +18,8 @@ from sciml_cf.head.rules.common.update import Update
 class RandomWalk(Rule):
     """The Kalman filter of the paper's random walk: nothing is forgotten, but the head drifts between batches.
 
+    ::
+
         P <- P + q I,   P <- (P^-1 + n G)^-1,   W <- W_prev + P n (C - G W_prev)        q = 1 / (n s)
 
     P is the covariance of the head in units of the noise of a row, kept as its inverse. With P = 0 before each batch
@@ -26,9 +28,12 @@ class RandomWalk(Rule):
     Args:
         strength: s > 0, the ratio of the variance of a batch's mean error to that of the head's drift from batch to
             batch (paper: lambda = rows * s).
+
     Raises:
         ValueError: ``strength`` is not above 0.
-    Source: arXiv:2510.04606, Eq. (22), (23) and (25).
+
+    References:
+        arXiv:2510.04606, Eq. (22), (23) and (25).
     """
 
     strength: float = 1e-2

@@ -18,9 +18,12 @@ class Ridge(Rule):
 
     Args:
         strength: b >= 0 on the mean loss (paper: beta = rows * b).
+
     Raises:
         ValueError: ``strength`` is below 0.
-    Source: arXiv:2510.04606, Eq. (9) and (11).
+
+    References:
+        arXiv:2510.04606, Eq. (9) and (11).
     """
 
     strength: float = 1e-4

@@ -22,6 +22,8 @@ _FLOOR = 1e-300  # a score is a logarithm
 class SampledGCV(Rule):
     """Proximal at the strength of the least generalised cross-validation error, averaged over the batches so far.
 
+    ::
+
         score_k <- faded mean of log GCV_k       GCV_k = mean |r - D_k^T phi|^2 / (1 - d_k / n)^2
         D_k = (G + p_k I)^-1 mean(phi r^T)       d_k = tr(G (G + p_k I)^-1)       p_k = s_k trace(G) / F
         r = y - W_prev^T phi                     W <- W_prev + D_k of the least score
@@ -35,11 +37,14 @@ class SampledGCV(Rule):
         forgetting: g from 0 (each batch decides alone) to 1; scores are means of about 1 / (1 - g) batches.
         dependent: rows that count as one; for fields roughly the grid points within a correlation length.
         strengths: the candidates, relative to the mean square of the features.
+
     Raises:
         ValueError: ``forgetting`` is not from 0 to 1, ``dependent`` not above 0, or ``strengths`` are
             none or not above 0.
-    Source: the sampled criterion of slimTrain (Newman, Chung, Chung and Ruthotto, arXiv:2109.14002) on the proximal
-        update (arXiv:2510.04606, Eq. (13)); Golub, Heath and Wahba (1979) for the criterion itself.
+
+    References:
+        the sampled criterion of slimTrain (Newman, Chung, Chung and Ruthotto, arXiv:2109.14002) on the proximal update
+        (arXiv:2510.04606, Eq. (13)); Golub, Heath and Wahba (1979) for the criterion itself.
     """
 
     forgetting: float = 0.9

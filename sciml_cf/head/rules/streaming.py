@@ -19,6 +19,8 @@ from sciml_cf.head.rules.common.update import Update
 class Streaming(Rule):
     """Ridge on all batches so far, the older ones fading; forgets the previous head, but not its data.
 
+    ::
+
         L <- g L + n G + (1 - g) n s I      eta <- g eta + n C      W = L^-1 eta      n: weight (rows) of the batch
 
     As g -> 0 it is ``Ridge(strength)`` on the last batch. With g = 1 the prior n s I enters at the first update alone,
@@ -28,9 +30,12 @@ class Streaming(Rule):
     Args:
         forgetting: g from 0 to 1; about the last 1 / (1 - g) batches count.
         strength: s > 0 on the mean loss of a batch, the pull to zero.
+
     Raises:
         ValueError: ``strength`` is not above 0, or ``forgetting`` not from 0 to 1.
-    Source: Ljung and Soederstroem, Theory and Practice of Recursive Identification (1983), chapter 2.
+
+    References:
+        Ljung and Soederstroem, Theory and Practice of Recursive Identification (1983), chapter 2.
     """
 
     forgetting: float = 0.9

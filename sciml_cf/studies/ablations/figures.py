@@ -45,7 +45,7 @@ def curve_figure(lines: Lines, classes: int) -> Figure:
 
 
 def accuracy_curves(cell: Cell, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Iterations (T,), and accuracies (runs, T); that of a guess once a run has diverged."""
+    """Iterations ``(T,)``, and accuracies (runs, T); that of a guess once a run has diverged."""
     steps = max((run["iteration"] for run in cell["runs"]), key=len, default=[])
     rows = [[*run["accuracy"], *[1 / classes] * (len(steps) - len(run["accuracy"]))] for run in cell["runs"]]
     return np.array(steps), np.array(rows)

@@ -22,8 +22,8 @@ class Ablations(GridFlags):
     Args:
         out: folder for the trials, the result file and the page.
         preset: how large.
-        task: digits; or FILE.npz with numbers x (samples, ...) and labels y (samples,) from 0 on; or the name of a
-            synthetic task: "100 classes 64 features", "100 classes 256 features", "1000 classes 128 features".
+        task: digits; or FILE.npz with numbers x ``(samples, ...)`` and labels y ``(samples,)`` from 0 on; or the name
+            of a synthetic task: "100 classes 64 features", "100 classes 256 features", "1000 classes 128 features".
         parts: design (bias, initial head, Adam against SGD), methods (Algorithms 1 and 2 of each rule, and gradient
             descent), strength (lambda and beta, at the rate chosen), rate (learning rates, at the strength chosen). A
             part that is left out of a later call keeps what the result file has.

@@ -175,7 +175,8 @@ def difference_table(cells: Cells, config: dict[str, Any], mark: int | None) -> 
     """Accuracy of each setting less that of the first of its question, with the same seeds; first that one's own.
 
     Args:
-        cells, config: of a result.
+        cells: cells of a result.
+        config: configuration of a result.
         mark: the iteration, or None for the mean over the marks.
     """
     places = [(algorithm, size) for algorithm in (1, 2) for size in config["batch_sizes"]]

@@ -56,10 +56,14 @@ class Scale:
 
     Args:
         seeds: of reported trainings; choosing has its own, 0.
-        batch_sizes, iterations: of each training.
-        first, keep: every candidate is trained for ``first`` iterations, the best ``keep`` of them to the end.
-        rates, strengths: candidates by optimizer, each with each; methods without a strength get as many rates.
-        sweep_rates, sweep_strengths: of the sweeps.
+        batch_sizes: batch sizes of the trainings.
+        iterations: iterations of each training.
+        first: iterations for which every candidate is trained.
+        keep: how many of the best are trained to the end.
+        rates: candidate learning rates by optimizer; methods without a strength get as many rates.
+        strengths: candidate strengths by optimizer, each with each rate.
+        sweep_rates: learning rates of the sweeps.
+        sweep_strengths: strengths of the sweeps.
     """
 
     seeds: tuple[int, ...]

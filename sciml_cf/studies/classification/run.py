@@ -1,6 +1,7 @@
 """Classifying images with a head in closed form: the paper's CIFAR and ImageNet recipes, and digits at once.
 
-Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), section 6, Figures 4 and 5, and appendix E.
+References:
+    Closed-Form Last Layer Optimization (arXiv:2510.04606), section 6, Figures 4 and 5, and appendix E.
 """
 
 from __future__ import annotations
@@ -46,7 +47,12 @@ class Recipe:
 
     Args:
         model: a name in ``sciml_cf.classification.CLASSIFIERS``.
-        batch_size, epochs, learning_rate, schedule, smoothing, adaptive_clip: see FitConfig and CrossEntropy.
+        batch_size: see FitConfig and CrossEntropy.
+        epochs: see FitConfig and CrossEntropy.
+        learning_rate: see FitConfig and CrossEntropy.
+        schedule: see FitConfig and CrossEntropy.
+        smoothing: see FitConfig and CrossEntropy.
+        adaptive_clip: see FitConfig and CrossEntropy.
         warmup_epochs: over which the rate rises.
         coefficients: of methods on sums over a batch; others have their rule's own strength.
         rates: of methods whose rate differs.
@@ -232,7 +238,7 @@ def measure(model: nn.Module, data: Dataset[dict[str, Tensor]], *, probabilities
 
 
 def predictions(model: nn.Module, data: Dataset[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Outputs (S, classes) float64 and labels (S,) of all data; each of several processes evaluates its share."""
+    """Outputs ``(S, classes)`` float64 and labels ``(S,)`` of all data; each process evaluates its share."""
     count, device = len(cast(Any, data)), next(model.parameters()).device
     rank, world = process_rank()
     outputs = labels = torch.empty(0)

@@ -1,6 +1,7 @@
 """Instrumental variables on the demand design: every estimator, equally tuned, in one table.
 
-Source: the design of Hartford et al. (2017), Deep IV, as in Xu et al. (arXiv:2010.07154).
+References:
+    the design of Hartford et al. (2017), Deep IV, as in Xu et al. (arXiv:2010.07154).
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class Scale:
         samples: training samples of each seed.
         correlation: of the hidden cause with the outcome.
         noises: standard deviations of the outcome around the structural function; each is a design of its own.
-        iterations, batch_size: pairs of batches of a deep training, and the rows of each.
+        iterations: pairs of batches of a deep training.
+        batch_size: rows of each batch.
         epochs_share: what part of the epochs of direct regression is made.
         seeds: of the reported trainings; each draws its own samples. The selection has its own, 0.
     """

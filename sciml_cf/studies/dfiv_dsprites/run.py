@@ -1,6 +1,7 @@
 """The paper's Figure 3: instrumental variables on images of hearts, error against iteration at several batch sizes.
 
-Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), section 6, Figure 3 and appendix E.
+References:
+    Closed-Form Last Layer Optimization (arXiv:2510.04606), section 6, Figure 3 and appendix E.
 """
 
 from __future__ import annotations

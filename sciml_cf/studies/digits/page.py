@@ -214,7 +214,7 @@ def accuracy_figure(cells: Cells) -> Figure:
 
 
 def movement_figure(cells: Cells) -> Figure:
-    """|W_t - W_{t-1}| / |W_t| against iteration, a panel for each rule."""
+    """``|W_t - W_{t-1}| / |W_t|`` against iteration, a panel for each rule."""
     rules = list(dict.fromkeys(cell["rule"] for cell in cells.values()))
     movers = list(dict.fromkeys(cell["optimizer"] for cell in cells.values()))
     figure = Figure(figsize=(3.4 * len(rules), 3.8), layout="constrained")

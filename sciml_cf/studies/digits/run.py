@@ -67,8 +67,9 @@ class Scale:
     """How large the benchmark is.
 
     Args:
-        seeds, gap_seeds, rate_seeds: of reported trainings, of those of the gap, and of those at fixed rates; choosing
-            has its own seed, 0.
+        seeds: seeds of reported trainings; selection has its own seed, 0.
+        gap_seeds: seeds of the trainings of the gap.
+        rate_seeds: seeds of the trainings at fixed rates.
         batch_sizes: of digits.
         tasks: of the gap, each with its batch size and iterations.
         rounds: timed rounds of the step cost, each of ten steps of every arm.

@@ -1,6 +1,7 @@
 """The paper's Figure 2: Burgers, test error on the full grid against iteration, for every method and batch size.
 
-Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), section 6.1 and Figure 2.
+References:
+    Closed-Form Last Layer Optimization (arXiv:2510.04606), section 6.1 and Figure 2.
 """
 
 from __future__ import annotations
@@ -70,9 +71,12 @@ class Scale:
     """How large the benchmark is.
 
     Args:
-        samples, stored_resolution: of the dataset, viscosity 0.1; the last resolution is that of the test.
+        samples: samples of the dataset, viscosity 0.1.
+        stored_resolution: its stored points, at which the test error is measured.
         resolution: grid points to train at.
-        width, modes, layers: of the Fourier neural operator.
+        width: of the Fourier neural operator.
+        modes: of the Fourier neural operator.
+        layers: of the Fourier neural operator.
         batch_sizes: samples a step.
         epochs: of a reported training.
         rungs: the selection's rounds.

@@ -22,7 +22,7 @@ _FEWEST = 60  # samples of a file
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Inputs (S, columns) float32 and labels (S,) of the three parts, and the widths of the perceptron for it."""
+    """Inputs ``(S, columns)`` float32 and labels ``(S,)`` of the three parts, and widths of the perceptron."""
 
     parts: dict[str, tuple[Tensor, Tensor]]
     classes: int
@@ -67,6 +67,8 @@ def digits() -> Task:
 def synthetic(classes: int, *, samples: int, hidden: tuple[int, ...], noise: float = 0.6) -> Task:
     """Overlapping clouds around points of a space of 12 dimensions, seen through a random nonlinear map in 64.
 
+    ::
+
         x = A tanh(B (u_c + noise e)) + 0.05 e',      u_c, e, e' standard normal
 
     The classes are balanced; no linear map of x separates them.
@@ -88,8 +90,9 @@ def read_task(path: Path) -> Task:
     """Samples of a file of numpy.savez: two thirds to train, a sixth to choose by, a sixth to report on.
 
     Args:
-        path: its ``x`` (S, ...) are numbers, made flat and divided by their standard deviation; its ``y`` (S,) are
-            labels, whole numbers from 0 to classes - 1, each of them present.
+        path: its ``x`` ``(S, ...)`` are numbers, made flat and divided by their standard deviation; its ``y`` ``(S,)``
+            are labels, whole numbers from 0 to classes - 1, each of them present.
+
     Raises:
         DatasetError: it cannot be read, or has not these.
     """

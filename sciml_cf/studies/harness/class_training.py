@@ -85,15 +85,16 @@ class _Together:
 def class_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """Train as ``settings`` say; accuracies at the marks on the part asked for, or since when it has diverged.
 
-    Settings:
-        task, method, algorithm, optimizer, batch_size, iterations, seed.
-        bias: whether the head has one; by default it does.
-        initial: of the head, as in ClosedFormHead, by default "zeros"; or "first batch": ridge on it at the strength.
-        learning_rate, and settings of the method's rule and objective: strength, forgetting, scale, iterations_a_step.
-        part: "validation" to choose by, or "test".
-        every: iterations between measurements; the marks are measured at in any case.
-        movement: whether the head's relative change at each step is reported.
-        calibration: whether reliability and confusion are reported at the end.
+    The keys of ``settings``:
+
+    - task, method, algorithm, optimizer, batch_size, iterations, seed
+    - bias: whether the head has one; by default it does
+    - initial: of the head, as in ClosedFormHead, by default "zeros"; or "first batch": ridge on it at the strength
+    - learning_rate, and settings of the method's rule and objective: strength, forgetting, scale, iterations_a_step
+    - part: "validation" to choose by, or "test"
+    - every: iterations between measurements; milestones are measured in any case
+    - movement: whether the head's relative change at each step is reported
+    - calibration: whether reliability and confusion are reported at the end
     """
     torch.set_num_threads(1)
     with warnings.catch_warnings():
@@ -193,5 +194,5 @@ def _options(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _relative_change(before: Tensor, after: Tensor) -> float:
-    """|W_t - W_{t-1}| / |W_t|."""
+    """``|W_t - W_{t-1}| / |W_t|``."""
     return float((after - before).norm() / after.norm().clamp(min=1e-30))

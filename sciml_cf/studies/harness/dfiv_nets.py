@@ -15,11 +15,13 @@ HEART_WIDTHS: dict[TreatmentNet, tuple[int, ...]] = {"small": (256, 128, 64, 32)
 
 
 def heart_nets(size: TreatmentNet, *, seed: int) -> tuple[nn.Module, nn.Module]:
-    """Nets for images of hearts (n, 64, 64) and for their three instruments, to 32 features each.
+    """Nets for images of hearts ``(n, 64, 64)`` and for their three instruments, to 32 features each.
 
     Layers have spectral norm 1 and ReLUs between them; the images' features end with batch norm and tanh, the
     instruments' with batch norm and ReLU.
-    Source: Xu et al. (arXiv:2010.07154), appendix; Closed-Form Last Layer Optimization (arXiv:2510.04606), appendix E.
+
+    References:
+        Xu et al. (arXiv:2010.07154), appendix; Closed-Form Last Layer Optimization (arXiv:2510.04606), appendix E.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -40,7 +42,8 @@ def heart_regression(size: TreatmentNet, *, seed: int) -> nn.Module:
 def demand_nets(*, seed: int) -> tuple[nn.Module, nn.Module, nn.Module]:
     """Nets for the price, for cost, time and group side by side, and for time and group.
 
-    Source: Xu et al. (arXiv:2010.07154), the program published with it.
+    References:
+        Xu et al. (arXiv:2010.07154), the program published with it.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -46,7 +46,9 @@ def store_result(
         study: its name.
         config: its flags.
         command: the command line; empty for the one that the flags stand for.
-        settings, seeds, figures: see ``write_result``.
+        settings: see ``write_result``.
+        seeds: see ``write_result``.
+        figures: see ``write_result``.
     """
     return write_result(
         config.out / RESULT_FILE,

@@ -107,6 +107,7 @@ def run_trials(
         folder: made if it is missing.
         workers: where to run.
         label: what the progress bar says.
+
     Raises:
         BenchmarkError: a result in the folder belongs to other settings, or a worker died.
     """

@@ -34,6 +34,8 @@ class Interval(NamedTuple):
 def geometric_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
     """Geometric mean of positive values with Student's interval of their logarithms.
 
+    ::
+
         exp(m -+ t s / sqrt(n)),   m and s the mean and the standard deviation (n - 1) of the logarithms
 
     With one value the bounds are infinite (0 and inf): one run says nothing about the next.
@@ -56,7 +58,9 @@ def compare_runs_by_seed(ours: Errors, theirs: Errors) -> tuple[Interval | None,
     """How the errors of one method lie to those of another, seed by seed.
 
     Args:
-        ours, theirs: error by seed, None of a run that diverged. Seeds that only one of them has do not count.
+        ours: error by seed, None of a run that diverged. A seed that only one of the two has does not count.
+        theirs: error of the other by seed, likewise.
+
     Returns:
         (interval of the ratios ours / theirs, what it says); the interval is None where no pair of runs is whole. As
         soon as one run is lost the words count the lost ones and judge nothing: what is left is a choice of seeds.
@@ -88,6 +92,8 @@ def mean_cell(values: Iterable[float | None]) -> float | str:
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> Interval:
     """Mean with Student's interval.
 
+    ::
+
         m -+ t s / sqrt(n),   s the standard deviation (n - 1)
 
     With one value the bounds are infinite: one run says nothing about the next.
@@ -115,7 +121,7 @@ def rolling_mean(values: Sequence[float], window: int) -> np.ndarray:
 
 
 def smoothed_intervals(curves: Sequence[Sequence[float]], window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of curves of positive values (runs, points): at each point their geometric mean and its interval, (points,).
+    """Of curves of positive values (runs, points): at each point their geometric mean and its interval, ``(points,)``.
 
     Each curve is smoothed by a rolling mean before.
     """

@@ -47,9 +47,10 @@ def select(
             same cell and candidate stopped.
         run: (trials, label) -> their results, in order; a diverged one has the key "diverged".
         score: the key of a result that is to be low.
+
     Returns:
-        (chosen, log): chosen is {} for a cell whose candidates all diverged. The log has for each cell one entry a
-        candidate and rung: its settings, epochs, and best_validation_mse (infinite if it diverged).
+        The chosen settings of each cell, {} where all its candidates diverged, and a log. The log has for each cell one
+        entry a candidate and rung: its settings, epochs, and best_validation_mse (infinite if it diverged).
     """
     racing = {cell: _Cell(list(candidates)) for cell, candidates in cells.items()}
     for number, rung in enumerate(rungs, 1):
@@ -109,10 +110,14 @@ def select_and_report(
     """Choose the settings of each cell, then train it with them.
 
     Args:
-        cells, rungs, trial, run: as in ``select``.
+        cells: as in ``select``.
+        rungs: as in ``select``.
+        trial: as in ``select``.
+        run: as in ``select``.
         reports: (cell, chosen settings) -> for each training to report what names it among the runs, and its trial.
         scored: of a result in the selection, with ``best_validation_mse`` unless it diverged.
         extend: how often to try settings beyond the edge of the candidates where the best one lies there.
+
     Returns:
         for each cell what was "chosen", of that "at_edge", the log of the "selection", and the "runs", none of them
         where every candidate diverged.

@@ -14,7 +14,9 @@ class ModelSize:
     """A Fourier neural operator and the batches that it is trained with.
 
     Args:
-        width, modes, layers: of the operator.
+        width: of the operator.
+        modes: of the operator.
+        layers: of the operator.
         batch_size: samples a step.
     """
 

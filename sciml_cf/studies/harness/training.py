@@ -40,14 +40,16 @@ def make_data(out: Path, name: str, spec: DatasetSpec) -> None:
 def train_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """Train as ``settings`` say, in the folder of the trials; its metrics, or why it diverged.
 
-    Settings:
-        data, resolution, sampling: the dataset's name, grid points to train at.
-        model: {"builder", "arguments"} as a run folder stores it.
-        fit: arguments of FitConfig.
-        run: name of the run folder, next to the scratch folder; later rungs of a selection go on in the same one.
-        until: epochs of this rung, or None.
-        curve: epochs at which the test error is measured, and "curve_samples" test samples for it.
-        test: resolutions of the last measurement, over all test samples; none for a trial that only selects.
+    The keys of ``settings``:
+
+    - data: the dataset's name
+    - resolution, sampling: grid points to train at
+    - model: {"builder", "arguments"} as a run folder stores it
+    - fit: arguments of FitConfig
+    - run: name of the run folder, next to the scratch folder; later rungs of a selection go on in the same one
+    - until: epochs of this rung, or None
+    - curve: epochs at which the test error is measured, and "curve_samples" test samples for it
+    - test: resolutions of the last measurement, over all test samples; none for a trial that only selects
     """
     torch.set_num_threads(1)
     path = scratch.parents[1] / DATA_FOLDER / f"{settings['data']}.h5"
@@ -131,5 +133,5 @@ def apply(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def mean_over_samples(metric: Callable[[Tensor, Tensor], Tensor], prediction: Tensor, target: Tensor) -> float:
-    """The mean of a metric (S,) over the samples, in float64."""
+    """The mean of a metric ``(S,)`` over the samples, in float64."""
     return metric(prediction.double(), target.double()).mean().item()

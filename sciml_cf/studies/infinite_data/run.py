@@ -42,8 +42,12 @@ class Scale(ModelSize):
     Args:
         samples: of the file, which is split into training, validation and test.
         more: training samples of the second arm.
-        stored, resolution: points of the samples, and to train at; errors are measured at both.
-        width, modes, layers, batch_size: see ``ModelSize``.
+        stored: stored points of the samples; errors are measured there too.
+        resolution: points to train at; errors are measured there too.
+        width: see ``ModelSize``.
+        modes: see ``ModelSize``.
+        layers: see ``ModelSize``.
+        batch_size: see ``ModelSize``.
         epochs: of the training on the file's samples; all make as many steps.
         share: of the epochs in a selection.
         seeds: of the reported trainings; the selection has its own.
@@ -109,13 +113,14 @@ def run(config: InfiniteData, command: str = "") -> Path | None:
 def infinite_data_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """Train as ``settings`` say; the validation errors by steps, and the errors on test and training samples.
 
-    Settings:
-        arm: which samples to train on.
-        spec: description of the file, as ``DatasetSpec`` takes it.
-        resolution: points to train at.
-        model: as a run folder stores it.
-        fit: arguments of FitConfig; one epoch is one pass over the arm's samples.
-        test: resolutions to test at; none for a trial that only selects.
+    The keys of ``settings``:
+
+    - arm: which samples to train on
+    - spec: description of the file, as ``DatasetSpec`` takes it
+    - resolution: points to train at
+    - model: as a run folder stores it
+    - fit: arguments of FitConfig; one epoch is one pass over the arm's samples
+    - test: resolutions to test at; none for a trial that only selects
     """
     torch.set_num_threads(1)
     folder, read = scratch.parents[1] / DATA_FOLDER, {"resolution": settings["resolution"]}

@@ -83,7 +83,8 @@ class Scale:
     Args:
         timed: hidden units of the networks whose time is taken.
         widths: hidden units of those whose accuracy is.
-        depths, bounds: hidden layers of those whose conditioning is, of 100 units each, and the bounds of their draws.
+        depths: numbers of hidden layers, of 100 units each, of the networks whose conditioning is measured.
+        bounds: bounds of the draws of their weights.
         mark: accuracy to pass.
         epochs: passes of each gradient method.
         seeds: of the reported runs; the selection has its own, 0.

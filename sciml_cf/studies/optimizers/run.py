@@ -39,8 +39,12 @@ class Size(ModelSize):
 
     Args:
         samples: of the file, which is split into training, validation and test.
-        stored, resolution: points of the samples, and to train at; errors are measured at the stored ones.
-        width, modes, layers, batch_size: see ``ModelSize``.
+        stored: stored points of the samples, at which errors are measured.
+        resolution: points to train at.
+        width: see ``ModelSize``.
+        modes: see ``ModelSize``.
+        layers: see ``ModelSize``.
+        batch_size: see ``ModelSize``.
         epochs: of the training for equal steps.
     """
 
@@ -145,11 +149,13 @@ def _seconds(found: Mapping[str, Any] | None) -> float | None:
 def optimizer_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """Train as ``settings`` say; the validation errors by steps, and the errors on test samples.
 
-    Settings:
-        data, resolution: the dataset's name, and the points to train at.
-        model: as a run folder stores it; arguments of the place are added.
-        fit: arguments of FitConfig.
-        test: the resolution to test at; None for a trial that only selects.
+    The keys of ``settings``:
+
+    - data: the dataset's name
+    - resolution: points to train at
+    - model: as a run folder stores it; arguments of the place are added
+    - fit: arguments of FitConfig
+    - test: the resolution to test at; None for a trial that only selects
     """
     torch.set_num_threads(1)
     path = scratch.parents[1] / DATA_FOLDER / f"{settings['data']}.h5"

@@ -36,9 +36,14 @@ class Scale(ModelSize):
     """How large the study is.
 
     Args:
-        samples, test_samples: for each viscosity, of training and validation together and of the test.
-        stored, resolution: points of the files, and to train and test at.
-        width, modes, layers, batch_size: see ``ModelSize``.
+        samples: samples for training and validation together, for each viscosity.
+        test_samples: test samples for each viscosity.
+        stored: points of the files.
+        resolution: points to train and test at.
+        width: see ``ModelSize``.
+        modes: see ``ModelSize``.
+        layers: see ``ModelSize``.
+        batch_size: see ``ModelSize``.
         epochs: of every training on its own samples; of ``short`` a fifth, for as many steps as one model of its own.
         share: of the epochs in a selection.
         seeds: of the reported trainings; the selection has its own.
@@ -103,13 +108,14 @@ def run(config: Parameters, command: str = "") -> Path | None:
 def parameters_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """Train as ``settings`` say; the validation error, and the test error at each viscosity.
 
-    Settings:
-        data: a file or folder below that of the data.
-        told: whether the viscosity is a channel of the input.
-        resolution: points to train and test at.
-        model: as a run folder stores it.
-        fit: arguments of FitConfig.
-        test: viscosities to test at; none for a trial that only selects.
+    The keys of ``settings``:
+
+    - data: a file or folder below that of the data
+    - told: whether the viscosity is a channel of the input
+    - resolution: points to train and test at
+    - model: as a run folder stores it
+    - fit: arguments of FitConfig
+    - test: viscosities to test at; none for a trial that only selects
     """
     torch.set_num_threads(1)
     folder = scratch.parents[1] / DATA_FOLDER

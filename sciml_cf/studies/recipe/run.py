@@ -50,11 +50,15 @@ class Scale:
     """How large the benchmark is.
 
     Args:
-        samples, stored_resolution: of the datasets; errors are measured on their full grid.
+        samples: samples of the datasets.
+        stored_resolution: stored points, at which errors are measured.
         resolution: grid points to train at.
-        width, modes, layers: of the Fourier neural operator.
-        epochs, soap_epochs, selection_epochs: of a reported training by Adam and by SOAP, and of one that chooses a
-            learning rate.
+        width: of the Fourier neural operator.
+        modes: of the Fourier neural operator.
+        layers: of the Fourier neural operator.
+        epochs: epochs of a reported training by Adam.
+        soap_epochs: epochs of a reported training by SOAP.
+        selection_epochs: epochs of a training that chooses a learning rate.
         seeds: of the reported trainings; the selection has its own, 0.
         cases: viscosity and split of each dataset.
         published: how many samples the published split takes, from the front and from the end.

@@ -42,10 +42,14 @@ class Size(ModelSize):
     """How large one problem is.
 
     Args:
-        trajectories, resolution: of the data.
+        trajectories: number of trajectories.
+        resolution: points of the data.
         step: time of one step.
         steps: of a test trajectory.
-        width, modes, layers, batch_size: see ``ModelSize``; a batch is of pairs.
+        width: see ``ModelSize``.
+        modes: see ``ModelSize``.
+        layers: see ``ModelSize``.
+        batch_size: see ``ModelSize``; a batch is of pairs.
         passes: of every training pair through the model, of a plain training the epochs.
     """
 
@@ -113,11 +117,12 @@ def run(config: Rollouts, command: str = "") -> Path | None:
 def rollout_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """Train as ``settings`` say, and roll the last weights out from the start of the trajectories of a split.
 
-    Settings:
-        data: the dataset's name.
-        model: as a run folder stores it.
-        fit: arguments of FitConfig.
-        split: which trajectories are rolled out.
+    The keys of ``settings``:
+
+    - data: the dataset's name
+    - model: as a run folder stores it
+    - fit: arguments of FitConfig
+    - split: which trajectories are rolled out
     """
     torch.set_num_threads(1)
     data = scratch.parents[1] / DATA_FOLDER
@@ -191,7 +196,8 @@ def epochs_of(passes: float, options: Mapping[str, Any]) -> int:
 def _lyapunov(config: Rollouts) -> dict[str, float]:
     """Largest Lyapunov exponents that are known: of Kuramoto-Sivashinsky on a long domain.
 
-    Source: Edson, Bunder, Mattner and Roberts (2019), Lyapunov exponents of the Kuramoto-Sivashinsky PDE, ANZIAM J.
-        61, 270: about 0.09 for lengths from 60 on.
+    References:
+        Edson, Bunder, Mattner and Roberts (2019), Lyapunov exponents of the Kuramoto-Sivashinsky PDE, ANZIAM J. 61,
+        270: about 0.09 for lengths from 60 on.
     """
     return {"kuramoto_sivashinsky": 0.09} if "kuramoto_sivashinsky" in config.problems else {}

@@ -19,8 +19,8 @@ class Softmax(GridFlags):
         out: folder for the trials, the result file and the page.
         preset: how large; see above.
         images: folder of MNIST or Fashion-MNIST idx files; by default scikit-learn's digits.
-        text: folder of a corpus in BabyLM's layout (files *.train, *.dev, *.test); by default the topics of Python's
-            own help.
+        text: folder of a corpus in BabyLM's layout (files ``*.train``, ``*.dev``, ``*.test``); by default the topics of
+            Python's own help.
     """
 
     out: Path = Path("softmax")

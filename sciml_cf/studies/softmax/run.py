@@ -31,9 +31,11 @@ class Scale:
     Args:
         norms: K to try on the pictures; 0 means the mean norm.
         smoothings: on the pictures, in units of the mean co-occurrence.
-        batches, rates: of Adam, from a warm and from a cold start.
+        batches: batches of Adam, from a warm and from a cold start.
+        rates: learning rates of Adam.
         epochs: of those trainings.
-        vocabulary, contexts: of the language models.
+        vocabulary: number of tokens of the language models.
+        contexts: their context lengths.
         text_smoothings: what each chooses from, on the validation part.
         seeds: of splits, draws and orders.
         text_epochs: of the language models that are trained.
@@ -173,7 +175,9 @@ def start_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
 
 
 def distances(weights: Tensor, explicit: Tensor) -> dict[str, float]:
-    """Relative distance and cosine of two softmax layers (F, C), each row less its mean, which softmax does not see."""
+    """Relative distance and cosine of two softmax layers ``(F, C)``, each row less its mean, which softmax does not
+    see.
+    """
     ours, theirs = (value.double() - value.double().mean(dim=1, keepdim=True) for value in (weights, explicit))
     return {
         "distance": ((ours - theirs).norm() / theirs.norm()).item(),

@@ -119,7 +119,7 @@ def law_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """Whether the premise of the explicit solution holds on a text of a known law, and what the layer loses there.
 
     The premise, for a context of K: the power mean, over contexts, of the geometric mean of the co-occurrences of its
-    tokens with token i is in proportion to the count of i,
+    tokens with token i is in proportion to the count of i, ::
 
         ( mean_m prod_k F[x_mk, i] )^(1/K)  ~  f_i      which asks for a slope of 1 between their logarithms.
     """

@@ -1,6 +1,7 @@
 """The theorems of the closed-form last layer in numbers: what holds, where a proof breaks, what breaks a premise.
 
-Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Figure 1, Theorems 1 to 4 and appendices A and C.
+References:
+    Closed-Form Last Layer Optimization (arXiv:2510.04606), Figure 1, Theorems 1 to 4 and appendices A and C.
 """
 
 from __future__ import annotations

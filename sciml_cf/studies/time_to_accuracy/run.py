@@ -50,9 +50,11 @@ class Scale:
     """How large the benchmark is.
 
     Args:
-        samples, stored_resolution: of the dataset, viscosity 0.1; the marks are for the error on its full grid.
+        samples: samples of the dataset, viscosity 0.1.
+        stored_resolution: its stored points; thresholds are for the error on this full grid.
         resolution: grid points to train at.
-        width, modes: of both networks; neuraloperator's keeps half as many modes by its own count.
+        width: of both networks.
+        modes: of both networks; neuraloperator's keeps half as many by its own count.
         batch_size: samples a step, where an arm does not set its own.
         lengths: epochs of the schedules among which each arm chooses.
         marks: validation errors to pass; each arm is tuned for the middle one.

@@ -42,12 +42,16 @@ class Size:
     """How large the problems of one number of dimensions are.
 
     Args:
-        samples, stored: of the dataset; `stored` points along each axis are the full grid.
+        samples: samples of the dataset.
+        stored: points along each axis of the full grid.
         train: resolutions to train at.
         select: the one at which learning rates are chosen.
         test: resolutions to measure at.
-        width, modes, layers: of all models (a UNO has one layer more, a convolutional network no modes).
-        batch_size, epochs: of every training.
+        width: of all models.
+        modes: of all models but the convolutional network, which has none.
+        layers: of all models; a UNO has one more.
+        batch_size: of every training.
+        epochs: of every training.
     """
 
     samples: int
@@ -67,7 +71,8 @@ class Scale:
     """How large the benchmark is.
 
     Args:
-        line, plane: the problems of one and of two dimensions.
+        line: the problems of one dimension.
+        plane: the problems of two dimensions.
         rungs: the selection's rounds.
         seeds: of the reported trainings; the selection has its own, 0.
     """

@@ -12,7 +12,7 @@ CELLS = {
 
 
 def run(best):
-    """Errors |log(rate / best)| plus a term that falls with epochs; rates from 30 on diverge."""
+    """Errors ``|log(rate / best)|`` plus a term that falls with epochs; rates from 30 on diverge."""
     asked = []
 
     def run_all(trials, label):

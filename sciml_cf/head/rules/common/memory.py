@@ -32,6 +32,8 @@ def nothing(*shape: int) -> Tensor:
 def merged(old: Tensor, new: Tensor, faded: Tensor, weight: Tensor) -> Tensor:
     """Mean of what is remembered, of weight ``faded``, and of a batch of this weight.
 
+    ::
+
         (faded old + weight new) / (faded + weight)
 
     A batch of half the weight counts half, and a mean stays a mean; a batch that weighs nothing changes nothing.
@@ -41,6 +43,8 @@ def merged(old: Tensor, new: Tensor, faded: Tensor, weight: Tensor) -> Tensor:
 
 def renewed(prior: Tensor, remembered: Tensor, forgetting: float, weight: Tensor) -> Tensor:
     """Weight, in rows, of a prior whose share in each batch's own rows is forgotten and renewed.
+
+    ::
 
         prior <- g prior + (1 - g) weight        from prior = weight at the first update
 

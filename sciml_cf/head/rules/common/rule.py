@@ -16,7 +16,7 @@ from sciml_cf.head.rules.common.update import Update
 class Rule(ABC):
     """One way to turn moments into a head. Subclasses are frozen dataclasses that hold only settings.
 
-    The state is a dict of float64 tensors of fixed shapes. It always holds ``head`` (F, C), the head that the last
+    The state is a dict of float64 tensors of fixed shapes. It always holds ``head`` ``(F, C)``, the head that the last
     update returned, and ``jitter`` (), the relative diagonal shift that its solve needed. docs/rules.md shows a
     rule of your own.
     """

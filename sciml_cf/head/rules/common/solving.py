@@ -20,6 +20,7 @@ def check_solved(state: State) -> None:
 
     Args:
         state: the rule's state, such as ``head.state()``; of a plain dictionary the jitter is looked at.
+
     Raises:
         NotPositiveDefinite: the solve failed, and the head before it was kept.
     """
@@ -41,20 +42,26 @@ def solved_state(
 ) -> Update:
     """One solve of a rule, and the rule's state after it: what an update returns.
 
+    ::
+
         W = W_0 + (G + P)^-1 (C - G W_0)
 
     Args:
         state: the rule's state before.
-        moments: gram G (F, F) and cross C (F, C), means over rows.
-        penalty: P, a number (a multiple of the identity), (F,) a diagonal, or (F, F).
-        previous: W_0 (F, C), the head that P pulls to; None for zero.
+        moments: gram G ``(F, F)`` and cross C ``(F, C)``, means over rows.
+        penalty: P, a number (a multiple of the identity), ``(F,)`` a diagonal, or ``(F, F)``.
+        previous: W_0 ``(F, C)``, the head that P pulls to; None for zero.
         memory: new values of the rule's own entries of the state; a solve that fails leaves those before.
         later: leave the check of this solve to the next one; by default on CUDA, where checking would wait.
+
     Returns:
-        The state with the new head, and the solve: see ``Update``.
+        The state with the new head, and the solve, see ``Update``.
+
     Raises:
         NotPositiveDefinite: G + P fails Cholesky after the jitter ladder, or the moments are not finite.
-    Source: Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2), (13) and appendix A.
+
+    References:
+        Closed-Form Last Layer Optimization (arXiv:2510.04606), Eq. (2), (13) and appendix A.
     """
     memory = memory or {}
     if not (moments.device.type == "cuda" if later is None else later):

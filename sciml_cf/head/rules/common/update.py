@@ -20,9 +20,10 @@ class Update:
     from the moments of the batch. It unpacks into the pair ``head, state``.
 
     Args:
-        state: named float64 tensors of fixed shapes for the next update, among them ``head`` (F, C) and ``jitter`` ().
+        state: named float64 tensors of fixed shapes for the next update, among them ``head`` ``(F, C)`` and ``jitter``
+            ().
         moments: what was solved on; None if unknown.
-        penalty: P of the solve, a number, (F,) or (F, F); None if unknown.
+        penalty: P of the solve, a number, ``(F,)`` or ``(F, F)``; None if unknown.
         residuals: parts of the losses that the solve left, if it was a small one.
     """
 
@@ -33,7 +34,7 @@ class Update:
 
     @property
     def head(self) -> Tensor:
-        """(F, C) float64."""
+        """``(F, C)`` float64."""
         return self.state["head"]
 
     @property

@@ -31,6 +31,7 @@ class Every(Rule):
         rule: the rule to apply.
         steps: how often, 1 or more; with 1 it is the rule itself.
         on: "all" or "last", see above.
+
     Raises:
         TypeError: ``rule`` is not a rule.
         ValueError: ``steps`` is below 1, or ``on`` unknown.

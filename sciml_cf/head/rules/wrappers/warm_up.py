@@ -17,6 +17,8 @@ from sciml_cf.head.rules.common.update import Update
 class WarmUp(Rule):
     """Another rule, whose strength starts ``times`` as large and goes geometrically to its own in ``steps`` updates.
 
+    ::
+
         strength at update t = strength * times^(1 - t / steps)        t = 0, 1, ..., then its own
 
     Early features change fast; a stronger pull (times > 1) keeps the head from following every batch.
@@ -25,10 +27,13 @@ class WarmUp(Rule):
         rule: a rule with a ``strength``.
         steps: updates until the strength is its own, 1 or more.
         times: above 0; below 1 starts with a weaker pull.
+
     Raises:
         TypeError: ``rule`` is not a rule with a strength.
         ValueError: ``steps`` is below 1, or ``times`` not above 0.
-    Source: a choice of this package; the paper (arXiv:2510.04606) keeps its strength.
+
+    References:
+        a choice of this package; the paper (arXiv:2510.04606) keeps its strength.
     """
 
     rule: Rule
