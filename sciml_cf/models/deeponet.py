@@ -33,6 +33,7 @@ class DeepONetConfig:
             takes what suits the boundary.
         cells, right_end: where the points of a grid lie, see FNOConfig.
         boundary: "periodic", "wall" or "open".
+
     Raises:
         ValueError: a number is not a positive integer, ``num_dims`` above 3, or ``boundary`` unknown.
     """
@@ -59,9 +60,10 @@ class DeepONetConfig:
         return usual if self.coordinates == "none" else self.coordinates
 
     def build(self, *, seed: int = 0) -> nn.Module:
-        """A new network, (B, in_channels, *N) -> (B, out_channels, *N), initialised from ``seed`` alone.
+        """A new network, ``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``, initialised from ``seed`` alone.
 
-        Source: Lu et al., Learning nonlinear operators via DeepONet (arXiv:1910.03193), with one head for all outputs.
+        References:
+            Lu et al., Learning nonlinear operators via DeepONet (arXiv:1910.03193), with one head for all outputs.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -91,7 +93,7 @@ class DeepONet(nn.Module):
         self.head = CONVOLUTIONS[config.num_dims - 1](features, config.out_channels, 1)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, in_channels, *N) -> (B, out_channels, *N).
+        """``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``.
 
         Raises:
             ValueError: the input has other dimensions.

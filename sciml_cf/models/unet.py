@@ -28,6 +28,7 @@ class UNetConfig:
         num_dims: spatial dimensions, 1 to 3.
         coordinates, cells, right_end: see FNOConfig.
         boundary: "periodic" continues the fields by themselves, "wall" and "open" by zeros.
+
     Raises:
         ValueError: a number is not a positive integer, ``kernel`` is even, ``num_dims`` above 3, or ``boundary``
             unknown.
@@ -49,13 +50,14 @@ class UNetConfig:
         check_sizes(self)
 
     def build(self, *, seed: int = 0) -> nn.Module:
-        """A new U-Net, (B, in_channels, *N) -> (B, out_channels, *N), initialised from ``seed`` alone.
+        """A new U-Net, ``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``, initialised from ``seed`` alone.
 
         Like a convolutional network it sees a fixed number of points: what is learnt at one resolution does not
         transfer to another.
 
-        Source: Ronneberger, Fischer and Brox (2015), U-Net (arXiv:1505.04597), with residual blocks (arXiv:1512.03385)
-            and without normalisation.
+        References:
+            Ronneberger, Fischer and Brox (2015), U-Net (arXiv:1505.04597), with residual blocks (arXiv:1512.03385) and
+            without normalization.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -86,7 +88,7 @@ class UNet(nn.Module):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, in_channels, *N) -> (B, out_channels, *N).
+        """``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``.
 
         Raises:
             ValueError: the input has other dimensions, or too few points to be halved so often.

@@ -75,6 +75,7 @@ class Shifted(Dataset[dict[str, Tensor]]):
 
     Args:
         data: items {"x": (C, N), "y": (C', N)} or (x, y), in one dimension.
+
     Raises:
         ValueError: the items have no grid of one dimension.
     """

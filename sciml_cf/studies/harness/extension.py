@@ -55,9 +55,14 @@ def extend_selection(
     A choice that no setting beyond the edge betters is no longer at an edge.
 
     Args:
-        cells, chosen, log: of ``select``; changed in place.
+        cells: for each cell its candidates, as in ``select``; changed in place.
+        chosen: as ``select`` returns it; changed in place.
+        log: as ``select`` returns it; changed in place.
         epochs: of the last round of the selection, in which the settings compare.
-        trial, run, score: see ``select``.
+        times: how often the edge may be moved.
+        trial: as in ``select``.
+        run: as in ``select``.
+        score: as in ``select``.
     """
     for number in range(times):
         asked = [
