@@ -98,8 +98,8 @@ def _reasons(slower: dict[str, list[str]]) -> list[str]:
         "exact": "both are exact in one multiplication of the modes. The rest is Fourier transforms, by numpy or scipy "
         "and by XLA, and checks of our input.",
         "steps": "a fourth-order method reaches the error in few steps, which exponax is handed. Our time includes "
-        "the search for the grid and the steps, and an evaluation of ours is several calls of numpy, where XLA "
-        "compiles the whole loop.",
+        "the search for the grid and the steps, and we call numpy several times an evaluation, where XLA compiles "
+        "the whole loop.",
     }
     words = "Slower than exponax by more than a twentieth"
     return [f"{words}: {', '.join(slower[kind])}. Here {why}" for kind, why in reasons.items() if slower[kind]]
