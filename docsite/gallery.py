@@ -16,6 +16,7 @@ from data_gen.equations import equation_dims, equation_in, equation_names
 from data_gen.grids.cells import CellGrid
 from data_gen.random_fields import INITIAL_CONDITIONS, ON_CELLS
 from docsite.formulas import latex, legend
+from docsite.suite import suite
 from docsite.transfer import transfer
 
 FOLDER = "gallery"
@@ -48,7 +49,8 @@ def make(out: Path) -> dict[str, str]:
     """Draw everything into ``out``/gallery, write ``out``/gallery.md, and return what pages take in.
 
     Returns:
-        Markdown by name, of "transfer", the errors of two models, and "pictures", a line that leads to the gallery.
+        Markdown by name: "transfer", the errors of two models, "pictures", a line that leads to the gallery, and the
+        figures of ``docsite.suite``.
     """
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,7 @@ def make(out: Path) -> dict[str, str]:
     text += ["## Between resolutions", "", moved, ""]
     (out / "gallery.md").write_text("\n".join(text))
     pictures = "[The gallery](gallery.md#equations) has a picture of each, with the command that makes such data."
-    return {"transfer": moved, "pictures": pictures}
+    return {"transfer": moved, "pictures": pictures, **suite(folder)}
 
 
 def shown_spec(name: str) -> DatasetSpec:

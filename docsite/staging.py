@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 #: The navigation: captions and pages. A page of docs/ that is not named here is listed under "More".
 NAVIGATION: dict[str, tuple[str, ...]] = {
-    "Tutorial": ("tutorial", "own_data", "own_loop"),
+    "Tutorial": ("tutorial", "how_good", "own_data", "own_loop"),
     "How-to": (
         "your_model",
         "neuraloperator",

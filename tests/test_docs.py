@@ -84,7 +84,8 @@ def test_a_link_without_a_place_on_the_site_is_refused() -> None:
 
 
 def test_every_page_is_in_the_navigation(tmp_path: Path) -> None:
-    drawn = dict.fromkeys(("pictures", "speed", *(name for names in STUDIES.values() for name in names)), "")
+    studies = (name for names in STUDIES.values() for name in names)
+    drawn = dict.fromkeys(("pictures", "speed", "suite", "suite scatter", *studies), "")
     staging.stage(tmp_path, {"transfer": "made by the build", **drawn})
     (tmp_path / "brand_new.md").write_text("# New\n")
     listed = re.findall(r"^[\w/]+$", staging.navigation(tmp_path), re.MULTILINE)

@@ -47,6 +47,19 @@ def test_h1_of_a_sine_is_known():
     np.testing.assert_allclose(metrics.h1(PREDICTION, TARGET, extent=1.0), expected, rtol=1e-12)
 
 
+def test_h1_by_differences_is_known_and_agrees_with_the_spectral_one_on_a_fine_grid():
+    # e = (0, 1, 3) on three points 1/2 apart: <e^2> = 10/3, differences 2 and 4 with mean square 10
+    error, target = torch.tensor([[[0.0, 1.0, 3.0]]]), torch.ones(1, 1, 3)
+    found = metrics.difference_h1(target + error, target, spacing=[0.5])
+    np.testing.assert_allclose(found, [np.sqrt(10 / 3 + 10)], rtol=1e-6)
+    x = 2 * np.pi * np.arange(2048) / 2048
+    target, error = fields(np.sin(x)), fields(0.5 * np.cos(3 * x))
+    spectral = metrics.relative_h1(target + error, target)
+    np.testing.assert_allclose(metrics.difference_h1(target + error, target, spacing=[x[1]]), spectral, rtol=1e-2)
+    with pytest.raises(ValueError, match="difference_h1: `spacing` must be a positive length for each of 1 axes"):
+        metrics.difference_h1(target, target, spacing=[1.0, 1.0])
+
+
 def test_h1_in_two_dimensions_has_one_length_an_axis():
     y, x = np.meshgrid(GRID[::4], GRID[::2], indexing="ij")
     wave = torch.tensor(np.cos(3 * x + 2 * y))[None, None]

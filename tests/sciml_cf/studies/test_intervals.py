@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sciml_cf.studies.harness.intervals import compare_runs_by_seed, geometric_interval, mean_interval, rolling_mean
+from sciml_cf.studies.harness.intervals import (
+    compare_runs_by_seed,
+    geometric_interval,
+    mean_interval,
+    resampled_interval,
+    rolling_mean,
+)
 
 
 def test_the_interval_is_students_on_the_logarithms():
@@ -30,6 +36,19 @@ def test_it_covers_as_often_as_it_says():
 def test_methods_are_compared_over_their_common_seeds():
     interval, words = compare_runs_by_seed({1: 1.0, 2: 2.2, 3: 3.0, 9: 7.0}, {3: 6.0, 2: 4.0, 1: 2.0})
     assert interval == geometric_interval([0.5, 0.55, 0.5]) and words == "better"
+
+
+def test_a_resampled_interval_weighs_groups_alike_and_covers_about_as_often_as_it_says():
+    groups = [[1.0, 1.0, 1.0], [4.0]]
+    found = resampled_interval(groups)
+    assert found.mean == pytest.approx(2.0) and (found.low, found.high) == (pytest.approx(1.0), pytest.approx(4.0))
+    one = resampled_interval([[2.0, 8.0]])
+    assert one.mean == pytest.approx(4.0) and (one.low, one.high) == (0.0, math.inf)
+    draws = np.exp(np.random.default_rng(0).normal(size=(200, 20, 1)))
+    inside = [low <= 1 <= high for _, low, high in (resampled_interval(one, draws=400) for one in draws)]
+    assert 0.85 < np.mean(inside) < 0.99
+    with pytest.raises(ValueError, match="must be positive finite numbers"):
+        resampled_interval([[1.0], []])
 
 
 def test_a_lost_run_leaves_no_verdict():

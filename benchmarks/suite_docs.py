@@ -1,0 +1,41 @@
+"""Fill docs/how_good.md from the result files of the suite, benchmarks/results/suite*.json, each of some problems.
+
+sciml-cf study suite --preset full --problems kdv darcy    # its results.json becomes benchmarks/results/suite_1.json
+python -m benchmarks.suite_docs            # fills the page
+python -m benchmarks.suite_docs --check    # says whether it shows what the files hold
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.common import RESULTS, ROOT, between, fill_pages
+from sciml_cf.studies.harness.page import provenance
+from sciml_cf.studies.harness.results import read_result
+from sciml_cf.studies.suite.page import detail_table, error_table, settings, verdict
+from sciml_cf.studies.suite.summary import comparisons, merged
+
+PAGE = ROOT / "docs" / "how_good.md"
+
+
+def result() -> dict[str, Any]:
+    """The files as one result; those of the full preset alone, where there is any."""
+    return merged([read_result(path) for path in sorted(RESULTS.glob("suite*.json"))])
+
+
+def filled(text: str) -> str:
+    """The page with its paragraphs and tables made anew."""
+    whole = result()
+    found = comparisons(whole)
+    text = between(text, "verdict", "\n\n".join(verdict(whole)))
+    text = between(text, "errors", error_table(found).markdown())
+    origin = f"`{provenance(whole)}`"
+    return between(text, "details", "\n\n".join([*settings(whole), origin, detail_table(found).markdown()]))
+
+
+def main() -> None:
+    fill_pages({PAGE: filled})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The page of the suite: what the closed-form head gains or loses on each problem."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sciml_cf.report.html import Picture
+from sciml_cf.report.tables import Table
+from sciml_cf.studies.harness.intervals import ratio_cells
+from sciml_cf.studies.harness.selection import edge_sentence
+from sciml_cf.studies.suite.figures import curve_figure, ratio_figure, scatter_figure
+from sciml_cf.studies.suite.summary import Comparison, comparisons, headline, labels
+
+_SMALL = (
+    "Small preset: few samples, small models, short trainings. It shows what the study does, and does not say how good "
+    "the head is; the full preset does."
+)
+RATIO_CAPTION = (
+    "Test errors over those of gradients, same seeds, with 95 % intervals, pale where they include 1; left of the line "
+    "is better. Problems are sorted by the ratio of the closed-form head."
+)
+
+
+def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]:
+    """Title, paragraphs, and the tables and pictures."""
+    found = comparisons(result)
+    parts: list[Table | Picture] = [Picture("suite-ratios", ratio_figure(found), RATIO_CAPTION), error_table(found)]
+    scatter = scatter_figure(found)
+    if scatter is not None:
+        words = "The ratio of test errors against the training samples per feature of the last layer, and against the "
+        words += "share of a batch's loss that a solve takes away in the last epoch."
+        parts.append(Picture("suite-scatter", scatter, words))
+    parts += [detail_table(found)]
+    words = "Mean squared error on the validation samples against processor seconds; means over seeds are geometric."
+    parts.append(Picture("suite-curves", curve_figure(found), words))
+    return "How good is the closed-form head?", [*verdict(result), *settings(result)], parts
+
+
+def verdict(result: dict[str, Any]) -> list[str]:
+    """What came out, in paragraphs; of the small preset that it says little."""
+    small = [_SMALL] if result["config"]["preset"] == "small" else []
+    return [*small, *headline(comparisons(result))]
+
+
+def settings(result: dict[str, Any]) -> list[str]:
+    """How it was measured, in paragraphs."""
+    config, found = result["config"], comparisons(result)
+    rates = ", ".join(f"{rate:g}" for rate in config["rates"])
+    sizes = {tuple(size.items()): size for size in config["sizes"].values()}
+    of_models = "; ".join(
+        f"{size['resolution']} points along each axis, width {size['width']}, {size['modes']} modes, {size['layers']} "
+        f"layers, batches of {size['batch_size']}, {size['epochs']} epochs"
+        for size in sizes.values()
+    )
+    samples = ", ".join(str(count) for count in sorted({one.case[1] for one in found}))
+    held = config["held_out"]
+    parts = f", {held[0]} validation and {held[1]} test samples" if held else f" samples of {config['file']}"
+    return [
+        f"{samples} training{parts}. Each method chose its rate among {rates} on the validation samples with seed 0, "
+        f"in {config['share']:.0%} of the epochs; seeds {result['seeds']} report the last weights. Sizes: {of_models}.",
+        "Re-fit: the model trained by gradients after its last layer is fitted to all training samples, with the "
+        "strength chosen by cross-validation. Linear map: the best affine map of the fields.",
+        *edge_sentence([cell for one in found for cell in (one.gradients, one.closed) if cell]),
+    ]
+
+
+def error_table(found: Sequence[Comparison]) -> Table:
+    """One row a problem: relative L2 errors, their ratio and its verdict."""
+    rows = []
+    for one, label in zip(found, labels(found), strict=True):
+        linear = "-" if one.linear is None else one.linear["relative_l2"]
+        errors = [one.mean_error(which) for which in ("gradients", "re-fit", "closed")]
+        rows.append((label, *errors, *_ratio(one, "closed", "gradients"), linear))
+    columns = (
+        "problem",
+        "gradients",
+        "re-fit",
+        "closed form",
+        "closed form / gradients",
+        "closed form is",
+        "linear map",
+    )
+    return Table("Relative L2 errors on test samples", columns, tuple(rows))
+
+
+def detail_table(found: Sequence[Comparison]) -> Table:
+    """One row a problem: other ratios of errors, the time until gradients are reached, and what the solve does."""
+    rows = []
+    for one, label in zip(found, labels(found), strict=True):
+        until = one.until_gradients()
+        seconds = [
+            sum(run["seconds"][-1] for run in cell.get("runs", ()) if "diverged" not in run)
+            for cell in (one.closed, one.gradients)
+        ]
+        rates = " / ".join(
+            f"{cell.get('chosen', {}).get('learning_rate', '-')}" for cell in (one.gradients, one.closed)
+        )
+        rows.append(
+            (
+                label,
+                *_ratio(one, "closed", "re-fit"),
+                _ratio(one, "closed re-fit", "closed")[0],
+                *(_ratio(one, "closed", "gradients", metric)[0] for metric in ("vrmse", "relative_h1")),
+                *(("never", "never") if until is None else until),
+                seconds[0] / seconds[1] if all(seconds) else "-",
+                *(_or_dash(one.mean_of(key)) for key in ("explained", "rows_per_feature", "samples_per_feature")),
+                rates,
+            )
+        )
+    columns = (
+        "problem", "closed form / re-fit", "closed form is", "closed form re-fitted / closed form", "ratio of VRMSE",
+        "ratio of H1 errors", "epochs until gradients' error, share", "seconds until it, share", "ratio of seconds",
+        "share explained by the solve", "rows per feature", "samples per feature", "rates (gradients / closed form)",
+    )  # fmt: skip
+    return Table("Other ratios, and what the solve does", columns, tuple(rows))
+
+
+def _ratio(one: Comparison, of: str, over: str, metric: str = "relative_l2") -> tuple[str, str]:
+    return ratio_cells(one.errors(of, metric) or None, one.errors(over, metric) or None)
+
+
+def _or_dash(value: float | None) -> float | str:
+    return "-" if value is None else value

@@ -1,0 +1,224 @@
+"""Suite: train with gradients and with the closed-form head on many problems, each equally tuned."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from data_gen import DatasetSpec
+from data_gen.terminal.outcome import Outcome
+from sciml_cf.errors import check_choice, check_count
+from sciml_cf.studies.harness.folder import finish, make_folder, store_result
+from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
+from sciml_cf.studies.harness.results import read_result
+from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
+from sciml_cf.studies.harness.sizes import ModelSize, Scale
+from sciml_cf.studies.harness.training import make_data
+from sciml_cf.studies.suite.flags import METHODS, MODELS, OPTIMIZERS, PROBLEMS, Suite
+from sciml_cf.studies.suite.own_file import describe_file
+from sciml_cf.studies.suite.summary import comparisons, sentence
+from sciml_cf.studies.suite.trial import Settings, linear_trial, suite_trial
+from sciml_cf.training.optimizers import check_optimizer
+
+NAME = "suite"
+_RATES = (1e-3, 3e-3, 1e-2)
+_SEEDS = {"train": 0, "validation": 1, "test": 2}  # of the data: the parts are files of their own
+_PLANES = ("darcy", "darcy-log-normal", "navier_stokes", "gray_scott", "burgers-2d")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size(ModelSize):
+    """How large the training on one problem is.
+
+    Args:
+        width, modes, layers, batch_size: of the Fourier neural operator, see ``ModelSize``; others follow from it.
+        resolution: points along each axis to train and test at.
+        epochs: of a reported training.
+    """
+
+    resolution: int
+    epochs: int
+
+
+_LINE = Size(width=64, modes=16, layers=4, batch_size=16, resolution=256, epochs=40)
+_PLANE = Size(width=20, modes=8, layers=4, batch_size=16, resolution=32, epochs=40)
+_SMALL_LINE = replace(_LINE, width=12, modes=12, layers=2, batch_size=8, epochs=6)
+_SMALL_PLANE = replace(_PLANE, width=8, modes=5, layers=2, batch_size=8, epochs=6)
+
+
+def _scale(line: Size, plane: Size, share: float, seeds: tuple[int, ...]) -> Scale[Size]:
+    return Scale({name: plane if name in _PLANES else line for name in PROBLEMS}, share=share, seeds=seeds)
+
+
+PRESETS = {
+    "full": _scale(_LINE, _PLANE, 0.25, (1, 2, 3, 4, 5)),
+    "small": _scale(_SMALL_LINE, _SMALL_PLANE, 0.5, (1, 2)),
+}
+#: Samples for training, if none are given, for validation and for the test.
+SAMPLES = {"full": (512, 128, 256), "small": (64, 32, 32)}
+#: Of a file of one's own: sizes by the number of dimensions, and the seeds.
+OWN = {
+    "full": ({1: _LINE, 2: _PLANE}, (1, 2, 3, 4, 5)),
+    "small": ({1: replace(_SMALL_LINE, epochs=20), 2: replace(_SMALL_PLANE, epochs=20)}, (1, 2, 3)),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training to choose and to report.
+
+    Args:
+        problem, samples, model, optimizer, method: see ``Suite``; the samples are those for training.
+    """
+
+    problem: str
+    samples: int
+    model: str
+    optimizer: str
+    method: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.problem} {self.samples} {self.model} {self.optimizer} {self.method}"
+
+
+def run(config: Suite, command: str = "") -> Path | str | None:
+    """Run what is missing of the grid; the result file, None after one part of it, or the words on one's own file."""
+    _check(config)
+    make_folder(NAME, config.out)
+    if config.data is not None:
+        return _run_own(config, config.data, command)
+    scale, workers = PRESETS[config.preset], config.where()
+    counts = config.samples or SAMPLES[config.preset][:1]
+    asked = itertools.product(config.problems, counts, config.models, config.optimizers, config.methods)
+    cells = workers.own([Cell(*cell) for cell in asked])
+    data = {}
+    for problem, samples in dict.fromkeys((cell.problem, cell.samples) for cell in cells):
+        data[problem, samples] = _make_data(config, problem, samples, scale.sizes[problem].resolution)
+    path = _measure(config, command, cells, data, scale)
+    return None if config.shard is not None else path
+
+
+def _run_own(config: Suite, data: Path, command: str) -> Path | str | None:
+    """The same on a file, as the only problem, and in a sentence."""
+    sizes, seeds = OWN[config.preset]
+    file = describe_file(data)
+    usual = sizes[file.num_dims]
+    size = replace(
+        usual,
+        resolution=file.resolution,
+        modes=max(2, min(usual.modes, file.fewest_points // 2)),
+        batch_size=max(1, min(usual.batch_size, file.samples // 4)),
+    )
+    scale = Scale({file.name: size}, share=PRESETS[config.preset].share, seeds=seeds)
+    asked = itertools.product(config.models, config.optimizers, config.methods)
+    cells = config.where().own([Cell(file.name, file.samples, *cell) for cell in asked])
+    path = _measure(config, command, cells, {(file.name, file.samples): file.settings}, scale)
+    if path is None or config.shard is not None:
+        return None
+    done, found = finish(path), comparisons(read_result(path))
+    words = [sentence(data.name, one, several=len(found) > 1) for one in found]
+    chosen = (
+        f"Chosen for {data.name}: {file.samples} training samples at {file.grid} points, width {size.width}, "
+        f"{size.modes} modes, {size.layers} layers, batches of {size.batch_size}, {size.epochs} epochs, "
+        f"{len(seeds)} seeds ({config.preset} preset)."
+    )
+    return Outcome("\n\n".join([str(done), chosen, *words]), following=done.following)
+
+
+def _measure(
+    config: Suite,
+    command: str,
+    cells: Sequence[Cell],
+    data: Mapping[tuple[str, int], Settings],
+    scale: Scale[Size],
+) -> Path | None:
+    """Choose and report every cell, and fit the linear maps; the result file, None on one part of the grid."""
+    workers, by_name = config.where(), {cell.name: cell for cell in cells}
+
+    def trial(name: str, options: Mapping[str, Any], seed: int) -> Trial:
+        cell = by_name[name]
+        return _trial(cell, data[cell.problem, cell.samples], options, seed, scale)
+
+    tried = dict.fromkeys(by_name, combinations(learning_rate=_RATES))
+    found = select_and_report(
+        tried,
+        (Rung(1, 1),),
+        lambda name, options, _: trial(name, options, SELECTION_SEED),
+        lambda name, options: [({"seed": seed}, trial(name, options, seed)) for seed in scale.seeds],
+        trial_runner(NAME, config.out, suite_trial, workers),
+    )
+    linear = [Trial(f"{problem} {samples} linear map", {"data": parts}) for (problem, samples), parts in data.items()]
+    maps = trial_runner(NAME, config.out, linear_trial, workers)(linear, "linear maps")
+    if config.shard is not None:
+        return None
+    figures = {
+        "cells": {name: {**asdict(cell), **found[name]} for name, cell in by_name.items()},
+        "linear": {" ".join(map(str, key)): one for key, one in zip(data, maps, strict=True)},
+    }
+    used = {cell.problem: asdict(scale.sizes[cell.problem]) for cell in cells}
+    settings = {
+        "preset": config.preset, "sizes": used, "share": scale.share, "seeds": scale.seeds, "rates": _RATES,
+        "held_out": SAMPLES[config.preset][1:] if config.data is None else None,
+        "file": None if config.data is None else config.data.name,
+    }  # fmt: skip
+    return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
+
+
+def _check(config: Suite) -> None:
+    known = (("problems", tuple(PROBLEMS)), ("models", MODELS), ("optimizers", OPTIMIZERS), ("methods", METHODS))
+    for name, choices in known:
+        for value in getattr(config, name):
+            check_choice(NAME, name, value, choices)
+    for samples in config.samples:
+        check_count(NAME, "samples", samples, minimum=16)
+    for optimizer in config.optimizers:
+        check_optimizer(optimizer)
+    if config.data is not None and (config.samples or config.problems != tuple(PROBLEMS)):
+        raise ValueError(
+            "suite: `data` must be given without --problems and --samples; got both. The file says what there is."
+        )
+
+
+def _make_data(config: Suite, problem: str, samples: int, resolution: int) -> Settings:
+    """Make the files of a problem, and what a trial is told of them."""
+    counts = dict(zip(_SEEDS, (samples, *SAMPLES[config.preset][1:]), strict=True))
+    described = {**PROBLEMS[problem], "dtype": "float32"}
+    settings: Settings = {"resolution": resolution, "times": None}
+    for part, count in counts.items():
+        name = f"{problem}-{part}" + (f"-{samples}" if part == "train" else "")
+        spec = DatasetSpec(**described, samples=count, seed=_SEEDS[part])
+        make_data(config.out, name, spec)
+        settings[part] = [f"{name}.h5", "all"]
+        if len(spec.times) > 1:
+            settings["times"] = list(spec.times)
+    return settings
+
+
+def _trial(cell: Cell, data: Settings, options: Mapping[str, Any], seed: int, scale: Scale[Size]) -> Trial:
+    """One training: of a candidate, or to report."""
+    size, selects = scale.sizes[cell.problem], seed == SELECTION_SEED
+    settings = {
+        "data": data,
+        "model": _model(cell.model, size),
+        "fit": {**options, "optimizer": cell.optimizer, "method": cell.method, "batch_size": size.batch_size,
+                "seed": seed, "epochs": max(1, round(size.epochs * (scale.share if selects else 1.0)))},
+        "test": not selects,
+    }  # fmt: skip
+    kind = "selection" if selects else f"seed {seed}"
+    return Trial(f"{cell.name} rate={options['learning_rate']:g} {kind}", settings)
+
+
+def _model(name: str, size: Size) -> Settings:
+    """A model of about the cost of the Fourier neural operator of this size."""
+    sizes = {
+        "uno": {"modes": size.modes // 2 + 1, "layers": max(4, size.layers + 1)},
+        "conv": {"layers": size.layers},
+        "unet": {"width": max(4, size.width // 2), "layers": 2},
+        "deeponet": {"width": 2 * size.width, "layers": 3},
+    }
+    usual = {"modes": size.modes, "layers": size.layers}
+    return {"builder": name, "width": size.width, **sizes.get(name, usual)}

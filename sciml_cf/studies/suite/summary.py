@@ -1,0 +1,249 @@
+"""What the suite's results say: ratios of test errors by problem, their verdicts, and sentences made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sciml_cf.studies.harness.intervals import Errors, Interval, compare_runs_by_seed, mean_cell, resampled_interval
+
+Result = dict[str, Any]
+_CASE = ("problem", "samples", "model", "optimizer")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Gradients and the closed-form head on one problem, with the same model, optimizer and samples.
+
+    Attributes:
+        case: values of problem, samples, model and optimizer.
+        gradients, closed: the cells of both, as the result file has them; an empty one was not run.
+        linear: test errors of the best linear map.
+    """
+
+    case: tuple[Any, ...]
+    gradients: dict[str, Any]
+    closed: dict[str, Any]
+    linear: dict[str, float] | None
+
+    def errors(self, which: str, metric: str = "relative_l2") -> Errors:
+        """Test errors by seed of "gradients", "closed", "re-fit" (of gradients) or "closed re-fit"."""
+        cell = self.closed if which.startswith("closed") else self.gradients
+        key = "fitted_after" if which.endswith("re-fit") else "test"
+        return {run["seed"]: None if "diverged" in run else run[key][metric] for run in cell.get("runs", ())}
+
+    def ratio(self, of: str, over: str = "gradients", metric: str = "relative_l2") -> tuple[Interval | None, str]:
+        """The ratio of the errors, same seeds, and what it says of the first."""
+        return compare_runs_by_seed(self.errors(of, metric), self.errors(over, metric))
+
+    @property
+    def mean(self) -> float:
+        """The ratio closed form / gradients; NaN where there is none."""
+        interval, _ = self.ratio("closed")
+        return float("nan") if interval is None else interval.mean
+
+    @property
+    def explained_by_refit(self) -> float | None:
+        """The share of the gain, in logarithms, that the re-fit reaches; None where the head is not clearly better."""
+        interval, words = self.ratio("closed")
+        refit, _ = self.ratio("re-fit")
+        if interval is None or refit is None or words != "better":
+            return None
+        return float(np.log(refit.mean) / np.log(interval.mean))
+
+    def mean_of(self, key: str, which: str = "closed") -> float | None:
+        """The mean of a number over the runs that ended; None where they have none."""
+        cell = self.closed if which == "closed" else self.gradients
+        found = [run[key] for run in cell.get("runs", ()) if run.get(key) is not None]
+        return float(np.mean(found)) if found else None
+
+    def mean_error(self, which: str) -> float | str:
+        """The geometric mean of the test errors, for a table."""
+        return mean_cell(self.errors(which).values())
+
+    def until_gradients(self) -> tuple[float, float] | None:
+        """Means over seeds, each over that of whole runs of gradients, of the epochs and the processor seconds until
+        the validation error of the closed form is below the final one of gradients for good; None if it never is.
+        """
+        theirs, ours = _ended(self.gradients), _ended(self.closed)
+        if not theirs or not ours:
+            return None
+        goal = _mean_of([run["validation_mse"][-1] for run in theirs])
+        counts = [epochs_below(run["validation_mse"], goal) or 0 for run in ours]
+        if not all(counts):
+            return None
+        reached = [run["seconds"][count - 1] for run, count in zip(ours, counts, strict=True)]
+        epochs = _mean_of(counts) / len(theirs[0]["validation_mse"])
+        return epochs, _mean_of(reached) / _mean_of([run["seconds"][-1] for run in theirs])
+
+
+def _ended(cell: dict[str, Any]) -> list[dict[str, Any]]:
+    return [run for run in cell.get("runs", ()) if "diverged" not in run]
+
+
+def _mean_of(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def epochs_below(errors: Sequence[float], goal: float) -> int | None:
+    """The epoch, from 1, from which all errors are below the goal; None where the last is not."""
+    above = [epoch for epoch, error in enumerate(errors, 1) if not error < goal]
+    first = (above[-1] if above else 0) + 1
+    return first if first <= len(errors) else None
+
+
+def comparisons(result: Result) -> list[Comparison]:
+    """Both methods on each problem, the lowest ratio first."""
+    cells, linear = result["figures"]["cells"], result["figures"]["linear"]
+    by_case: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for cell in cells.values():
+        by_case.setdefault(tuple(cell[key] for key in _CASE), {})[cell["method"]] = cell
+    found = [
+        Comparison(case, of.get("l2", {}), of.get("proximal", {}), linear.get(f"{case[0]} {case[1]}", {}).get("test"))
+        for case, of in by_case.items()
+    ]
+    return sorted(found, key=lambda one: (np.isnan(one.mean), one.mean))
+
+
+def labels(found: Sequence[Comparison]) -> list[str]:
+    """Names of the comparisons: the problem, and what else differs between them."""
+    differs = [len({one.case[place] for one in found}) > 1 for place in range(len(_CASE))]
+    units = ("", " samples", "", "")
+    return [
+        ", ".join(
+            f"{value}{unit}"
+            for place, (value, unit) in enumerate(zip(one.case, units, strict=True))
+            if place == 0 or differs[place]
+        )
+        for one in found
+    ]
+
+
+def overall(found: Sequence[Comparison], of: str = "closed") -> Interval | None:
+    """The geometric mean of the ratios over problems, with an interval by resampling the problems."""
+    groups: dict[str, list[float]] = {}
+    for one in found:
+        ours, theirs = one.errors(of), one.errors("gradients")
+        pairs = [(error, theirs.get(seed)) for seed, error in ours.items()]
+        groups.setdefault(one.case[0], []).extend(a / b for a, b in pairs if a is not None and b is not None)
+    whole = [group for group in groups.values() if group]
+    return resampled_interval(whole) if whole else None
+
+
+def headline(found: Sequence[Comparison]) -> list[str]:
+    """Paragraphs that say what came out, the most important one first."""
+    named = list(zip(found, labels(found), strict=True))
+    by_refit = [name for one, name in named if (one.explained_by_refit or 0.0) > 0.5]
+    linear = [name for one, name in named if _linear_wins(one)]
+    lost = [name for one, name in named if "diverged" in one.ratio("closed")[1]]
+    refit = f"A re-fitted last layer explains most of the gain on {_listed(by_refit)}: there it is the cheaper way to "
+    optional = (
+        (by_refit, f"{refit}the same."),
+        (named, _counts(named)),
+        (named, _means(found)),
+        (linear, f"The best linear map has a lower error than both on {_listed(linear)}."),
+        (lost, f"Runs diverged on {_listed(lost)}."),
+    )
+    return [words for names, words in optional if names and words]
+
+
+def _counts(named: Sequence[tuple[Comparison, str]]) -> str:
+    """On which problems the error is lower, higher, or not distinguishable."""
+    verdicts: dict[str, list[str]] = {word: [] for word in _VERDICTS}
+    for one, name in named:
+        verdicts.setdefault(one.ratio("closed")[1], []).append(name)
+    judged = sum(len(verdicts[word]) for word in _VERDICTS)
+    counts = ", ".join(
+        f"{phrase} in {len(names)}" + (f" ({_listed(names)})" if names else "")
+        for word, phrase in _VERDICTS.items()
+        for names in [verdicts[word]]
+    )
+    return f"Test errors of the closed-form head, compared with gradients in {judged} cases: {counts}."
+
+
+def _means(found: Sequence[Comparison]) -> str:
+    """The geometric means over problems; nothing of one problem, or where none was run with both methods."""
+    mean, refit = overall(found), overall(found, "re-fit")
+    problems = len({one.case[0] for one in found})
+    if mean is None or refit is None or problems == 1:
+        return ""
+    return (
+        f"Geometric mean of the ratios over {problems} problems: {_short(mean)} for the "
+        f"closed-form head, {_short(refit)} for a last layer re-fitted after gradients (95 % intervals by resampling "
+        "the problems)."
+    )
+
+
+def sentence(file: str, one: Comparison, *, several: bool = False) -> str:
+    """The verdict on one file in a sentence.
+
+    Args:
+        file: its name.
+        one: both methods on it.
+        several: whether to name model and optimizer.
+    """
+    interval, words = one.ratio("closed")
+    if interval is None:
+        return f"On {file} the methods cannot be compared: {words}."
+    where = f" ({one.case[2]}, {one.case[3]})" if several else ""
+    refit, _ = one.ratio("re-fit")
+    most = ", most of the gain" if (one.explained_by_refit or 0.0) > 0.5 else ""
+    after = "" if refit is None else f"; re-fitting the last layer after training gives {refit.mean:.2f}{most}"
+    verdict = f"is {words}" if words in ("better", "worse") else f"is {words} from gradients"
+    first = "cannot be judged" if words not in _VERDICTS else verdict
+    why = f" ({words})" if words not in _VERDICTS else ""
+    return (
+        f"On {file}{where} the closed-form head {first}{why}: it reaches {_short(interval)} times the error of "
+        f"gradients{after}."
+    )
+
+
+_VERDICTS = {"better": "lower", "worse": "higher", "not distinguishable": "not distinguishable"}
+
+
+def _short(interval: Interval) -> str:
+    return f"{interval.mean:.2f} ({interval.low:.2f}-{interval.high:.2f})"
+
+
+def _linear_wins(one: Comparison) -> bool:
+    errors = [one.mean_error(which) for which in ("gradients", "closed")]
+    numbers = [error for error in errors if isinstance(error, float)]
+    return one.linear is not None and bool(numbers) and one.linear["relative_l2"] < min(numbers)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return "".join(names) if len(names) < 2 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def merged(results: Sequence[Result]) -> Result:
+    """One result of several files, each of some problems; those of the full preset where there is any.
+
+    Of the same case in two files the later one counts.
+
+    Raises:
+        ValueError: there is none, or their seeds, rates or shares of epochs differ.
+    """
+    if not results:
+        raise ValueError("suite: `results` must hold one result at least; got none.")
+    full = [one for one in results if one["config"]["preset"] == "full"] or list(results)
+    first = full[0]
+    for one in full[1:]:
+        for key in ("preset", "seeds", "rates", "share", "held_out"):
+            if one["config"][key] != first["config"][key]:
+                raise ValueError(
+                    f"suite: `results` must have the same {key}; got {first['config'][key]} and {one['config'][key]}."
+                )
+    figures: dict[str, Any] = {"cells": {}, "linear": {}}
+    sizes: dict[str, Any] = {}
+    for one in full:
+        sizes |= one["config"]["sizes"]
+        for kind, found in figures.items():
+            found |= one["figures"][kind]
+    commands = list(dict.fromkeys(one["command"] for one in full))
+    return {
+        **first, "config": {**first["config"], "sizes": sizes}, "figures": figures, "command": "; ".join(commands),
+        "date": max(one["date"] for one in full),
+    }  # fmt: skip

@@ -1,0 +1,233 @@
+"""The suite: a page from its result alone, the settings of its trials, files in pieces, and a small run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from benchmarks import suite_docs
+from data_gen import DatasetSpec
+from sciml_cf.errors import DatasetError
+from sciml_cf.studies.harness.results import read_result
+from sciml_cf.studies.suite import run as study
+from sciml_cf.studies.suite.flags import PROBLEMS, Suite
+from sciml_cf.studies.suite.own_file import describe_file
+from sciml_cf.studies.suite.page import page
+from sciml_cf.studies.suite.summary import comparisons, epochs_below, headline, labels, merged, overall, sentence
+
+RATIOS = {"kdv": 0.5, "darcy": 0.8, "advection": 1.5}  # closed form over gradients
+REFIT = {"kdv": 0.98, "darcy": 0.81, "advection": 1.0}  # a re-fit does nothing for the first, all for the second
+
+
+def cell_of(problem: str, method: str, samples: int = 512) -> dict[str, Any]:
+    """A cell in which the head's errors fall to the final one of gradients at the third of four epochs."""
+    ratio, refit = (RATIOS[problem], 1.0) if method == "proximal" else (1.0, REFIT[problem])
+    runs = [
+        {
+            "seed": seed,
+            "validation_mse": [4.0, 2.0, 0.9, 0.8] if method == "proximal" else [4.0, 3.0, 2.0, 1.0],
+            "seconds": [2.0, 4.0, 6.0, 8.0] if method == "proximal" else [1.0, 2.0, 3.0, 4.0],
+            "test": {name: 0.1 * ratio * wobble for name in ("relative_l2", "vrmse", "relative_h1")},
+            "fitted_after": {name: 0.1 * ratio * refit * wobble for name in ("relative_l2", "vrmse", "relative_h1")},
+            "explained": 0.3 if method == "proximal" else None,
+            "rows_per_feature": 32.0,
+            "samples_per_feature": samples / 128,
+        }
+        for seed, wobble in ((1, 0.99), (2, 1.0), (3, 1.01))
+    ]
+    chosen = {"chosen": {"learning_rate": 3e-3}, "at_edge": [], "selection": [], "runs": runs}
+    return {"problem": problem, "samples": samples, "model": "fno", "optimizer": "adam", "method": method, **chosen}
+
+
+def made_up(problems: tuple[str, ...] = tuple(RATIOS), preset: str = "full", samples: int = 512) -> dict[str, Any]:
+    """A result in which the head halves an error, lowers another as a re-fit does, and raises a third."""
+    cells = [cell_of(problem, method, samples) for problem in problems for method in ("l2", "proximal")]
+    scale = study.PRESETS[preset]
+    return {
+        "benchmark": "suite",
+        "command": f"sciml-cf study suite --problems {' '.join(problems)}",
+        "date": "2026-11-30",
+        "seeds": [1, 2, 3],
+        "config": {
+            "preset": preset, "sizes": {name: asdict(scale.sizes[name]) for name in problems}, "share": scale.share,
+            "seeds": [1, 2, 3], "rates": [1e-3, 1e-2], "held_out": [128, 256], "file": None,
+        },
+        "figures": {
+            "cells": {f"{one['problem']} {one['samples']} {one['method']}": one for one in cells},
+            "linear": {f"advection {samples}": {"rank": 256, "test": {"relative_l2": 1e-6}}},
+        },
+    }  # fmt: skip
+
+
+def test_the_page_has_the_verdicts_sorted_by_the_ratio() -> None:
+    title, said, parts = page(made_up())
+    ratios, errors, scatter, details, curves = cast(Any, parts)
+    assert title == "How good is the closed-form head?"
+    assert [part.name for part in (ratios, scatter, curves)] == ["suite-ratios", "suite-scatter", "suite-curves"]
+    assert [(row[0], row[5]) for row in errors.rows] == [("kdv", "better"), ("darcy", "better"), ("advection", "worse")]
+    assert errors.rows[0][1:4] == (
+        pytest.approx(0.1, rel=1e-3),
+        pytest.approx(0.098, rel=1e-3),
+        pytest.approx(0.05, rel=1e-3),
+    )
+    assert errors.rows[0][4].startswith("0.500") and [row[-1] for row in errors.rows] == ["-", "-", 1e-6]
+    names = dict(zip(details.columns, details.rows[0], strict=True))
+    assert names["closed form / re-fit"].startswith("0.510") and names["ratio of VRMSE"].startswith("0.500")
+    assert names["epochs until gradients' error, share"] == pytest.approx(0.75)
+    assert names["seconds until it, share"] == pytest.approx(1.5) and names["ratio of seconds"] == pytest.approx(2.0)
+    assert (names["share explained by the solve"], names["samples per feature"]) == (pytest.approx(0.3), 4.0)
+    assert not any("Small preset" in text for text in said)
+
+
+def test_a_gain_that_a_refit_explains_is_said_first() -> None:
+    first, second, third, fourth = headline(comparisons(made_up()))
+    assert first.startswith("A re-fitted last layer explains most of the gain on darcy:")
+    assert "lower in 2 (kdv and darcy), higher in 1 (advection), not distinguishable in 0." in second
+    mean = np.prod(list(RATIOS.values())) ** (1 / 3)
+    assert f"over 3 problems: {mean:.2f} (" in third
+    assert fourth == "The best linear map has a lower error than both on advection."
+    assert headline(comparisons(made_up(("kdv",))))[0].startswith("Test errors of the closed-form head")
+
+
+def test_the_small_preset_says_so_first() -> None:
+    assert page(made_up(preset="small"))[1][0].startswith("Small preset:")
+
+
+def test_runs_that_diverged_are_counted_and_judge_nothing() -> None:
+    result = made_up(("kdv", "darcy"))
+    result["figures"]["cells"]["kdv 512 proximal"]["runs"][0] = {"seed": 1, "diverged": "the loss is not finite"}
+    (row,) = (row for row in cast(Any, page(result)[2])[1].rows if row[0] == "kdv")
+    assert row[5] == "1 of 3 runs diverged, and 0 of the other's"
+    assert headline(comparisons(result))[-1] == "Runs diverged on kdv."
+
+
+def test_a_page_of_one_method_or_one_problem_has_no_ratio_but_its_errors() -> None:
+    result = made_up(("kdv",))
+    del result["figures"]["cells"]["kdv 512 proximal"]
+    errors = cast(Any, page(result)[2])[1]
+    assert errors.rows[0][3:6] == ("-", "-", "not run")
+
+
+@pytest.mark.parametrize(
+    ("errors", "epoch"), [([3, 2, 1], None), ([0.9, 2, 0.5], 3), ([0.5, 0.4], 1), ([2.0, float("nan")], None)]
+)
+def test_epochs_below_a_goal_count_from_where_errors_stay_there(errors: list[float], epoch: int | None) -> None:
+    assert epochs_below(errors, 1.0) == epoch
+
+
+def test_the_overall_interval_is_of_problems() -> None:
+    spread = overall(comparisons(made_up()))
+    assert spread is not None and min(RATIOS.values()) * 0.98 < spread.low < spread.mean < spread.high < 1.55
+    one = overall(comparisons(made_up(("kdv",))))
+    assert one is not None and one.high == np.inf
+
+
+def test_pieces_become_one_result() -> None:
+    pieces = [made_up(("kdv",)), made_up(("darcy", "advection")), made_up(("kdv",), preset="small", samples=64)]
+    whole = merged(pieces)
+    assert whole["figures"] == made_up()["figures"] and list(whole["config"]["sizes"]) == list(RATIOS)
+    assert whole["command"].count("sciml-cf study suite") == 2
+    assert merged(pieces[-1:])["config"]["preset"] == "small"
+    several = comparisons(merged([made_up(("kdv",)), made_up(("kdv",), samples=128)]))
+    assert sorted(labels(several)) == ["kdv, 128 samples", "kdv, 512 samples"]
+    other = made_up(("kdv",))
+    other["config"]["rates"] = [1e-2]
+    with pytest.raises(ValueError, match="`results` must have the same rates"):
+        merged([pieces[0], other])
+    with pytest.raises(ValueError, match="at least; got none"):
+        merged([])
+
+
+def test_a_sentence_says_what_a_file_gains() -> None:
+    kdv, darcy, advection = comparisons(made_up())
+    assert sentence("mine.h5", kdv) == (
+        "On mine.h5 the closed-form head is better: it reaches 0.50 (0.50-0.50) times the error of gradients; "
+        "re-fitting the last layer after training gives 0.98."
+    )
+    assert sentence("mine.h5", darcy).endswith("gives 0.81, most of the gain.")
+    assert sentence("mine.h5", advection, several=True).startswith(
+        "On mine.h5 (fno, adam) the closed-form head is worse:"
+    )
+    lost = made_up(("kdv",))
+    lost["figures"]["cells"]["kdv 512 proximal"]["runs"][0] = {"seed": 1, "diverged": "the loss is not finite"}
+    (one,) = comparisons(lost)
+    assert "head cannot be judged (1 of 3 runs diverged, and 0 of the other's): it reaches 0.50" in sentence(
+        "x.h5", one
+    )
+    assert sentence("x.h5", replace(one, closed={})).startswith("On x.h5 the methods cannot be compared: ")
+
+
+def test_trials_differ_in_the_method_alone_and_selection_is_short() -> None:
+    data = {"resolution": 32, "times": None, "train": ["t.h5", "all"]}
+    scale = study.PRESETS["full"]
+    made = [
+        study._trial(study.Cell("darcy", 512, "fno", "adam", method), data, {"learning_rate": 3e-3}, seed, scale)
+        for method in ("l2", "proximal")
+        for seed in (0, 1)
+    ]
+    (chosen, reported), (_, ours) = made[:2], made[2:]
+    assert (chosen.settings["fit"]["epochs"], reported.settings["fit"]["epochs"]) == (10, 40)
+    assert (chosen.settings["test"], reported.settings["test"]) == (False, True)
+    theirs = reported.settings["fit"]
+    assert {key for key in theirs if theirs[key] != ours.settings["fit"][key]} == {"method"}
+    assert "schedule" not in theirs, "the default"
+
+
+def test_every_problem_can_be_described_and_seeds_keep_the_parts_apart() -> None:
+    assert len(set(study._SEEDS.values())) == 3
+    for name, described in PROBLEMS.items():
+        spec = DatasetSpec(**described, samples=4)
+        assert spec.num_dims == (2 if name in study._PLANES else 1)
+        for scale in study.PRESETS.values():
+            size = scale.sizes[name]
+            assert spec.resolution % size.resolution == 0 and size.modes <= size.resolution // 2
+
+
+def test_a_file_is_run_without_problems() -> None:
+    with pytest.raises(ValueError, match="`data` must be given without --problems and --samples"):
+        study.run(Suite(data=Path("x.h5"), problems=("kdv",)))
+    with pytest.raises(DatasetError):
+        describe_file(Path("missing.h5"))
+
+
+def test_a_file_says_its_sizes(burgers_file: Path) -> None:
+    found = describe_file(burgers_file)
+    assert found.num_dims == 1 and found.shape == (found.resolution,) and found.name == burgers_file.name
+    assert found.settings["test"] == [str(burgers_file.absolute()), "test"]
+
+
+def test_the_page_of_the_guide_shows_the_files_and_says_which_preset_they_are_of() -> None:
+    text = suite_docs.PAGE.read_text()
+    assert suite_docs.filled(text) == text, "run python -m benchmarks.suite_docs"
+    assert ("Small preset:" in text) == (suite_docs.result()["config"]["preset"] == "small")
+    changed = re.sub(r"0\.(\d)", lambda match: f"0.{(int(match[1]) + 1) % 10}", text)
+    assert suite_docs.filled(changed) == text
+
+
+@pytest.mark.slow
+def test_a_small_part_runs(tmp_path: Path) -> None:
+    config = Suite(out=tmp_path / "out", problems=("darcy", "gray_scott"), samples=(32,))
+    path = study.run(config)
+    assert isinstance(path, Path)
+    result = read_result(path)
+    for cell in result["figures"]["cells"].values():
+        for one in cell["runs"]:
+            assert one["test"]["relative_l2"] < 1 and one["test"]["vrmse"] > 0 and one["rows_per_feature"] > 1
+            assert len(one["validation_mse"]) == len(one["seconds"]) == 6
+            assert (one["explained"] is None) == (cell["method"] == "l2")
+    assert {rank for rank in result["figures"]["linear"]} == {"darcy 32", "gray_scott 32"}
+    page(result)
+
+
+@pytest.mark.slow
+def test_a_file_of_ones_own_ends_with_a_sentence(tmp_path: Path, burgers_file: Path) -> None:
+    words = study.run(Suite(out=tmp_path / "out", data=burgers_file, workers=1))
+    assert isinstance(words, str)
+    assert words.splitlines()[-1].startswith(f"On {burgers_file.name} the closed-form head ")
+    assert " times the error of gradients; re-fitting the last layer after training gives " in words
+    assert f"Chosen for {burgers_file.name}: " in words
