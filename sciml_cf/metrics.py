@@ -145,8 +145,10 @@ def difference_h1(prediction: Tensor, target: Tensor, *, spacing: Sequence[float
     On a fine grid it agrees with ``relative_h1`` where that is defined.
 
     Args:
-        prediction, target: (S, C, *N), at least two points along each axis.
+        prediction: fields ``(S, C, *N)``, at least two points along each axis.
+        target: fields of the same shape.
         spacing: h of each axis; the derivative is per unit of it.
+
     Raises:
         ValueError: shapes differ, or a spacing is not positive or missing.
     """

@@ -65,6 +65,7 @@ def resampled_interval(groups: Sequence[Sequence[float]], *, confidence: float =
         groups: positive values of each group.
         confidence: of the interval.
         draws: how often the groups are drawn; from a generator of a fixed seed.
+
     Raises:
         ValueError: there is no group, a group is empty, or a value is not positive and finite.
     Source: Efron (1979), Bootstrap Methods: Another Look at the Jackknife, Ann. Statist. 7, 1-26.

@@ -63,10 +63,11 @@ class Suite(GridFlags):
     """How good is the closed-form head, compared with gradients and with a last layer that is re-fitted afterwards?
 
     Six problems in one dimension (256 points) and five in two (32 x 32). Each method chooses among three rates on the
-    validation samples with a seed of its own, in a quarter of the epochs. The reported seeds are measured on test
-    samples, before and after the last layer is fitted to all training samples. The best linear map is measured too.
-    With `--data` it does so on a file of yours, and ends with a sentence on it. Interrupted, the same command goes on.
-    The small preset takes some minutes on two cores, the full one up to half an hour of one core a problem.
+    validation samples with a seed of its own, in a quarter of the epochs, and up to two beyond the edge. The reported
+    seeds are measured on test samples, before and after the last layer is fitted to all training samples. The best
+    linear map is measured too. With `--data` it does so on a file of yours, and ends with a sentence on it.
+    Interrupted, the same command goes on. The small preset takes some minutes on two cores, the full one up to half an
+    hour of one core a problem.
 
     Args:
         out: folder for the data, the trials, the result file and the page.

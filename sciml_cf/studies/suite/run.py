@@ -150,6 +150,7 @@ def _measure(
         lambda name, options, _: trial(name, options, SELECTION_SEED),
         lambda name, options: [({"seed": seed}, trial(name, options, seed)) for seed in scale.seeds],
         trial_runner(NAME, config.out, suite_trial, workers),
+        extend=2,
     )
     linear = [Trial(f"{problem} {samples} linear map", {"data": parts}) for (problem, samples), parts in data.items()]
     maps = trial_runner(NAME, config.out, linear_trial, workers)(linear, "linear maps")
