@@ -132,7 +132,7 @@ def curve_figure(found: Sequence[Comparison]) -> Figure:
                     np.mean([run["seconds"] for run in runs], axis=0), errors, color=color, label=name, lw=1.4
                 )
         axes.set_title(label, fontsize="small")
-        axes.tick_params(labelsize="x-small")
+        axes.tick_params(which="both", labelsize="x-small")
         axes.grid(alpha=0.25)
     if len(found):
         grid[0].legend(fontsize="x-small", frameon=False)
