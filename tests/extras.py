@@ -15,7 +15,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from tests.browser import CHROMIUM
+from tests.browser import AXE, CHROMIUM
 from tests.matrix import ROOT, WORKERS, Runs, environment
 
 #: A torchvision is compiled for one torch, and the published ones do not import with the torch of constraints.txt.
@@ -74,7 +74,9 @@ EXTRAS = {
             "tests/sciml_cf/studies/test_figure2.py::test_a_browser_shows_every_figure_and_says_nothing",
             "tests/sciml_cf/studies/test_dfiv_studies.py::test_pages_fit_a_phone",
         ),
-        "" if CHROMIUM else "there is no Chromium; in Debian: apt-get install chromium",
+        "there is no Chromium; in Debian: apt-get install chromium"
+        if CHROMIUM is None
+        else ("" if AXE.exists() else f"there is no axe-core: npm install --prefix {AXE.parents[2]} axe-core"),
     ),
 }
 

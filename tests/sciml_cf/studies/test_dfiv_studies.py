@@ -199,8 +199,8 @@ def test_a_wrong_flag_is_one_line(tmp_path, words, capsys):
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_pages_fit_a_phone(hearts, tickets, tmp_path):
+def test_pages_fit_a_phone(hearts, tickets):
     for page in (hearts / "dfiv-dsprites.html", tickets / "dfiv-demand.html"):
         for width in (390, 1280):
-            seen = look_at(page, tmp_path, width=width)
+            seen = look_at(page, width=width)
             assert not seen["console"] and seen["page"] <= width and seen["images"] and seen["smallest"] >= 11

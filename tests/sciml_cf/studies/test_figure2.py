@@ -133,8 +133,8 @@ def test_a_page_is_made_again_from_the_file_alone(finished, tmp_path):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_every_figure_and_says_nothing(width, finished, tmp_path):
-    look = look_at(finished[0] / "figure2.html", tmp_path, width=width)
+def test_a_browser_shows_every_figure_and_says_nothing(width, finished):
+    look = look_at(finished[0] / "figure2.html", width=width)
     assert look["console"] == [] and look["page"] <= look["width"] == width  # nothing to scroll sideways
     assert [name for name, *_ in look["images"]] == ["figure2", "figure2-rolling", "figure2-final"]
     for _, pixels, shown in look["images"]:
