@@ -15,8 +15,10 @@ from benchmarks.data_measured import table
 from sciml_cf import head
 from sciml_cf.head import Rule
 from sciml_cf.head.registry import name_of
+from sciml_cf.studies.harness.intervals import compare_runs_by_seed
 from sciml_cf.training.config import FitConfig
 
+_OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "soap": "SOAP"}
 PAGE = ROOT / "docs" / "rules.md"
 MEASURED = ROOT / "docs" / "results_rules.md"
 
@@ -26,6 +28,7 @@ def filled(text: str) -> str:
     result = json.loads((RESULTS / "rules.json").read_text())
     figures = result["figures"]
     text = between(text, "rules", rule_table())
+    text = between(text, "optimizers", optimizers())
     text = between(text, "burgers", burgers(figures["burgers"]["summary"], result["config"]))
     text = between(text, "scales", scales(figures["scales"], result["config"]))
     return between(text, "few rows", few_rows(figures["few_rows"]))
@@ -42,6 +45,37 @@ def rule_table() -> str:
             method = f"`{known}`" if (known := name_of(rule)) else "-"
             rows.append((f"`{name}`", method, " ".join(first.split()), ", ".join(defaults) or "-"))
     return table(("rule", "method", "what it is", "defaults"), rows)
+
+
+def optimizers() -> str:
+    """What the head does with each optimizer, a line a problem, of every result of the study of optimizers."""
+    lines = []
+    for path in sorted(RESULTS.glob("optimizers_*.json")):
+        cells = list(json.loads(path.read_text())["figures"].values())
+        for problem in dict.fromkeys(cell["problem"] for cell in cells):
+            by_name = {(cell["optimizer"], cell["method"]): cell for cell in cells if cell["problem"] == problem}
+            said = [words for name in ("adam", "adamw", "soap") if (words := _gain(by_name, name))]
+            lines.append(f"- {problem.replace('_', ' ').capitalize()}: {'; '.join(said)}.")
+    head = "Test error with the head over that of gradients alone, same optimizer, equal steps and equal seconds:"
+    return "\n".join([head, "", *lines])
+
+
+def _gain(cells: dict[tuple[str, str], dict[str, Any]], optimizer: str) -> str:
+    """The ratios of one optimizer, at both budgets; nothing where it was not run with and without the head."""
+    solved, plain = cells.get((optimizer, "proximal")), cells.get((optimizer, "l2"))
+    if solved is None or plain is None:
+        return ""
+    found = []
+    for budget in ("runs", "runs_of_equal_seconds"):
+        interval, verdict = compare_runs_by_seed(*({r["seed"]: _l2(r) for r in one[budget]} for one in (solved, plain)))
+        found.append(
+            "-" if interval is None else f"{interval.mean:.2f}" + (f" ({verdict})" if verdict != "better" else "")
+        )
+    return f"{_OPTIMIZERS[optimizer]} {' and '.join(found)}"
+
+
+def _l2(run: dict[str, Any]) -> float | None:
+    return None if "diverged" in run else run["test"]["relative_l2"]
 
 
 def burgers(summary: list[dict[str, Any]], config: dict[str, Any]) -> str:

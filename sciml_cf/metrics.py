@@ -138,7 +138,9 @@ def relative_h1(prediction: Tensor, target: Tensor, *, extent: float | Sequence[
 
 
 def difference_h1(prediction: Tensor, target: Tensor, *, spacing: Sequence[float]) -> Tensor:
-    """Relative H1 error on any equally spaced grid, by differences of neighbors, as between walls: (S,).
+    """Relative H1 error on any equally spaced grid, by differences of neighbors, as between walls: ``(S,)``.
+
+    ::
 
         norm(e)^2 = <|e|^2> + sum over the axes of <|e_{j+1} - e_j|^2> / h^2,   < > means over channels and points
 

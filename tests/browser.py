@@ -1,4 +1,6 @@
-"""Look at pages in headless Chromium, and check a whole built site there:
+"""Pages in headless Chromium, and a check of a whole built site.
+
+::
 
     python -m tests.browser build/docs/html [--widths 1280 768 390] [--pages NAME ...] [--pictures FOLDER]
 
