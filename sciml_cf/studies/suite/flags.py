@@ -50,7 +50,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "num_dims": 2,
         "parameters": {"viscosity": 0.1},
         "resolution": 128,
-        "tolerance": 1e-5,
+        "tolerance": 1e-4,
     },
 }
 MODELS = ("fno", "tfno", "uno", "conv", "unet", "deeponet")
