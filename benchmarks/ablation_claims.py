@@ -1,4 +1,4 @@
-"""What the paper's ablations found on CIFAR-100, beside what benchmarks/results/ablations.json holds of digits."""
+"""Claims of the paper's ablations on CIFAR-100, next to our results on digits in benchmarks/results/ablations.json."""
 
 from __future__ import annotations
 

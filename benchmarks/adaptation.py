@@ -1,4 +1,4 @@
-"""What only a closed form gives: adaptation in one pass, and error bars, measured on Burgers' equation.
+"""Adaptation in one pass and error bars, which only a closed form gives, measured on Burgers' equation.
 
 One model is trained at viscosity 0.1. Its head is solved again for 4, 16 and 64 samples of viscosity 0.05, and of the
 training law itself, over many random draws of those samples; errors are means over 400 samples that none of the draws

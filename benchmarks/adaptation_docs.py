@@ -1,4 +1,4 @@
-"""Put the tables and the figure of docs/results_adaptation.md into it, from benchmarks/results/adaptation.json.
+"""Tables and the figure of docs/results_adaptation.md, from benchmarks/results/adaptation.json.
 
 python -m benchmarks.adaptation_docs            # fills the tables, draws the figure
 python -m benchmarks.adaptation_docs --check    # says whether the page shows what the file holds

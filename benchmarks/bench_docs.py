@@ -1,4 +1,4 @@
-"""Put the measured tables of the guide's pages into them, from benchmarks/results.
+"""Measured tables in the pages of the guide, from benchmarks/results.
 
 sciml-cf study figure2 --preset full       # its results.json becomes benchmarks/results/figure2.json
 sciml-cf study time-to-accuracy --preset full          # and so on for time, recipe and transfer

@@ -1,4 +1,4 @@
-"""Is a closed-form head worth it? The paper's Burgers setting, each method at its own best settings, three seeds.
+"""The closed-form head against gradients in the paper's Burgers setting, each method at its best settings, three seeds.
 
 Selection: every method gets the same number of trials (learning rate, and strength where it has one) with one seed
 and half the epochs, judged on the validation set. Report: the winner with three other seeds, over all epochs, mean

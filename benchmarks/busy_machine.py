@@ -1,4 +1,4 @@
-"""How long does a training take beside one busy process, if torch's threads spin while they wait, and if they sleep?
+"""Training time next to one busy process, with torch's waiting threads spinning or asleep.
 
 The same training, in a process of its own with all cores, by turns as torch has it and with OMP_WAIT_POLICY=passive,
 which the command line sets, each alone and beside a process that keeps one core busy.

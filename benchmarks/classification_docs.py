@@ -1,4 +1,4 @@
-"""Put measured tables into docs/results_classification.md, from benchmarks/results/digits.json and ablations.json.
+"""Measured tables of docs/results_classification.md, from benchmarks/results/digits.json and ablations.json.
 
 sciml-cf study digits --preset full --out digits      # about half an hour of one core; then copy digits/results.json
 sciml-cf study ablations --preset full --out ablations    # twelve minutes; then copy ablations/results.json

@@ -1,4 +1,4 @@
-"""What every benchmark shares: the schema of a result file, a grid of trials, and tables in pages of the guide."""
+"""Shared parts of benchmarks: the schema of a result file, a grid of trials, and tables in pages of the guide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fill docs/equations.md from the code, and docs/results_data.md from the result files.
+"""Contents of docs/equations.md from the code, and of docs/results_data.md from the result files.
 
 python -m benchmarks.data_docs            # fills the tables
 python -m benchmarks.data_docs --check    # says whether they show what the code and the files hold

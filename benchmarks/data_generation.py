@@ -1,4 +1,4 @@
-"""What does a sample cost, and how wrong is it? Time stepping by us, by a textbook, and by exponax, in one run.
+"""Cost and error of a sample by our time stepping, a textbook's, and exponax's, in one run.
 
 For Burgers' equation every contestant gets the same initial conditions on 8192 points and is compared, sample by
 sample, with the Cole-Hopf solution; the contestants take turns, and times are of the process, not of the clock. The

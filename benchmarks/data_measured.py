@@ -1,4 +1,4 @@
-"""The measured part of docs/results_data.md: what a sample costs by us and by others, from the result files."""
+"""The measured part of docs/results_data.md: the cost of a sample here and by other packages, from the result files."""
 
 from __future__ import annotations
 

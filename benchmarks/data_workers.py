@@ -1,4 +1,4 @@
-"""How much faster do two worker processes write a dataset than one? By the clock, start-up included.
+"""Speed-up of writing a dataset by two worker processes instead of one, by the clock, start-up included.
 
 One and two workers take turns, each run in an interpreter of its own, which is timed from the call of ``generate`` to
 the whole file. Beside them two generations of one worker each run at the same time into two files: what two processes

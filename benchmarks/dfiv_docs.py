@@ -1,4 +1,4 @@
-"""Put the tables of docs/results_instruments.md into it, from the result files of the two studies.
+"""Tables of docs/results_instruments.md, from the result files of the two studies.
 
 sciml-cf study dfiv-dsprites --preset paper      # its results.json becomes benchmarks/results/dfiv_dsprites.json
 sciml-cf study dfiv-demand --preset paper        # and this one benchmarks/results/dfiv_demand.json

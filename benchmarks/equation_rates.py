@@ -1,4 +1,4 @@
-"""What does a sample of each equation cost at its defaults, and what with exponax at equal error? In processor time.
+"""Processor time of a sample of each equation at its defaults, and of exponax at equal error.
 
 Each equation is solved in each of its numbers of dimensions: the samples of its usual dataset, at its usual resolution,
 tolerance and time, without writing them. Where exponax has the equation, it is handed the grid and the number of steps

@@ -1,4 +1,4 @@
-"""How does a method of Figure 2 end at the settings that came second in its selection?
+"""Results of a method of Figure 2 at the settings that came second in its selection.
 
 The selection judges one seed after few epochs, and where its winner then fails with other seeds, as l2-Adam's does at
 batch size 512, the table shows the winner's failure. This trains the runner-up as the winner was, beside the grid.

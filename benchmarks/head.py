@@ -1,4 +1,4 @@
-"""What does the closed-form head cost? One step of training with it against the same step without, on one thread.
+"""Cost of the closed-form head: one step of training with it against the same step without, on one thread.
 
 Four questions: the step of the two algorithms against the l2 step of the same model; time and memory against feature
 width and rows, beside automatic differentiation through the solve; how many gradient steps on the head alone one solve

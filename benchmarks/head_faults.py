@@ -1,4 +1,4 @@
-"""Do the warnings of the head come where training fails? Digits over strengths, rules and batch sizes.
+"""Warnings of the head against failures of training: digits over strengths, rules and batch sizes.
 
 A perceptron on scikit-learn's digits, Nesterov momentum, squared loss on one-hot targets. Each run ends with the
 accuracy on images that it has not seen, the figures of its last stretch of solves, and the warnings that it was told.

@@ -1,4 +1,4 @@
-"""Do steps whose passes no loss of the head takes keep their graphs? Memory of a process over 200 of them.
+"""Memory of a process over 200 steps whose passes no loss of the head takes.
 
     OMP_NUM_THREADS=1 python -m benchmarks.head_memory
 

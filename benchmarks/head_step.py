@@ -1,4 +1,4 @@
-"""Is a step with the closed-form head as fast as in another checkout? Both algorithms, in interleaved pairs of blocks.
+"""Time of a step with the closed-form head in two checkouts: both algorithms, in interleaved pairs of blocks.
 
 One process works in each checkout. They take turns in short blocks of steps, and the order within a pair alternates, so
 that a busy machine slows both alike. Times are processor times; the result is the median over pairs of new over old.

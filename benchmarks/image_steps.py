@@ -1,4 +1,4 @@
-"""What a training step of ResNet-18 and NF-Net-F0 costs with a head in closed form, over that of l2.
+"""Cost of a training step of ResNet-18 and NF-Net-F0 with a head in closed form, over that of l2.
 
 python -m benchmarks.image_steps [--rounds 5]      writes benchmarks/results/image_steps.json
 

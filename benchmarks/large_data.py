@@ -1,4 +1,4 @@
-"""Training on samples that are read when needed: memory by the size of the file, and speed beside samples in memory.
+"""Training on samples that are read when needed: memory by the size of the file, and speed against samples in memory.
 
 python -m benchmarks.large_data --folder DIR [--gigabytes 1 4]      writes benchmarks/results/large_data.json
 

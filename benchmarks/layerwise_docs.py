@@ -1,4 +1,4 @@
-"""Put the tables of docs/results_layerwise.md into it, from benchmarks/results/layerwise.json and softmax.json.
+"""Tables of docs/results_layerwise.md, from benchmarks/results/layerwise.json and softmax.json.
 
 Those are the results of `sciml-cf study layerwise --preset full` and `sciml-cf study softmax --preset full`.
 

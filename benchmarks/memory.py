@@ -1,4 +1,4 @@
-"""What a training step on a CPU costs when the process keeps its memory, over a process that does not.
+"""Cost of a training step on a CPU in a process that keeps its memory, over one that does not.
 
 python -m benchmarks.memory [--rounds 5]      writes benchmarks/results/memory.json
 

@@ -1,4 +1,4 @@
-"""What does a trajectory of the Navier-Stokes equations cost, and how wrong is it? Ours, exponax, and a split scheme.
+"""Cost and error of a trajectory of the Navier-Stokes equations by our solver, exponax, and a split scheme.
 
 Three questions, each answered in one run on the same fields, by process time:
 

@@ -1,4 +1,4 @@
-"""What normalization by default costs or gains on periodic Burgers in the paper's setting, seed by seed.
+"""Costs and gains of the default normalization on periodic Burgers in the paper's setting, seed by seed.
 
     python -m benchmarks.normalization [--epochs 20] [--work runs/normalization]
 

@@ -1,4 +1,4 @@
-"""Put measured figures into the README: the demo's table and the benchmark's, from their result files.
+"""Measured numbers of the README: the demo's table and the benchmark's, from their result files.
 
 python -m benchmarks.readme            # after `make demo`: copies its table and figure to docs/demo, fills README
 python -m benchmarks.readme --check    # says whether the README shows what the files hold

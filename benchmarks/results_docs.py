@@ -1,4 +1,4 @@
-"""Put the figures and verdicts of docs/results.md into it, from the result files.
+"""Numbers and verdicts of docs/results.md, from the result files.
 
 python -m benchmarks.results_docs            # fills the tables
 python -m benchmarks.results_docs --check    # says whether they show what the files hold

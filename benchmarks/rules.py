@@ -1,4 +1,4 @@
-"""Which rule, and which strength? Three questions, whose answers fill docs/results_rules.md.
+"""Comparison of rules and strengths: three questions, whose answers fill docs/results_rules.md.
 
 Burgers: every rule of a list at three learning rates and its strengths, three seeds, 20 epochs with Adam: validation
 error and test error on the full grid. Scales: the strength that a rule finds by itself against the best of a grid of

@@ -1,4 +1,4 @@
-"""Fill docs/rules.md with the rules of the code, and docs/results_rules.md from benchmarks/results/rules.json.
+"""Contents of docs/rules.md from the code, and of docs/results_rules.md from benchmarks/results/rules.json.
 
 python -m benchmarks.rules_docs            # fills the tables
 python -m benchmarks.rules_docs --check    # says whether they show what the code and the file hold

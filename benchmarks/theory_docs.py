@@ -1,4 +1,4 @@
-"""Put the tables and figures of docs/theory.md into docs, from benchmarks/results/theory.json.
+"""Tables and figures of docs/theory.md, from benchmarks/results/theory.json.
 
 That is the result of `sciml-cf study theory`.
 

@@ -1,4 +1,4 @@
-"""What does a viscosity of its own for each sample cost? Against fixed runs at the same viscosities, in processor time.
+"""Processor time of a viscosity that varies by sample, against fixed runs at the same viscosities.
 
 A dataset of Burgers' equation with a random viscosity takes turns with datasets of fixed viscosities, which are spread
 over the values that its samples have, each the middle one of equally many samples. Each generation is timed from the

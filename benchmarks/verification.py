@@ -1,4 +1,4 @@
-"""What does it cost to verify checksums while a dataset file is read, and how large should a page be?
+"""Cost of verifying checksums while a dataset file is read, by the size of a page.
 
 Ratios of times with and without verification, of the same reads in turns: random samples, each block after the other,
 and `sciml-cf train --epochs 1` on a file of the default size, each in a process of its own.

@@ -1,4 +1,4 @@
-"""How fast samples of The Well's layout are read, beside the official loader (package the_well), in one run.
+"""Rate of reading The Well's layout here and by the official loader (package the_well), in one run.
 
 python -m benchmarks.well_loader --folder DIR      writes benchmarks/results/well_loader.json
 

@@ -1,4 +1,4 @@
-"""Generate PDE datasets: spectral solvers, random fields, and one self-describing HDF5 file.
+"""Generation of PDE datasets: spectral solvers, random fields, and one self-describing HDF5 file.
 
 The public names are those of ``__init__.pyi``; each is imported when it is first used.
 """

@@ -1,4 +1,4 @@
-"""Bring a file of any known format into another one, a block of samples at a time."""
+"""Conversion of a file of any known format into another one, a block of samples at a time."""
 
 from __future__ import annotations
 

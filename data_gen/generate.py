@@ -1,4 +1,4 @@
-"""From a description to a dataset file: in blocks, resumable after any interruption, over several processes."""
+"""Generation of a dataset file from a description: in blocks, resumable at any point, over several processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check a dataset file: layout, checksums, finite values, and its samples against a truth."""
+"""Validation of a dataset file: layout, checksums, finite values, and its samples against a truth."""
 
 from __future__ import annotations
 

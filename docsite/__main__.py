@@ -1,4 +1,4 @@
-"""Build the site: pictures, reference, pages, Sphinx with warnings as errors, and a look at what came out."""
+"""The build of the site: pictures, reference, pages, Sphinx with warnings as errors, and a check of the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader without a network would trip over in the built pages: links and pictures that lead nowhere."""
+"""Faults that a reader without a network would meet in the built pages: broken links and missing pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find figures that look measured in the hand-written part of a page.
+"""Measured-looking numbers in the hand-written part of a page.
 
 Looked at is what is neither between the markers that a script fills, nor code, nor a formula. A number counts as
 measured if it has the form of a result: a decimal in scientific notation, a percentage, a time or a size with its unit

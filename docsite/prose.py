@@ -1,4 +1,4 @@
-"""The prose of the guide: how many words a page has, which of them are house slang, and which terms lack their link.
+"""The prose of the guide: words per page, words of a private dialect, and terms that lack their link.
 
 python -m docsite.prose            # words of every page, and in all
 """

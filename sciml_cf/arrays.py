@@ -1,4 +1,4 @@
-"""Tensors of what people pass in: arrays, lists, frames, numbers."""
+"""Tensors from the arrays, lists, frames and numbers that users pass in."""
 
 from __future__ import annotations
 

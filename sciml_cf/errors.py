@@ -1,4 +1,4 @@
-"""Typed errors and warnings of the learning wing. Argument checks are shared with `data_gen.errors`."""
+"""Typed errors and warnings of `sciml_cf`. Argument checks are shared with `data_gen.errors`."""
 
 from __future__ import annotations
 

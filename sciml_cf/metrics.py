@@ -1,4 +1,4 @@
-"""Error measures, each defined once. Fields are ``(S, C, *N)``: samples, channels, grid points."""
+"""Error measures, each defined once, of fields ``(S, C, *N)``: samples, channels, grid points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalization: a model works on fields of mean 0 and order one, everybody else on fields in the data's own units.
+"""Normalization: fields of mean 0 and order one for the model, in the data's own units for everybody else.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What is read from files of version 0.1.0, by public names alone; `tests/fixtures/make_v0_1.py` made them."""
+"""Contents of files of version 0.1.0, read by public names alone; `tests/fixtures/make_v0_1.py` made them."""
 
 from __future__ import annotations
 

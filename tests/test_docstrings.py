@@ -27,6 +27,7 @@ from docsite import conf
 from docsite.reference import PAGES, public_objects
 
 ROOT = Path(__file__).parent.parent
+CODE = ("data_gen", "sciml_cf", "docsite", "benchmarks", "tests")
 PACKAGES = ("data_gen", "sciml_cf", "sciml_cf.head")
 #: (B, C, N), (S,), (*N), (..., N), () or words about a shape.
 SHAPE = re.compile(r"\((?:[A-Z]'?|\*\w+|\.\.\.)(?:, [^()]*|,)?\)|\(\)|\bshapes? ")
@@ -265,3 +266,34 @@ def test_an_argument_that_is_not_named_is_found() -> None:
 def test_each_fault_of_style_is_found(old: str, new: str, fault: str) -> None:
     assert style(well) == []
     assert any(fault in found for found in style(changed(old, new)))
+
+
+MODULES = [path for folder in CODE for path in sorted((ROOT / folder).rglob("*.py"))]
+#: First words that make a question, a clause or a command of a title.
+NO_NOUN = re.compile(
+    r"(What|How|Where|Whether|Which|Who|When|Why|Is|Are|Do|Does|Can|From|It|Apply|Bind|Bring|Build|Check|Choose|Compute|"
+    r"Draw|Fill|Find|Generate|Give|Load|Look|Make|Measure|Prove|Put|Read|Run|Solve|Train|Use|Write)\b"
+)
+
+
+def title_faults(text: str) -> list[str]:
+    """Why the first paragraph of a module's docstring is not one line with a noun phrase."""
+    title = text.split("\n\n")[0]
+    found = ["no noun phrase"] if NO_NOUN.match(title) else []
+    found += ["more than one line"] if "\n" in title else []
+    return found + ([] if title.endswith(".") else ["no period at its end"])
+
+
+def test_modules_are_titled_by_a_noun_phrase() -> None:
+    titles = {path: ast.get_docstring(ast.parse(path.read_text())) for path in MODULES}
+    found = {str(path.relative_to(ROOT)): title_faults(text) for path, text in titles.items() if text}
+    assert {path: faults for path, faults in found.items() if faults} == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["What a rule is.", "How a run is stored.", "Put tables into pages.", "A long title\nof two lines.", "Why?"],
+)
+def test_another_title_is_found(text: str) -> None:
+    assert title_faults(text)
+    assert title_faults("Closed-form solves of the last layer.") == []

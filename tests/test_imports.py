@@ -1,4 +1,4 @@
-"""Which module may import which. This table is the place to add an arrow on purpose."""
+"""The table of allowed imports between modules, the place to add one on purpose."""
 
 import ast
 import subprocess

@@ -1,1 +1,1 @@
-"""Where tasks are computed: in this process, in several, or on a Dask cluster."""
+"""Executors of tasks: this process, several processes, or a Dask cluster."""

@@ -1,4 +1,4 @@
-"""Where tasks are computed: in this process, or in several of this machine. Knows nothing of datasets."""
+"""Executors on this machine: this process, or several. They know nothing of datasets."""
 
 from __future__ import annotations
 

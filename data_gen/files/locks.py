@@ -1,4 +1,4 @@
-"""One writer at a time: a lock beside what is written, which ends with the process that holds it.
+"""Locks that admit one writer at a time: a file next to the output, released when its process ends.
 
 The lock of NAME is the empty file .NAME.lock in the same folder, under an exclusive ``flock``. The operating system
 drops it however a process ends, and NFS 4 and Lustre pass it between machines. The last holder deletes the file.

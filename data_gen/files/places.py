@@ -1,4 +1,4 @@
-"""Where an output may go: regular files and folders of its own kind, through a symbolic link to what it points to."""
+"""Places of outputs: regular files and folders of the expected kind, and targets of symbolic links."""
 
 from __future__ import annotations
 

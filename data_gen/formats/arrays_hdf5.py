@@ -1,4 +1,4 @@
-"""Arrays of as many samples each, and facts about them, in one HDF5 file: data that are not fields.
+"""Arrays with one entry per sample, and metadata, in one HDF5 file: data that are not fields.
 
 ::
 

@@ -1,4 +1,4 @@
-"""From the numbers that a file stores to values: packed numbers are unpacked, fill values become NaN.
+"""Decoding of stored numbers: packed numbers are unpacked, fill values become NaN.
 
 ::
 

@@ -1,5 +1,4 @@
-"""A folder of data files, or a pattern such as ``"runs/*.nc"``, as one dataset: the samples of the files one after
-another.
+"""A folder of data files, or a pattern such as ``"runs/*.nc"``, as one dataset: the samples of each file in turn.
 
 The files are in the order of the numbers in their names, and must have the same grid, times, fields and precision;
 their parameters become a table of the samples. Folders train, valid (or val, validation) and test in it are a split of

@@ -1,4 +1,4 @@
-"""Foreign HDF5 files that lead to other files are refused: by links, datasets stored elsewhere, or virtual ones.
+"""Refusal of foreign HDF5 files that lead to other files: by links, external storage, or virtual datasets.
 
 A virtual dataset may be over stored datasets of the same file, as those of the native layout are.
 """

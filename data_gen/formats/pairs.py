@@ -1,4 +1,4 @@
-"""An input and a target of any file as a source: which times they have together, and how they are read.
+"""An input and a target of any file as a source: their common times, and their readers.
 
 target without times            input and target, at two times or one
 target with times, no input     trajectories, whose start is the input

@@ -1,4 +1,4 @@
-"""Writing PDEBench's HDF5 files; x is the first axis in space, as the generator of PDEBench writes it."""
+"""Output of PDEBench's HDF5 files; x is the first axis in space, as the generator of PDEBench writes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the last point of the fields of a periodic file is its first one again."""
+"""Detection of a periodic file whose last point repeats its first one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing The Well's folders: data/train/NAME.hdf5 with all samples, and stats.yaml with their statistics."""
+"""Output of The Well's folders: data/train/NAME.hdf5 with all samples, and stats.yaml with their statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What grids of points, cells and nodes have in common: their shape, lengths and coordinates. Needs numpy only."""
+"""Common parts of grids of points, cells and nodes: shape, lengths and coordinates. Needs numpy only."""
 
 from __future__ import annotations
 

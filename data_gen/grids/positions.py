@@ -1,4 +1,4 @@
-"""Where the points of a grid lie in their domain, as fractions of its length. Needs numpy only."""
+"""Positions of grid points in their domain, as fractions of its length. Needs numpy only."""
 
 from __future__ import annotations
 

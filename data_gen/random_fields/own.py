@@ -1,4 +1,4 @@
-"""Fields of one's own: how a file or a function of them is named, and the checksum that a description keeps."""
+"""User-supplied fields: how a file or a function of them is named, and the checksum that a description keeps."""
 
 from __future__ import annotations
 

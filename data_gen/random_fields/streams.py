@@ -1,4 +1,4 @@
-"""Common to all laws: one random stream a sample and channel, and the order in which modes are drawn."""
+"""Random streams common to all laws: one a sample and channel, and the order in which modes are drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An equation on one Fourier grid: its symbol, its nonlinear term, and what the finer grid knows of both."""
+"""An equation on one Fourier grid: its symbol, its nonlinear term, and both on the finer grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an integration in time is controlled."""
+"""Settings of an integration in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps are STEP_RATIO^-j of the whole time, j the step exponent, so that chunks can share their coefficients."""
+"""Step exponents: steps are STEP_RATIO^-j of the whole time, so that chunks can share their coefficients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that an HDF5 file keeps, at every level, and whether it leads to other files.
+"""The contents of an HDF5 file at every level, and the links in it to other files.
 
 Soft links lead to places of the same file, which are walked themselves.
 """

@@ -1,4 +1,4 @@
-"""Fields of one's own in a .npy or HDF5 file: the start of samples, or a parameter of their law."""
+"""User-supplied fields in a .npy or HDF5 file: the start of samples, or a parameter of their law."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last step of writing a dataset file: read it back, compare every block with its checksum, and seal the file."""
+"""The last step of writing a dataset file: every block is compared with its checksum, and the file is sealed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the running command is quiet, and the progress bars that depend on it."""
+"""The quiet mode of the running command, and the progress bars that depend on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Satellite: instrumental variables: what a treatment does to an outcome when both share a hidden cause."""
+"""Satellite: instrumental variables: the effect of a treatment on an outcome when both share a hidden cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every estimator asks of its arguments, each fault one line that names the argument, the value and the fix."""
+"""Checks of the arguments of every estimator; each error is one line with the argument, the value and the fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an instrumental-variable method learns from, and what it is measured on; both in one file of ours each."""
+"""Training and test data of instrumental-variable methods, each in one file."""
 
 from __future__ import annotations
 

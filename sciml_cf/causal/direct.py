@@ -1,4 +1,4 @@
-"""What an instrumental-variable method must beat: a constant, and regression that takes association for effect."""
+"""Baselines of instrumental-variable methods: a constant, and regression that ignores the hidden cause."""
 
 from __future__ import annotations
 

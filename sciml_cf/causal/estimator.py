@@ -1,4 +1,4 @@
-"""The face that all estimators share, as scikit-learn has it."""
+"""The interface that all estimators share, as in scikit-learn."""
 
 from __future__ import annotations
 

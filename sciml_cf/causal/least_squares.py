@@ -1,4 +1,4 @@
-"""Two-stage least squares, linear or in polynomials: what instrumental variables meant before learned features."""
+"""Two-stage least squares, linear or in polynomials: instrumental variables before learned features."""
 
 from __future__ import annotations
 

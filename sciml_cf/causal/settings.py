@@ -1,4 +1,4 @@
-"""What a training of deep-feature instrumental variables does, checked."""
+"""Checked settings of a training of deep-feature instrumental variables."""
 
 from __future__ import annotations
 

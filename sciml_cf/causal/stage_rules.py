@@ -1,4 +1,4 @@
-"""Which rule solves which head of the two stages."""
+"""The rules of the heads of the two stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the estimators with scikit-learn's interface share: their settings, the loop, and the outputs."""
+"""Shared parts of the estimators with scikit-learn's interface: settings, the loop, and the outputs."""
 
 from __future__ import annotations
 

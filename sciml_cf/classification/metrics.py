@@ -1,6 +1,4 @@
-"""Measures of classification, each defined once. Outputs are ``(S, C, *N)``: samples, classes, grid points (often
-none).
-"""
+"""Measures of classification, each defined once, of outputs ``(S, C, *N)``: samples, classes, grid points (if any)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m sciml_cf.cli` is `sciml-cf`."""
+"""`python -m sciml_cf.cli`, the same as `sciml-cf`."""
 
 from sciml_cf.cli.dispatch import main
 

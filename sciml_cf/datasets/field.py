@@ -1,4 +1,4 @@
-"""A data file, ours or of a foreign format, as a torch dataset of input and output fields, at a dividing resolution."""
+"""A data file, native or foreign, as a torch dataset of input and output fields, at a dividing resolution."""
 
 from __future__ import annotations
 

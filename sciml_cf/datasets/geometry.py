@@ -1,4 +1,4 @@
-"""Where the points of a dataset's items lie: grid, ends and positions, as every k-th point of the file's own grid."""
+"""Positions of the points of a dataset's items: grid, boundaries, and every k-th point of the file's own grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anybody's dataset as one of items ``{"x": ..., "y": ...}``, and the check that its numbers are finite."""
+"""User datasets as ones of items ``{"x": ..., "y": ...}``, and the check that their numbers are finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the samples of a file are held in memory, or read from it when they are needed."""
+"""The choice between samples of a file in memory and samples read when they are needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which samples of a data file are for training, for validation and for the test."""
+"""The split of a data file into training, validation and test samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the channels of a window of states are arranged, and how a model of one step goes on from its own output."""
+"""The channels of a window of states, and the next input of a one-step model from its own output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a trained model is at resolutions that it was not trained at, and where its error comes from."""
+"""Errors of a trained model at resolutions it was not trained at, and the sources of these errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained model for new data in one pass: its head solved again, held to the old one as hard as the data call for."""
+"""A trained model for new data in one pass: its head solved again, with a penalty on its change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What predictions without a trained model reach: the errors that a model has to beat."""
+"""Errors of predictions without a trained model: the baselines of an evaluation."""
 
 from __future__ import annotations
 

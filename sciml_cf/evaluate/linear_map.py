@@ -1,4 +1,4 @@
-"""The best linear map from input fields to output fields: what a model that is not linear has to beat."""
+"""The best linear map from input fields to output fields, a baseline of nonlinear models."""
 
 from __future__ import annotations
 

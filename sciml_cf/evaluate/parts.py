@@ -1,4 +1,4 @@
-"""Where the error on the full grid comes from, and how much a model disagrees with itself."""
+"""The parts of the error on the full grid, and the disagreement of a model with itself."""
 
 from __future__ import annotations
 

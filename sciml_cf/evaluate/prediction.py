@@ -1,4 +1,4 @@
-"""Apply a trained model to fields: of a run folder or in hand, with error bars or without."""
+"""Predictions of a trained model: of a run folder or in hand, with error bars or without."""
 
 from __future__ import annotations
 

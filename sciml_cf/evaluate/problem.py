@@ -1,4 +1,4 @@
-"""Whether data are of the problem that a run was trained on: as many dimensions and channels."""
+"""The check that data are of the problem that a run was trained on: dimensions and channels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of a roll-out, against time."""
+"""Errors of a roll-out against time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure a run folder on a data file and store the result in the folder."""
+"""Evaluation of a run folder on a data file, stored in the folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trajectories of a data file as a model of steps in time meets them: a window at a time, some samples at a time."""
+"""Trajectories of a data file for a model of steps in time: a window at a time, some samples at a time."""
 
 from __future__ import annotations
 

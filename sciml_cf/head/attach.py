@@ -1,4 +1,4 @@
-"""Bind a closed-form rule to the last linear layer of a model that someone else wrote."""
+"""A closed-form rule bound to the last linear layer of a model that someone else wrote."""
 
 from __future__ import annotations
 

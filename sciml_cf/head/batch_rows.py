@@ -1,4 +1,4 @@
-"""One batch as rows: what a layer saw, what it should have said, and how much each row counts."""
+"""One batch as rows: inputs of a layer, their targets, and the weight of each row."""
 
 from __future__ import annotations
 

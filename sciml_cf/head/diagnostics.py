@@ -1,4 +1,4 @@
-"""One solve of a head in figures that a person can read, from its moments alone."""
+"""Diagnostics of one solve of a head, from its moments alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What enters the last linear layer of a trained model, batch by batch, without gradients and without a trace."""
+"""Inputs of the last linear layer of a trained model, batch by batch, without gradients or side effects."""
 
 from __future__ import annotations
 

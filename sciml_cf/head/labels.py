@@ -1,4 +1,4 @@
-"""Class labels beside a prediction: one-hot targets, where the axis of the classes lies, and weights of classes."""
+"""Class labels for a prediction: one-hot targets, the axis of the classes, and weights of classes."""
 
 from __future__ import annotations
 

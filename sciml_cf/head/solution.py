@@ -1,4 +1,4 @@
-"""What a solve of a head returns, and the one place that warns or raises when it went wrong."""
+"""The result of a solve of a head, and the one place that warns or raises when it failed."""
 
 from __future__ import annotations
 

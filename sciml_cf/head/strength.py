@@ -1,4 +1,4 @@
-"""How hard to hold a head near its previous value: cross-validation and generalised cross-validation on moments."""
+"""Choice of a penalty on the change of a head: cross-validation and generalised cross-validation on moments."""
 
 from __future__ import annotations
 

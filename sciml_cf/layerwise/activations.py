@@ -1,4 +1,4 @@
-"""Inverses of activations: the table that says what layer-wise least squares can pass targets through.
+"""Inverses of activations: a table of those through which layer-wise least squares can pass targets.
 
 A new activation is one function here: module -> Inverse, with its type in ``INVERSES``. A user's own type is added from
 outside the same way: ``INVERSES[Mine] = lambda module: Inverse(...)``.

@@ -1,4 +1,4 @@
-"""All layers of a feed-forward network by least squares, and what that cost."""
+"""All layers of a feed-forward network by least squares, and the cost of that."""
 
 from __future__ import annotations
 

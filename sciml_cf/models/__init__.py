@@ -1,4 +1,4 @@
-"""Builders of models. A builder is a frozen dataclass with ``build(seed=...)`` and ``to_dict()``."""
+"""Builders of models: frozen dataclasses with ``build(seed=...)`` and ``to_dict()``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Channels that say where a point is, for problems whose law depends on the place: walls, open ends, a fixed forcing.
+"""Channels of coordinates, for problems whose law depends on the place: walls, open boundaries, a fixed forcing.
 
 An operator that commutes with shifts, as a Fourier neural operator does, cannot know the place. Coordinates of the
 points at hand are appended to its inputs::

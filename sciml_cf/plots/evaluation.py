@@ -1,4 +1,4 @@
-"""What figures, tables and verdicts take from an evaluation: its errors, those of baselines, and their names."""
+"""Errors, baselines and their names from an evaluation, for figures, tables and verdicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How curves of all figures look: colors that color-blind readers can separate, and dashes and markers besides."""
+"""The style of curves in all figures: colors that color-blind readers can separate, dashes and markers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several runs side by side: one table, two figures, one HTML page."""
+"""Comparison of several runs: one table, two figures, one HTML page."""
 
 from __future__ import annotations
 

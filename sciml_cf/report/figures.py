@@ -1,4 +1,4 @@
-"""The figures of a report. Each takes result data and returns a matplotlib Figure; none keeps global state."""
+"""The figures of a report: each takes result data and returns a matplotlib Figure; none keeps global state."""
 
 from __future__ import annotations
 

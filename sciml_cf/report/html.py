@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing else: no file beside it, no network; readable on a phone."""
+"""One self-contained HTML page: no other file, no network; readable on a phone."""
 
 from __future__ import annotations
 

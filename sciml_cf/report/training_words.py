@@ -1,4 +1,4 @@
-"""What the histories of trainings say, in sentences: overfitting, instability, early ends, and unequal budgets."""
+"""Sentences on the histories of trainings: overfitting, instability, early ends, and unequal budgets."""
 
 from __future__ import annotations
 

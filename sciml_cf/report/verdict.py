@@ -1,4 +1,4 @@
-"""What an evaluation says, in a sentence that can be quoted."""
+"""The verdict of an evaluation, in a sentence that can be quoted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Theorems 1 and 2: the gradient for the backbone with the head held, beside the one that goes through the solve."""
+"""Theorems 1 and 2: the gradient for the backbone with the head held, next to the one that goes through the solve."""
 
 from __future__ import annotations
 

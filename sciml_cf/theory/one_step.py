@@ -1,4 +1,4 @@
-"""What one step takes off the head's own loss: the solve, a pulled solve, and a gradient step."""
+"""The effect of one step on the head's own loss: the solve, a pulled solve, and a gradient step."""
 
 from __future__ import annotations
 

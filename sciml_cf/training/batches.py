@@ -1,4 +1,4 @@
-"""Which samples make up which batch: a function of the seed and the epoch alone, shared out over processes."""
+"""The samples of each batch: a function of the seed and the epoch alone, shared out over processes."""
 
 from __future__ import annotations
 

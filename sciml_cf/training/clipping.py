@@ -1,4 +1,4 @@
-"""What is done to gradients between the backward pass and the optimizer's step."""
+"""Clipping of gradients between the backward pass and the optimizer's step."""
 
 from __future__ import annotations
 

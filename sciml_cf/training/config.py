@@ -1,4 +1,4 @@
-"""How to train: every setting of `fit`, with its checks and the defaults that depend on other settings.
+"""The settings of `fit`, with their checks and the defaults that depend on other settings.
 
 Nothing here loads torch, unless the settings of a rule are checked.
 """

@@ -1,4 +1,4 @@
-"""What training in several processes needs beyond one: the launch, and the same judgement in each of them."""
+"""Training in several processes: the launch, and the same decisions in each of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training reads: the items of each batch, shuffled by the seed and shared out over processes."""
+"""The data feed of a training: the items of each batch, shuffled by the seed and shared out over processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The losses of a training: of a head that is solved, and of an objective beside one that is not."""
+"""The losses of a training: with a head that is solved, and with an objective and a head that is not."""
 
 from __future__ import annotations
 

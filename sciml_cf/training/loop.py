@@ -1,4 +1,4 @@
-"""The loop behind ``fit``: readable beside the paper's algorithm boxes, on Lightning Fabric."""
+"""The loop behind ``fit``, on Lightning Fabric: its steps are those of the paper's algorithm boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a process that trains on a CPU keeps its memory."""
+"""Memory that a process keeps while it trains on a CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train on a data file: the model's channels and dimensions follow from the file."""
+"""Training on a data file: the model's channels and dimensions follow from the file."""
 
 from __future__ import annotations
 

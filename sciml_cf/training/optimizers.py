@@ -1,4 +1,4 @@
-"""What moves the backbone: an optimizer by name or of one's own, its rate, and gradients on their way to it."""
+"""Optimizers of the backbone: by name or user-supplied, with their rate and the treatment of gradients."""
 
 from __future__ import annotations
 

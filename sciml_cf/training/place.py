@@ -1,4 +1,4 @@
-"""What a training reads from its data file: whether the model must know the place, and how fine a grid to take."""
+"""Settings of a training from its data file: coordinates of the points, and the resolution of the grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a training shows how far it is: a bar of at most 80 columns, or without a terminal a line every few epochs."""
+"""Progress of a training: a bar of at most 80 columns, or without a terminal a line every few epochs."""
 
 from __future__ import annotations
 

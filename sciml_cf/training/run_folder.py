@@ -1,4 +1,4 @@
-"""The run folder: what a training leaves behind, and how to use it again.
+"""The run folder: the files that a training leaves behind, and their readers.
 
 ::
 

@@ -1,4 +1,4 @@
-"""The samples of a training: items of one form, how many a step takes, and which of them cannot be trained on."""
+"""The samples of a training: items of one form, how many a step takes, and those that cannot be trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training does to a batch before the model sees it: normalized fields, and a weight for each sample."""
+"""Preparation of a batch for the model: normalized fields, and a weight for each sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strangers' HDF5 files can do: read no other file, print one line, and take no more memory than there is."""
+"""Limits on strangers' HDF5 files: no other file is read, errors are one line, and memory is bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the last point of a periodic file is its first one again: by coordinates, beyond doubt, or as is said."""
+"""Detection of a last point that repeats the first one: by coordinates, beyond doubt, or as is said."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wherever a model puts the numbers of its head: the rows are those of a dense reference, whatever the shapes."""
+"""Arrangements of a head's numbers in a prediction: rows equal to a dense reference, whatever the shapes."""
 
 from __future__ import annotations
 

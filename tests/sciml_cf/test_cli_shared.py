@@ -1,4 +1,4 @@
-"""What all commands share: the next step, --quiet, --json, and the page without arguments."""
+"""Shared parts of all commands: the next step, --quiet, --json, and the page without arguments."""
 
 import json
 import logging

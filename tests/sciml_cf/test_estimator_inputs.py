@@ -1,4 +1,4 @@
-"""What the estimators with scikit-learn's interface take, and what they say of what they cannot take."""
+"""Inputs of the estimators with scikit-learn's interface, and their errors for unusable ones."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Where errors come from, on problems where every part is known; two dimensions; grids with walls."""
+"""Sources of errors, on problems where every part is known; two dimensions; grids with walls."""
 
 import numpy as np
 import pytest

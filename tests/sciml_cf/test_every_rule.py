@@ -1,4 +1,4 @@
-"""What every rule that has a name must do; a new rule joins by being found. Its mathematics has tests of its own."""
+"""Requirements on every rule that has a name; a new rule joins by being found. Its mathematics has tests of its own."""
 
 import copy
 from dataclasses import fields

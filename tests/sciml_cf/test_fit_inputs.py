@@ -1,4 +1,4 @@
-"""What `fit` takes: other return values, other items, frozen backbones; and what a refused one leaves behind."""
+"""Inputs of `fit`: other return values, other items, frozen backbones; and the state after a refused one."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What keeps the head cheap must not change what it computes: streaming, waiting for a device, solving now and then."""
+"""Measures that keep the head cheap, with unchanged results: streaming, waiting for a device, solving now and then."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the whole-network solves take in the place of tensors, and say of what they cannot take."""
+"""Inputs of the whole-network solves in the place of tensors, and their errors for unusable ones."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a command cannot do is one line: too little memory, numbers out of range, empty lists of studies."""
+"""One-line errors of commands: too little memory, numbers out of range, empty lists of studies."""
 
 from __future__ import annotations
 

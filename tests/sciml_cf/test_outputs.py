@@ -1,4 +1,4 @@
-"""What commands write: through links, never over devices or files of others, one line for what the system refuses."""
+"""Outputs of commands: through links, never over devices or files of others, one line for errors of the system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people pass in: models that return tuples or dicts, arrays for tensors, other datasets, other layers."""
+"""User inputs: models that return tuples or dicts, arrays for tensors, other datasets, other layers."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""What a training reads from its file: coordinates where the place matters, and a grid of a laptop's size."""
+"""Settings that a training reads from its file: coordinates where the place matters, and a grid of a laptop's size."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What an update returns and a state carries: nothing global, nothing lost; plain pairs and dictionaries still work."""
+"""Results of an update and contents of a state: nothing global or lost; plain pairs and dictionaries still work."""
 
 import copy
 import gc

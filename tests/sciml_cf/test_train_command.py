@@ -1,4 +1,4 @@
-"""What `sciml-cf train` says and asks for, and the resolutions that `evaluate` takes by itself."""
+"""Output and requirements of `sciml-cf train`, and the resolutions that `evaluate` takes by itself."""
 
 import re
 import subprocess

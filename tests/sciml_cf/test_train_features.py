@@ -1,4 +1,4 @@
-"""What people expect of a trainer beyond the method: schedules, stopping, clipping, averaging, checkpoints."""
+"""Common features of a trainer beyond the method: schedules, stopping, clipping, averaging, checkpoints."""
 
 import logging
 import math

@@ -1,1 +1,1 @@
-"""From a model's last linear layer to rows and back: what it saw, what it said, how its axes lie."""
+"""Bindings from a model's last linear layer to rows and back: its inputs, its outputs, and their axes."""

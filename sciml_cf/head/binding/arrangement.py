@@ -1,4 +1,4 @@
-"""Prove that a model's prediction is its last layer's output, at most with its numbers in other places."""
+"""The arrangement of a prediction: proof that it is its last layer's output, at most with numbers moved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which call of the module around a layer a pass through the layer belongs to."""
+"""The call of the enclosing module that a pass through a layer belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layer of a model is its head: the last linear layer, by order of registration or by a run on an example."""
+"""The head layer of a model: the last linear layer, by order of registration or by a run on an example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prediction was computed from, as autograd recorded it: marks on a layer's outputs, and probes pulled back."""
+"""The graph of a prediction, as autograd recorded it: tags on a layer's outputs, and probes pulled back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a linear last layer lays out its rows: nn.Linear (features last) and 1x1 convolutions (features second)."""
+"""The rows of a linear last layer: nn.Linear (features last) and 1x1 convolutions (features second)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an optimizer moves the parameters of a head: asked at each step of every optimizer, not guessed later."""
+"""Detection of an optimizer that moves the parameters of a head, checked at each step of every optimizer."""
 
 from __future__ import annotations
 

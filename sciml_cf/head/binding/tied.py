@@ -1,4 +1,4 @@
-"""Whether the parameters of a layer belong to it alone, and whether it is still the layer that it was."""
+"""Checks that the parameters of a layer belong to it alone, and that the layer was not replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Automatic: several strengths side by side, and the one that best predicted recent batches."""
+"""Automatic: several strengths in parallel, and the one that best predicted recent batches."""
 
 from __future__ import annotations
 

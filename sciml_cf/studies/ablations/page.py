@@ -1,4 +1,4 @@
-"""The page of the benchmark ablations: what each choice is worth to a closed-form head."""
+"""The page of the benchmark ablations: the effect of each choice on a closed-form head."""
 
 from __future__ import annotations
 

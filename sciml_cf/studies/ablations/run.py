@@ -1,4 +1,4 @@
-"""The paper's ablations of the closed-form head: what each choice is worth, each setting at its own best."""
+"""The paper's ablations of the closed-form head: the effect of each choice, each setting at its own best."""
 
 from __future__ import annotations
 

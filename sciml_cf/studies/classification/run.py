@@ -1,4 +1,4 @@
-"""Classifying images with a head in closed form: the paper's CIFAR and ImageNet recipes, and digits at once.
+"""Classification of images with a head in closed form: the paper's CIFAR and ImageNet recipes, and digits at once.
 
 References:
     Closed-Form Last Layer Optimization (arXiv:2510.04606), section 6, Figures 4 and 5, and appendix E.

@@ -1,1 +1,1 @@
-"""What studies share: grids of trainings, selection, intervals over seeds, result files and pages."""
+"""Shared parts of studies: grids of trainings, selection, intervals over seeds, result files and pages."""

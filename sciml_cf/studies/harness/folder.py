@@ -1,4 +1,4 @@
-"""Parts that every study has: its folder, its command line, its result file, and its words at the end."""
+"""Parts that every study has: its folder, its command line, its result file, and its closing lines."""
 
 from __future__ import annotations
 

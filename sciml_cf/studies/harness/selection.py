@@ -1,4 +1,4 @@
-"""Choose settings by successive halving: many candidates for a few epochs, the better ones for more.
+"""Choice of settings by successive halving: many candidates for a few epochs, the better ones for more.
 
 Every method gets as many candidates and epochs, judged on the validation set with a seed that reports nothing.
 """

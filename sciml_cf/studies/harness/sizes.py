@@ -1,4 +1,4 @@
-"""How large the models and trainings of a study are."""
+"""Sizes of the models and trainings of a study."""
 
 from __future__ import annotations
 

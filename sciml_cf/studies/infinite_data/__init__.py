@@ -1,1 +1,1 @@
-"""Study: new samples in every epoch beside the same few thousand again and again."""
+"""Study: new samples in every epoch against the same few thousand again and again."""

@@ -1,4 +1,4 @@
-"""Infinite data: train on the same samples in every epoch, on more, and on new ones, for as many steps."""
+"""Infinite data: training on the same samples in every epoch, on more, and on new ones, for as many steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizers: train with each optimizer and each way to train the head, for equal steps and for equal seconds."""
+"""Optimizers: training with each optimizer and each way to train the head, for equal steps and for equal seconds."""
 
 from __future__ import annotations
 

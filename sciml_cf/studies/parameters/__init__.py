@@ -1,1 +1,1 @@
-"""Study: one model that is told the viscosity, beside a model for each."""
+"""Study: one model with the viscosity as an input, against a model for each viscosity."""

@@ -1,4 +1,4 @@
-"""Parameters as inputs: train models with and without the viscosity as a channel, test each at every viscosity."""
+"""Parameters as inputs: models with and without the viscosity as a channel, each tested at every viscosity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of the benchmark recipe: relative error on the full grid, beside the twin and beside what was published."""
+"""The page of the benchmark recipe: relative error on the full grid, against the baseline and published results."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Study: what makes a model of one step survive being rolled out."""
+"""Study: trainings of one-step models that keep roll-outs accurate."""

@@ -1,4 +1,4 @@
-"""Roll-outs: train models of one step in several ways, roll each out over times that training never saw."""
+"""Roll-outs: one-step models trained in several ways, each rolled out over times that training never saw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The theorems of the closed-form last layer in numbers: what holds, where a proof breaks, what breaks a premise.
+"""The theorems of the closed-form last layer in numbers: where they hold, where a proof breaks, where a premise does.
 
 References:
     Closed-Form Last Layer Optimization (arXiv:2510.04606), Figure 1, Theorems 1 to 4 and appendices A and C.

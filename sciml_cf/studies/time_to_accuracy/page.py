@@ -1,4 +1,4 @@
-"""The page of the benchmark time: validation error against seconds and against steps, and when it passes the marks."""
+"""The page of the benchmark time: validation error against seconds and steps, and when it passes the thresholds."""
 
 from __future__ import annotations
 

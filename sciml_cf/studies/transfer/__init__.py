@@ -1,1 +1,1 @@
-"""Study: how models transfer between resolutions."""
+"""Study: the transfer of models between resolutions."""

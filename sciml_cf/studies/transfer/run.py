@@ -1,4 +1,4 @@
-"""Resolution transfer: train models at several resolutions, measure each at many, say where the errors come from."""
+"""Resolution transfer: models trained at several resolutions, each measured at many, and sources of errors."""
 
 from __future__ import annotations
 

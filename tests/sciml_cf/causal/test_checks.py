@@ -1,4 +1,4 @@
-"""What every estimator asks of its arguments, and the face that all share."""
+"""Checks of the arguments of every estimator, and their shared interface."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What estimators learn from and are measured on."""
+"""Training and test data of estimators."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Checkpoints: the same bits after a stop, and files that cannot be used told in one line."""
+"""Checkpoints: the same bits after a stop, and one line for files that cannot be used."""
 
 import zlib
 

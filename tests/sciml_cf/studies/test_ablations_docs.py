@@ -1,4 +1,4 @@
-"""What docs/results_classification.md says of the ablations is what their result file holds."""
+"""Statements of docs/results_classification.md on the ablations, against their result file."""
 
 import copy
 

@@ -1,1 +1,1 @@
-"""What rules share: the class that they are made on, one solve, and running means of earlier batches."""
+"""Shared parts of rules: their base class, one solve, and running means of earlier batches."""

@@ -1,4 +1,4 @@
-"""What rules remember of earlier batches: a running mean that fades, merged by weight."""
+"""The memory of rules: a running mean of earlier batches that fades, merged by weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a rule is: settings, a state, and one update."""
+"""The base class of rules: settings, a state, and one update."""
 
 from __future__ import annotations
 

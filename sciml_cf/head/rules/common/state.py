@@ -1,4 +1,4 @@
-"""A rule's state with what the host knows of it: numbers that it wrote, and the report of a solve that it awaits."""
+"""A rule's state with the numbers that the host wrote, and the report of a solve that it awaits."""
 
 from __future__ import annotations
 

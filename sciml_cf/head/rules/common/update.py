@@ -1,4 +1,4 @@
-"""What one update of a rule returns: the next state, and what was solved."""
+"""The result of one update of a rule: the next state, and the solve."""
 
 from __future__ import annotations
 
