@@ -1,4 +1,4 @@
-"""Fill docs/how_good.md from the result files of the suite, benchmarks/results/suite*.json, each of some problems.
+"""Tables of docs/how_good.md from the result files of the suite, benchmarks/results/suite*.json, each of some problems.
 
 sciml-cf study suite --preset full --problems kdv darcy    # its results.json becomes benchmarks/results/suite_1.json
 python -m benchmarks.suite_docs            # fills the page

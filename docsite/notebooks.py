@@ -1,4 +1,4 @@
-"""Run the notebooks of docs/ and store them with their outputs.
+"""The notebooks of docs/, run and stored with their outputs.
 
 python -m docsite.notebooks            # every notebook, in a folder of its own that is removed afterwards
 python -m docsite.notebooks NAME ...   # these ones, by the names of their files

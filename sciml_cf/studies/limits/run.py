@@ -1,4 +1,4 @@
-"""What limits the recipe: trainings that differ in one respect, and what can be had from their models afterwards."""
+"""Limits of the recipe: trainings that differ in one respect, and the use of their models afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the suite's results say: ratios of test errors by problem, their verdicts, and sentences made of them."""
+"""Ratios of test errors by problem in a result of the suite, their verdicts, and sentences made of them."""
 
 from __future__ import annotations
 
