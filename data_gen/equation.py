@@ -124,7 +124,7 @@ class Equation:
             sin cos exp                 of the places x, y, z, the length L of the domain, and parameters
 
         Derivatives of a field with constant coefficients in the field's own equation are the symbol. All else is
-        computed on points as it is written: u*u_x stays a product, and (u^2/2)_x a derivative.
+        computed on points, term by term: u*u_x stays a product, and (u^2/2)_x a derivative.
 
         Args:
             text: the equations; it is parsed, never run.

@@ -48,7 +48,7 @@ def check_count(function: str, argument: str, value: object, *, minimum: int = 1
 
 
 def _first_outside(value: Any, low: float) -> object:
-    """The first entry of an array that is not above ``low`` and finite, else any; what is no array as it is."""
+    """The first entry of an array that is not above ``low`` and finite, else any; other values unchanged."""
     if not getattr(value, "ndim", 0):
         return value
     return next((float(one) for one in value.flat if not low < one < math.inf), float(value.flat[0]))

@@ -75,7 +75,7 @@ def generate(
         shards: files for the samples, next to a small master file at ``path`` that lists them. No two processes write
             into one shard at a time, so at most as many work as there are shards.
         compression: "gzip" compresses the files in chunks, as ``repack`` does, once all blocks are written; until then
-            they are plain, beside the compressed ones. It is no part of the description.
+            they are plain, next to the compressed ones. It is no part of the description.
         level: effort of gzip, 1 to 9.
         resume: continue an unfinished file of the same spec and shards, or start if there is none.
         overwrite: replace an existing dataset file, drop an unfinished one.

@@ -332,7 +332,7 @@ def _tuples(value: Any) -> Any:
 
 
 def _sequence(name: str, values: Any) -> Any:
-    """A sequence as a tuple; None, which stands for a default, as it is where there is one."""
+    """A sequence as a tuple; None, which stands for a default, unchanged where there is one."""
     if values is None and name in _OPTIONAL:
         return None
     values = values.tolist() if isinstance(values, np.ndarray) else values

@@ -70,7 +70,7 @@ class DatasetSpec(_Description):
         extent: length of the domain, or of each axis, x last; the equation's usual one if None.
         times: output times above 0, increasing; the equation's usual final time if None. The file of several also
             has the initial condition in its trajectories. None for a steady equation.
-        initial_condition: name of the random initial condition; the equation's usual one if None. Or one's own: a file,
+        initial_condition: name of the random initial condition; the equation's usual one if None. Or your own: a file,
             FILE.npy or FILE.h5:NAME, with ``(samples, *N)`` or ``(samples, C, *N)`` fields, or a function of (random
             generator, grid) that returns ``(*N)`` or ``(C, *N)``. Stored as "file" or "function", with a checksum in
             the parameters.

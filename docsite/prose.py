@@ -5,7 +5,11 @@ python -m docsite.prose            # words of every page, and in all
 
 from __future__ import annotations
 
+import ast
+import io
 import re
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -35,6 +39,18 @@ HABITS = {
     r"\bone's own\b": "your own",
 }
 
+#: Those of them that have no other meaning in docstrings, comments and messages: an array has ends, a curve has marks.
+CODE_HABITS = {
+    **{
+        pattern: instead
+        for pattern, instead in HABITS.items()
+        if not re.search("holds|ends|mark|as it is|stands|figures", pattern)
+    },
+    r"\b(?:periodic ends|ends are (?:not )?periodic)\b": "boundaries",
+    r"(?<!far )(?<!soon )\bas it is\b(?! (?:asked|to|for))": "unchanged",
+    r"\bstands? (?:alone|apart|beside|at|before)\b": "is",
+}
+
 
 def prose(text: str) -> str:
     """A page without what scripts filled, code, commands and comments."""
@@ -58,6 +74,36 @@ def habits(text: str) -> list[str]:
         for pattern, instead in HABITS.items()
         for match in re.finditer(pattern, text)
     ]
+
+
+def code_habits(source: str) -> list[str]:
+    """Each use of a word of ``CODE_HABITS`` in the docstrings, comments and messages of a module, with its line."""
+    found = []
+    for line, text in sorted(set(_code_texts(source))):
+        plain = re.sub(r"``.*?``|`[^`]*`", "``", text, flags=re.DOTALL)
+        plain = re.sub(r"^\s*(?:- )?\w+(?:, \w+)*: ", "", plain, flags=re.MULTILINE)  # the names of entries
+        for pattern, instead in CODE_HABITS.items():
+            for match in re.finditer(pattern, plain):
+                words = " ".join(plain[max(0, match.start() - 40) : match.end() + 20].split())
+                found.append(f"{line}: {words} -> {instead}")
+    return found
+
+
+def _code_texts(source: str) -> Iterator[tuple[int, str]]:
+    """Comments, docstrings, and strings of at least three words, each with its line."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    nodes = list(ast.walk(ast.parse(source)))
+    joined = [node for node in nodes if isinstance(node, ast.JoinedStr)]
+    parts = {id(part) for node in joined for part in node.values}
+    for node in nodes:
+        value = node.value if isinstance(node, ast.Constant) and id(node) not in parts else None
+        if isinstance(value, str) and len(value.split()) > 2:
+            yield node.lineno, value
+    for node in joined:
+        texts = (part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
+        yield node.lineno, "".join(map(str, texts))
 
 
 def long_sentences(text: str, most: int = 25) -> list[str]:

@@ -16,7 +16,7 @@ _WIDER = {"uint16": "int32", "uint32": "int64", "uint64": "int64", "longdouble":
 def tensor_of(function: str, argument: str, values: Any) -> Tensor:
     """A real tensor of a tensor, an array, nested lists, or whatever numpy takes for an array of numbers.
 
-    A tensor is returned as it is. An array shares its memory where torch allows it.
+    A tensor is returned unchanged. An array shares its memory where torch allows it.
 
     Args:
         function: the function that messages name.

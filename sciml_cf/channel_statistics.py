@@ -15,7 +15,7 @@ class ChannelStatistics:
     """Mean, deviation and range of each channel over samples and grid points, streamed in float64.
 
     Batches are merged by the update of Chan, Golub and LeVeque (1983), which does not cancel where the mean is large
-    beside the deviation. Roots of sums of squares are kept, not the sums, so that no square overflows.
+    compared with the deviation. Roots of sums of squares are kept, not the sums, so that no square overflows.
 
     Attributes:
         count: values of each channel seen; the sum of their weights where these are given.

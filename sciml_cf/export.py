@@ -92,7 +92,7 @@ def plain_model(model: nn.Module) -> nn.Module:
     It has no hooks of a head. A normalization that the model carries becomes a part of it, so it maps physical fields
     to physical fields as before; of a model that returns more than its prediction it returns the prediction alone.
     ``torch.export``, ``torch.jit.script``, quantization and ONNX take it as they take the
-    model that you built; the model itself stays as it is.
+    model that you built; the model itself is not changed.
 
     Args:
         model: from ``sciml_cf.load``, ``fit``, or a loop of your own.
@@ -109,5 +109,5 @@ def plain_model(model: nn.Module) -> nn.Module:
 
 
 def _by_channel(values: Tensor, dims: int) -> Tensor:
-    """``(C,)`` as ``(C, 1, ..., 1)``, beside fields of so many axes."""
+    """``(C,)`` as ``(C, 1, ..., 1)``, for fields of so many axes."""
     return values.reshape([-1] + [1] * (dims - 2))

@@ -208,7 +208,7 @@ def mode_power(fields: Tensor) -> Tensor:
     axes = tuple(range(2, fields.ndim))
     n = fields.shape[-1]
     power = torch.fft.rfftn(fields, dim=axes, norm="forward").abs().square()
-    power[..., 1 : (n + 1) // 2] *= 2  # mode 0 and the Nyquist mode of an even grid stand alone
+    power[..., 1 : (n + 1) // 2] *= 2  # mode 0 and the Nyquist mode of an even grid are single
     return power
 
 

@@ -94,7 +94,7 @@ class Normalization:
             if len(mean) != len(std) or not mean:
                 raise ValueError(
                     f"Normalization: `{kind}_scale` must have an entry for each channel of `{kind}_mean`; got "
-                    f"{len(std)} beside {len(mean)}."
+                    f"{len(std)} and {len(mean)}."
                 )
 
     def inputs(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from docsite.notebooks import notebooks, page_text
-from docsite.prose import GENERATED, habits, long_sentences, long_tables, unlinked, words
+from docsite.prose import GENERATED, code_habits, habits, long_sentences, long_tables, unlinked, words
 from docsite.staging import NAVIGATION
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +55,38 @@ def test_pages_use_the_terms_of_the_field(name: str) -> None:
 def test_a_private_word_is_found(text: str) -> None:
     assert habits(text)
     assert not habits(f"```\n{text}\n```\n    {text}\n")
+
+
+@pytest.mark.parametrize("package", ["data_gen", "sciml_cf"])
+def test_code_uses_the_terms_of_the_field(package: str) -> None:
+    found = {str(path.relative_to(ROOT)): code_habits(path.read_text()) for path in (ROOT / package).rglob("*.py")}
+    assert {path: uses for path, uses in found.items() if uses} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"""The best arm of a study."""',
+        "x = 1  # written beside the file",
+        'raise ValueError("f: `x` must be told")',
+        'raise ValueError(f"f: `x` must stay as it is; got {x}.")',
+    ],
+)
+def test_a_private_word_in_code_is_found(source: str) -> None:
+    assert len(code_habits(source)) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "beside = arms.told",
+        '"""Args:\n    arms: methods.\n"""',
+        "# as far as it is known",
+        'd["one arm"] = "`told` it"',
+    ],
+)
+def test_names_and_other_meanings_in_code_pass(source: str) -> None:
+    assert code_habits(source) == []
 
 
 @pytest.mark.parametrize("text", ["The run ends.", "a page with figures", "an alarm, a market", "Markdown"])

@@ -1,7 +1,7 @@
 """A file under a library that writes: errors of the operating system are kept, and raised once the library is done.
 
 HDF5 does not survive a write that fails: objects cannot be closed any more, errors are lost, and the process may crash
-when it ends; memory maps end it at once. So the library is told that all went well, and the error comes afterwards.
+when it ends; memory maps end it at once. So success is reported to the library, and the error comes afterwards.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Outputs that are whole under their names or not there: locked, written aside, on the disk, checked, then renamed.
 
-What is written aside lies in a folder of its own beside its place, .NAME.TOKEN.part, which nobody else can have made:
+What is written aside lies in a folder of its own next to its place, .NAME.TOKEN.part, which nobody else can have made:
 the second half of its random token is a checksum of the name and the first half. A process that is killed leaves it;
 the next writer of NAME, which holds the lock, finds it and removes it.
 """
@@ -332,7 +332,7 @@ def _writing(place: Path, who: str, argument: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _aside(place: Path) -> Iterator[Path]:
-    """An empty folder beside an output, for this process alone; it is gone after the block."""
+    """An empty folder next to an output, for this process alone; it is gone after the block."""
     name, token = short_name(place.name), secrets.token_hex(4)
     folder = place.with_name(f".{name}.{token}{_proof(name, token)}.part")
     folder.mkdir(mode=0o700)

@@ -4,7 +4,7 @@
 
     sample  time  channel  z  y  x          --axes sample,y,x,channel
 
-Inference takes samples first, rows of a table. A channel axis stands before the axes in space or after all of them, an
+Inference takes samples first, rows of a table. A channel axis is before the axes in space or after all of them, an
 axis of times before them or after. Channels are few: at most half as many as the points of the shortest axis in space
 where they come first, and where they come last at most eight, and fewer than the points of any. A last axis so short
 can also be an axis in space: then both readings fit, and the file is refused until ``--axes`` says which.

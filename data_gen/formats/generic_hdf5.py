@@ -169,7 +169,7 @@ def _first(places: Sequence[h5py.Group], names: Sequence[str], taken: set[str]) 
 
 
 def _table(group: h5py.Group, target: h5py.Dataset, taken: set[str]) -> dict[str, np.ndarray]:
-    """One-dimensional variables beside the target, of one number for each sample."""
+    """One-dimensional variables next to the target, of one number for each sample."""
     found: dict[str, np.ndarray] = {}
     for name in [str(one) for one in group][:_MOST]:
         one = group.get(name)

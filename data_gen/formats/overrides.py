@@ -51,7 +51,7 @@ class Overrides:
 
     Raises:
         ValueError: ``extent`` is not above 0, ``boundary``, ``right_end`` or ``axes`` unknown, a number of steps below
-            1 or given beside times, "auto" beside names, or a parameter not finite or of a name that dataset files use
+            1 or given with times, "auto" with names, or a parameter not finite or of a name that dataset files use
             themselves.
     """
 
@@ -98,7 +98,7 @@ class Overrides:
                 )
 
     def _check_windows(self) -> None:
-        """Refuse numbers of steps below 1, or beside times."""
+        """Refuse numbers of steps below 1, or together with times."""
         for name in STEPS:
             if getattr(self, name) is not None:
                 check_count("Overrides", name, getattr(self, name))
@@ -109,7 +109,7 @@ class Overrides:
             )
 
     def _check_condition(self) -> None:
-        """Take commas apart, and refuse names that are given twice or beside "auto"."""
+        """Take commas apart, and refuse names that are given twice or with "auto"."""
         words = [word for text in _each(self.condition) for word in split_names(text)]
         object.__setattr__(self, "condition", tuple(words))
         if len(set(words)) < len(words) or (AUTO in words and len(words) > 1):

@@ -82,7 +82,7 @@ def check_well_posed(symbol: Callable[..., np.ndarray], num_dims: int) -> None:
 
 
 def amplifies(linear: Callable[..., np.ndarray], others: Sequence[Terms], num_dims: int) -> bool:
-    """Whether the terms beside the linear part may feed what that damps, so that errors are not forgotten.
+    """Whether the terms other than the linear part may feed what that damps, so that errors are not forgotten.
 
     Reactions may, such as u v^2. Those that damp the field themselves, such as -u^3 or Lap u^3, do not on a line, where
     the grid is chosen with more care. Convection may where the linear part lets waves grow or a force drives them, and

@@ -23,7 +23,7 @@ FILE, FUNCTION = "file", "function"
 _SUFFIXES = (".npy", ".h5", ".hdf5")
 
 
-#: Parameters of initial conditions of one's own.
+#: Parameters of user-supplied initial conditions.
 OWN_PARAMETERS = {FILE: {"field", "path", "sha256"}, FUNCTION: {"name", "sha256"}}
 
 
@@ -81,7 +81,7 @@ def _path_and_field(words: str) -> tuple[str, str]:
 def own_start(
     initial: str | StartFunction, parameters: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[str, Mapping[str, Any]]:
-    """Name and parameters of an initial condition, of one's own with the checksum of the file or function."""
+    """Name and parameters of an initial condition, of a user-supplied one with the checksum of the file or function."""
     found = function_parameters(initial) if callable(initial) else file_parameters(initial)
     if found is None:
         return str(initial), parameters

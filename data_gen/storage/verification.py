@@ -100,5 +100,5 @@ def damaged_block(path: Path, name: str, first: int, last: int, header: Header) 
     samples = f"sample {first}" if last == first + 1 else f"samples {first}..{last - 1}"
     return DatasetError(
         f"read: {path} is damaged: {name} differs from its checksum in {samples} (block {block} of 0..{count - 1}). "
-        f"Copy the file again, or generate it again; --no-verify (verify=False) reads it as it is."
+        f"Copy the file again, or generate it again; --no-verify (verify=False) reads it unchecked."
     )

@@ -166,7 +166,7 @@ class Output:
     def _refuse_strangers(self) -> None:
         """Refuse what has the name of an unfinished file, or of the journal, and cannot be one that this tool wrote.
 
-        What lies beside a journal is of that generation, even if it is too damaged for anyone to say.
+        What lies next to a journal is of that generation, even if it is too damaged for anyone to say.
         """
         left = self._unfinished()
         begun = self.journal in left and is_regular(self.journal) and bool(journal.read_start(self.journal))
@@ -192,7 +192,7 @@ class Output:
             MemoryError: a block cannot be computed in the machine's memory.
         """
         free, needed = shutil.disk_usage(self.path.parent).free, self.spec.samples * self.header.row_bytes
-        needed *= 2 if self.level else 1  # a compressed file may be as large, and is written beside the plain one
+        needed *= 2 if self.level else 1  # a compressed file may be as large, and is written next to the plain one
         if needed > free:
             raise DatasetError(
                 f"generate: {self.path} needs {needed // 10**6} MB and its disk has {free // 10**6} MB free."

@@ -1,1 +1,1 @@
-"""Seams to other people's trainers, a file for each; each works with the library as it is installed, unmodified."""
+"""Adapters to other people's trainers, a file for each; each works with the unmodified library."""

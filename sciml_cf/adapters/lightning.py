@@ -42,10 +42,10 @@ def pair_of(batch: Any) -> Pair:
 
 
 class ClosedFormCallback(Callback):
-    """Keeps one linear layer of a LightningModule solved in closed form; the module itself stays as it is.
+    """Keeps one linear layer of a LightningModule solved in closed form; the module itself is not changed.
 
     The module's ``training_step`` should return the mean squared error of ``module(x)``. Each step costs one forward
-    pass without gradients beside the module's own; ClosedFormLoss inside the ``training_step`` saves it.
+    pass without gradients in addition to the module's own; ClosedFormLoss inside the ``training_step`` saves it.
 
     The layer's parameters stop requiring gradients before the module configures its optimizers, so they are in none
     that asks for this, and no optimizer changes them. Validation and test data are never solved on. Under algorithm 2

@@ -92,7 +92,7 @@ def restore(training: Training, content: dict[str, Any], folder: Path) -> None:
 
 
 def write_checkpoint(folder: Path, training: Training, extra: dict[str, Any]) -> None:
-    """The training as it is, and what else a prediction needs, atomically."""
+    """The present training, and the other values that a prediction needs, atomically."""
     save_checkpoint(folder, {**training.content(), **extra})
 
 

@@ -76,7 +76,7 @@ class _Samples:
     def save(self, path: str | Path) -> Path:
         """Write one HDF5 file that says what it holds: arrays, law, parameters, seed, versions and a checksum.
 
-        It appears under its name when it is whole; one that is there is replaced. h5py and xarray open it as it is.
+        It appears under its name when it is whole; one that is there is replaced. h5py and xarray open it directly.
         """
         facts = {"law": self.law, "parameters": dict(self.parameters), "seed": self.seed}
         return write_arrays(path, self.arrays, kind=self.kind, facts=facts)

@@ -243,7 +243,7 @@ class DeepFeatureIV(Estimator):
         self.history_ = training.rows
 
     def _extra(self, training: Training) -> dict[str, Any]:
-        """What a checkpoint holds beside the training, for predictions."""
+        """Entries of a checkpoint that predictions need."""
         return {
             "outcome": {"center": self.outcome_center_, "scale": self.outcome_scale_},
             "shapes": described_shapes(self.shapes_),

@@ -31,7 +31,7 @@ def read_hearts(path: str | Path, latents: Any) -> np.ndarray:
     it has those asked for. They are unpacked once, some thousand at a time: memory is that of the images asked for.
 
     Args:
-        path: the file, ``dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz`` as it is published.
+        path: the file, ``dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz`` in its published form.
         latents: ``(n, 4)`` integers, as for ``render_hearts``.
 
     Returns:

@@ -39,7 +39,7 @@ class KernelIV(Estimator):
         stage 2, rows (z~, y~): a = (M M^T + m s K_XX)^-1 M y~,   M = K_XX G
         f(x) = sum_i a_i k(x_i, x)
 
-    with n and m rows in the stages, x beside its covariates and z too. It is computed in coordinates of the span of the
+    with n and m rows in the stages, x and z with their covariates. It is computed in coordinates of the span of the
     kernel's features at the rows of stage 1, where both stages are ridge regressions with the strengths l and s on mean
     squared errors, solved as any head here is; directions whose share of the kernel matrix is below 1e-12 are left out.
     The strengths are chosen as the authors choose them: l by the error of stage 1 on the rows of stage 2, s by the
@@ -53,7 +53,7 @@ class KernelIV(Estimator):
         widths: of the Gaussian kernel, "coordinate": the median distance of each column, so a product of kernels of
             numbers; "joint": the median distance of all columns of the treatment together, and so for the instrument
             and for the covariates, which is right for images. Pairs at distance zero are left out of a median.
-        strengths: those tried in stages 1 and 2, above 0; a number instead of several is taken as it is.
+        strengths: those tried in stages 1 and 2, above 0; a number instead of several is used unchanged.
         split: share of the rows for stage 1.
         center_outcome: regress outcomes less their mean, which is added again; False is the method as printed.
         seed: of the split.

@@ -31,7 +31,7 @@ _STRENGTHS: dict[str, tuple[float, float, float | None]] = {
 class StageRules:
     """The rules of the three solves of deep-feature instrumental variables.
 
-    Strengths multiply ``|W|^2`` or ``|W - W_prev|^2`` beside a MEAN squared error, so they mean the same at every batch
+    Strengths multiply ``|W|^2`` or ``|W - W_prev|^2``, added to a MEAN squared error. They mean the same at every batch
     size. The paper writes sums over the batch: lambda_1 = rows * first, lambda_2 = rows * second, lambda_12 = rows *
     inner.
 
@@ -139,7 +139,7 @@ class StageHead:
         self._before = self.state
 
     def start_from(self, head: Tensor) -> None:
-        """Another head stands in for the one before the batch."""
+        """Another head takes the place of the one before the batch."""
         self.state = self._before = self._before | {"head": head}
 
     def base(self, *, again: bool = False) -> State:
@@ -162,7 +162,7 @@ class StageHead:
         check_solved(self.state)
 
     def penalty(self, head: Tensor, start: Tensor) -> Tensor:
-        """What the solve minimises beside the mean square, for a gradient through it; ``start``: the head before.
+        """Penalty that the solve adds to the mean square, for a gradient through it; ``start``: the head before.
 
         Raises:
             ValueError: the rule is neither Ridge nor Proximal.

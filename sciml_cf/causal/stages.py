@@ -207,7 +207,7 @@ def _stage(
 
     Args:
         head: the head of the stage.
-        features: of the net as it is.
+        features: of the net in its present state.
         targets: targets of the head.
         weights: weights of the rows, or None.
         optimizer: of the net; None if it has nothing to train.

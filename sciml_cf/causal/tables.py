@@ -66,6 +66,6 @@ def _strength(function: str, value: Any, *, allow_zero: bool) -> float:
         bound = "of at least 0" if allow_zero else "above 0"
         raise ValueError(
             f"{function}: `strengths` must be finite numbers {bound}; got {value!r}. They multiply a square "
-            "beside a MEAN squared error."
+            "added to a MEAN squared error."
         )
     return number

@@ -112,7 +112,7 @@ class ClosedFormClassifier(ClassifierMixin, Estimator):
         self.smoothing = smoothing
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ClosedFormClassifier:
-        """Train on samples ``(n, columns)``, or ``(n, ...)`` with a backbone of one's own, and their labels ``(n,)``.
+        """Train on samples ``(n, columns)``, or ``(n, ...)`` with a user-supplied backbone, and their labels ``(n,)``.
 
         Raises:
             ValueError: a setting, the samples, the labels or the weights cannot be used.
@@ -203,7 +203,7 @@ class ClosedFormRegressor(RegressorMixin, Estimator):
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ClosedFormRegressor:
-        """Train on samples ``(n, columns)``, or ``(n, ...)`` with a backbone of one's own, and targets ``(n,)`` or
+        """Train on samples ``(n, columns)``, or ``(n, ...)`` with a user-supplied backbone, and targets ``(n,)`` or
         ``(n, outputs)``.
 
         Raises:

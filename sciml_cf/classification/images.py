@@ -47,7 +47,7 @@ class ClassImages(Dataset[dict[str, Tensor]]):
     def __init__(self, images: Tensor, labels: Tensor, transform: Transform | None = None) -> None:
         if images.ndim != 4 or labels.shape != images.shape[:1]:
             raise ValueError(
-                f"ClassImages: `images` must be (n, C, H, W) beside labels (n,); got {tuple(images.shape)} and "
+                f"ClassImages: `images` must be (n, C, H, W) with labels (n,); got {tuple(images.shape)} and "
                 f"{tuple(labels.shape)}."
             )
         self.images, self.labels, self.transform = images, labels, transform

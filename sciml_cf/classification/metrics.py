@@ -139,8 +139,8 @@ def _check(function: str, outputs: Tensor, labels: Tensor) -> None:
     wanted = tuple(outputs.shape[:1] + outputs.shape[2:])
     if outputs.ndim < 2 or tuple(labels.shape) != wanted or labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(
-            f"{function}: `labels` must be integers (S, *N) = {wanted} beside outputs (S, C, *N); got "
-            f"{labels.dtype} {tuple(labels.shape)} beside {tuple(outputs.shape)}."
+            f"{function}: `labels` must be integers (S, *N) = {wanted} for outputs (S, C, *N); got "
+            f"{labels.dtype} {tuple(labels.shape)} for {tuple(outputs.shape)}."
         )
     if labels.numel() == 0 or labels.min() < 0 or labels.max() >= outputs.shape[1]:
         got = f"{int(labels.min())} to {int(labels.max())}" if labels.numel() else "none"

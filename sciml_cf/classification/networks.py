@@ -52,7 +52,7 @@ class PerceptronConfig:
             return nn.Sequential(*layers, nn.Linear(widths[-1], self.classes, bias=self.bias))
 
     def to_dict(self) -> dict[str, Any]:
-        """The arguments as plain values, to store beside a trained model."""
+        """The arguments as plain values, to store with a trained model."""
         return {**asdict(self), "hidden": list(self.hidden)}
 
 
@@ -106,7 +106,7 @@ class ResNet18Config:
             return model
 
     def to_dict(self) -> dict[str, Any]:
-        """The arguments as plain values, to store beside a trained model."""
+        """The arguments as plain values, to store with a trained model."""
         return asdict(self)
 
 
@@ -166,7 +166,7 @@ class NFNetF0Config:
             return model
 
     def to_dict(self) -> dict[str, Any]:
-        """The arguments as plain values, to store beside a trained model."""
+        """The arguments as plain values, to store with a trained model."""
         return asdict(self)
 
 

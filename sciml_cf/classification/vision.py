@@ -17,7 +17,7 @@ def torchvision(part: str) -> Any:
     """A module of torchvision, such as "models" or "transforms.v2".
 
     Only its Python is used here. Where its compiled part was built for another build of the same torch (a CUDA wheel
-    beside a CPU torch), its import fails for the want of two operators of detection; they are declared then, without
+    with a CPU torch), its import fails for the want of two operators of detection; they are declared then, without
     being there, and the import is tried once more.
 
     Raises:

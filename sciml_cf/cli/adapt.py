@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class AdaptFlags(OverrideFlags):
     """Solve a run's head again for new data, held to the old one as hard as the data call for; writes a new run.
 
-    One pass over the samples, no training. The head stays as it is unless cross-validation over the samples speaks
+    One pass over the samples, no training. The head stays unchanged unless cross-validation over the samples speaks
     clearly against it. The new run can be evaluated, used and reported like any other.
 
     Args:

@@ -102,7 +102,7 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         check_choice("FieldDataset", "sampling", sampling, ("strided", "fourier"))
         check_count("FieldDataset", "unroll", unroll)
         self.path, self.split, self.split_seed = Path(path), split, split_seed
-        if unroll > 1:  # windows are cut then, and the run is told so
+        if unroll > 1:  # windows are cut then, and the run records it
             facts = replace(facts or Facts(), stride=(facts.stride if facts else None) or 1)
         self.facts, self.format, self.unroll, self.lazy = facts, format, unroll, lazy
         self.masked = facts is not None and facts.mask is not None
@@ -302,7 +302,7 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
 
     @property
     def described(self) -> dict[str, Any]:
-        """What run.json says of the data, so that others are cut and told to the run as these were."""
+        """What run.json says of the data, so that others are cut and described in the same way."""
         conditions = {"conditions": range_of(self.conditions)} if self.conditions else {}
         step = {} if self.time_step is None else {"time_step": self.time_step}
         return {**self.ends, **self.windows, **conditions, **step}

@@ -87,7 +87,7 @@ class Geometry:
 
     @property
     def wraps(self) -> bool:
-        """Whether the ends of the axes are periodic, whatever their lengths and points."""
+        """Whether the boundaries of the axes are periodic, whatever their lengths and points."""
         return self._header.boundary == "periodic"
 
     @property

@@ -57,7 +57,7 @@ def as_items(function: str, argument: str, data: Any) -> Dataset[dict[str, Tenso
     """A map-style dataset as one of items ``{"x": tensor, "y": tensor}``.
 
     Items may be such mappings, or pairs (x, y) as a TensorDataset has them, of tensors, arrays or numbers. A dataset of
-    mappings of tensors is returned as it is.
+    mappings of tensors is returned unchanged.
 
     Args:
         function: the function that messages name.

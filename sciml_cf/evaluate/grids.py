@@ -26,8 +26,8 @@ class Grids:
         resolution: points along the last axis of the reference grid.
         coordinates: its points along each axis.
         extents: length of each axis.
-        wraps: whether the ends are periodic.
-        fourier: whether Fourier interpolation is right: periodic ends and axes that are alike.
+        wraps: whether the boundaries are periodic.
+        fourier: whether Fourier interpolation is right: periodic boundaries and axes that are alike.
         relative: positions of the reference grid's points along each axis, as fractions of the domain's length.
         placements: of each axis whether its points are periodic, cells or nodes; empty if that does not matter.
     """
@@ -74,7 +74,7 @@ class Grids:
 
     @property
     def outputs(self) -> tuple[Output, ...]:
-        """The ways to measure an output: as it is, and interpolated to the reference grid."""
+        """The ways to measure an output: unchanged, and interpolated to the reference grid."""
         return ("native", "fourier", "linear") if self.fourier else ("native", "linear")
 
     def take(self, fields: Tensor, resolution: int, sampling: Literal["strided", "fourier"]) -> Tensor:

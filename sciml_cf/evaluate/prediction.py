@@ -74,7 +74,7 @@ def predict(
         batch_size: samples a forward pass.
         num_dims: spatial dimensions of ``fields``. None takes the run's; for a model in hand 1, or as many as four or
             more axes leave for them.
-        boundary: what the ends of ``fields`` are. None takes that of the run's data; "periodic" for a model in hand.
+        boundary: kind of boundary of ``fields`` are. None takes that of the run's data; "periodic" for a model in hand.
         which: weights of a run folder with the lowest validation error, or those of the last epoch.
         std: return the predictive standard deviation too: True for that of a run folder, or a model's ``posterior``.
         prediction: which entry of the model's return value is the prediction, see ``fit``; by default the one that it
@@ -174,8 +174,8 @@ def _resampled(inputs: np.ndarray, resolution: int, boundary: str) -> np.ndarray
     points = " x ".join(map(str, shape))
     if boundary != "periodic":
         raise ValueError(
-            f"predict: `resolution` must be that of the input, {points}, where the ends are not periodic; got "
-            f"{resolution} and {boundary} ends. Interpolate the inputs yourself."
+            f"predict: `resolution` must be that of the input, {points}, where boundaries are not periodic; got "
+            f"{resolution} and {boundary} boundaries. Interpolate the inputs yourself."
         )
     if len(set(shape)) > 1:
         raise ValueError(

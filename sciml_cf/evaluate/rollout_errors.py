@@ -128,7 +128,7 @@ def _last_finite(finite: np.ndarray, times: np.ndarray, start: float) -> np.ndar
 
 
 def _is_kept(values: np.ndarray, energy: np.ndarray, name: str) -> bool:
-    """Whether a quantity of the true states stays as it is, beside the size of the fields."""
+    """Whether a quantity of the true states stays constant, relative to the size of the fields."""
     scale = np.sqrt(energy.mean()) if name == "mean" else energy.mean()
     return bool(scale > 0 and np.ptp(values, axis=1).max() <= _CONSERVED * scale)
 

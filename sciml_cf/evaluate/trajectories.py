@@ -28,7 +28,7 @@ _POINTS_PER_BLOCK = 2**22  # numbers of the trajectories of a block of samples
 
 
 class Block(NamedTuple):
-    """Some samples: their states ``(B, T, C, *N)``, and the constants ``(B, K, *N)`` that a model is told of them."""
+    """Some samples: their states ``(B, T, C, *N)``, and the constants ``(B, K, *N)`` that a model gets as inputs."""
 
     rows: np.ndarray
     states: Tensor
@@ -44,7 +44,7 @@ class Trajectories:
         split: see FieldDataset.
         split_seed: see FieldDataset.
         resolution: see FieldDataset.
-        names: scalars of the samples that the model is told.
+        names: scalars of the samples that the model gets as inputs.
         time_step: of the model, a multiple of the file's; None takes the file's.
 
     Attributes:

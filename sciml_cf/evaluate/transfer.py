@@ -156,7 +156,7 @@ def _error_of_data(truth: FieldDataset) -> dict[str, float]:
 def _check_sampling(grids: Grids, sampling: Sampling) -> None:
     if sampling == "fourier" and not grids.fourier:
         raise ValueError(
-            "evaluate_transfer: `sampling` must be 'strided' for fields whose ends are not periodic or whose axes are "
+            "evaluate_transfer: `sampling` must be 'strided' for fields without periodic boundaries, or whose axes are "
             "unlike; got 'fourier'. Say --boundary periodic if the file does not tell that it is."
         )
 

@@ -26,7 +26,7 @@ Value = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 class Algorithm(ABC):
     """A training of a model whose last layer is solved in closed form: made once, stepped through, then finished.
 
-    Example, in a loop of one's own::
+    Example, in your own loop::
 
         algorithm = Algorithm2(model, ClosedFormLoss(model.readout, Proximal(strength=1e-2)))
         optimizer = torch.optim.Adam(p for p in model.parameters() if p.requires_grad)
@@ -65,7 +65,7 @@ class Algorithm(ABC):
         """
 
     def solve(self, batches: Iterable[Batch]) -> None:
-        """Solve the head on all batches together, with the features of the backbone as it is, without gradients."""
+        """Solve the head on all batches together, with the features of the present backbone, without gradients."""
         solve_on(self.model, self.loss_of, batches, forward=self.forward)
 
     @contextmanager
@@ -93,7 +93,7 @@ class Algorithm1(Algorithm):
         theta_t = theta_(t-1) - rate * grad of  mean |W_(t-1)^T phi(x; theta) - y|^2
         W_t     = rule(phi(x; theta_t), y)
 
-    Two forward passes a step; after it the head belongs to the backbone as it is.
+    Two forward passes a step; after it the head belongs to the updated backbone.
 
     Args:
         model: see ``Algorithm``.
@@ -217,7 +217,7 @@ def solve_on(
 ) -> None:
     """Solve a head on all batches together as the model sees them now, without gradients, in any mode.
 
-    An objective that needs its rows at once is solved on each batch in turn. No batches leave the head as it is. In
+    An objective that needs its rows at once is solved on each batch in turn. Without batches the head is unchanged. In
     training mode the solve counts in the head's metrics, in evaluation mode it does not.
 
     Args:

@@ -40,7 +40,7 @@ class ClosedFormHead(SolvedLayer):
     The layer's parameters stop requiring gradients and stay in the model's ``state_dict``; the rule's state is held
     in buffers of this module, so save its ``state_dict`` with the model's to resume exactly.
 
-    Algorithm 1 of the paper in a loop of one's own::
+    Algorithm 1 of the paper in your own loop::
 
         head = ClosedFormHead(model.readout, Proximal(strength=1e-2))
         for x, y in batches:

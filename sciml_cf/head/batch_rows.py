@@ -12,7 +12,7 @@ from sciml_cf.head.moments import Moments
 
 
 def targets_of(function: str, values: Any, device: torch.device, *, argument: str = "targets") -> Tensor:
-    """Targets or weights as a tensor: a tensor stays as it is, an array or a list goes to the device."""
+    """Targets or weights as a tensor: a tensor is returned unchanged, an array or a list goes to the device."""
     return values if isinstance(values, Tensor) else tensor_of(function, argument, values).to(device)
 
 

@@ -30,7 +30,7 @@ _AS_TRAINED = "have the channels and dimensions that the model was trained with"
 
 
 class HeadView:
-    """A model seen as ``prediction = W^T phi(x)``: its features, and how targets are laid out beside them.
+    """A model seen as ``prediction = W^T phi(x)``: its features, and the layout of targets that matches them.
 
     Use it inside ``with HeadView(...).open() as view``: the model is in evaluation mode there, and is as it was
     afterwards. One batch of features is alive at a time. A normalization that the model carries is taken off inside:

@@ -74,9 +74,9 @@ def spread_labels(labels: Tensor, prediction: Tensor, layer: Layer) -> Tensor:
     places = [axis for axis in {1, prediction.ndim - 1} if _without(shape, axis) == labels.shape]
     places = [axis for axis in places if shape[axis] == classes]
     if len(places) != 1:
-        wanted = "(B, *N) beside a prediction (B, C, *N) or (B, *N, C)"
+        wanted = "(B, *N) with a prediction (B, C, *N) or (B, *N, C)"
         raise ValueError(
-            f"ClosedFormLoss: `targets` must be labels {wanted} with C = {classes}; got {tuple(labels.shape)} beside "
+            f"ClosedFormLoss: `targets` must be labels {wanted} with C = {classes}; got {tuple(labels.shape)} with "
             f"{tuple(shape)}. " + ("Both fit: give one_hot_targets(...) with its axis moved." if places else "")
         )
     targets = one_hot_targets(labels, classes, dtype=torch.promote_types(prediction.dtype, torch.float32))

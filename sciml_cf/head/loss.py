@@ -64,7 +64,7 @@ class ClosedFormLoss(nn.Module):
 
     Other terms of the same prediction (a physics residual, a derivative, a later state) are those of the head before
     the solve, since they are made from the forward pass. To have them at the solved head, solve first and then
-    run the model again; ``value`` is the loss at the head as it is::
+    run the model again; ``value`` is the loss at the present head::
 
         with torch.no_grad():
             loss_of.solve(model(x), y)
@@ -201,7 +201,7 @@ class ClosedFormLoss(nn.Module):
             self.head._solve_rows(rows)
 
     def value(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-        """The loss at the head as it is, with its graph; solves nothing, in training mode neither.
+        """The loss at the present head, with its graph; solves nothing, in training mode neither.
 
         Args, Returns, Raises: as ``forward``.
         """
@@ -209,7 +209,7 @@ class ClosedFormLoss(nn.Module):
         return self._with_gradient(self._plain(prediction, self._expanded(prediction, targets, weights), weights))
 
     def sums(self, prediction: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Sums over rows of weight * loss at the head as it is, and of the weights: () float64 each.
+        """Sums over rows of weight * loss at the present head, and of the weights: () float64 each.
 
         Their ratio, summed over batches, is the loss of all their rows, in whatever batches they come.
 
@@ -241,7 +241,7 @@ class ClosedFormLoss(nn.Module):
         return self.head.objective.errors(output, targets)
 
     def _plain(self, prediction: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-        """The loss of a prediction at the head as it is."""
+        """The loss of a prediction at the present head."""
         objective = self.head.objective
         if weights is None and isinstance(objective, SquaredError):
             return objective.mean(prediction, targets)

@@ -153,8 +153,8 @@ class CrossEntropy(_Classes):
         loss = mean over rows of  log sum_c exp(f_c) - sum_c y_c f_c
              <= its value at f0 + mean <p0 - y, f - f0> + k |f - f0|^2,       p0 = softmax(f0),   k = 1/4
 
-    so a rule meets a least squares problem: targets f0 + 2 (y - p0), moments times 1/4, and a strength s that stands
-    beside the MEAN cross-entropy as it does beside a mean squared error. ``Proximal(s)`` is then ::
+    so a rule meets a least squares problem: targets f0 + 2 (y - p0), moments times 1/4, and a strength s whose
+    penalty is added to the MEAN cross-entropy, as it is to a mean squared error. ``Proximal(s)`` is then ::
 
         W <- W_prev + 2 (G + 4 s I)^-1 mean(phi (y - p)^T)
 

@@ -17,7 +17,7 @@ _FAR = 10.0
 
 
 def offset_of(moments: Moments) -> Tensor | None:
-    """``(C,)`` float64: the mean of each output's targets where it is far from zero beside their deviation, else 0.
+    """``(C,)`` float64: the mean of each output's targets where it is large compared with their deviation, else 0.
 
     Constant targets are left to the head.
 

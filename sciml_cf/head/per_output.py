@@ -141,7 +141,7 @@ class OutputMoments(Moments):
         return self.target_square.sum() + torch.stack(errors)
 
     def __add__(self, other: Moments) -> OutputMoments:
-        """Merge with the moments of other rows, which may have one Gram matrix; no rows leave an output as it is."""
+        """Merge with the moments of other rows, which may have one Gram matrix; no rows leave an output unchanged."""
         if not isinstance(other, Moments):
             return NotImplemented
         other = OutputMoments.of(other)

@@ -36,8 +36,8 @@ class Posterior:
     With G the Gram matrix of the training features, this is the posterior variance of a linear regression at phi(x)
     (its precision is a multiple of G), up to one factor that calibration sets. On the training data the quadratic form
     over F has mean one, so ``noise`` says how large errors are and the form says where; it grows where the features
-    leave what training showed. There is no constant term beside it: points of one sample are not independent, so the
-    plain precision (rows times G) would make the form vanish beside any constant.
+    leave the training range. No constant term is added: points of one sample are not independent, so the
+    plain precision (rows times G) would make the form negligible against any constant.
 
     Attributes:
         gram: ``(F, F)`` float64, the mean of phi phi^T.
@@ -89,7 +89,7 @@ class Posterior:
         size, outputs = made.head.shape if made.head.ndim == 2 else (0, 0)
         if made.gram.shape != (size, size) or made.noise.shape != (outputs,) or made.scale.ndim or made.weight.ndim:
             raise ValueError(
-                f"Posterior: `state` must hold a gram (F, F) beside a head (F, C); got {tuple(made.gram.shape)} beside "
+                f"Posterior: `state` must hold a gram (F, F) and a head (F, C); got {tuple(made.gram.shape)} and "
                 f"{tuple(made.head.shape)}."
             )
         return made
@@ -110,7 +110,7 @@ def posterior(
     It asks nothing of how the model was trained, only that its last layer is linear.
 
     Args:
-        model: see ``sciml_cf.fit``; it is left as it is.
+        model: see ``sciml_cf.fit``; it is not changed.
         train: the samples that it was trained on, items ``{"x": ..., "y": ...}`` or (x, y); their targets are not used.
         validation: samples that it was not trained on, to set the scale.
         head: the last linear layer, or its name; by default the last one that runs on the first sample.

@@ -138,7 +138,7 @@ def rule_summary(name: str) -> str:
 
 
 def register_rule(name: str, cls: type[Rule]) -> None:
-    """Give a rule of one's own a name, as the rules of the package have one.
+    """Give a user-defined rule a name, as the rules of the package have one.
 
     The name then works wherever a rule is named: in ``FitConfig``, on the command line, in ``classification_loss`` and
     the estimators. A class of the same module and name may be registered again, as a notebook does when a cell is run

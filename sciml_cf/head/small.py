@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sciml_cf.head.solution import Penalty, Residuals, Solution, check_finite
 
 # Multiplications that numpy's BLAS still makes in the thread that asks. Above, it wakes threads of its own, whatever
-# torch was told, and on a busy machine waits for them a hundred times as long as the product takes; unless it was
+# torch was set to, and on a busy machine waits for them a hundred times as long as the product takes; unless it was
 # started with one thread.
 _BLAS_THREADS = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
 ONE_THREAD = 2**18 if _BLAS_THREADS != "1" else 2**40

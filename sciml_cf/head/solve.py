@@ -112,5 +112,5 @@ def check_strength(function: str, strength: object, *, allow_zero: bool = False)
         bound = "of at least 0" if allow_zero else "above 0"
         raise ValueError(
             f"{function}: `strength` must be a finite number {bound}; got {strength!r}. "
-            "It multiplies |W|^2 beside a MEAN squared error; 1e-2 is a usual value."
+            "It multiplies |W|^2, added to a MEAN squared error; 1e-2 is a usual value."
         )

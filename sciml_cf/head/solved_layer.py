@@ -103,7 +103,7 @@ class SolvedLayer(BoundLayer):
         self.__dict__["_written"] = written
 
     def _hold(self, state: State) -> None:
-        """Put a state into the buffers, and keep what the host knows of it beside them."""
+        """Put a state into the buffers, and the values that the host knows next to them."""
         for name, value in state.items():
             self._buffers[_STATE_PREFIX + name] = value
         self._track(state)

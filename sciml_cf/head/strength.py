@@ -23,7 +23,7 @@ _CLEARLY = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895)
 def strength_grid(gram: Tensor) -> tuple[float, ...]:
     """Strengths to try, weakest first: 1e-8 to 1e2 of the features' mean square trace(G) / F, and infinity.
 
-    An infinite strength stands for the unchanged head.
+    An infinite strength means the unchanged head.
     """
     scale = float(gram.diagonal().mean())
     return (*(scale * 10 ** (step / 2) for step in _HALF_DECADES), UNCHANGED)

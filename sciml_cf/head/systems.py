@@ -107,7 +107,7 @@ def solve_rows(features: Tensor, targets: Tensor, penalty: Penalty, previous: Te
         W = W_0 + P^-1/2 B^T (B B^T + I)^-1 (Y - R W_0)      B = R P^-1/2
           = W_0 + P^-1/2 Q U^-T (Y - R W_0)                  (B^T; I) = (Q; .) U with orthonormal columns, U triangular
 
-    B B^T is never formed: it would lose features that are small beside a constant one, which the system of the
+    B B^T is never formed: it would lose features that are small compared with a constant one, which the system of the
     features keeps apart. The system cannot fail to be definite, so there is no jitter.
 
     Args:

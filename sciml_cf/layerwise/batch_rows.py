@@ -87,7 +87,7 @@ class Rows:
             x, y = pair(item)
             if x is None or y is None:
                 raise TypeError(
-                    "fit_least_squares: `x` must be a loader of batches (x, y) or {'x': x, 'y': y}, or rows beside "
+                    "fit_least_squares: `x` must be a loader of batches (x, y) or {'x': x, 'y': y}, or rows with "
                     f"`y`; got a batch that is a {type(item).__name__}."
                 )
             x, y = (tensor_of("fit_least_squares", name, value) for name, value in (("x", x), ("y", y)))

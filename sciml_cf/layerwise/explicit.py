@@ -147,10 +147,10 @@ def explicit_softmax(
         found = Cooccurrences.from_batch(features, labels, num_classes=num_classes)
     else:
         if isinstance(features, (Tensor, np.ndarray)) or not isinstance(features, Iterable):
-            raise TypeError(f"explicit_softmax: `labels` must be (rows,) beside {describe_type(features)}; got None.")
+            raise TypeError(f"explicit_softmax: `labels` must be (rows,) with {describe_type(features)}; got None.")
         if num_classes is None or labels is not None:
             raise ValueError(
-                "explicit_softmax: `num_classes` must be given, and `labels` left out, beside a loader; "
+                "explicit_softmax: `num_classes` must be given, and `labels` left out, with a loader; "
                 f"got {num_classes} and {type(labels).__name__}."
             )
         found = _total(

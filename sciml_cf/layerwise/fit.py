@@ -76,7 +76,7 @@ def fit_least_squares(
         targets: what a layer below should give: "closest" to what it gives now among all that the layer above maps to
             its own targets, or "minnorm", the shortest (the paper's reading).
         top: solve the last layer once more at the end, on what the solved layers below it give.
-        every: all solves but the top re-fit see every so-manieth row of each batch: passing targets down needs fewer
+        every: all solves but the top re-fit see every k-th row of each batch: passing targets down needs fewer
             rows than predicting does. A solve costs as much as it has rows.
         strength: ridge strength of every solve, on the mean loss.
         clip: targets of a bounded last activation stay so far from its ends, as a share of their distance; by default
@@ -193,13 +193,13 @@ def _labelled(rows: Rows) -> bool:
 def _data(x: Any, y: Any) -> tuple[Tensor, Tensor] | Iterable[Any]:
     where = "fit_least_squares"
     if y is None and isinstance(x, (Tensor, np.ndarray)):
-        raise TypeError(f"{where}: `y` must be given beside {describe_type(x)} as `x`; got None.")
+        raise TypeError(f"{where}: `y` must be given with {describe_type(x)} as `x`; got None.")
     if y is None and not isinstance(x, Iterable):
-        raise TypeError(f"{where}: `x` must be rows beside `y`, or a loader of batches; got {describe_type(x)}.")
+        raise TypeError(f"{where}: `x` must be rows with `y`, or a loader of batches; got {describe_type(x)}.")
     if y is None:
         return x
     if isinstance(x, (DataLoader, Dataset, Iterator)):
-        raise TypeError(f"{where}: `y` must be left out beside a {type(x).__name__}, whose batches hold it; got one.")
+        raise TypeError(f"{where}: `y` must be left out with a {type(x).__name__}, whose batches hold it; got one.")
     return tensor_of(where, "x", x), tensor_of(where, "y", y)
 
 

@@ -157,7 +157,7 @@ def language_model(
     aggregate: Aggregate = "sum",
     smoothing: float = TEXT_SMOOTHING,
 ) -> LanguageModel:
-    """The explicit softmax layer that foretells the next token from the K before it.
+    """The explicit softmax layer that predicts the next token from the K before it.
 
     The rows of features are sums of K ones ("sum"), or K ones in K blocks ("concat"), of L1 norm K exactly.
 

@@ -17,7 +17,7 @@ from sciml_cf.head.solve import solve_head
 from sciml_cf.layerwise.structure import Layer
 
 Targets = Literal["closest", "minnorm"]
-# Pull beside the pseudo-inverse of a layer's weights, over their mean square: far below any direction that counts.
+# Pull added to the pseudo-inverse of a layer's weights, over their mean square: far below any direction that counts.
 _PSEUDO_INVERSE_PULL = 1e-12
 
 
@@ -87,7 +87,7 @@ def sweep(
                           D_{l-1} = X_{l-1} + (r - W^T X_{l-1}) W^+   (closest)   or   (r - b) W^+   (minnorm)
 
     X_l are the outputs of layer l with the heads given. Each solve reads the data once and keeps moments only; all but
-    the top re-fit may do so on every so-manieth row of each part.
+    the top re-fit may do so on every k-th row of each part.
     Features and targets are computed in the precision of the rows, moments and solves in float64.
 
     Args:
@@ -114,7 +114,7 @@ def sweep(
 
 
 class _Thinned:
-    """Every so-manieth row of each part; the same part again gives the same rows."""
+    """Every k-th row of each part; the same part again gives the same rows."""
 
     def __init__(self, parts: Iterable[Part], every: int) -> None:
         self.parts, self.every = parts, every

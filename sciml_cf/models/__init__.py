@@ -31,7 +31,7 @@ __all__ = [
 
 
 class Builder(Protocol):
-    """What makes a model, ``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``, and can be stored beside it."""
+    """Builder of a model, ``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``, that can be stored with it."""
 
     def build(self, *, seed: int = 0) -> nn.Module: ...
     def to_dict(self) -> dict[str, Any]: ...

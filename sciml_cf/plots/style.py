@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
-#: Of what curves are compared with: baselines, tolerances, marks.
+#: Of what curves are compared with: baselines, tolerances, thresholds.
 REFERENCE = "0.4"
 _GAP = 0.055  # between direct labels, in heights of the axes
 _MOST_LABELS = 18
-_INSIDE, _EDGE = 0.8, 1.03  # a curve that ends before the first has its name there, others beside the axes
+_INSIDE, _EDGE = 0.8, 1.03  # a curve that ends before the first has its name there, others next to the axes
 _MARKED = 12  # markers on a curve
 
 
@@ -65,7 +65,7 @@ def positive(values: Any) -> np.ndarray:
 
 
 def name_curves(axes: Axes, named: Sequence[tuple[Line2D, str]]) -> None:
-    """Names beside the ends of curves, joined to them by a thin line; a legend below for very many curves."""
+    """Names next to the last points of curves, joined to them by a thin line; a legend below for very many curves."""
     _ = axes.get_xlim(), axes.get_ylim()  # matplotlib sets the limits when they are asked for
     ends = [(end, line, name) for line, name in named if (end := _end_of(axes, line)) is not None]
     for line, name in named:

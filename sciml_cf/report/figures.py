@@ -70,7 +70,7 @@ def error_against_resolution(evaluations: Mapping[str, xr.Dataset]) -> Figure:
 
 
 def error_against_time(rolled: xr.Dataset) -> Figure:
-    """A roll-out against time: its error beside simpler ones, its correlation, and on periodic grids its spectrum."""
+    """A roll-out against time: its error next to simpler ones, its correlation, and on periodic grids its spectrum."""
     periodic = "power" in rolled
     figure = Figure(figsize=(12.6 if periodic else 8.4, 4.0), layout="constrained")
     panels = figure.subplots(1, 3 if periodic else 2)

@@ -62,7 +62,7 @@ def _plain(cell: str) -> str:
 
 
 def rollout_table(rolled: xr.Dataset) -> Table:
-    """Errors of a roll-out at up to eight times, beside those of persistence and of the best linear map."""
+    """Errors of a roll-out at up to eight times, and those of persistence and of the best linear map."""
     names = ["relative_l2", "vrmse", "correlation", "one_step_relative_l2", "persistence_relative_l2"]
     words = ["relative L2", "VRMSE", "correlation", "one step", "persistence"]
     if "linear_relative_l2" in rolled:

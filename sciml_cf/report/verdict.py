@@ -19,7 +19,7 @@ _FALLING = 2.0  # training error a quarter of the epochs ago over the last
 _FEW_EPOCHS = 8
 _OWN = 10.0  # times the error of the data, from where on the error is the model's
 _ROUNDING = 1e-12
-_OFFSET = 2.0  # the error over the fluctuations is told where it is this many times the relative error
+_OFFSET = 2.0  # the error over the fluctuations is reported where it is this many times the relative error
 _NOT_LEARNED = "it has learned little, check the data and the learning rate"
 _ADVICE = {
     "linear_map": "use it (`fit_linear_map`), or train this model longer, on more samples or with other settings",
@@ -88,7 +88,7 @@ def run_verdict(run: Path | str) -> str:
 
 
 def _of_fluctuations(evaluation: xr.Dataset, resolution: int, error: float, baselines: Mapping[str, float]) -> str:
-    """The error in shares of what targets vary by, where they vary little beside their mean."""
+    """The error relative to the variation of the targets, where that is small compared with their mean."""
     if "training_mean" in baselines:
         share = error / baselines["training_mean"] if baselines["training_mean"] > 0 else 0.0
     else:

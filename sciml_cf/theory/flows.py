@@ -63,14 +63,14 @@ def kernel_flow(
         both:      the same of vectors             K (d n, d n), any network's own kernel held constant
 
     In the limit of wide networks the kernel of d outputs is a kernel between points times the identity of the outputs,
-    so it stands at the right. LSODA, relative tolerance 1e-9.
+    so it is at the right. LSODA, relative tolerance 1e-9.
 
     Args:
         features: Phi (d, n) at time zero.
         targets: Y (o, n).
         kernel: symmetric, positive semi-definite.
         times: rising, the first of them the start.
-        penalty: beta >= 0 beside the sum of squares.
+        penalty: beta >= 0, added to the sum of squares.
         side: where the kernel acts.
 
     Raises:

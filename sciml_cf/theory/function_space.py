@@ -18,7 +18,7 @@ def solved_head(features: np.ndarray, targets: np.ndarray, *, penalty: float = 0
     Args:
         features: Phi (d, n), float64.
         targets: Y (o, n).
-        penalty: beta >= 0 beside the SUM of squares (the strength of a rule times n).
+        penalty: beta >= 0, added to the SUM of squares (the strength of a rule times n).
 
     Returns:
         (o, d).
@@ -32,7 +32,7 @@ def solved_head(features: np.ndarray, targets: np.ndarray, *, penalty: float = 0
     """
     if features.ndim != 2 or targets.ndim != 2 or features.shape[1] != targets.shape[1]:
         raise ValueError(
-            f"solved_head: `targets` must be (o, n) beside features (d, n); got {targets.shape} and {features.shape}. "
+            f"solved_head: `targets` must be (o, n) for features (d, n); got {targets.shape} and {features.shape}. "
             "Columns are points."
         )
     if not penalty >= 0:

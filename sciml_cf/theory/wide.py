@@ -102,7 +102,7 @@ class WideNet:
         Args:
             targets: Y (o, n).
             times: rising, the first of them the start.
-            penalty: beta >= 0 beside the sum of squares.
+            penalty: beta >= 0, added to the sum of squares.
             until: stop where the residual's share of ``|Y|^2`` falls to this; the flow then ends early.
 
         Returns:

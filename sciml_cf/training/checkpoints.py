@@ -1,6 +1,6 @@
 """Files of tensors that a kill cannot tear, and that run no code when they are read.
 
-A run keeps its last two checkpoints, last.pt and previous.pt. Each is written beside its place, flushed to disk, and
+A run keeps its last two checkpoints, last.pt and previous.pt. Each is written next to its place, flushed to disk, and
 renamed; should last.pt be damaged all the same (a full disk, a copy cut short), previous.pt takes its place and the
 training repeats one epoch, to the same bits.
 """
@@ -82,7 +82,7 @@ def choose_checkpoint(run: Path, keys: frozenset[str]) -> str:
 
 
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
-    """torch.save to a file beside it, read back, then rename: the old file stays until the new one is whole.
+    """torch.save to a file next to it, read back, then rename: the old file stays until the new one is whole.
 
     Raises:
         OSError: it cannot be written.

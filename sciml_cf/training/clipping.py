@@ -10,7 +10,7 @@ _LEAST_NORM = 1e-3  # of a unit's weights, so that those that start at zero can 
 
 @torch.no_grad()
 def clip_by_unit(model: nn.Module, factor: float) -> None:
-    """Adaptive gradient clipping: scale down the gradient of each unit that is large beside the unit's weights.
+    """Adaptive gradient clipping: scale down the gradient of each unit that is large compared with the unit's weights.
 
     ::
 

@@ -24,7 +24,7 @@ Items = Dataset[dict[str, Tensor]]
 def save_error_bars(
     predict: Predict, train: Items, validation: Items, units: Units, head: nn.Module | str | None, out: Path
 ) -> None:
-    """Write the error bars of the best weights, and leave the model as it is; all processes call this together.
+    """Write the error bars of the best weights, and leave the model unchanged; all processes call this together.
 
     A model whose prediction is not its last layer's output goes without, and one line says why.
     """

@@ -26,7 +26,7 @@ class Feed:
 
     Samples in memory are shuffled one by one. A dataset that is read in blocks (its attribute ``blocks``) is shuffled
     by blocks and within pools of them, see ``pooled_batches``. Either order is a function of the seed and the epoch. A
-    dataset with a method ``set_epoch(number)`` is told each epoch before its samples are taken.
+    dataset with a method ``set_epoch(number)`` is called with each epoch before its samples are taken.
 
     Args:
         fabric: of the training.

@@ -76,7 +76,7 @@ def fit(
         overwrite: replace a run that is already there.
         describe: {"model": ..., "data": ...} stored in run.json, so that ``load`` can build the model again.
         progress: show a progress bar on standard error.
-        tensorboard: write the figures of history.csv to the folder ``tensorboard`` of the run as well.
+        tensorboard: write the metrics of history.csv to the folder ``tensorboard`` of the run as well.
         until: stop after this epoch though ``config.epochs`` is higher; the run can be resumed.
         measure: ``measure(model, epoch)`` is called after each validation, with the evaluated weights and in evaluation
             mode; the figures it returns, the same names every time, join the epoch's row. Its time is not counted.
@@ -145,6 +145,6 @@ def _check_left_out(config: FitConfig) -> None:
     for name in ("learning_rate", "weight_decay", "betas"):
         if getattr(config, name) is not None:
             raise ValueError(
-                f"fit: `{name}` must be left out of the configuration beside an optimizer of your own; got "
+                f"fit: `{name}` must be left out of the configuration with an optimizer of your own; got "
                 f"{getattr(config, name)!r}. Give it to the optimizer."
             )

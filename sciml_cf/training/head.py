@@ -22,7 +22,7 @@ def make_losses(
     config: FitConfig,
     objective: Objective | None,
 ) -> tuple[ClosedFormLoss | None, ClosedFormLoss | None]:
-    """The loss that solves the head, and the one that is descended, of the same head or of an objective beside it.
+    """The loss that solves the head, and the one that is descended, of the same head or of a separate objective.
 
     The first is None for a method without a closed-form head, both for the squared error of such a method. The head is
     as given, by its dotted name, or the last linear layer to run on the first sample.

@@ -19,7 +19,7 @@ class History:
     samples), seconds, and metrics of the head. Errors are in the data's units; with several target channels and
     normalization, train_loss is the loss of the normalized fields times the mean variance of the channels.
 
-    Where ``fit`` was given an objective, validation_loss stands in the place of validation_mse.
+    Where ``fit`` was given an objective, validation_loss takes the place of validation_mse.
 
     Those are, unless the method is l2: head_change (over the epoch), jitter, the means over the epoch's solves
     head_step, gain, rebound and turn (see ``sciml_cf.head.Steps``), and of its last solve condition,

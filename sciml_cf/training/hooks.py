@@ -22,7 +22,7 @@ class EpochRecord:
             this epoch is NaN.
         learning_rate: of its last step.
         model: in evaluation mode and with the weights that were validated, from fields to fields in the data's units.
-            It must be left as it is.
+            It must not be changed.
     """
 
     epoch: int

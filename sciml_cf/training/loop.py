@@ -82,7 +82,7 @@ class Training:
         self.raw_model, self.config, self.out, self.progress = model, config, out, progress
         self.head, self.objective, self.entry = head, objective, prediction
         if objective is not None and config.loss != "mse":
-            raise ValueError(f"fit: `loss` must be left out beside an objective; got {config.loss!r}.")
+            raise ValueError(f"fit: `loss` must be left out with an objective; got {config.loss!r}.")
         self.judged = "validation_mse" if objective is None else "validation_loss"
         self.fabric = make_fabric(config.accelerator)
         sizes = {"batch_size": config.batch_size, "seed": config.seed, "workers": loader_workers}

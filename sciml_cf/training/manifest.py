@@ -4,7 +4,7 @@
 
     {"format": 1, "files": {"last.pt": [{"bytes": 123, "sha256": "..."}, ...], ...}, "sha256": digest of "files"}
 
-The digest of a new file is listed before the file gets its name, beside that of the file it replaces: whichever of the
+The digest of a new file is listed before the file gets its name, next to that of the file it replaces: whichever of the
 two a kill leaves is the right one. Files that are not listed, and folders without a manifest (of version 0.1, or copied
 in part), are read unverified.
 """
@@ -29,7 +29,7 @@ _CURES = {
     "evaluation.nc": "Make it anew with `sciml-cf evaluate`",
     "posterior.pt": "Make it anew with `sciml-cf posterior RUN --data FILE --overwrite`",
 }
-# Digests of files that this process has put in their places, by path, with what tells that they are still the same.
+# Digests of files that this process has put in their places, by path, with values that show that they are unchanged.
 _known: dict[Path, tuple[tuple[int, ...], dict[str, Any]]] = {}
 Entry = list[dict[str, Any]]
 
@@ -58,7 +58,7 @@ def write_listed(path: Path, text: str) -> None:
 
 
 def list_files(folder: Path, digests: Mapping[str, dict[str, Any]]) -> None:
-    """List files that are about to get their names, beside those that they replace."""
+    """List files that are about to get their names, and keep those that they replace."""
     with _only_one(folder):
         files = _read_manifest(folder) or {}
         for name, digest in digests.items():
@@ -76,7 +76,7 @@ def remember(path: Path) -> None:
 
 
 def present_digest(path: Path) -> dict[str, Any]:
-    """Digest of a file as it is now."""
+    """Present digest of a file."""
     known = _known.get(path.absolute())
     return known[1] if known is not None and known[0] == _identity(path) else digest_of(path)
 

@@ -30,7 +30,7 @@ class Descent:
         fabric: of Lightning.
         model: moved to its device; its parameters that require a gradient are the backbone.
         config: with the defaults written out (``FitConfig.resolved``).
-        optimizer: makes an optimizer of one's own, in place of the one that the configuration names. Complex
+        optimizer: makes a user-supplied optimizer, in place of the one that the configuration names. Complex
             parameters come to it as real ones of shape ``(..., 2)``.
         schedule: makes torch's schedule for it, in place of the configuration's; it advances with every step.
 

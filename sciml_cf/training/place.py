@@ -24,7 +24,7 @@ _BEYOND_SAMPLING = 8.0
 
 @dataclass(frozen=True)
 class Place:
-    """What the model is told of the place, and why.
+    """The model's information on the place, and the reason for it.
 
     Args:
         coordinates: argument of a builder (see FNOConfig).
@@ -53,7 +53,7 @@ def choose_place(
     coordinates: Literal["auto", "none", "linear", "periodic"],
     padding: float | str,
 ) -> Place:
-    """What the model is told of the place; "auto" reads it from the data.
+    """The model's information on the place; "auto" reads it from the data.
 
     Walls and open boundaries, and periodic ones with a law that depends on the place, give coordinates. A file of
     known law says so itself. For an unknown law on periodic boundaries the mean target field is looked at: over many

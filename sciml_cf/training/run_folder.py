@@ -217,7 +217,7 @@ def load(run: Path | str, *, model: nn.Module | None = None, which: Which = "bes
     """The trained model of a run folder, in evaluation mode, on the CPU: physical fields to physical fields.
 
     A run trained on normalized fields has its normalization attached (see sciml_cf.normalization); the state_dict is
-    that of the model alone. The entry of its return value that ``fit`` was told is carried too, unless by a function.
+    that of the model alone. The entry of its return value that ``fit`` was given is carried too, unless by a function.
 
     Args:
         run: the folder that training wrote.

@@ -124,7 +124,7 @@ def _put_aside(out: Path) -> None:
 def only_writer(out: Path, who: str = "fit", argument: str = "out") -> Iterator[None]:
     """Keep other trainings and commands that write into a run folder out of it inside this block.
 
-    The lock is a file beside the folder, see ``data_gen.files.locks``; what killed writers left is removed.
+    The lock is a file next to the folder, see ``data_gen.files.locks``; what killed writers left is removed.
 
     Args:
         out: the folder; a symbolic link stands for the folder that it points to.
@@ -135,7 +135,7 @@ def only_writer(out: Path, who: str = "fit", argument: str = "out") -> Iterator[
         CheckpointError: another process writes into the folder.
     """
     out = followed(out).absolute()
-    if not out.parent.is_dir() or not out.name:  # `start_run` tells of such a place
+    if not out.parent.is_dir() or not out.name:  # `start_run` names such a place
         yield
         return
     with ExitStack() as stack:
@@ -213,7 +213,7 @@ def drop_run(folder: Path) -> None:
 
 def replaced_run(out: Path) -> Path:
     """Where a run waits until the one that replaces it is done."""
-    out = out if out.name else out.absolute()  # the folder one stands in
+    out = out if out.name else out.absolute()  # the current folder
     return out.with_name(out.name + ".replaced")
 
 

@@ -26,7 +26,7 @@ def reflect(fields: Tensor) -> Tensor:
 
 
 class Reflected(Dataset[dict[str, Tensor]]):
-    """Each item as it is, or reflected with its target, by a fair coin at every access.
+    """Each item unchanged, or reflected with its target, by a fair coin at every access.
 
     The coin is torch's global generator, so that a training which seeds it resumes to the same bits.
 

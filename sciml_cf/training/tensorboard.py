@@ -1,4 +1,4 @@
-"""The figures of every epoch for TensorBoard; the only place that knows of it."""
+"""The metrics of every epoch for TensorBoard; the only place that knows of it."""
 
 from __future__ import annotations
 

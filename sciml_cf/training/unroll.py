@@ -61,7 +61,7 @@ class Unroll:
         return model(x) if self._steps is None or self.count == 1 else self._steps.roll(model, x, self.count)
 
     def rows(self, items: Items, predict: Predict, units: Units) -> Items:
-        """The items of a batch as rows of single outputs, (k B, ...); the model's mode is left as it is.
+        """The items of a batch as rows of single outputs, (k B, ...); the model's mode is kept.
 
         Args:
             items: a batch ``{"x": (B, C, *N), "y": (B, k C', *N)}``, physical.

@@ -101,7 +101,7 @@ def test_predict_interpolates_no_fields_that_are_not_periodic(capsys, run_folder
     np.save(tmp_path / "in.npy", fields)
     words = ("predict", run_folder, "--input", tmp_path / "in.npy", "--output", tmp_path / "out.npy")
     status, _, error = call(capsys, *words, "--resolution", 128, "--boundary", "open")
-    assert status == 2 and "`resolution` must be that of the input, 64, where the ends are not periodic" in error
+    assert status == 2 and "`resolution` must be that of the input, 64, where boundaries are not periodic" in error
     assert not (tmp_path / "out.npy").exists()
     assert call(capsys, *words, "--boundary", "open")[0] == 0
     np.save(tmp_path / "y.npy", fields)

@@ -172,7 +172,7 @@ def test_cutting_the_spectrum_between_walls_is_refused(tmp_path):
     write(tmp_path / "wall.h5", Header("any", 12, (8,), (1.0,), (0.0, 1.0), boundary="wall"))
     with pytest.raises(ValueError, match="`sampling` must be 'strided' for wall ends"):
         train_on_file(tmp_path / "wall.h5", tmp_path / "run", FitConfig(), resolution=4, sampling="fourier")
-    with pytest.raises(ValueError, match="`sampling` must be 'strided' for fields whose ends are not periodic"):
+    with pytest.raises(ValueError, match="`sampling` must be 'strided' for fields without periodic boundaries"):
         evaluate_transfer(torch.nn.Identity(), tmp_path / "wall.h5", resolutions=[8], sampling="fourier")
 
 

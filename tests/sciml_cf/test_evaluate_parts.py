@@ -210,7 +210,7 @@ def test_between_walls_outputs_are_interpolated_linearly(darcy_file):
     lines = [RegularGridInterpolator((cells[::3],) * 2, u[::3, ::3], bounds_error=False, fill_value=None) for u in y]
     expected = np.mean([(line(points) - u) ** 2 for line, u in zip(lines, y, strict=True)])
     assert float(result["floor_mse"].sel(resolution=8, output="linear")) == pytest.approx(expected, rel=1e-9)
-    with pytest.raises(ValueError, match="`sampling` must be 'strided' for fields whose ends are not periodic"):
+    with pytest.raises(ValueError, match="`sampling` must be 'strided' for fields without periodic boundaries"):
         evaluate_transfer(Scale(1.0), darcy_file, resolutions=(8,), sampling="fourier")
     with pytest.raises(ValueError, match="must leave whole grids of more than one point of all axes of 24 x 24 points"):
         evaluate_transfer(Scale(1.0), darcy_file, resolutions=(1,))

@@ -91,7 +91,7 @@ def test_features_that_never_meet_a_class_give_finite_weights():
         (lambda x, y: (x, y[1:]), r"`labels` must be \(200,\) integers; got \(199,\)"),
         (lambda x, y: (x, y.double()), r"integers; got \(200,\) torch.float64"),
         (lambda x, y: (x, y - 1), "`labels` must be from 0 to 2; got -1 to 2"),
-        (lambda x, y: (x, None), r"`labels` must be \(rows,\) beside Tensor"),
+        (lambda x, y: (x, None), r"`labels` must be \(rows,\) with Tensor"),
         (lambda x, y: ([(x, y)], None), "`num_classes` must be given"),
     ],
 )

@@ -93,12 +93,12 @@ def one_line(error, call, message):
         (ROWS[:0], LABELS[:0], ValueError, "`x` must hold at least one row"),
         (ROWS[:, :3], LABELS, ValueError, "`x` must be (rows, 4); got (20, 3)"),
         (ROWS[0], LABELS[0], ValueError, "`x` and `y` must have an axis of rows"),
-        (ROWS, None, TypeError, "`y` must be given beside ndarray (20, 4) as `x`"),
-        (3, None, TypeError, "`x` must be rows beside `y`, or a loader of batches; got int"),
+        (ROWS, None, TypeError, "`y` must be given with ndarray (20, 4) as `x`"),
+        (3, None, TypeError, "`x` must be rows with `y`, or a loader of batches; got int"),
         ([(ROWS[:0], LABELS[:0])], None, ValueError, "`x` must have a row in each batch"),
         ([(ROWS, LABELS, 0)], None, TypeError, "got a batch that is a tuple"),
         ([[1, 2], [3]], [0, 1], TypeError, "`x` must be an array of numbers"),
-        (DataLoader(TensorDataset(torch.zeros(1))), LABELS, TypeError, "`y` must be left out beside a DataLoader"),
+        (DataLoader(TensorDataset(torch.zeros(1))), LABELS, TypeError, "`y` must be left out with a DataLoader"),
         (np.where(ROWS > 0.5, np.nan, ROWS), LABELS, ValueError, "`x` must be finite"),
     ],
 )
@@ -120,8 +120,8 @@ def test_least_squares_says_what_it_cannot_take(x, y, error, message):
         (ROWS[:0], LABELS[:0], ValueError, "`features` must be floating (rows, F), at least one row; got (0, 4)"),
         (ROWS[0], LABELS, ValueError, "at least one row; got (4,)"),
         (-ROWS, LABELS, ValueError, "`features` must not be negative"),
-        (ROWS, None, TypeError, "`labels` must be (rows,) beside ndarray (20, 4)"),
-        (3, None, TypeError, "`labels` must be (rows,) beside int"),
+        (ROWS, None, TypeError, "`labels` must be (rows,) with ndarray (20, 4)"),
+        (3, None, TypeError, "`labels` must be (rows,) with int"),
     ],
 )
 def test_the_explicit_softmax_says_what_it_cannot_take(x, y, error, message):

@@ -566,7 +566,7 @@ def test_objectives_that_cannot_be_are_refused(make, message):
     [
         (
             torch.zeros(5, dtype=torch.int64),
-            r"must be labels \(B, \*N\) beside .* with C = 3; got \(5,\) beside \(90, 3\)",
+            r"must be labels \(B, \*N\) with .* with C = 3; got \(5,\) with \(90, 3\)",
         ),
         (torch.zeros(90), "must be integer labels, or probabilities shaped like the prediction"),
         (torch.full((90,), 3), "`labels` must be from 0 to 2; got 3 to 3"),

@@ -181,7 +181,7 @@ def test_bad_input_is_refused(run_folder, tmp_path):
     with pytest.raises(CheckpointError, match=r"posterior\.pt must hold a posterior"):
         predict(run, inputs, std=True)
     state = copy.copy(known.state())
-    with pytest.raises(ValueError, match=r"gram \(F, F\) beside a head \(F, C\)"):
+    with pytest.raises(ValueError, match=r"gram \(F, F\) and a head \(F, C\)"):
         Posterior.from_state({**state, "gram": torch.eye(2)})
     with pytest.raises(ValueError, match="`train` must hold at least one sample"):
         posterior(convolutions(), Items(*fields(0)), Items(*fields()))

@@ -82,7 +82,7 @@ class Arrangements:
     the rounding of a cast.
 
     Args:
-        fixed: whether everything but the head stays as it is. Else other leaves of the prediction's graph, such as a
+        fixed: whether everything but the head is unchanged. Else other leaves of the prediction's graph, such as a
             gate that is zero still, refute it.
     """
 

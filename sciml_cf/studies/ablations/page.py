@@ -148,7 +148,7 @@ def best_rates(methods: Cells) -> dict[str, dict[int, float]]:
 
 
 def _by_algorithm(cells: Cells) -> dict[str, dict[int, dict[str, Any]]]:
-    """Cells as lines, those of gradient descent beside either algorithm."""
+    """Cells as lines, those of gradient descent with either algorithm."""
     sizes = sorted({cell["batch_size"] for cell in cells.values()})
     lines: dict[str, dict[int, dict[str, Any]]] = {f"Alg. {n}": {size: {} for size in sizes} for n in (1, 2)}
     for name, cell in cells.items():
@@ -159,7 +159,7 @@ def _by_algorithm(cells: Cells) -> dict[str, dict[int, dict[str, Any]]]:
 
 
 def cell_table(title: str, cells: Sequence[tuple[str, dict[str, Any]]], config: dict[str, Any]) -> Table:
-    """What each cell chose, its mean test accuracy at the marks, and the mean of those."""
+    """What each cell chose, its mean test accuracy at the milestones, and the mean of those."""
     rows = []
     for name, cell in cells:
         at = [statistics.fmean(at_mark(cell, config, mark)) for mark in config["marks"]] if cell["runs"] else []
@@ -172,12 +172,12 @@ def cell_table(title: str, cells: Sequence[tuple[str, dict[str, Any]]], config: 
 
 
 def difference_table(cells: Cells, config: dict[str, Any], mark: int | None) -> Table:
-    """Accuracy of each setting less that of the first of its question, with the same seeds; first that one's own.
+    """Accuracy of each setting less that of the first of its question, with the same seeds; first its own value.
 
     Args:
         cells: cells of a result.
         config: configuration of a result.
-        mark: the iteration, or None for the mean over the marks.
+        mark: the iteration, or None for the mean over the milestones.
     """
     places = [(algorithm, size) for algorithm in (1, 2) for size in config["batch_sizes"]]
     first = [cells[f"{_PROXIMAL}, Alg. {algorithm}, {size}"] for algorithm, size in places]
@@ -208,7 +208,7 @@ def sweep_table(cells: Cells, config: dict[str, Any], what: str) -> Table:
 
 
 def at_mark(cell: dict[str, Any], config: dict[str, Any], mark: int | None) -> list[float]:
-    """Accuracy of each run at a mark, or the mean over the marks; that of a guess once a run has diverged."""
+    """Accuracy of each run at a milestone, or the mean over the milestones; that of a guess once a run has diverged."""
     marks = config["marks"] if mark is None else [mark]
     guess = 1 / config["classes"]
     return [

@@ -21,7 +21,7 @@ from sciml_cf.studies.harness.results import RESULT_FILE
 Cells = dict[str, dict[str, Any]]
 NAME = "ablations"
 _BASE = "proximal"  # zeros, a bias, sgd
-# What is compared: question: {what a line is called: its arm}. The first is what the others are compared with.
+# What is compared: question: {what a line is called: its variant}. The first is what the others are compared with.
 QUESTIONS: dict[str, dict[str, str]] = {
     "bias": {"a bias": _BASE, "no bias": "no bias"},
     "initial": {
@@ -34,7 +34,7 @@ QUESTIONS: dict[str, dict[str, str]] = {
     },
     "optimizer": {"sgd": _BASE, "adam": "adam"},
 }
-# arm: what of its settings is not that of proximal
+# variant: what of its settings is not that of proximal
 DESIGNS: dict[str, dict[str, Any]] = {
     _BASE: {},
     "no bias": {"bias": False},

@@ -71,7 +71,7 @@ def first_reaching(run: dict[str, Any], level: float = _REACHED) -> float:
 
 
 def accuracy_table(cells: Cells, config: dict[str, Any], size: int) -> Table:
-    """Accuracies at the marks, and the iterations until .95, at one batch size."""
+    """Accuracies at the milestones, and the iterations until .95, at one batch size."""
     rows = []
     for cell in cells.values():
         if cell["batch_size"] != size:
@@ -153,7 +153,7 @@ def gap_table(cells: Cells) -> Table:
 
 
 def interval(runs: Sequence[dict[str, Any]]) -> str:
-    """Mean and half-width; runs that diverged are told beside it."""
+    """Mean and half-width; runs that diverged are listed with it."""
     sound = [run["accuracy"] for run in runs if "diverged" not in run]
     if len(sound) < 2:
         return f"{len(runs) - len(sound)} diverged"

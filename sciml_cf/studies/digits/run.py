@@ -72,7 +72,7 @@ class Scale:
         rate_seeds: seeds of the trainings at fixed rates.
         batch_sizes: of digits.
         tasks: of the gap, each with its batch size and iterations.
-        rounds: timed rounds of the step cost, each of ten steps of every arm.
+        rounds: timed rounds of the step cost, each of ten steps of every method.
     """
 
     seeds: tuple[int, ...]
@@ -134,7 +134,7 @@ def candidates(arm: str, optimizer: str, strengths: tuple[float, ...] = _STRENGT
 
 
 def _choices(scale: Scale, grid: ClassGrid) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The cells of digits, arm by optimizer by batch size, and the settings chosen for each."""
+    """The cells of digits, method by optimizer by batch size, and the settings chosen for each."""
     arms = [arm for arm in ARMS if arm != "cross-entropy closed form x5"]
     common = {
         f"{arm}, {optimizer}, {size}": _common("digits", arm, optimizer, size, MARKS[-1])
@@ -147,7 +147,7 @@ def _choices(scale: Scale, grid: ClassGrid) -> tuple[dict[str, dict[str, Any]], 
 
 
 def accuracies(scale: Scale, grid: ClassGrid) -> dict[str, Any]:
-    """Accuracy against iteration of each arm, optimizer and batch size at its own best settings."""
+    """Accuracy against iteration of each method, optimizer and batch size at its own best settings."""
     common, chosen = _choices(scale, grid)
     runs = grid.report(chosen, common, scale.seeds, "digits", calibration=True)
     return {cell: {**_named(cell), "chosen": chosen[cell], "runs": runs[cell]} for cell in chosen}

@@ -13,7 +13,7 @@ from sciml_cf.studies.harness.grid import TRIAL_FOLDER, Trial, Workers, run_tria
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select
 
-_ALL_MARKS = 10**6  # iterations between looks: at the marks only
+_ALL_MARKS = 10**6  # iterations between looks: at the milestones only
 
 
 class ClassGrid:
@@ -84,7 +84,7 @@ class ClassGrid:
 
 
 def known_figures(path: Path, **config: Any) -> dict[str, Any]:
-    """The figures of an earlier call whose configuration agrees; none where there is no such file."""
+    """The results of an earlier call whose configuration agrees; none where there is no such file."""
     if not path.exists():
         return {}
     known = read_result(path)

@@ -83,7 +83,7 @@ class _Together:
 
 
 def class_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
-    """Train as ``settings`` say; accuracies at the marks on the part asked for, or since when it has diverged.
+    """Train as ``settings`` say; accuracies at the milestones on the part asked for, or since when it has diverged.
 
     The keys of ``settings``:
 

@@ -117,12 +117,12 @@ def train_by_gradients(
 
 
 def first_at(rows: Sequence[dict[str, float]], mark: float) -> float:
-    """Seconds when the accuracy first is at the mark; infinite if it never is."""
+    """Seconds when the accuracy first is at the threshold; infinite if it never is."""
     return next((row["seconds"] for row in rows if row["accuracy"] >= mark), float("inf"))
 
 
 def thinned(rows: Sequence[dict[str, float]], mark: float, *, most: int = 40) -> list[dict[str, float]]:
-    """Rows for a curve over the logarithm of time: ``most`` evenly apart there, the first at the mark, and the last."""
+    """Rows for a curve over the logarithm of time: ``most`` evenly apart, the first at the threshold, and the last."""
     last = len(rows) - 1
     kept = {round((last + 1) ** (index / most)) - 1 for index in range(most + 1)} | {last}
     first = next((index for index, row in enumerate(rows) if row["accuracy"] >= mark), last)

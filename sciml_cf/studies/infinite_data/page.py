@@ -53,7 +53,7 @@ def _errors(cell: Cell, place: int, key: str = "relative_l2") -> dict[int, float
 
 
 def error_table(config: dict[str, Any], cells: list[Cell]) -> Table:
-    """One row an arm and method: the errors of the test, and that on the training samples of the file."""
+    """One row a variant and method: the errors of the test, and that on the training samples of the file."""
     rows = []
     for cell in cells:
         seen = [run.get("on_the_files_training_samples") for run in cell["runs"]]

@@ -41,7 +41,7 @@ class Scale(ModelSize):
 
     Args:
         samples: of the file, which is split into training, validation and test.
-        more: training samples of the second arm.
+        more: training samples of the second variant.
         stored: stored points of the samples; errors are measured there too.
         resolution: points to train at; errors are measured there too.
         width: see ``ModelSize``.
@@ -119,7 +119,7 @@ def infinite_data_trial(settings: dict[str, Any], scratch: Path) -> dict[str, An
     - spec: description of the file, as ``DatasetSpec`` takes it
     - resolution: points to train at
     - model: as a run folder stores it
-    - fit: arguments of FitConfig; one epoch is one pass over the arm's samples
+    - fit: arguments of FitConfig; one epoch is one pass over the variant's samples
     - test: resolutions to test at; none for a trial that only selects
     """
     torch.set_num_threads(1)

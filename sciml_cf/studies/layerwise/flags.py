@@ -13,10 +13,10 @@ from sciml_cf.studies.harness.flags import GridFlags
 class Layerwise(GridFlags):
     """Layer-wise least squares against tuned gradient methods and random features, on digits and on known answers.
 
-    Every gradient method chooses among as many learning rates and batch sizes, once for the time to the mark and once
-    for the accuracy at the end, on a validation part of its own. Timed runs come one at a time, seed by seed and arm by
-    arm, on one thread, three times each, of which the quickest counts; time is the processor's, and measuring stops it.
-    Some minutes of one core.
+    Every gradient method chooses among as many learning rates and batch sizes, once for the time to the threshold
+    and once for the final accuracy, on a validation part of its own. Timed runs come one at a time, seed by seed and
+    method by method, on one thread, three times each, of which the quickest counts; time is the processor's, and
+    measuring stops it. Some minutes of one core.
 
     Args:
         out: folder for the trials, the result file and the page.

@@ -76,7 +76,7 @@ def forms_table(forms: Rows, data: str) -> Table:
 
 
 def time_table(one: dict[str, Any], mark: float) -> Table:
-    """Time to the mark and accuracy at the end of each arm, beside the sweep."""
+    """Time to the threshold and final accuracy of each method, and of the sweep."""
     rows = []
     for end in ("time", "accuracy"):
         sweep = _median(one["runs"], end, "sweep")
@@ -142,7 +142,7 @@ def _ranges(solves: list[tuple[int, ...]]) -> list[tuple[int, int]]:
 
 
 def _median(runs: Rows, end: str, arm: str) -> float:
-    """Median seconds to the mark; a run that never passes it counts as infinite."""
+    """Median seconds to the threshold; a run that never passes it counts as infinite."""
     return statistics.median(
         run["seconds_to_mark"] if run["passed"] else math.inf for run in runs if (run["end"], run["arm"]) == (end, arm)
     )

@@ -52,7 +52,7 @@ RATES = {
     "adagrad": (3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0),
 }
 _BATCHES = (16, 32, 128, 512)
-# The candidates of each arm, as many for each.
+# The candidates of each method, as many for each.
 CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "sweep": [
         {"bound": bound, "strength": strength, "top": top, "every": every}
@@ -130,7 +130,7 @@ def _untimed(scale: Scale, common: dict[str, Any]) -> dict[str, tuple[Work, list
 
 
 def _time(scale: Scale, common: dict[str, Any], out: Path, workers: Workers) -> dict[str, Any]:
-    """Choose each arm's settings, for the time and for the accuracy, then run all arms in turn."""
+    """Choose each method's settings, for the time and for the accuracy, then run all methods in turn."""
     common = {**common, "mark": scale.mark, "epochs": scale.epochs}
 
     def trial(arm: str, chosen: Mapping[str, Any], epochs: int) -> Trial:
@@ -158,7 +158,7 @@ def _time(scale: Scale, common: dict[str, Any], out: Path, workers: Workers) -> 
 
 
 def arm_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
-    """One arm with its clock, on one or several splits: seconds to the mark, and errors at the end, means over them."""
+    """One method with its clock, on one or several splits: mean seconds to the threshold and final errors."""
     torch.set_num_threads(1)
     found = []
     for seed in settings["seeds"]:
@@ -168,7 +168,7 @@ def arm_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
         found.append(min(repeats, key=lambda rows: rows[-1]["seconds"]))
     seconds = [first_at(rows, settings["mark"]) for rows in found]
     lost = sum(1 - rows[-1]["accuracy"] for rows in found) / len(found)
-    missed = sum(not math.isfinite(one) for one in seconds)  # a candidate that misses the mark still has a rank
+    missed = sum(not math.isfinite(one) for one in seconds)  # a candidate that misses the threshold still has a rank
     return {
         "seconds_to_mark": sum(one for one in seconds if math.isfinite(one)) / len(found) + 1e6 * missed,
         "passed": len(found) - missed,

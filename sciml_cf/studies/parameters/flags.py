@@ -13,7 +13,7 @@ METHODS = ("l2", "proximal")
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(GridFlags):
-    """One Burgers model that is told the viscosity, beside one for each viscosity, and one that is not told it.
+    """A Burgers model with the viscosity as an input, one for each viscosity, and one without that input.
 
     All are trained with Adam on the same samples at 256 points, with gradients alone and with the closed-form head
     (proximal, Algorithm 2), and tested at the five viscosities of the training and at two between. Every one chose

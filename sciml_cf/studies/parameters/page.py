@@ -46,7 +46,7 @@ Found = dict[tuple[str, str], dict[float, list[float]]]
 
 
 def _errors(config: dict[str, Any], cells: list[Cell]) -> Found:
-    """(arm, method): viscosity: relative L2 errors by seed."""
+    """(variant, method): viscosity: relative L2 errors by seed."""
     every = [*config["seen"], *config["between"]]
     found: Found = {}
     for cell in cells:
@@ -62,7 +62,7 @@ def _errors(config: dict[str, Any], cells: list[Cell]) -> Found:
 
 
 def error_table(config: dict[str, Any], found: Found) -> Table:
-    """One row an arm and method: the mean error at each viscosity."""
+    """One row a variant and method: the mean error at each viscosity."""
     every = sorted([*config["seen"], *config["between"]])
     rows = [
         (_TOLD[arm], _LABELS[method], *(geometric_interval(errors[v]).mean if errors.get(v) else "-" for v in every))

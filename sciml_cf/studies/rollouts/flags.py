@@ -22,10 +22,10 @@ class Rollouts(GridFlags):
     """What makes a model of one step survive being rolled out: noise, pushforward, gradients through several steps.
 
     Each is trained with gradients alone and with the closed-form head (proximal, Algorithm 2), with Adam, on 512 pairs
-    of states of the Kuramoto-Sivashinsky equation (128 points) and of decaying Navier-Stokes flow (32 x 32). Every arm
-    gets as many candidates, chosen by the roll-out of the validation trajectories with a seed of its own, and as many
-    passes of a state through the model. Interrupted, the same command goes on. The small preset takes about two minutes
-    on two cores, the full one about an hour of one core.
+    of states of the Kuramoto-Sivashinsky equation (128 points) and of decaying Navier-Stokes flow (32 x 32). Every
+    variant gets as many candidates, chosen by the roll-out of the validation trajectories with a seed of its own, and
+    as many passes of a state through the model. Interrupted, the same command goes on. The small preset takes about two
+    minutes on two cores, the full one about an hour of one core.
 
     Args:
         out: folder for the data, the trials, the result file and the page.

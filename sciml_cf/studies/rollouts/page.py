@@ -44,7 +44,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
 
 
 def summary_table(problem: str, cells: list[Cell], lyapunov: float | None) -> Table:
-    """One row an arm and method: errors, and the time until the correlation falls below 0.8."""
+    """One row a variant and method: errors, and the time until the correlation falls below 0.8."""
     rows = []
     for cell in cells:
         runs = [run for run in cell["runs"] if "diverged" not in run]

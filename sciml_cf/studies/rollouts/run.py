@@ -28,7 +28,7 @@ NAME = "rollouts"
 _STEPS_SEEN = 8  # of a training trajectory; its test is rolled out over more
 _LOST = 10.0  # relative error at which a roll-out counts as lost
 _FIT: dict[str, Any] = {"algorithm": 2, "optimizer": "adam", "schedule": "cosine", "warmup": 0, "residual": "yes"}
-# As many candidates for every arm.
+# As many candidates for every variant.
 _CANDIDATES: dict[str, list[dict[str, Any]]] = {
     "plain": combinations(learning_rate=(5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)),
     "noise": combinations(learning_rate=(1e-3, 3e-3, 1e-2), noise=(0.01, 0.05)),

@@ -197,7 +197,7 @@ def _circle(rng: np.random.Generator, points: int) -> np.ndarray:
 
 
 def wide_rows(widths: tuple[int, ...], seeds: int, seed: int) -> list[dict[str, Any]]:
-    """Gradient flow of networks by their width, beside the flow with the kernel frozen at its start."""
+    """Gradient flow of networks by their width, and the flow with the kernel frozen at its start."""
     rows = []
     for outputs in (1, 2):
         for width in widths:
@@ -238,7 +238,7 @@ def _wide(rng: np.random.Generator, outputs: int, width: int, seed: int) -> dict
 
 
 def assumption_rows(seeds: int, seed: int) -> list[dict[str, Any]]:
-    """Where an assumption fails: the residual that is reached beside the least that the features can leave."""
+    """Where an assumption fails: the residual that is reached and the least that the features can leave."""
     found: dict[str, list[tuple[float, float]]] = {}
     width = 64
     for index in range(seeds):

@@ -261,7 +261,7 @@ def kalman_rows(seed: int) -> list[dict[str, Any]]:
 
     whole = filter_rows(phi, y, zero, variance * eye, noise=noise)[0]
     every = Moments.from_batch(torch.from_numpy(phi), torch.from_numpy(y))
-    ratio = noise / variance  # the paper's lambda, beside sums
+    ratio = noise / variance  # the paper's lambda, on sums
     pairs = [
         ("one row at a time", "ridge on all rows", True, whole, ridge(every, strength=ratio / len(phi)).numpy()),
         ("one row at a time", "Kalman, nothing forgotten", True, whole, by_rule(Kalman(1.0, ratio / size))),

@@ -9,16 +9,17 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class TimeToAccuracy:
-    """Seconds and steps until the validation error on the full grid first passes three marks.
+    """Seconds and steps until the validation error on the full grid first passes three thresholds.
 
-    Every arm chooses among the same learning rates and schedule lengths, with one seed, the setting that passes the
-    middle mark after the fewest steps. Reported runs come one at a time, seed by seed and arm by arm, so that all see
-    the same machine; the time of the measurements is not counted. The full preset takes about four hours of one core.
+    Every method chooses among the same learning rates and schedule lengths, with one seed, the setting that passes the
+    middle threshold after the fewest steps. Reported runs come one at a time, seed by seed and method by method, so
+    that all see the same machine; the time of the measurements is not counted. The full preset takes about four hours
+    of one core.
 
     Args:
         out: folder for the data, the trials, the result file and the page.
         preset: how large; see above.
-        arms: which arms to run, of neuralop, l2, proximal, best; by default those of the preset.
+        arms: which methods to run, of neuralop, l2, proximal, best; by default those of the preset.
         workers: processes for the selection; the reported runs are timed and run alone.
     """
 

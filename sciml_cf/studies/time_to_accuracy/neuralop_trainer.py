@@ -1,4 +1,4 @@
-"""neuraloperator's own Trainer as it is shipped, as a peer: its FNO, AdamW, the relative L2 loss, a cosine schedule."""
+"""neuraloperator's unmodified Trainer as a baseline: its FNO, AdamW, the relative L2 loss, a cosine schedule."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def train_with_neuralop(
 
 
 class _Watched:
-    """A loader that tells when the epoch before is over, which is when the next one begins."""
+    """A loader that reports when the epoch before is over, which is when the next one begins."""
 
     def __init__(self, loader: DataLoader[Any], tell: Callable[[int], None]) -> None:
         self.loader, self.tell, self.epoch = loader, tell, 0

@@ -41,7 +41,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
 
 
 def marks_table(arms: Arms, marks: list[str]) -> Table:
-    """Median steps, seconds and processor seconds to each mark, and how many runs passed it."""
+    """Median steps, seconds and processor seconds to each threshold, and how many runs passed it."""
     rows = [
         (
             name,
@@ -57,7 +57,7 @@ def marks_table(arms: Arms, marks: list[str]) -> Table:
 
 
 def ratio_table(arms: Arms, marks: list[str]) -> Table:
-    """How many times the median of each peer every other arm's is."""
+    """How many times the median of each peer every other method's is."""
     rows = []
     for peer in _PEERS:
         for name, arm in arms.items():
@@ -74,7 +74,7 @@ def ratio_table(arms: Arms, marks: list[str]) -> Table:
 
 
 def chosen_words(arm: dict[str, Any]) -> str:
-    """The settings of an arm, and which of them are the lowest or the highest of those it chose among."""
+    """The settings of a method, and which of them are the lowest or the highest of those it chose among."""
     chosen, edge = arm["chosen"], []
     for key, name in (("learning_rate", "rate"), ("epochs", "epochs")):
         tried = {entry["settings"][key] for entry in arm["selection"]}

@@ -55,11 +55,11 @@ class Scale:
         resolution: grid points to train at.
         width: of both networks.
         modes: of both networks; neuraloperator's keeps half as many by its own count.
-        batch_size: samples a step, where an arm does not set its own.
-        lengths: epochs of the schedules among which each arm chooses.
-        marks: validation errors to pass; each arm is tuned for the middle one.
+        batch_size: samples a step, where a method does not set its own.
+        lengths: epochs of the schedules among which each method chooses.
+        marks: validation errors to pass; each method is tuned for the middle one.
         seeds: of the reported runs; the selection has its own, 0.
-        arms: which arms to run by default.
+        arms: which methods to run by default.
     """
 
     samples: int
@@ -109,7 +109,7 @@ def run(config: TimeToAccuracy, command: str = "") -> Path:
 
 
 def _select(arms: Sequence[str], scale: Scale, run_all: RunTrials) -> dict[str, list[dict[str, Any]]]:
-    """For each arm its candidates, with the steps to the middle mark and the lowest error of each."""
+    """For each method its candidates, with the steps to the middle threshold and the lowest error of each."""
     options = [{"learning_rate": rate, "epochs": length} for length in scale.lengths for rate in _RATES]
     trials = [_trial(scale, arm, one, SELECTION_SEED, scale.resolution) for arm in arms for one in options]
     scores = iter([_score(result, scale) for result in run_all(trials, "select")])
@@ -117,7 +117,7 @@ def _select(arms: Sequence[str], scale: Scale, run_all: RunTrials) -> dict[str, 
 
 
 def _report(chosen: Mapping[str, Any], scale: Scale, run_all: RunTrials) -> dict[str, list[dict[str, Any]]]:
-    """The reported runs of each arm, seed by seed and arm by arm."""
+    """The reported runs of each method, seed by seed and method by method."""
     order = [(seed, arm) for seed in scale.seeds for arm in chosen]
     results = run_all([_trial(scale, arm, chosen[arm], seed, scale.stored_resolution) for seed, arm in order], "report")
     runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in chosen}
@@ -128,7 +128,7 @@ def _report(chosen: Mapping[str, Any], scale: Scale, run_all: RunTrials) -> dict
 
 
 def first_below(rows: Sequence[Mapping[str, float]], mark: float) -> dict[str, float] | None:
-    """Steps and seconds of the first row whose error is at most the mark; None if there is none."""
+    """Steps and seconds of the first row whose error is at most the threshold; None if there is none."""
     for row in rows:
         if row["mse"] <= mark:
             return {name: row[name] for name in ("epoch", "steps", "seconds", "cpu_seconds")}
@@ -136,7 +136,7 @@ def first_below(rows: Sequence[Mapping[str, float]], mark: float) -> dict[str, f
 
 
 def _score(result: Mapping[str, Any], scale: Scale) -> dict[str, float]:
-    """Steps to the middle mark (infinite if it was not passed), and the lowest error."""
+    """Steps to the middle threshold (infinite if it was not passed), and the lowest error."""
     passed = first_below(result["rows"], scale.marks[1])
     lowest = min((row["mse"] for row in result["rows"]), default=math.inf)
     return {"steps": passed["steps"] if passed else math.inf, "lowest": lowest}

@@ -36,7 +36,7 @@ def test_solved_gradient_is_the_slope_of_the_solved_loss(penalty):
 
 
 def test_solved_head_refuses():
-    with pytest.raises(ValueError, match=r"`targets` must be \(o, n\) beside features \(d, n\); got \(2, 8\)"):
+    with pytest.raises(ValueError, match=r"`targets` must be \(o, n\) for features \(d, n\); got \(2, 8\)"):
         solved_head(PHI, Y[:, 1:])
     with pytest.raises(ValueError, match="`penalty` must be at least 0; got -1"):
         solved_head(PHI, Y, penalty=-1)
