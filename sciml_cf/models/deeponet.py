@@ -70,7 +70,7 @@ class DeepONetConfig:
             return DeepONet(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """The arguments as plain values, to store beside a trained model."""
+        """The arguments as plain values, to store with a trained model."""
         return plain_arguments(self, asdict(self))
 
 

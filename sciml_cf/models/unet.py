@@ -65,7 +65,7 @@ class UNetConfig:
         return located(core, self.coordinates, cells=self.cells, right_end=self.right_end)
 
     def to_dict(self) -> dict[str, Any]:
-        """The arguments as plain values, to store beside a trained model."""
+        """The arguments as plain values, to store with a trained model."""
         return plain_arguments(self, asdict(self))
 
 

@@ -31,12 +31,12 @@ class Limits(GridFlags):
 
     The first training is that of `sciml-cf study recipe` at batch 16 and fewer epochs: a proximal head, Adam with a
     cosine schedule, the relative loss, random reflections, averaged weights. Each of the others differs from it in one
-    respect: the optimizer, the number of samples, shifts by parts of a grid cell, weight decay, epochs, width.
-    Every model is measured on the test samples and on its training samples, with its head as it is and fitted to all
-    training samples, and as it is made symmetric under reflections. The models of all seeds are combined too: by the
-    mean of their predictions, and by one head over all their features. SOAP needs the extra ``soap``. Interrupted, the
-    same command goes on. The small preset takes about three minutes on two cores, the full one about three hours of
-    one core.
+    respect: the optimizer, the number of samples, shifts by parts of a grid cell, weight decay, epochs, width. Every
+    model is measured on the test samples and on its training samples, with its trained head and with one fitted to all
+    training samples, and made symmetric under reflections. The models of all seeds are combined too: by the mean of
+    their predictions, and by one head over all their features. SOAP needs the extra ``soap``. Interrupted, the same
+    command goes on. The small preset takes about three minutes on two cores, the full one about three hours of one
+    core.
 
     Args:
         out: folder for the data, the trials, the result file and the page.

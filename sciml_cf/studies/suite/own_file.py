@@ -1,4 +1,4 @@
-"""A file of one's own as a problem of the suite: what it holds, and how its parts are read."""
+"""A user's file as a problem of the suite: what it holds, and how its parts are read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OwnFile:
         samples: for training.
         resolution: points along the last axis to train at.
         shape: points along each axis of that grid.
-        settings: what a trial is told of the data.
+        settings: the settings of a trial that describe the data.
     """
 
     name: str

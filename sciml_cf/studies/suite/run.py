@@ -59,7 +59,7 @@ PRESETS = {
 }
 #: Samples for training, if none are given, for validation and for the test.
 SAMPLES = {"full": (512, 128, 256), "small": (64, 32, 32)}
-#: Of a file of one's own: sizes by the number of dimensions, and the seeds.
+#: Of a user's file: sizes by the number of dimensions, and the seeds.
 OWN = {
     "full": ({1: _LINE, 2: _PLANE}, (1, 2, 3, 4, 5)),
     "small": ({1: replace(_SMALL_LINE, epochs=20), 2: replace(_SMALL_PLANE, epochs=20)}, (1, 2, 3)),
@@ -86,7 +86,7 @@ class Cell:
 
 
 def run(config: Suite, command: str = "") -> Path | str | None:
-    """Run what is missing of the grid; the result file, None after one part of it, or the words on one's own file."""
+    """Run what is missing of the grid; the result file, None after one part of it, or the words on the user's file."""
     _check(config)
     make_folder(NAME, config.out)
     if config.data is not None:
@@ -185,7 +185,7 @@ def _check(config: Suite) -> None:
 
 
 def _make_data(config: Suite, problem: str, samples: int, resolution: int) -> Settings:
-    """Make the files of a problem, and what a trial is told of them."""
+    """Make the files of a problem, and the settings of a trial that describe them."""
     counts = dict(zip(_SEEDS, (samples, *SAMPLES[config.preset][1:]), strict=True))
     described = {**PROBLEMS[problem], "dtype": "float32"}
     settings: Settings = {"resolution": resolution, "times": None}

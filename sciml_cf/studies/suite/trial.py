@@ -114,7 +114,7 @@ def errors_on(test: FieldDataset, predictor: nn.Module | LinearMap) -> dict[str,
 
 
 def _build(description: Settings, train: FieldDataset, *, seed: int) -> nn.Module:
-    """The model for these samples, told of the place and the boundary as ``sciml-cf train`` does."""
+    """The model for these samples, given the place and the boundary as ``sciml-cf train`` does."""
     name = description["builder"]
     given = {key: value for key, value in description.items() if key != "builder"}
     given |= {"in_channels": train.x.shape[1], "out_channels": train.y.shape[1], "num_dims": train.x.ndim - 2}
