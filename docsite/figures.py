@@ -22,6 +22,7 @@ _FORMS = [
 _MEASURED = re.compile("|".join(_FORMS))
 #: Words around a number -> why it is not a measurement.
 ALLOWED = {
+    "the demo takes about 4 minutes": "rough times of commands, for a reader to plan by",
     "90 % interval": "the level that error bars are calibrated at",
     "90 % of the errors": "the same",
     "Only the 90 % level": "the same",

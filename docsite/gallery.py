@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ def make(out: Path) -> dict[str, str]:
     """Draw everything into ``out``/gallery, write ``out``/gallery.md, and return what pages take in.
 
     Returns:
-        Markdown by name: "transfer", the errors of two models, "pictures", a line that leads to the gallery, and the
-        figures of ``docsite.suite``.
+        Markdown by name: "transfer", the errors of two models, "pictures", the equations in small, each a link to
+        its place in the gallery, and the figures of ``docsite.suite``.
     """
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,8 +68,14 @@ def make(out: Path) -> dict[str, str]:
     text += ["## Equations", "", *equations, "## Initial conditions", "", *starts]
     text += ["## Between resolutions", "", moved, ""]
     (out / "gallery.md").write_text("\n".join(text))
-    pictures = "[The gallery](gallery.md#equations) has a picture of each, with the command that makes such data."
-    return {"transfer": moved, "pictures": pictures, **suite(folder)}
+    return {"transfer": moved, "pictures": thumbnails(equation_names()), **suite(folder)}
+
+
+def thumbnails(names: Sequence[str]) -> str:
+    """The last field of each equation in small, or one sample over space and time, under a sentence."""
+    small = [f"[![]({FOLDER}/small_{name}.png) {name}](gallery.md#{name})" for name in names]
+    first = "[The gallery](gallery.md#equations) has a picture of each, with the command that makes such data."
+    return "\n\n".join([first, "```{container} thumbnails", *small, "```"])
 
 
 def shown_spec(name: str) -> DatasetSpec:
@@ -118,16 +125,32 @@ def _equation(name: str, folder: Path, scratch: Path) -> str:
     with open_dataset(path) as data:
         if equation.steady:
             figure = _images([(name, data.read(name)[0, 0]) for name in (data.input_name, data.target_name)])
+            small = data.read(data.target_name)[0, 0]
         else:
             fields = data.read_trajectory()
+            small = fields[0, :, 0] if equation.num_dims == 1 else fields[0, -1, 0]
             figure = _line(fields[:, :, 0], data) if equation.num_dims == 1 else _plane(fields[0, :, 0], data)
     figure.savefig(folder / f"{name}.png", dpi=110)
+    _small(small).savefig(folder / f"small_{name}.png", dpi=80)
     laws = "\n\n".join(f"$$\n{law}\n$$" for law in latex(equation.formula, equation.parameters))
     letters = legend(dict(equation.parameters))
     picture = f"![{name}]({FOLDER}/{name}.png)\n"
     return "\n\n".join(
         part for part in (f"### {name}", laws, letters, f"    {_wrapped(command_of(spec))}", picture) if part
     )
+
+
+def _small(field: np.ndarray) -> Figure:
+    """A picture of nothing but the field; of one in space the plane in the middle."""
+    figure = Figure(figsize=(2.4, 1.8))
+    show_alone(figure.add_axes((0, 0, 1, 1)), field if field.ndim == 2 else field[len(field) // 2])
+    return figure
+
+
+def show_alone(axes: Axes, field: np.ndarray) -> None:
+    """Fill axes with a field of two axes, and nothing else."""
+    axes.set_axis_off()
+    axes.imshow(field, origin="lower", aspect="auto", **_colours(field))
 
 
 def _line(fields: np.ndarray, data: Any) -> Figure:

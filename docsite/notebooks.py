@@ -108,7 +108,7 @@ def main() -> int:
             found = run(path)
             nbformat.write(found, path)
             bad += [f"{path.name}: {line}" for line in faults(found)]
-            print(f"{path}: {sum(len(cell.get('outputs', ())) for cell in found.cells)} outputs")
+            print(f"{path}: {sum(len(cell.get('outputs', ())) for cell in found['cells'])} outputs")
     print("\n".join(bad), file=sys.stderr)
     return bool(bad)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
+from docsite.gallery import thumbnails
 from docsite.measured import METHODS, OURS, STUDIES, measured_speeds, pictures, speed
 from docsite.staging import DOCS
 
@@ -40,3 +41,9 @@ def test_the_data_of_both_files_and_every_method_are_drawn() -> None:
             x, y = lines[method].get_data()
             assert list(zip(x, y, strict=True)) == points
             assert (lines[method].get_markerfacecolor() == "none") == (method not in OURS)
+
+
+def test_equations_in_small_lead_to_the_gallery() -> None:
+    first, *lines = thumbnails(["allen_cahn", "kdv"]).split("\n\n")
+    assert "](gallery.md#equations)" in first
+    assert lines[1] == "[![](gallery/small_allen_cahn.png) allen_cahn](gallery.md#allen_cahn)" and lines[-1] == "```"
