@@ -191,7 +191,7 @@ class Moments:
 
         Args:
             penalty: as in ``solve``; a diagonal is taken to be above zero where there are fewer rows than features.
-            previous: as in ``solve``; a diagonal is taken to be above zero where there are fewer rows than features.
+            previous: as in ``solve``.
             keep: ``(F, C)``, the head of a solve that fails.
         """
         return solve_features_later(self.gram, self.cross, penalty, previous, keep)
@@ -264,8 +264,8 @@ class Moments:
     def _merged(self, other: Moments, share: Tensor, weight: Tensor, count: Tensor | None) -> Moments:
         """The merge with moments of the same shape, whose ``share`` of the whole weight is given."""
         ours, theirs = ((one.gram, one.cross, one.target_square) for one in (self, other))
-        means = (torch.lerp(own, new, share) for own, new in zip(ours, theirs, strict=True))
-        return Moments(*means, weight, count)
+        gram, cross, square = (torch.lerp(own, new, share) for own, new in zip(ours, theirs, strict=True))
+        return Moments(gram, cross, square, weight, count)
 
 
 class RowMoments(Moments):
@@ -345,8 +345,9 @@ class RowMoments(Moments):
         if not isinstance(other, RowMoments) or len(self.rows[0]) + len(other.rows[0]) >= self.num_features:
             return super()._merged(other, share, weight, count)
         ours, theirs = (1 - share).sqrt(), share.sqrt()
-        rows = (torch.cat([ours * own, theirs * new]) for own, new in zip(self.rows, other.rows, strict=True))
-        return RowMoments(*rows, weight, count)
+        both = (torch.cat([ours * own, theirs * new]) for own, new in zip(self.rows, other.rows, strict=True))
+        features, targets = both
+        return RowMoments(features, targets, weight, count)
 
 
 class SmallMoments(Moments):

@@ -109,7 +109,7 @@ def test_predict_interpolates_no_fields_that_are_not_periodic(capsys, run_folder
     assert call(capsys, "convert", pair, wall, "--extent", 1, "--times", 0, 1, "--boundary", "wall")[0] == 0
     words = ("predict", run_folder, "--input", wall, "--output", tmp_path / "from_wall.npy")
     status, _, error = call(capsys, *words, "--resolution", 128)
-    assert status == 2 and "got 128 and wall ends" in error
+    assert status == 2 and "got 128 and wall boundaries" in error
 
 
 def test_a_run_remembers_that_its_data_were_not_periodic(capsys, tmp_path):
@@ -122,8 +122,8 @@ def test_a_run_remembers_that_its_data_were_not_periodic(capsys, tmp_path):
     assert status == 0, error
     words = ("predict", run, "--input", tmp_path / "x.npy", "--output", tmp_path / "out.npy")
     status, _, error = call(capsys, *words, "--resolution", 32)
-    assert status == 2 and "got 32 and open ends" in error and not (tmp_path / "out.npy").exists()
-    with pytest.raises(ValueError, match="got 32 and open ends"):
+    assert status == 2 and "got 32 and open boundaries" in error and not (tmp_path / "out.npy").exists()
+    with pytest.raises(ValueError, match="got 32 and open boundaries"):
         predict(run, fields, resolution=32)
     assert predict(run, fields, resolution=32, boundary="periodic").shape == (24, 32)
     assert call(capsys, *words)[0] == 0
