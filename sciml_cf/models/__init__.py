@@ -12,6 +12,7 @@ from sciml_cf.errors import CheckpointError, check_choice
 from sciml_cf.models.conv import ConvConfig
 from sciml_cf.models.deeponet import DeepONetConfig
 from sciml_cf.models.fno import FNOConfig, TFNOConfig
+from sciml_cf.models.origin import builder_of
 from sciml_cf.models.unet import UNetConfig
 from sciml_cf.models.uno import UNOConfig
 
@@ -26,6 +27,7 @@ __all__ = [
     "build_from",
     "builder_for",
     "describe",
+    "description_of",
     "takes",
 ]
 
@@ -82,6 +84,12 @@ def describe(builder: Builder) -> dict[str, Any]:
     """What a run folder stores to build the same model again."""
     (name,) = [name for name, kind in _all_builders().items() if kind is type(builder)]
     return {"builder": name, "arguments": builder.to_dict()}
+
+
+def description_of(model: nn.Module) -> dict[str, Any] | None:
+    """What ``describe`` says of the builder that a model came from; None for a model of another origin."""
+    builder = builder_of(model)
+    return None if builder is None else describe(builder)
 
 
 def build_from(description: dict[str, Any], *, seed: int = 0) -> nn.Module:

@@ -17,6 +17,7 @@ from sciml_cf.models.coordinates import (
     located,
     plain_arguments,
 )
+from sciml_cf.models.origin import remembered
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # Zeros mark the place of a boundary, as repeated and mirrored values do not. On Darcy flow (16 x 16 points, 8 epochs)
@@ -47,6 +48,7 @@ def check_dims(model: str, input: Tensor, num_dims: int) -> None:
         )
 
 
+@remembered
 @dataclass(frozen=True)
 class ConvConfig:
     """Shape of a residual convolutional network; ``build`` makes the module.

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from data_gen.grids.positions import relative_positions
 from sciml_cf.models.conv import CONVOLUTIONS, check_dims, check_sizes
 from sciml_cf.models.coordinates import Coordinates, Located, coordinate_channels, plain_arguments
+from sciml_cf.models.origin import remembered
 
 
+@remembered
 @dataclass(frozen=True)
 class DeepONetConfig:
     """Shape of a deep operator network; ``build`` makes the module.

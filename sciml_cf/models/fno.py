@@ -18,8 +18,10 @@ from sciml_cf.models.coordinates import (
     located,
     plain_arguments,
 )
+from sciml_cf.models.origin import remembered
 
 
+@remembered
 @dataclass(frozen=True)
 class FNOConfig:
     """Shape of a Fourier neural operator; ``build`` makes the module.
@@ -96,6 +98,7 @@ class FNOConfig:
         return plain_arguments(self, asdict(self))
 
 
+@remembered
 @dataclass(frozen=True)
 class TFNOConfig(FNOConfig):
     """Shape of a tensorised Fourier neural operator: an FNO whose spectral weights are Tucker factors.

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from sciml_cf.models.conv import CONVOLUTIONS, Residual, check_dims, check_sizes
 from sciml_cf.models.coordinates import Coordinates, coordinate_channels, located, plain_arguments
+from sciml_cf.models.origin import remembered
 
 _POOLS = (nn.functional.avg_pool1d, nn.functional.avg_pool2d, nn.functional.avg_pool3d)
 
 
+@remembered
 @dataclass(frozen=True)
 class UNetConfig:
     """Shape of a U-Net; ``build`` makes the module.

@@ -20,8 +20,10 @@ from sciml_cf.models.coordinates import (
     plain_arguments,
 )
 from sciml_cf.models.fno import import_model
+from sciml_cf.models.origin import remembered
 
 
+@remembered
 @dataclass(frozen=True)
 class UNOConfig:
     """Shape of a U-shaped neural operator; ``build`` makes the module.

@@ -74,7 +74,8 @@ def fit(
         head: the layer to solve, or its dotted name; by default the last linear layer that runs on the first sample.
         resume: go on from the folder's checkpoint; ends in the same weights, bit for bit, as without interruption.
         overwrite: replace a run that is already there.
-        describe: {"model": ..., "data": ...} stored in run.json, so that ``load`` can build the model again.
+        describe: {"model": ..., "data": ...} stored in run.json, so that ``load`` can build the model again. A model
+            from a builder of ``sciml_cf.models`` needs no description.
         progress: show a progress bar on standard error.
         tensorboard: write the metrics of history.csv to the folder ``tensorboard`` of the run as well.
         until: stop after this epoch though ``config.epochs`` is higher; the run can be resumed.

@@ -19,6 +19,7 @@ from sciml_cf.errors import NotPositiveDefinite, TrainingDiverged
 from sciml_cf.head import ClosedFormLoss, Objective, check_solved
 from sciml_cf.head.algorithms import make_algorithm, solve_on
 from sciml_cf.model_outputs import Entry, Predict, stored_entry
+from sciml_cf.models import description_of
 from sciml_cf.normalization import attach_normalization, detach_normalization
 from sciml_cf.training.averaging import WeightAverage
 from sciml_cf.training.batches import mix_seed
@@ -129,7 +130,7 @@ class Training:
         normalization = self.units.normalization
         settings = {
             "fit": {**self.config.to_dict(), **self.descent.described},
-            "model": describe.get("model"),
+            "model": describe.get("model") or description_of(self.raw_model),
             "data": describe.get("data"),
             "normalization": None if normalization is None else normalization.to_dict(),
         }

@@ -224,6 +224,8 @@ def _check_same_settings(out: Path, settings: dict[str, Any]) -> None:
     (wanted.get("data") or {}).pop("time_step", None)  # the same, and older runs have none
     (stored.get("data") or {}).pop("time_step", None)
     stored["fit"] = {**ADDED_SINCE, **stored["fit"]}
+    if not stored.get("model"):  # unknown, as of a model of any origin in version 0.1
+        wanted.pop("model", None)
     for section in wanted:
         for key in sorted(set(wanted[section] or {}) | set(stored.get(section) or {})):
             old, new = (stored.get(section) or {}).get(key), (wanted[section] or {}).get(key)

@@ -1,5 +1,7 @@
 """The builders: from a seed alone, at any resolution, with a head in closed form."""
 
+import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,19 @@ from sciml_cf.cli import main
 from sciml_cf.errors import CheckpointError
 from sciml_cf.evaluate.prediction import predict
 from sciml_cf.head import find_head
-from sciml_cf.models import BUILDERS, ConvConfig, TFNOConfig, UNOConfig, build_from, builder_for, describe
+from sciml_cf.models import (
+    BUILDERS,
+    ConvConfig,
+    TFNOConfig,
+    UNOConfig,
+    build_from,
+    builder_for,
+    describe,
+    description_of,
+)
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import fit
+from sciml_cf.training.manifest import write_listed
 from sciml_cf.training.on_file import train_on_file
 from sciml_cf.training.run_folder import load, read_settings
 from tests.problems import Shifted
@@ -217,3 +229,40 @@ def test_bad_shapes_are_refused(build, message):
 def test_an_unknown_builder_of_a_run_is_named():
     with pytest.raises(CheckpointError, match="fno, tfno, uno, conv, unet, deeponet"):
         build_from({"builder": "transformer", "arguments": {}})
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_run_of_a_built_model_is_loaded_by_its_folder_alone(name, tmp_path):
+    data = Shifted(8)
+    model = small(name).build(seed=1)
+    fit(
+        model,
+        data,
+        data,
+        config=FitConfig(epochs=1, batch_size=4, accelerator="cpu"),
+        out=tmp_path / "run",
+        progress=False,
+    )
+    assert read_settings(tmp_path / "run")["model"] == describe(small(name))
+    with torch.no_grad():
+        torch.testing.assert_close(load(tmp_path / "run", which="last")(data.x), model(data.x))
+
+
+def test_a_changed_model_and_one_of_another_origin_are_not_described(tmp_path):
+    model = small("conv").build()
+    assert description_of(model) == describe(small("conv"))
+    assert description_of(torch.nn.Sequential(model)) is None and description_of(torch.nn.Linear(1, 1)) is None
+    copied = pickle.loads(pickle.dumps(model))
+    assert description_of(copied) == describe(small("conv"))
+    head = find_head(copied)
+    head.weight = torch.nn.Parameter(torch.cat([head.weight, head.weight]))
+    assert description_of(copied) is None
+
+
+def test_a_run_without_a_description_goes_on(tmp_path):
+    data, out = Shifted(8), tmp_path / "run"
+    settings = {"config": FitConfig(epochs=2, batch_size=4, accelerator="cpu"), "out": out, "progress": False}
+    fit(small("conv").build(), data, data, until=1, **settings)
+    stored = json.loads((out / "run.json").read_text())
+    write_listed(out / "run.json", json.dumps({**stored, "model": None}))  # as version 0.1 wrote it
+    assert len(fit(small("conv").build(), data, data, resume=True, **settings).rows) == 2
