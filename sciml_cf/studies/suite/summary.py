@@ -156,12 +156,13 @@ def _counts(named: Sequence[tuple[Comparison, str]]) -> str:
     for one, name in named:
         verdicts.setdefault(one.ratio("closed")[1], []).append(name)
     judged = sum(len(verdicts[word]) for word in _VERDICTS)
+    cases = "case" if judged == 1 else "cases"
     counts = ", ".join(
         f"{phrase} in {len(names)}" + (f" ({_listed(names)})" if names else "")
         for word, phrase in _VERDICTS.items()
         for names in [verdicts[word]]
     )
-    return f"Test errors of the closed-form head, compared with gradients in {judged} cases: {counts}."
+    return f"Test errors of the closed-form head, compared with gradients in {judged} {cases}: {counts}."
 
 
 def _means(found: Sequence[Comparison]) -> str:
