@@ -36,7 +36,7 @@ def cells(path: Path, kind: str) -> list[str]:
 
 
 def page_text(path: Path) -> str:
-    """The text of a page; of a notebook what it says between its code."""
+    """The text of a page; of a notebook its text cells."""
     return "\n\n".join(cells(path, "markdown")) if path.suffix == ".ipynb" else path.read_text()
 
 

@@ -37,7 +37,7 @@ _FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-extensions",
     "--host-resolver-rules=MAP * ~NOTFOUND", "--allow-file-access-from-files", "--remote-debugging-pipe",
 )  # fmt: skip
-#: What the page itself says of its layout. Drawers wait outside of the window until they are opened.
+#: Layout of the page, measured in it. Drawers wait outside of the window until they are opened.
 _LOOK = """
 (() => {
   const name = e => e.tagName.toLowerCase() + (e.className && e.className.split ? "." + e.className.split(" ")[0] : "")

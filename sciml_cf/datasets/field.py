@@ -273,7 +273,7 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
 
     @property
     def windows(self) -> dict[str, dict[str, int]]:
-        """What run.json says of windows, so that data are cut for the run as they were for its training."""
+        """Description of windows for run.json, so that data are cut for the run as they were for its training."""
         if self.facts is None or not self.facts.cuts_windows:
             return {}
         return {"windows": {name: getattr(self.facts, name) or 1 for name in STEPS}}
@@ -302,7 +302,7 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
 
     @property
     def described(self) -> dict[str, Any]:
-        """What run.json says of the data, so that others are cut and described in the same way."""
+        """Description of the data for run.json, so that other data are cut in the same way."""
         conditions = {"conditions": range_of(self.conditions)} if self.conditions else {}
         step = {} if self.time_step is None else {"time_step": self.time_step}
         return {**self.ends, **self.windows, **conditions, **step}

@@ -140,7 +140,7 @@ class StreamDataset(Geometry, Dataset[dict[str, Tensor]]):
 
     @property
     def described(self) -> dict[str, Any]:
-        """What run.json says of the samples."""
+        """Description of the samples for run.json."""
         step = {} if self.steps is None else {"time_step": float((self.spec.times or (0.0,))[-1])}
         return {"generated": json.loads(self.spec.to_json()), "samples": self._count, **self.ends, **step}
 

@@ -87,7 +87,7 @@ def describe(builder: Builder) -> dict[str, Any]:
 
 
 def description_of(model: nn.Module) -> dict[str, Any] | None:
-    """What ``describe`` says of the builder that a model came from; None for a model of another origin."""
+    """The description of the builder that a model came from; None for a model of another origin."""
     builder = builder_of(model)
     return None if builder is None else describe(builder)
 

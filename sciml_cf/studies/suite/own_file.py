@@ -1,4 +1,4 @@
-"""A user's file as a problem of the suite: what it holds, and how its parts are read."""
+"""A user's file as a problem of the suite: its contents, and its parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_DIMS = 2
 
 @dataclass(frozen=True)
 class OwnFile:
-    """What a data file holds.
+    """Contents of a data file.
 
     Attributes:
         name: of the problem, fit for a file's name.
@@ -49,7 +49,7 @@ class OwnFile:
 
 
 def describe_file(path: Path) -> OwnFile:
-    """Read what a file holds; its default split and its default resolution are taken.
+    """Read the contents of a file, with its default split and its default resolution.
 
     Raises:
         ValueError: it has more than two dimensions, or its training samples are fewer than four.

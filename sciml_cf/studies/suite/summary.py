@@ -36,7 +36,7 @@ class Comparison:
         return {run["seed"]: None if "diverged" in run else run[key][metric] for run in cell.get("runs", ())}
 
     def ratio(self, of: str, over: str = "gradients", metric: str = "relative_l2") -> tuple[Interval | None, str]:
-        """The ratio of the errors, same seeds, and what it says of the first."""
+        """The ratio of the errors, same seeds, and its verdict on the first."""
         return compare_runs_by_seed(self.errors(of, metric), self.errors(over, metric))
 
     @property
