@@ -70,3 +70,36 @@ def read_result(path: Path | str) -> dict[str, Any]:
     if missing:
         raise BenchmarkError(f"study: `result` must hold {', '.join(missing)}; {path} does not.")
     return content
+
+
+def merge_results(results: Sequence[dict[str, Any]], alike: Sequence[str]) -> dict[str, Any]:
+    """One result of several files of the same benchmark, each with a part of its figures.
+
+    Figures of the same name in two files are merged if both are dicts of dicts; else the later ones count.
+
+    Args:
+        results: as ``read_result`` gives them; versions and machine of the first are kept, and the latest date.
+        alike: names of the settings that must be the same in all.
+
+    Raises:
+        ValueError: there is none, or the benchmarks, the seeds or one of these settings differ.
+    """
+    if not results:
+        raise ValueError("merge_results: `results` must hold one result at least; got none.")
+    first = results[0]
+    for one in results[1:]:
+        pairs = [(key, one["config"].get(key), first["config"].get(key)) for key in alike]
+        pairs += [(key, one[key], first[key]) for key in ("benchmark", "seeds")]
+        for key, ours, theirs in pairs:
+            if ours != theirs:
+                raise ValueError(f"merge_results: `results` must have the same {key}; got {theirs} and {ours}.")
+    figures: dict[str, Any] = {}
+    for one in results:
+        for name, found in one["figures"].items():
+            figures[name] = {**figures[name], **found} if _is_group(figures.get(name)) and _is_group(found) else found
+    commands = list(dict.fromkeys(one["command"] for one in results))
+    return {**first, "figures": figures, "command": "; ".join(commands), "date": max(one["date"] for one in results)}
+
+
+def _is_group(found: Any) -> bool:
+    return isinstance(found, dict) and all(isinstance(value, dict) for value in found.values())

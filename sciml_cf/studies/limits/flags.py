@@ -18,11 +18,12 @@ ROUTES: dict[str, dict[str, Any]] = {
     "4096 samples": {"data": "more"},
     "infinite samples": {"data": "infinite"},
     "shifts": {"shifts": True},
-    "weight decay 0.01": {"optimizer": "adamw", "weight_decay": 0.01},
     "weight decay 0.1": {"optimizer": "adamw", "weight_decay": 0.1},
     "3 times the epochs": {"epochs": 3.0},
     "1.5 times the width": {"width": 1.5},
 }
+# The routes whose models of all seeds are combined: with the head, without it, and with the best optimizer.
+COMBINED = ("recipe", "gradients", "SOAP")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +34,10 @@ class Limits(GridFlags):
     cosine schedule, the relative loss, random reflections, averaged weights. Each of the others differs from it in one
     respect: the optimizer, the number of samples, shifts by parts of a grid cell, weight decay, epochs, width. Every
     model is measured on the test samples and on its training samples, with its trained head and with one fitted to all
-    training samples, and made symmetric under reflections. The models of all seeds are combined too: by the mean of
-    their predictions, and by one head over all their features. SOAP needs the extra ``soap``. Interrupted, the same
-    command goes on. The small preset takes about three minutes on two cores, the full one about three hours of one
-    core.
+    training samples, and made symmetric under reflections. The models of all seeds are combined in three routes: by
+    the mean of their predictions, and by one head over all their features. SOAP needs the extra ``soap``. Interrupted,
+    the same command goes on. The small preset takes about three minutes on two cores, the full one about three hours of
+    one core.
 
     Args:
         out: folder for the data, the trials, the result file and the page.

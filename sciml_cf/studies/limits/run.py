@@ -22,7 +22,7 @@ from sciml_cf.studies.harness.grid import Trial, trial_runner
 from sciml_cf.studies.harness.sample_errors import WORST, MeanOfModels, sample_errors, with_reflections
 from sciml_cf.studies.harness.sizes import ModelSize
 from sciml_cf.studies.harness.training import DATA_FOLDER, fit_trial, make_data
-from sciml_cf.studies.limits.flags import ROUTES, Limits
+from sciml_cf.studies.limits.flags import COMBINED, ROUTES, Limits
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.optimizers import check_optimizer
 from sciml_cf.training.run_folder import load
@@ -179,10 +179,10 @@ def _changed(data: Dataset[Any], settings: Mapping[str, Any]) -> Dataset[Any]:
 def _combined(
     scale: Scale, runs: Mapping[str, list[dict[str, Any]]], trials: Mapping[tuple[str, int], Trial]
 ) -> dict[str, Trial]:
-    """The combination of all seeds of each route that trains on the file's samples, where none diverged."""
+    """The combinations of the models of all seeds, where none diverged."""
     combined = {}
     for route, own in runs.items():
-        if ROUTES[route].get("data", "file") == "file" and not any("diverged" in one for one in own):
+        if route in COMBINED and not any("diverged" in one for one in own):
             members = [trials[route, seed].name for seed in scale.seeds]
             settings = {"members": members, "resolution": scale.resolution, "stored": scale.stored}
             combined[route] = Trial(f"{_file_name(route)} combined", settings)

@@ -56,6 +56,17 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 MODELS = ("fno", "tfno", "uno", "conv", "unet", "deeponet")
 OPTIMIZERS = ("adam", "adamw", "soap")
 METHODS = ("l2", "proximal")
+# Name: arguments of FitConfig in which a training differs from the usual one. Those of the head are not for gradients.
+CHANGES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "strength 0.1": {"strength": 0.1},
+    "strength 1": {"strength": 1.0},
+    "solve afterwards": {"algorithm": 1},
+    "relative loss": {"loss": "relative"},
+    "averaged weights": {"average": 0.98},
+    "batch 64": {"batch_size": 64},
+}
+OF_THE_HEAD = ("strength", "algorithm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +77,8 @@ class Suite(GridFlags):
     validation samples with a seed of its own, in a quarter of the epochs, and up to two beyond the edge. The reported
     seeds are measured on test samples, before and after the last layer is fitted to all training samples. The best
     linear map is measured too. With `--data` it does so on a file of yours, and ends with a sentence on it.
-    Interrupted, the same command goes on. The small preset takes some minutes on two cores, the full one up to half an
+    Changes of the training show why the methods tie, or what helps: each is tuned alike. Interrupted, the same command
+    goes on. The small preset takes some minutes on two cores, the full one up to half an
     hour of one core a problem.
 
     Args:
@@ -78,6 +90,8 @@ class Suite(GridFlags):
         models: what is trained: fno, tfno, uno, conv, unet, deeponet.
         optimizers: what moves the backbone: adam, adamw, soap.
         methods: how the head is trained: l2 (gradients), proximal (in closed form).
+        changes: in which respect the training differs from the usual one: none, "strength 0.1" and "strength 1" of the
+            proximal term, "solve afterwards" (Algorithm 1), "relative loss", "averaged weights", "batch 64".
     """
 
     out: Path = Path("suite")
@@ -88,3 +102,4 @@ class Suite(GridFlags):
     models: tuple[str, ...] = ("fno",)
     optimizers: tuple[str, ...] = ("adam",)
     methods: tuple[str, ...] = METHODS
+    changes: tuple[str, ...] = ("none",)

@@ -10,8 +10,9 @@ from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import ratio_cells
 from sciml_cf.studies.harness.selection import edge_sentence
 from sciml_cf.studies.suite.figures import curve_figure, ratio_figure, scatter_figure
-from sciml_cf.studies.suite.summary import Comparison, comparisons, headline, labels
+from sciml_cf.studies.suite.summary import Change, Comparison, changes, comparisons, headline, labels
 
+_METHODS = ("gradients", "closed")
 _SMALL = (
     "Small preset: few samples, small models, short trainings. It shows what the study does, and does not say how good "
     "the head is; the full preset does."
@@ -32,6 +33,8 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         words += "share of a batch's loss that a solve takes away in the last epoch."
         parts.append(Picture("suite-scatter", scatter, words))
     parts += [detail_table(found)]
+    if changed := changes(result):
+        parts.append(change_table(changed))
     words = "Mean squared error on the validation samples against processor seconds; means over seeds are geometric."
     parts.append(Picture("suite-curves", curve_figure(found), words))
     return "How good is the closed-form head?", [*verdict(result), *settings(result)], parts
@@ -105,15 +108,36 @@ def detail_table(found: Sequence[Comparison]) -> Table:
                 *(("never", "never") if until is None else until),
                 seconds[0] / seconds[1] if all(seconds) else "-",
                 *(_or_dash(one.mean_of(key)) for key in ("explained", "rows_per_feature", "samples_per_feature")),
+                *(_or_dash(one.over_training(which)) for which in ("gradients", "closed")),
                 rates,
             )
         )
     columns = (
         "problem", "closed form / re-fit", "closed form is", "closed form re-fitted / closed form", "ratio of VRMSE",
         "ratio of H1 errors", "epochs until gradients' error, share", "seconds until it, share", "ratio of seconds",
-        "share explained by the solve", "rows per feature", "samples per feature", "rates (gradients / closed form)",
+        "share explained by the solve", "rows per feature", "samples per feature",
+        "test / training error, gradients", "test / training error, closed form", "rates (gradients / closed form)",
     )  # fmt: skip
     return Table("Other ratios, and what the solve does", columns, tuple(rows))
+
+
+def change_table(changed: Sequence[Change]) -> Table:
+    """One row a change and problem: its ratios to the usual training of both methods, and of the methods with it."""
+    names = labels([one.usual for one in changed])
+    rows = []
+    for one, label in zip(changed, names, strict=True):
+        own = one.changed.gradients is not one.usual.gradients
+        ratios = [(interval.cell if interval else "-", words) for interval, words in map(one.ratio, _METHODS)]
+        errors = [one.changed.mean_error(which) for which in _METHODS]
+        rows.append(
+            (one.name, label, *errors, *(ratios[0] if own else ("-", "-")), *ratios[1],
+             *_ratio(one.changed, "closed", "gradients"))
+        )  # fmt: skip
+    columns = (
+        "change", "problem", "gradients", "closed form", "gradients / usual", "gradients are", "closed form / usual",
+        "closed form is", "closed form / gradients", "compared with gradients it is",
+    )  # fmt: skip
+    return Table("Changes of the training: relative L2 errors on test samples", columns, tuple(rows))
 
 
 def _ratio(one: Comparison, of: str, over: str, metric: str = "relative_l2") -> tuple[str, str]:

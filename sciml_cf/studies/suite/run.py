@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
 from sciml_cf.studies.harness.sizes import ModelSize, Scale
 from sciml_cf.studies.harness.training import make_data
-from sciml_cf.studies.suite.flags import METHODS, MODELS, OPTIMIZERS, PROBLEMS, Suite
+from sciml_cf.studies.suite.flags import CHANGES, METHODS, MODELS, OF_THE_HEAD, OPTIMIZERS, PROBLEMS, Suite
 from sciml_cf.studies.suite.own_file import describe_file
 from sciml_cf.studies.suite.summary import comparisons, sentence
 from sciml_cf.studies.suite.trial import Settings, linear_trial, suite_trial
@@ -71,7 +71,7 @@ class Cell:
     """One training to choose and to report.
 
     Args:
-        problem, samples, model, optimizer, method: see ``Suite``; the samples are those for training.
+        problem, samples, model, optimizer, method, change: see ``Suite``; the samples are those for training.
     """
 
     problem: str
@@ -79,10 +79,17 @@ class Cell:
     model: str
     optimizer: str
     method: str
+    change: str = "none"
 
     @property
     def name(self) -> str:
-        return f"{self.problem} {self.samples} {self.model} {self.optimizer} {self.method}"
+        usual = f"{self.problem} {self.samples} {self.model} {self.optimizer} {self.method}"
+        return usual if self.change == "none" else f"{usual} {self.change}"
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is such a training: gradients have no settings of the head."""
+        return self.method != "l2" or not any(name in OF_THE_HEAD for name in CHANGES[self.change])
 
 
 def run(config: Suite, command: str = "") -> Path | str | None:
@@ -93,8 +100,7 @@ def run(config: Suite, command: str = "") -> Path | str | None:
         return _run_own(config, config.data, command)
     scale, workers = PRESETS[config.preset], config.where()
     counts = config.samples or SAMPLES[config.preset][:1]
-    asked = itertools.product(config.problems, counts, config.models, config.optimizers, config.methods)
-    cells = workers.own([Cell(*cell) for cell in asked])
+    cells = workers.own(_cells(config, itertools.product(config.problems, counts)))
     data = {}
     for problem, samples in dict.fromkeys((cell.problem, cell.samples) for cell in cells):
         data[problem, samples] = _make_data(config, problem, samples, scale.sizes[problem].resolution)
@@ -114,8 +120,7 @@ def _run_own(config: Suite, data: Path, command: str) -> Path | str | None:
         batch_size=max(1, min(usual.batch_size, file.samples // 4)),
     )
     scale = Scale({file.name: size}, share=PRESETS[config.preset].share, seeds=seeds)
-    asked = itertools.product(config.models, config.optimizers, config.methods)
-    cells = config.where().own([Cell(file.name, file.samples, *cell) for cell in asked])
+    cells = config.where().own(_cells(config, [(file.name, file.samples)]))
     path = _measure(config, command, cells, {(file.name, file.samples): file.settings}, scale)
     if path is None or config.shard is not None:
         return None
@@ -127,6 +132,12 @@ def _run_own(config: Suite, data: Path, command: str) -> Path | str | None:
         f"{len(seeds)} seeds ({config.preset} preset)."
     )
     return Outcome("\n\n".join([str(done), chosen, *words]), following=done.following)
+
+
+def _cells(config: Suite, data: Iterable[tuple[str, int]]) -> list[Cell]:
+    """Every training that is asked for on these problems and numbers of samples."""
+    asked = itertools.product(data, config.models, config.optimizers, config.methods, config.changes)
+    return [cell for one, *rest in asked if (cell := Cell(*one, *rest)).is_trained]
 
 
 def _measure(
@@ -170,8 +181,11 @@ def _measure(
 
 
 def _check(config: Suite) -> None:
-    known = (("problems", tuple(PROBLEMS)), ("models", MODELS), ("optimizers", OPTIMIZERS), ("methods", METHODS))
-    for name, choices in known:
+    known = {
+        "problems": tuple(PROBLEMS), "models": MODELS, "optimizers": OPTIMIZERS, "methods": METHODS,
+        "changes": tuple(CHANGES),
+    }  # fmt: skip
+    for name, choices in known.items():
         for value in getattr(config, name):
             check_choice(NAME, name, value, choices)
     for samples in config.samples:
@@ -181,6 +195,13 @@ def _check(config: Suite) -> None:
     if config.data is not None and (config.samples or config.problems != tuple(PROBLEMS)):
         raise ValueError(
             "suite: `data` must be given without --problems and --samples; got both. The file says what there is."
+        )
+    if config.data is not None and "none" not in config.changes:
+        raise ValueError(f"suite: `changes` must hold none where `data` is given; got {' '.join(config.changes)}.")
+    if not _cells(config, [("", 0)]):
+        raise ValueError(
+            f"suite: `methods` must hold proximal for changes of the head alone; got {' '.join(config.methods)} and "
+            f"changes of {', '.join(config.changes)}."
         )
 
 
@@ -202,11 +223,12 @@ def _make_data(config: Suite, problem: str, samples: int, resolution: int) -> Se
 def _trial(cell: Cell, data: Settings, options: Mapping[str, Any], seed: int, scale: Scale[Size]) -> Trial:
     """One training: of a candidate, or to report."""
     size, selects = scale.sizes[cell.problem], seed == SELECTION_SEED
+    share = scale.share if selects else 1.0
     settings = {
         "data": data,
         "model": _model(cell.model, size),
         "fit": {**options, "optimizer": cell.optimizer, "method": cell.method, "batch_size": size.batch_size,
-                "seed": seed, "epochs": max(1, round(size.epochs * (scale.share if selects else 1.0)))},
+                "seed": seed, "epochs": max(1, round(size.epochs * share)), **CHANGES[cell.change]},
         "test": not selects,
     }  # fmt: skip
     kind = "selection" if selects else f"seed {seed}"

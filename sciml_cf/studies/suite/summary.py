@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
 
 from sciml_cf.studies.harness.intervals import Errors, Interval, compare_runs_by_seed, mean_cell, resampled_interval
+from sciml_cf.studies.harness.results import merge_results
 
 Result = dict[str, Any]
 _CASE = ("problem", "samples", "model", "optimizer")
+_USUAL = "none"  # the name of no change
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,7 @@ class Comparison:
     def errors(self, which: str, metric: str = "relative_l2") -> Errors:
         """Test errors by seed of "gradients", "closed", "re-fit" (of gradients) or "closed re-fit"."""
         cell = self.closed if which.startswith("closed") else self.gradients
-        key = "fitted_after" if which.endswith("re-fit") else "test"
-        return {run["seed"]: None if "diverged" in run else run[key][metric] for run in cell.get("runs", ())}
+        return _errors(cell, "fitted_after" if which.endswith("re-fit") else "test", metric)
 
     def ratio(self, of: str, over: str = "gradients", metric: str = "relative_l2") -> tuple[Interval | None, str]:
         """The ratio of the errors, same seeds, and its verdict on the first."""
@@ -53,6 +56,14 @@ class Comparison:
         if interval is None or refit is None or words != "better":
             return None
         return float(np.log(refit.mean) / np.log(interval.mean))
+
+    def over_training(self, which: str) -> float | None:
+        """Test errors of "gradients" or "closed" over those on the training samples; None where these are missing."""
+        cell = self.closed if which == "closed" else self.gradients
+        found = [
+            run["test"]["relative_l2"] / run["training"]["relative_l2"] for run in _ended(cell) if "training" in run
+        ]
+        return float(np.exp(np.mean(np.log(found)))) if found else None
 
     def mean_of(self, key: str, which: str = "closed") -> float | None:
         """The mean of a number over the runs that ended; None where they have none."""
@@ -80,6 +91,29 @@ class Comparison:
         return epochs, _mean_of(reached) / _mean_of([run["seconds"][-1] for run in theirs])
 
 
+@dataclass(frozen=True)
+class Change:
+    """A change of the training on one problem.
+
+    Attributes:
+        name: of the change.
+        usual: both methods without it.
+        changed: both with it; the gradients of a change of the head alone are those without it.
+    """
+
+    name: str
+    usual: Comparison
+    changed: Comparison
+
+    def ratio(self, which: str) -> tuple[Interval | None, str]:
+        """The errors of "gradients" or "closed" with the change over those without, and the verdict on the change."""
+        return compare_runs_by_seed(self.changed.errors(which), self.usual.errors(which))
+
+
+def _errors(cell: dict[str, Any], key: str, metric: str) -> Errors:
+    return {run["seed"]: None if "diverged" in run else run[key][metric] for run in cell.get("runs", ())}
+
+
 def _ended(cell: dict[str, Any]) -> list[dict[str, Any]]:
     return [run for run in cell.get("runs", ()) if "diverged" not in run]
 
@@ -96,16 +130,35 @@ def epochs_below(errors: Sequence[float], goal: float) -> int | None:
 
 
 def comparisons(result: Result) -> list[Comparison]:
-    """Both methods on each problem, the lowest ratio first."""
-    cells, linear = result["figures"]["cells"], result["figures"]["linear"]
-    by_case: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for cell in cells.values():
-        by_case.setdefault(tuple(cell[key] for key in _CASE), {})[cell["method"]] = cell
-    found = [
-        Comparison(case, of.get("l2", {}), of.get("proximal", {}), linear.get(f"{case[0]} {case[1]}", {}).get("test"))
-        for case, of in by_case.items()
-    ]
+    """Both methods on each problem, trained as usual, the lowest ratio first."""
+    found = [one for (_, change), one in _by_case(result).items() if change == _USUAL]
     return sorted(found, key=lambda one: (np.isnan(one.mean), one.mean))
+
+
+def changes(result: Result) -> list[Change]:
+    """The changes of the training, by their names and then in the order of ``comparisons``."""
+    by_case, order = _by_case(result), [one.case for one in comparisons(result)]
+    found = []
+    for (case, name), one in by_case.items():
+        usual = by_case.get((case, _USUAL))
+        if name != _USUAL and usual is not None:
+            found.append(Change(name, usual, one if one.gradients else replace(one, gradients=usual.gradients)))
+    return sorted(found, key=lambda change: (change.name, order.index(change.usual.case)))
+
+
+def _by_case(result: Result) -> dict[tuple[tuple[Any, ...], str], Comparison]:
+    """Both methods by problem, samples, model and optimizer, and by the name of the change."""
+    cells, linear = result["figures"]["cells"], result["figures"]["linear"]
+    by_case: dict[tuple[tuple[Any, ...], str], dict[str, Any]] = {}
+    for cell in cells.values():
+        key = (tuple(cell[name] for name in _CASE), cell.get("change", _USUAL))
+        by_case.setdefault(key, {})[cell["method"]] = cell
+    return {
+        (case, change): Comparison(
+            case, of.get("l2", {}), of.get("proximal", {}), linear.get(f"{case[0]} {case[1]}", {}).get("test")
+        )
+        for (case, change), of in by_case.items()
+    }
 
 
 def labels(found: Sequence[Comparison]) -> list[str]:
@@ -227,24 +280,7 @@ def merged(results: Sequence[Result]) -> Result:
     Raises:
         ValueError: there is none, or their seeds, rates or shares of epochs differ.
     """
-    if not results:
-        raise ValueError("suite: `results` must hold one result at least; got none.")
     full = [one for one in results if one["config"]["preset"] == "full"] or list(results)
-    first = full[0]
-    for one in full[1:]:
-        for key in ("preset", "seeds", "rates", "share", "held_out"):
-            if one["config"][key] != first["config"][key]:
-                raise ValueError(
-                    f"suite: `results` must have the same {key}; got {first['config'][key]} and {one['config'][key]}."
-                )
-    figures: dict[str, Any] = {"cells": {}, "linear": {}}
-    sizes: dict[str, Any] = {}
-    for one in full:
-        sizes |= one["config"]["sizes"]
-        for kind, found in figures.items():
-            found |= one["figures"][kind]
-    commands = list(dict.fromkeys(one["command"] for one in full))
-    return {
-        **first, "config": {**first["config"], "sizes": sizes}, "figures": figures, "command": "; ".join(commands),
-        "date": max(one["date"] for one in full),
-    }  # fmt: skip
+    whole = merge_results(full, ("preset", "rates", "share", "held_out"))
+    sizes = reduce(or_, (one["config"]["sizes"] for one in full))
+    return {**whole, "config": {**whole["config"], "sizes": sizes}}

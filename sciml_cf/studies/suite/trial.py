@@ -25,7 +25,7 @@ Settings = dict[str, Any]
 
 
 def suite_trial(settings: Settings, scratch: Path) -> dict[str, Any]:
-    """Train as ``settings`` say; validation errors by epoch and processor seconds, and the errors on test samples.
+    """Train as ``settings`` say; validation errors by epoch and processor seconds, test errors and training errors.
 
     Settings:
         data: of each part the file's name, or its path, and its split; "resolution" to train and test at, and "times"
@@ -49,7 +49,7 @@ def suite_trial(settings: Settings, scratch: Path) -> dict[str, Any]:
     }
     if settings["test"]:
         test = read_part(settings["data"], "test", scratch)
-        result["test"] = errors_on(test, model)
+        result |= {"test": errors_on(test, model), "training": errors_on(train, model)}
         fitted = adapt(model, train)  # the same weights, all but the head
         features, points = len(fitted.previous) - 1, train.x[0, 0].numel()
         result |= {

@@ -33,6 +33,7 @@ def cell_of(problem: str, method: str, samples: int = 512) -> dict[str, Any]:
             "validation_mse": [4.0, 2.0, 0.9, 0.8] if method == "proximal" else [4.0, 3.0, 2.0, 1.0],
             "seconds": [2.0, 4.0, 6.0, 8.0] if method == "proximal" else [1.0, 2.0, 3.0, 4.0],
             "test": {name: 0.1 * ratio * wobble for name in ("relative_l2", "vrmse", "relative_h1")},
+            "training": {"relative_l2": 0.05 * ratio * wobble},
             "fitted_after": {name: 0.1 * ratio * refit * wobble for name in ("relative_l2", "vrmse", "relative_h1")},
             "explained": 0.3 if method == "proximal" else None,
             "rows_per_feature": 32.0,
@@ -80,6 +81,9 @@ def test_the_page_has_the_verdicts_sorted_by_the_ratio() -> None:
     assert names["closed form / re-fit"].startswith("0.510") and names["ratio of VRMSE"].startswith("0.500")
     assert names["epochs until gradients' error, share"] == pytest.approx(0.75)
     assert names["seconds until it, share"] == pytest.approx(1.5) and names["ratio of seconds"] == pytest.approx(2.0)
+    assert (names["test / training error, gradients"], names["test / training error, closed form"]) == (
+        pytest.approx(2.0), pytest.approx(2.0),
+    )  # fmt: skip
     assert (names["share explained by the solve"], names["samples per feature"]) == (pytest.approx(0.3), 4.0)
     assert not any("Small preset" in text for text in said)
 
@@ -143,6 +147,44 @@ def test_pieces_become_one_result() -> None:
         merged([])
 
 
+def test_changes_are_shown_beside_the_usual_training() -> None:
+    """A change of the head alone is compared with gradients without it, any other with gradients with it."""
+    result = made_up(("kdv", "darcy"))
+    for change, method, factor in (
+        ("strength 1", "proximal", 0.5), ("relative loss", "proximal", 2.0), ("relative loss", "l2", 0.25),
+    ):  # fmt: skip
+        cell = cell_of("kdv", method)
+        for run in cell["runs"]:
+            run["test"] = {name: factor * error for name, error in run["test"].items()}
+        result["figures"]["cells"][f"kdv {change} {method}"] = {**cell, "change": change}
+    assert comparisons(result) == comparisons(made_up(("kdv", "darcy")))
+    (table,) = (part for part in page(result)[2] if getattr(part, "title", "").startswith("Changes"))
+    loss, strength = (dict(zip(cast(Any, table).columns, row, strict=True)) for row in cast(Any, table).rows)
+    assert (loss["change"], strength["change"]) == ("relative loss", "strength 1")
+    assert loss["gradients / usual"].startswith("0.250") and loss["closed form / usual"].startswith("2.000")
+    assert loss["closed form / gradients"].startswith("4.000") and loss["compared with gradients it is"] == "worse"
+    assert (strength["gradients / usual"], strength["gradients are"]) == ("-", "-")
+    assert strength["closed form / usual"].startswith("0.500") and strength["closed form is"] == "better"
+    assert strength["closed form / gradients"].startswith("0.250")
+
+
+def test_gradients_are_not_trained_with_changes_of_the_head() -> None:
+    asked = Suite(problems=("kdv",), changes=("none", "strength 1", "relative loss"))
+    names = [cell.name for cell in study._cells(asked, [("kdv", 64)])]
+    assert names == [
+        "kdv 64 fno adam l2", "kdv 64 fno adam l2 relative loss", "kdv 64 fno adam proximal",
+        "kdv 64 fno adam proximal strength 1", "kdv 64 fno adam proximal relative loss",
+    ]  # fmt: skip
+    scale, data = study.PRESETS["full"], {"resolution": 256, "times": None}
+    fits = [
+        study._trial(
+            study.Cell("kdv", 512, "fno", "adam", "proximal", change), data, {"learning_rate": 1e-3}, 1, scale
+        ).settings["fit"]
+        for change in ("none", "batch 64")
+    ]
+    assert {key: fits[1][key] for key in fits[1] if fits[1][key] != fits[0].get(key)} == {"batch_size": 64}
+
+
 def test_a_sentence_says_what_a_file_gains() -> None:
     kdv, darcy, advection = comparisons(made_up())
     assert sentence("mine.h5", kdv) == (
@@ -185,14 +227,25 @@ def test_every_problem_can_be_described_and_seeds_keep_the_parts_apart() -> None
         assert spec.num_dims == (2 if name in study._PLANES else 1)
         for scale in study.PRESETS.values():
             size = scale.sizes[name]
-            assert spec.resolution % size.resolution == 0 and size.modes <= size.resolution // 2
+            assert (
+                isinstance(spec.resolution, int)
+                and spec.resolution % size.resolution == 0
+                and size.modes <= size.resolution // 2
+            )
 
 
 def test_a_file_is_run_without_problems() -> None:
     with pytest.raises(ValueError, match="`data` must be given without --problems and --samples"):
         study.run(Suite(data=Path("x.h5"), problems=("kdv",)))
+    with pytest.raises(ValueError, match="`changes` must hold none where `data` is given; got batch 64"):
+        study.run(Suite(data=Path("x.h5"), changes=("batch 64",)))
     with pytest.raises(DatasetError):
         describe_file(Path("missing.h5"))
+
+
+def test_a_grid_without_trainings_is_refused() -> None:
+    with pytest.raises(ValueError, match="`methods` must hold proximal for changes of the head alone; got l2 and"):
+        study.run(Suite(methods=("l2",), changes=("strength 1",)))
 
 
 def test_a_file_says_its_sizes(burgers_file: Path) -> None:
