@@ -1,4 +1,4 @@
-"""neuraloperator's unmodified Trainer as a baseline: its FNO, AdamW, the relative L2 loss, a cosine schedule."""
+"""neuraloperator's unmodified Trainer as a baseline: its FNO, AdamW or SOAP, relative L2 loss, cosine schedule."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+
+from sciml_cf.training.config import FitConfig
+from sciml_cf.training.optimizers import named_optimizer
+from sciml_cf.training.real_views import RealViews
 
 
 def default_fno(width: int, modes: int, *, seed: int) -> nn.Module:
@@ -31,28 +35,48 @@ def train_with_neuralop(
     epochs: int,
     batch_size: int,
     seed: int,
+    optimizer: str = "adamw",
     after_epoch: Callable[[nn.Module, int], None],
 ) -> None:
     """Train with ``neuralop.Trainer``, unmodified; ``after_epoch(model, epoch)`` is called after each epoch.
 
     The Trainer's own evaluation is left out, so that its time holds training alone.
+
+    Args:
+        model: complex parameters come to SOAP as real ones.
+        train: items with x (C_in, ...) and y (C_out, ...).
+        learning_rate: the peak rate.
+        epochs: of the training and of the schedule.
+        batch_size: samples a step.
+        seed: of the order of the samples.
+        optimizer: "adamw" is neuraloperator's own, "soap" that of pytorch-optimizer.
+        after_epoch: called with the model and the epoch, from 1.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from neuralop import LpLoss, Trainer
-        from neuralop.training import AdamW
 
-        optimizer = AdamW(model.parameters(), lr=learning_rate)
-        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
+        moved = _optimizer(model, optimizer, learning_rate)
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(moved, T_max=epochs)
         loader = DataLoader(
             train, batch_size, shuffle=True, drop_last=True, generator=torch.Generator().manual_seed(seed)
         )
         watched: Any = _Watched(loader, lambda epoch: after_epoch(model, epoch))
         trainer = Trainer(model=model, n_epochs=epochs, eval_interval=epochs + 1)
-        trainer.train(
-            watched, {}, optimizer, scheduler, regularizer=None, training_loss=LpLoss(d=1, p=2), eval_losses={}
-        )
+        trainer.train(watched, {}, moved, scheduler, regularizer=None, training_loss=LpLoss(d=1, p=2), eval_losses={})
         after_epoch(model, epochs)
+
+
+def _optimizer(model: nn.Module, name: str, rate: float) -> torch.optim.Optimizer:
+    if name == "adamw":
+        from neuralop.training import AdamW
+
+        return AdamW(model.parameters(), lr=rate)
+    views = RealViews(list(model.parameters()))
+    made = named_optimizer(views.parameters, FitConfig(optimizer="soap", learning_rate=rate))
+    made.register_step_pre_hook(lambda *_: views.take_gradients())
+    made.register_step_post_hook(lambda *_: views.drop_gradients())
+    return made
 
 
 class _Watched:

@@ -14,14 +14,15 @@ from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
 
 Arms = dict[str, dict[str, Any]]
-_PEERS = ("neuralop", "l2")
+_PEERS = ("neuralop", "l2", "neuralop-soap", "l2-soap")
 
 
 def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]:
     """Title, paragraphs, and the tables and pictures."""
     config, arms = result["config"], result["figures"]
     full, marks = config["stored_resolution"], [str(mark) for mark in config["marks"]]
-    count = len(next(iter(arms.values()))["selection"])
+    counts = sorted({len(arm["selection"]) for arm in arms.values()})
+    count = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     introduction = [
         f"Viscous Burgers at viscosity 0.1, {config['samples']} samples; training on {config['resolution']} points, "
         f"the validation error measured after each epoch on all {full}. Time is that of the training, on one thread.",

@@ -17,6 +17,7 @@ from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import TrainingDiverged, check_choice
 from sciml_cf.metrics import mse
 from sciml_cf.models import FNOConfig
+from sciml_cf.studies.harness.extension import at_edge, beyond
 from sciml_cf.studies.harness.folder import command_of, make_folder
 from sciml_cf.studies.harness.grid import RunTrials, Trial, Workers, trial_runner
 from sciml_cf.studies.harness.results import RESULT_FILE, write_result
@@ -26,23 +27,33 @@ from sciml_cf.studies.time_to_accuracy.flags import TimeToAccuracy
 from sciml_cf.studies.time_to_accuracy.neuralop_trainer import default_fno, train_with_neuralop
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import fit
+from sciml_cf.training.optimizers import check_optimizer
 from sciml_cf.training.symmetry import Reflected
 
 NAME = "time-to-accuracy"
 _BENCHMARK = "time"  # its name in result files
 _DATA = "burgers"
 _ADAM: dict[str, Any] = {"optimizer": "adam", "schedule": "cosine", "warmup": 0}
-# name: (what it is, arguments of FitConfig and of the training; None for neuraloperator's own Trainer)
-ARMS: dict[str, tuple[str, dict[str, Any] | None]] = {
-    "neuralop": ("neuraloperator's Trainer as shipped: its default FNO, AdamW, relative L2 loss, cosine", None),
+_SOAP: dict[str, Any] = {**_ADAM, "optimizer": "soap"}
+# name: (what it is, arguments of FitConfig and of the training); "trainer" is neuraloperator's own.
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "neuralop": (
+        "neuraloperator's Trainer as shipped: its default FNO, AdamW, relative L2 loss, cosine",
+        {"trainer": "neuralop", "optimizer": "adamw"},
+    ),
     "l2": ("our FNO, Adam, cosine, mean squared error, every layer by gradients", {**_ADAM, "method": "l2"}),
     "proximal": ("the same with the head solved (Algorithm 2, strength 1e-2)", {**_ADAM, "method": "proximal"}),
     "best": (
         "the same again at its best: batches of 16, samples reflected at random",
         {**_ADAM, "method": "proximal", "batch_size": 16, "reflect": True},
     ),
+    "neuralop-soap": ("neuraloperator's Trainer with SOAP", {"trainer": "neuralop", "optimizer": "soap"}),
+    "l2-soap": ("l2 with SOAP", {**_SOAP, "method": "l2"}),
+    "proximal-soap": ("proximal with SOAP", {**_SOAP, "method": "proximal"}),
+    "best-soap": ("best with SOAP", {**_SOAP, "method": "proximal", "batch_size": 16, "reflect": True}),
 }
 _RATES = (1e-3, 3e-3, 1e-2)
+_EXTENSIONS = 2  # rounds beyond the edge of the rates
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,9 @@ class Scale:
 
 
 PRESETS = {
-    "full": Scale(2048, 8192, 256, 64, 16, 32, (10, 20, 40), (1e-4, 1e-5, 3e-6), (1, 2, 3), tuple(ARMS)),
+    "full": Scale(
+        2048, 8192, 256, 64, 16, 32, (10, 20, 40), (1e-4, 1e-5, 3e-6), (1, 2, 3), ("neuralop", "l2", "proximal", "best")
+    ),
     "small": Scale(512, 1024, 128, 32, 16, 32, (15, 30), (1e-3, 2e-4, 1e-4), (1,), ("neuralop", "l2", "proximal")),
 }
 
@@ -86,13 +99,13 @@ def run(config: TimeToAccuracy, command: str = "") -> Path:
     arms = config.arms or scale.arms
     for arm in arms:
         check_choice(NAME, "arms", arm, tuple(ARMS))
+        check_optimizer(ARMS[arm][1]["optimizer"])
     workers = Workers(config.workers)
     make_folder(NAME, config.out)
     spec = DatasetSpec(samples=scale.samples, resolution=scale.stored_resolution, dtype="float32")
     make_data(config.out, _DATA, spec)
     selection = _select(arms, scale, trial_runner(_BENCHMARK, config.out, time_trial, workers))
-    best = {arm: min(log, key=lambda entry: (entry["steps"], entry["lowest"])) for arm, log in selection.items()}
-    chosen = {arm: entry["settings"] for arm, entry in best.items()}
+    chosen = {arm: _best(log)["settings"] for arm, log in selection.items()}
     runs = _report(chosen, scale, trial_runner(_BENCHMARK, config.out, time_trial, Workers(1)))
     figures = {
         arm: {"what": ARMS[arm][0], "chosen": chosen[arm], "selection": selection[arm], "runs": runs[arm]}
@@ -109,11 +122,37 @@ def run(config: TimeToAccuracy, command: str = "") -> Path:
 
 
 def _select(arms: Sequence[str], scale: Scale, run_all: RunTrials) -> dict[str, list[dict[str, Any]]]:
-    """For each method its candidates, with the steps to the middle threshold and the lowest error of each."""
-    options = [{"learning_rate": rate, "epochs": length} for length in scale.lengths for rate in _RATES]
-    trials = [_trial(scale, arm, one, SELECTION_SEED, scale.resolution) for arm in arms for one in options]
-    scores = iter([_score(result, scale) for result in run_all(trials, "select")])
-    return {arm: [{"settings": one, **next(scores)} for one in options] for arm in arms}
+    """For each method its candidates, with the steps to the middle threshold and the lowest error of each.
+
+    Where the best rate is the lowest or the highest of those tried, the next one is tried with every length, up to
+    twice.
+    """
+    log: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
+    rates: dict[str, tuple[float, ...]] = dict.fromkeys(arms, _RATES)
+    for number in range(1 + _EXTENSIONS):
+        asked = [
+            (arm, {"learning_rate": rate, "epochs": length})
+            for arm, own in rates.items()
+            for length in scale.lengths
+            for rate in own
+        ]
+        trials = [_trial(scale, arm, one, SELECTION_SEED, scale.resolution) for arm, one in asked]
+        for (arm, one), result in zip(asked, run_all(trials, f"select, round {number + 1}"), strict=True):
+            log[arm].append({"settings": one, **_score(result, scale)})
+        rates = {arm: rate for arm in rates if (rate := _next_rate(log[arm]))}
+    return log
+
+
+def _best(log: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The settings that pass the middle threshold first, or else have the lowest error."""
+    return min(log, key=lambda entry: (entry["steps"], entry["lowest"]))
+
+
+def _next_rate(log: Sequence[dict[str, Any]]) -> tuple[float, ...]:
+    """The rate beyond the edge at which the best settings lie, if they do."""
+    tried, best = [entry["settings"] for entry in log], _best(log)["settings"]
+    outer = beyond("learning_rate", best, tried) if "learning_rate" in at_edge(best, tried) else None
+    return () if outer is None else (outer["learning_rate"],)
 
 
 def _report(chosen: Mapping[str, Any], scale: Scale, run_all: RunTrials) -> dict[str, list[dict[str, Any]]]:
@@ -152,7 +191,7 @@ def _trial(scale: Scale, arm: str, options: Mapping[str, Any], seed: int, measur
         "width": scale.width,
         "modes": scale.modes,
         "seed": seed,
-        "training": {"batch_size": scale.batch_size, **(ARMS[arm][1] or {}), **options},
+        "training": {"batch_size": scale.batch_size, **ARMS[arm][1], **options},
     }
     return Trial(f"{arm} {words} seed {seed} at {measured_at}", settings)
 
@@ -167,7 +206,7 @@ def time_trial(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     options = dict(settings["training"])
     reflected, batch_size = options.pop("reflect", False), options["batch_size"]
     clock = Clock(measured, len(train) // batch_size)
-    if ARMS[settings["arm"]][1] is None:
+    if options.pop("trainer", None) == "neuralop":
         model = default_fno(settings["width"], settings["modes"], seed=settings["seed"])
         clock.start()
         train_with_neuralop(model, train, seed=settings["seed"], after_epoch=clock.measure, **options)

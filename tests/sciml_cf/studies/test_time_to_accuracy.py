@@ -37,7 +37,9 @@ def test_every_arm_has_its_own_choice_and_its_clock(finished):
     figures = read_result(out / "results.json")["figures"]
     assert set(figures) == {"neuralop", "proximal", "best"}
     for name, arm in figures.items():
-        assert len(arm["selection"]) == 6 and arm["chosen"] in [entry["settings"] for entry in arm["selection"]]
+        assert len(arm["selection"]) in (6, 8, 10) and arm["chosen"] in [
+            entry["settings"] for entry in arm["selection"]
+        ]
         (run,) = arm["runs"]
         steps = 28 // (16 if name == "best" else 8)
         assert [row["steps"] for row in run["rows"]] == [steps * (e + 1) for e in range(arm["chosen"]["epochs"])]
@@ -47,6 +49,8 @@ def test_every_arm_has_its_own_choice_and_its_clock(finished):
     page = (out / "time.html").read_text()
     assert page.count('src="data:image/png;base64,') == 2 and "sciml-cf study time" in page
     assert page.count("(edge of the grid: ") == 3  # of two lengths each is one end
+    rates = {entry["settings"]["learning_rate"] for entry in figures["proximal"]["selection"]}
+    assert len(rates) == 3 or figures["proximal"]["chosen"]["learning_rate"] > 3e-3, "extended at the upper edge only"
     assert "0 of 1" in text and "neuralop over proximal" in text
 
 
@@ -109,7 +113,20 @@ def test_the_clock_stands_still_while_the_error_is_measured(monkeypatch):
     assert clock.rows[0]["mse"] == pytest.approx((data.x - data.y).square().mean().item(), rel=1e-5)
 
 
-def test_neuralops_trainer_is_watched_after_each_epoch():
+def test_a_rate_at_the_edge_is_followed_by_the_next_one():
+    def log(*steps):
+        settings = [{"learning_rate": rate, "epochs": 10} for rate in (1e-3, 3e-3, 1e-2)]
+        return [{"settings": one, "steps": n, "lowest": 1.0} for one, n in zip(settings, steps, strict=True)]
+
+    assert time_to_accuracy._next_rate(log(9, 5, 7)) == ()
+    assert time_to_accuracy._next_rate(log(9, 7, 5)) == (0.0333,)
+    assert time_to_accuracy._next_rate(log(3, 7, 5)) == pytest.approx((1e-3 / 3,), rel=1e-2)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "soap"])
+def test_neuralops_trainer_is_watched_after_each_epoch(optimizer):
+    if optimizer == "soap":
+        pytest.importorskip("pytorch_optimizer")
     seen = []
     model = default_fno(6, 5, seed=0)
     before = [p.detach().clone() for p in model.parameters()]
@@ -118,7 +135,10 @@ def test_neuralops_trainer_is_watched_after_each_epoch():
         change = max((p - q).abs().max().item() for p, q in zip(watched.parameters(), before, strict=True))
         seen.append((epoch, change))
 
-    train_with_neuralop(model, Shifted(20), learning_rate=1e-3, epochs=3, batch_size=4, seed=0, after_epoch=look)
+    rates = {"learning_rate": 1e-3, "epochs": 3, "batch_size": 4}
+    train_with_neuralop(model, Shifted(20), **rates, seed=0, optimizer=optimizer, after_epoch=look)
     assert [epoch for epoch, _ in seen] == [1, 2, 3]
     changes = [change for _, change in seen]
     assert 0 < changes[0] < changes[1]
+    weights = [(p, q) for p, q in zip(model.parameters(), before, strict=True) if p.is_complex()]
+    assert weights and all((p - q).abs().max() > 0 for p, q in weights)
