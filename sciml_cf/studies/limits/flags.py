@@ -15,7 +15,6 @@ ROUTES: dict[str, dict[str, Any]] = {
     "gradients": {"method": "l2", "learning_rate": 1e-3},
     "SOAP": {"optimizer": "soap"},
     "SOAP, rate 1e-2": {"optimizer": "soap", "learning_rate": 1e-2},
-    "SOAP, rate 6e-3": {"optimizer": "soap", "learning_rate": 6e-3},
     "SOAP, rate 1e-3": {"optimizer": "soap", "learning_rate": 1e-3},
     "4096 samples": {"data": "more"},
     "infinite samples": {"data": "infinite"},

@@ -39,7 +39,7 @@ RECIPE: dict[str, Any] = {
     "loss": "relative",
     "average": 0.98,
 }
-_RATES = (1e-3, 2e-3, 3e-3)
+_RATES = {"adam": (1e-3, 2e-3, 3e-3), "soap": (3e-3, 6e-3, 1e-2)}
 _BATCH_SIZES = {"adam": 8, "soap": 16}  # SOAP with batches of 8 is unstable at these rates
 # The split of the closed-form paper, and that of the published figures: the first 1000 samples and the last 200.
 SPLITS = ("paper", "published")
@@ -140,7 +140,7 @@ def run(config: Recipe, command: str = "") -> Path | None:
     cells: list[Cell] = workers.own([Cell(*case, method, optimizer) for case, method, optimizer in asked])
     run_all = trial_runner(NAME, config.out, train_recipe, workers)
     selection = _select(cells, scale, run_all)
-    chosen = [min(_RATES, key=lambda rate, log=log: log[rate]) for log in selection]
+    chosen = [min(log, key=lambda rate, log=log: log[rate]) for log in selection]
     runs = _report(cells, chosen, scale, run_all)
     together = _together(cells, chosen, runs, scale, trial_runner(NAME, config.out, together_trial, workers))
     if config.shard is not None:
@@ -174,9 +174,10 @@ def _make_data(out: Path, scale: Scale, viscosities: set[float]) -> None:
 
 def _select(cells: Sequence[Cell], scale: Scale, run_all: RunTrials) -> list[dict[float, float]]:
     """For each cell the validation error at each learning rate, infinite where the training diverged."""
-    trials = [_trial(scale, cell, rate, scale.selection_epochs, SELECTION_SEED) for cell in cells for rate in _RATES]
+    asked = [(cell, rate) for cell in cells for rate in _RATES[cell.optimizer]]
+    trials = [_trial(scale, cell, rate, scale.selection_epochs, SELECTION_SEED) for cell, rate in asked]
     scores = iter([found.get("best_validation_mse", math.inf) for found in run_all(trials, "select")])
-    return [{rate: next(scores) for rate in _RATES} for _ in cells]
+    return [{rate: next(scores) for rate in _RATES[cell.optimizer]} for cell in cells]
 
 
 def _report(cells: Sequence[Cell], rates: Sequence[float], scale: Scale, run_all: RunTrials) -> list[list[Any]]:
