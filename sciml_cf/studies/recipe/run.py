@@ -173,10 +173,10 @@ def _make_data(out: Path, scale: Scale, viscosities: set[float]) -> None:
 
 
 def _select(cells: Sequence[Cell], scale: Scale, run_all: RunTrials) -> list[dict[float, float]]:
-    """For each cell the validation error at each learning rate, infinite where the training diverged."""
+    """For each cell the relative L2 error on validation samples at each rate, infinite where the training diverged."""
     asked = [(cell, rate) for cell in cells for rate in _RATES[cell.optimizer]]
     trials = [_trial(scale, cell, rate, scale.selection_epochs, SELECTION_SEED) for cell, rate in asked]
-    scores = iter([found.get("best_validation_mse", math.inf) for found in run_all(trials, "select")])
+    scores = iter([found.get("validation_relative_l2", math.inf) for found in run_all(trials, "select")])
     return [{rate: next(scores) for rate in _RATES[cell.optimizer]} for cell in cells]
 
 
@@ -259,6 +259,7 @@ def train_recipe(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:
     errors = [_errors(model, x, y) for x, y in tests]
     return {
         "best_validation_mse": history.best["validation_mse"],
+        "validation_relative_l2": history.rows[-1]["validation_relative_l2"],
         "last_train_loss": history.rows[-1]["train_loss"],
         "seconds": sum(row["seconds"] for row in history.rows),
         "test": [{"resolution": n, **e} for n, e in zip(settings["resolutions"], errors, strict=True)],
