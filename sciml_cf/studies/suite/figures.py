@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from sciml_cf.plots.style import COLORS, REFERENCE
+from sciml_cf.plots.style import COLORS, REFERENCE, nth_style
+from sciml_cf.studies.harness.intervals import Interval
 from sciml_cf.studies.suite.summary import Comparison, labels
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ _HEAD, _REFIT = COLORS[0], COLORS[1]
 _WIDEST = (0.02, 50.0)  # of the axis of ratios
 _TICKS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 _FEWEST_POINTS = 2  # of a scatter
+_MANY = 16  # names that need a higher figure
+_FEW_TICKS = 6
 _COLUMNS = 3  # of curves
 
 
@@ -95,24 +98,31 @@ def scatter_figure(found: Sequence[Comparison]) -> Figure | None:
     known = [(one, label) for one, label in zip(found, labels(found), strict=True) if math.isfinite(one.mean)]
     if len(known) < _FEWEST_POINTS:
         return None
-    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
-    limits = _limits([interval for one, _ in known if (interval := one.ratio("closed")[0]) is not None])
-    for axes, (key, name) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
+    figure = Figure(figsize=(9.6, 3.8 if len(known) < _MANY else 5.2), layout="constrained")
+    limits = _limits([Interval(one.mean, one.mean, one.mean) for one, _ in known])
+    panels_of = figure.subplots(1, 2, sharey=True)
+    for axes, (key, name) in zip(panels_of, panels, strict=True):
         axes.axhline(1.0, color=REFERENCE, lw=1.0)
-        for one, label in known:
+        for place, (one, label) in enumerate(known):
             x = one.mean_of(key)
             if x is not None:
                 y = float(np.clip(one.mean, *limits))
-                axes.plot(x, y, "o", color=_HEAD, ms=5)
-                axes.annotate(label, (x, y), xytext=(5, 3), textcoords="offset points", fontsize="x-small", color="0.3")
+                axes.plot(x, y, label=label, **{**nth_style(place), "ls": "none", "ms": 7})
         axes.set(xlabel=name)
-        axes.margins(x=0.25)
+        axes.margins(x=0.15)
         axes.grid(alpha=0.25)
-    first = figure.axes[0]
-    if all((one.mean_of("samples_per_feature") or 0) > 0 for one, _ in known):
+    first = panels_of[0]
+    counts = sorted({one.mean_of("samples_per_feature") or 0.0 for one, _ in known})
+    if counts[0] > 0:
         first.set_xscale("log")
+        first.set_xlim(counts[0] / 1.4, counts[-1] * 1.4)
+        first.xaxis.set_minor_locator(NullLocator())
+        if len(counts) <= _FEW_TICKS:
+            first.set_xticks(counts, [f"{count:.3g}" for count in counts])
     first.set_ylabel("closed form over gradients")
     _log_ratios(first, "y", limits)
+    handles, names = first.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", fontsize="small", frameon=False)
     return figure
 
 
