@@ -12,8 +12,8 @@ from typing import Any
 from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from sciml_cf.studies.harness.page import provenance
 from sciml_cf.studies.harness.results import read_result
-from sciml_cf.studies.suite.page import change_table, detail_table, error_table, settings, verdict
-from sciml_cf.studies.suite.summary import changes, comparisons, merged
+from sciml_cf.studies.suite.page import detail_table, error_table, further_tables, settings, verdict
+from sciml_cf.studies.suite.summary import comparisons, merged
 
 PAGE = ROOT / "docs" / "how_good.md"
 
@@ -30,9 +30,7 @@ def filled(text: str) -> str:
     text = between(text, "verdict", "\n\n".join(verdict(whole)))
     text = between(text, "errors", error_table(found).markdown())
     origin = f"`{provenance(whole)}`"
-    tables = [detail_table(found).markdown()]
-    if changed := changes(whole):
-        tables.append(change_table(changed).markdown())
+    tables = [table.markdown() for table in (detail_table(found), *further_tables(whole))]
     return between(text, "details", "\n\n".join([*settings(whole), origin, *tables]))
 
 

@@ -253,7 +253,7 @@ CONFINED = {
     "neuralop": (
         "sciml_cf/models/",
         "sciml_cf/adapters/neuralop.py",
-        "sciml_cf/studies/time_to_accuracy/neuralop_trainer.py",
+        "sciml_cf/studies/harness/neuralop_trainer.py",
     ),
     "h5py": ("data_gen/storage/", "data_gen/formats/"),
     "dask": ("data_gen/executors/dask_cluster.py",),

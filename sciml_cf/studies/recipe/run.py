@@ -39,7 +39,7 @@ RECIPE: dict[str, Any] = {
     "loss": "relative",
     "average": 0.98,
 }
-_RATES = {"adam": (1e-3, 2e-3, 3e-3), "soap": (3e-3, 6e-3, 1e-2)}
+_RATES = {"adam": (1e-3, 2e-3, 3e-3), "soap": (2e-3, 3e-3, 6e-3)}  # SOAP at 1e-2 is unstable with two seeds of three
 _BATCH_SIZES = {"adam": 8, "soap": 16}  # SOAP with batches of 8 is unstable at these rates
 # The split of the closed-form paper, and that of the published figures: the first 1000 samples and the last 200.
 SPLITS = ("paper", "published")

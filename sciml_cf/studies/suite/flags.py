@@ -56,6 +56,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 MODELS = ("fno", "tfno", "uno", "conv", "unet", "deeponet")
 OPTIMIZERS = ("adam", "adamw", "soap")
 METHODS = ("l2", "proximal")
+PEERS = ("neuralop-l2", "neuralop-h1")  # neuraloperator's Trainer and its FNO as shipped, with the relative loss
 # Name: arguments of FitConfig in which a training differs from the usual one. Those of the head are not for gradients.
 CHANGES: dict[str, dict[str, Any]] = {
     "none": {},
@@ -89,7 +90,8 @@ class Suite(GridFlags):
         samples: numbers of training samples; by default 512, in the small preset 64.
         models: what is trained: fno, tfno, uno, conv, unet, deeponet.
         optimizers: what moves the backbone: adam, adamw, soap.
-        methods: how the head is trained: l2 (gradients), proximal (in closed form).
+        methods: how the head is trained: l2 (gradients), proximal (in closed form); and as peers neuralop-l2 and
+            neuralop-h1, neuraloperator's Trainer and its FNO as shipped, with AdamW and the relative L2 or H1 loss.
         changes: in which respect the training differs from the usual one: none, "strength 0.1" and "strength 1" of the
             proximal term, "solve afterwards" (Algorithm 1), "relative loss", "averaged weights", "batch 64".
     """

@@ -33,8 +33,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
         words += "share of a batch's loss that a solve takes away in the last epoch."
         parts.append(Picture("suite-scatter", scatter, words))
     parts += [detail_table(found)]
-    if changed := changes(result):
-        parts.append(change_table(changed))
+    parts += further_tables(result)
     words = "Mean squared error on the validation samples against processor seconds; means over seeds are geometric."
     parts.append(Picture("suite-curves", curve_figure(found), words))
     return "How good is the closed-form head?", [*verdict(result), *settings(result)], parts
@@ -119,6 +118,30 @@ def detail_table(found: Sequence[Comparison]) -> Table:
         "test / training error, gradients", "test / training error, closed form", "rates (gradients / closed form)",
     )  # fmt: skip
     return Table("Other ratios, and what the solve does", columns, tuple(rows))
+
+
+def further_tables(result: dict[str, Any]) -> list[Table]:
+    """The tables of what not every result has: changes of the training, and peers."""
+    found, changed = comparisons(result), changes(result)
+    with_peers = [one for one in found if one.peers]
+    tables = [change_table(changed)] if changed else []
+    return [*tables, peer_table(with_peers)] if with_peers else tables
+
+
+def peer_table(found: Sequence[Comparison]) -> Table:
+    """One row a peer and problem: its error, and the ratios of our errors and times to its."""
+    rows = []
+    for one, label in zip(found, labels(found), strict=True):
+        for peer, cell in one.peers.items():
+            ours, theirs = one.seconds("closed"), one.seconds(peer)
+            ratios = [words for which in _METHODS for words in _ratio(one, which, peer)]
+            seconds = ours / theirs if ours and theirs else "-"
+            rows.append((label, peer, one.mean_error(peer), *ratios, seconds, cell["chosen"].get("learning_rate", "-")))
+    columns = (
+        "problem", "peer", "error", "gradients / peer", "gradients are", "closed form / peer", "closed form is",
+        "seconds of closed form / peer", "rate of the peer",
+    )  # fmt: skip
+    return Table("Peers: relative L2 errors on test samples", columns, tuple(rows))
 
 
 def change_table(changed: Sequence[Change]) -> Table:

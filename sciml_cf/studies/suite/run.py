@@ -17,7 +17,7 @@ from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
 from sciml_cf.studies.harness.sizes import ModelSize, Scale
 from sciml_cf.studies.harness.training import make_data
-from sciml_cf.studies.suite.flags import CHANGES, METHODS, MODELS, OF_THE_HEAD, OPTIMIZERS, PROBLEMS, Suite
+from sciml_cf.studies.suite.flags import CHANGES, METHODS, MODELS, OF_THE_HEAD, OPTIMIZERS, PEERS, PROBLEMS, Suite
 from sciml_cf.studies.suite.own_file import describe_file
 from sciml_cf.studies.suite.summary import comparisons, sentence
 from sciml_cf.studies.suite.trial import Settings, linear_trial, suite_trial
@@ -88,7 +88,9 @@ class Cell:
 
     @property
     def is_trained(self) -> bool:
-        """Whether there is such a training: gradients have no settings of the head."""
+        """Whether there is such a training: gradients have no settings of the head, peers none that is changed."""
+        if self.method in PEERS:
+            return (self.model, self.optimizer, self.change) == ("fno", "adam", "none")
         return self.method != "l2" or not any(name in OF_THE_HEAD for name in CHANGES[self.change])
 
 
@@ -182,7 +184,7 @@ def _measure(
 
 def _check(config: Suite) -> None:
     known = {
-        "problems": tuple(PROBLEMS), "models": MODELS, "optimizers": OPTIMIZERS, "methods": METHODS,
+        "problems": tuple(PROBLEMS), "models": MODELS, "optimizers": OPTIMIZERS, "methods": METHODS + PEERS,
         "changes": tuple(CHANGES),
     }  # fmt: skip
     for name, choices in known.items():
@@ -200,7 +202,8 @@ def _check(config: Suite) -> None:
         raise ValueError(f"suite: `changes` must hold none where `data` is given; got {' '.join(config.changes)}.")
     if not _cells(config, [("", 0)]):
         raise ValueError(
-            f"suite: `methods` must hold proximal for changes of the head alone; got {' '.join(config.methods)} and "
+            "suite: `methods` must hold proximal for changes of the head alone, and peers go with fno, adam and no "
+            f"change; got {' '.join(config.methods)} with {' '.join(config.models)}, {' '.join(config.optimizers)} and "
             f"changes of {', '.join(config.changes)}."
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from sciml_cf.studies.harness.intervals import Errors, Interval, compare_runs_by_seed, mean_cell, resampled_interval
 from sciml_cf.studies.harness.results import merge_results
+from sciml_cf.studies.suite.flags import METHODS
 
 Result = dict[str, Any]
 _CASE = ("problem", "samples", "model", "optimizer")
@@ -26,15 +27,19 @@ class Comparison:
         case: values of problem, samples, model and optimizer.
         gradients, closed: the cells of both, as the result file has them; an empty one was not run.
         linear: test errors of the best linear map.
+        peers: cells by the names of other methods.
     """
 
     case: tuple[Any, ...]
     gradients: dict[str, Any]
     closed: dict[str, Any]
     linear: dict[str, float] | None
+    peers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def errors(self, which: str, metric: str = "relative_l2") -> Errors:
-        """Test errors by seed of "gradients", "closed", "re-fit" (of gradients) or "closed re-fit"."""
+        """Test errors by seed of "gradients", "closed", "re-fit" (of gradients), "closed re-fit", or of a peer."""
+        if which in self.peers:
+            return _errors(self.peers[which], "test", metric)
         cell = self.closed if which.startswith("closed") else self.gradients
         return _errors(cell, "fitted_after" if which.endswith("re-fit") else "test", metric)
 
@@ -64,6 +69,11 @@ class Comparison:
             run["test"]["relative_l2"] / run["training"]["relative_l2"] for run in _ended(cell) if "training" in run
         ]
         return float(np.exp(np.mean(np.log(found)))) if found else None
+
+    def seconds(self, which: str) -> float | None:
+        """Mean processor seconds of a training, by the names of ``errors``; None where none ended."""
+        runs = _ended(self.peers.get(which, self.closed if which == "closed" else self.gradients))
+        return _mean_of([run["seconds"][-1] for run in runs]) if runs else None
 
     def mean_of(self, key: str, which: str = "closed") -> float | None:
         """The mean of a number over the runs that ended; None where they have none."""
@@ -155,7 +165,11 @@ def _by_case(result: Result) -> dict[tuple[tuple[Any, ...], str], Comparison]:
         by_case.setdefault(key, {})[cell["method"]] = cell
     return {
         (case, change): Comparison(
-            case, of.get("l2", {}), of.get("proximal", {}), linear.get(f"{case[0]} {case[1]}", {}).get("test")
+            case,
+            of.get("l2", {}),
+            of.get("proximal", {}),
+            linear.get(f"{case[0]} {case[1]}", {}).get("test"),
+            {method: cell for method, cell in of.items() if method not in METHODS},
         )
         for (case, change), of in by_case.items()
     }

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from sciml_cf.datasets import FieldDataset
 from sciml_cf.evaluate import adapt
 from sciml_cf.evaluate.linear_map import LinearMap, fit_linear_map
-from sciml_cf.metrics import difference_h1, relative_h1, relative_l2, vrmse
+from sciml_cf.metrics import difference_h1, mse, relative_h1, relative_l2, vrmse
 from sciml_cf.models import builder_for, takes
 from sciml_cf.models.coordinates import positions
+from sciml_cf.studies.harness.neuralop_trainer import default_fno, train_with_neuralop
 from sciml_cf.studies.harness.training import DATA_FOLDER, apply, fit_trial, mean_over_samples
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.place import choose_place
@@ -36,6 +39,8 @@ def suite_trial(settings: Settings, scratch: Path) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     train, validation = (read_part(settings["data"], part, scratch) for part in ("train", "validation"))
+    if settings["fit"]["method"].startswith("neuralop"):
+        return _peer_trial(settings, train, validation, scratch)
     config = FitConfig(**{"accelerator": "cpu", **settings["fit"]})
     model = _build(settings["model"], train, seed=config.seed)
     clock = ProcessorSeconds()
@@ -60,6 +65,72 @@ def suite_trial(settings: Settings, scratch: Path) -> dict[str, Any]:
             "fitted_after": errors_on(test, model),
         }
     return result
+
+
+def _peer_trial(settings: Settings, train: FieldDataset, validation: FieldDataset, scratch: Path) -> dict[str, Any]:
+    """The same of neuraloperator's Trainer with its own FNO, on fields normalized by the training samples'."""
+    options, size = settings["fit"], settings["model"]
+    moments = [torch.std_mean(fields) for fields in (train.x, train.y)]
+    network = default_fno(
+        size["width"], 2 * (size["modes"] - 1), seed=options["seed"], num_dims=train.x.ndim - 2,
+        in_channels=train.x.shape[1], out_channels=train.y.shape[1],
+    )  # fmt: skip
+    model, clock = InUnits(network, moments), ProcessorSeconds()
+    errors: list[float] = []
+    seconds: list[float] = []
+
+    def measure(_: nn.Module, epoch: int) -> None:
+        seconds.append(clock(network, epoch)["processor_seconds"])
+        errors.append(mean_over_samples(mse, apply(model, validation.x), validation.y))
+        clock(network, epoch)  # the measurement does not count
+
+    train_with_neuralop(
+        network, NormalizedItems(train, moments), learning_rate=options["learning_rate"], epochs=options["epochs"],
+        batch_size=options["batch_size"], seed=options["seed"], loss=options["method"].removeprefix("neuralop-"),
+        periodic=train.wraps, after_epoch=measure,
+    )  # fmt: skip
+    if not math.isfinite(errors[-1]):
+        return {"diverged": "the validation error is not finite"}
+    result: dict[str, Any] = {
+        "best_validation_mse": min(errors),
+        "validation_mse": errors,
+        "seconds": list(itertools.accumulate(seconds)),
+    }
+    if settings["test"]:
+        test = read_part(settings["data"], "test", scratch)
+        result |= {"test": errors_on(test, model), "training": errors_on(train, model)}
+    return result
+
+
+class NormalizedItems(Dataset[dict[str, Tensor]]):
+    """The items of a dataset, less the mean of all inputs or targets and over their standard deviation.
+
+    Args:
+        data: with fields x and y.
+        moments: standard deviation and mean of x, and of y.
+    """
+
+    def __init__(self, data: FieldDataset, moments: Sequence[tuple[Tensor, Tensor]]) -> None:
+        fields = zip((data.x, data.y), moments, strict=True)
+        self._x, self._y = ((one - mean) / std for one, (std, mean) in fields)
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"x": self._x[index], "y": self._y[index]}
+
+
+class InUnits(nn.Module):
+    """A network on normalized fields as a model on fields in their units, see ``NormalizedItems``."""
+
+    def __init__(self, network: nn.Module, moments: Sequence[tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self.network, self._moments = network, moments
+
+    def forward(self, x: Tensor) -> Tensor:
+        (std, mean), (deviation, shift) = self._moments
+        return self.network((x - mean) / std) * deviation + shift
 
 
 def linear_trial(settings: Settings, scratch: Path) -> dict[str, Any]:

@@ -20,11 +20,11 @@ from sciml_cf.models import FNOConfig
 from sciml_cf.studies.harness.extension import at_edge, beyond
 from sciml_cf.studies.harness.folder import command_of, make_folder
 from sciml_cf.studies.harness.grid import RunTrials, Trial, Workers, trial_runner
+from sciml_cf.studies.harness.neuralop_trainer import default_fno, train_with_neuralop
 from sciml_cf.studies.harness.results import RESULT_FILE, write_result
 from sciml_cf.studies.harness.selection import SELECTION_SEED
 from sciml_cf.studies.harness.training import DATA_FOLDER, apply, make_data, mean_over_samples
 from sciml_cf.studies.time_to_accuracy.flags import TimeToAccuracy
-from sciml_cf.studies.time_to_accuracy.neuralop_trainer import default_fno, train_with_neuralop
 from sciml_cf.training.config import FitConfig
 from sciml_cf.training.fit import fit
 from sciml_cf.training.optimizers import check_optimizer

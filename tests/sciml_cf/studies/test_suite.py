@@ -15,7 +15,7 @@ from data_gen import DatasetSpec
 from sciml_cf.errors import DatasetError
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.suite import run as study
-from sciml_cf.studies.suite.flags import PROBLEMS, Suite
+from sciml_cf.studies.suite.flags import PEERS, PROBLEMS, Suite
 from sciml_cf.studies.suite.own_file import describe_file
 from sciml_cf.studies.suite.page import page
 from sciml_cf.studies.suite.summary import comparisons, epochs_below, headline, labels, merged, overall, sentence
@@ -244,8 +244,23 @@ def test_a_file_is_run_without_problems() -> None:
 
 
 def test_a_grid_without_trainings_is_refused() -> None:
-    with pytest.raises(ValueError, match="`methods` must hold proximal for changes of the head alone; got l2 and"):
+    with pytest.raises(ValueError, match="`methods` must hold proximal for changes of the head alone"):
         study.run(Suite(methods=("l2",), changes=("strength 1",)))
+    with pytest.raises(ValueError, match="and peers go with fno, adam and no change; got neuralop-l2 with uno, adam"):
+        study.run(Suite(methods=("neuralop-l2",), models=("uno",)))
+
+
+def test_peers_have_a_table_of_their_own() -> None:
+    result = made_up(("kdv", "darcy"))
+    cell = {**cell_of("kdv", "l2"), "method": "neuralop-h1"}
+    for run in cell["runs"]:
+        del run["fitted_after"]
+    result["figures"]["cells"]["kdv neuralop-h1"] = cell
+    assert [one.case for one in comparisons(result)] == [one.case for one in comparisons(made_up(("kdv", "darcy")))]
+    (table,) = (part for part in page(result)[2] if getattr(part, "title", "").startswith("Peers"))
+    (row,) = (dict(zip(cast(Any, table).columns, row, strict=True)) for row in cast(Any, table).rows)
+    assert (row["problem"], row["peer"], row["seconds of closed form / peer"]) == ("kdv", "neuralop-h1", 2.0)
+    assert row["gradients / peer"].startswith("1.000") and row["closed form / peer"].startswith("0.500")
 
 
 def test_a_file_says_its_sizes(burgers_file: Path) -> None:
@@ -264,15 +279,19 @@ def test_the_page_of_the_guide_shows_the_files_and_says_which_preset_they_are_of
 
 @pytest.mark.slow
 def test_a_small_part_runs(tmp_path: Path) -> None:
-    config = Suite(out=tmp_path / "out", problems=("darcy", "gray_scott"), samples=(32,))
+    config = Suite(
+        out=tmp_path / "out", problems=("darcy", "gray_scott"), samples=(32,), methods=("l2", "proximal", *PEERS),
+        changes=("none", "relative loss"), workers=1,
+    )  # fmt: skip
     path = study.run(config)
     assert isinstance(path, Path)
     result = read_result(path)
     for cell in result["figures"]["cells"].values():
         for one in cell["runs"]:
-            assert one["test"]["relative_l2"] < 1 and one["test"]["vrmse"] > 0 and one["rows_per_feature"] > 1
+            assert one["test"]["relative_l2"] < 1 and one["test"]["vrmse"] > 0 and one["training"]["relative_l2"] > 0
             assert len(one["validation_mse"]) == len(one["seconds"]) == 6
-            assert (one["explained"] is None) == (cell["method"] == "l2")
+            assert (one.get("explained") is None) == (cell["method"] != "proximal")
+    assert len(result["figures"]["cells"]) == 2 * (2 * 2 + 2)
     assert {rank for rank in result["figures"]["linear"]} == {"darcy 32", "gray_scott 32"}
     page(result)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from sciml_cf.cli.study import study_command
+from sciml_cf.studies.harness.neuralop_trainer import default_fno, train_with_neuralop
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.time_to_accuracy import run as time_to_accuracy
-from sciml_cf.studies.time_to_accuracy.neuralop_trainer import default_fno, train_with_neuralop
 from sciml_cf.studies.time_to_accuracy.page import chosen_words, marks_table, ratio_table
 from sciml_cf.studies.time_to_accuracy.run import Clock, first_below
 from tests.problems import Shifted

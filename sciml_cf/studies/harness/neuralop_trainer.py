@@ -15,8 +15,10 @@ from sciml_cf.training.optimizers import named_optimizer
 from sciml_cf.training.real_views import RealViews
 
 
-def default_fno(width: int, modes: int, *, seed: int) -> nn.Module:
-    """neuraloperator's FNO in one dimension with its defaults: positional grid, channel MLP, four layers.
+def default_fno(
+    width: int, modes: int, *, seed: int, num_dims: int = 1, in_channels: int = 1, out_channels: int = 1
+) -> nn.Module:
+    """neuraloperator's FNO with its defaults: positional grid, channel MLP, four layers.
 
     ``modes`` are handed on as they are; neuraloperator keeps modes // 2 + 1 complex ones.
     """
@@ -24,7 +26,9 @@ def default_fno(width: int, modes: int, *, seed: int) -> nn.Module:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return FNO(n_modes=(modes,), in_channels=1, out_channels=1, hidden_channels=width)
+        return FNO(
+            n_modes=(modes,) * num_dims, in_channels=in_channels, out_channels=out_channels, hidden_channels=width
+        )
 
 
 def train_with_neuralop(
@@ -36,6 +40,8 @@ def train_with_neuralop(
     batch_size: int,
     seed: int,
     optimizer: str = "adamw",
+    loss: str = "l2",
+    periodic: bool = True,
     after_epoch: Callable[[nn.Module, int], None],
 ) -> None:
     """Train with ``neuralop.Trainer``, unmodified; ``after_epoch(model, epoch)`` is called after each epoch.
@@ -50,11 +56,13 @@ def train_with_neuralop(
         batch_size: samples a step.
         seed: of the order of the samples.
         optimizer: "adamw" is neuraloperator's own, "soap" that of pytorch-optimizer.
+        loss: "l2" or "h1", relative.
+        periodic: whether the derivatives of "h1" wrap around.
         after_epoch: called with the model and the epoch, from 1.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from neuralop import LpLoss, Trainer
+        from neuralop import Trainer
 
         moved = _optimizer(model, optimizer, learning_rate)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(moved, T_max=epochs)
@@ -63,7 +71,8 @@ def train_with_neuralop(
         )
         watched: Any = _Watched(loader, lambda epoch: after_epoch(model, epoch))
         trainer = Trainer(model=model, n_epochs=epochs, eval_interval=epochs + 1)
-        trainer.train(watched, {}, moved, scheduler, regularizer=None, training_loss=LpLoss(d=1, p=2), eval_losses={})
+        training_loss = _loss(loss, train[0]["x"].ndim - 1, periodic=periodic)
+        trainer.train(watched, {}, moved, scheduler, regularizer=None, training_loss=training_loss, eval_losses={})
         after_epoch(model, epochs)
 
 
@@ -77,6 +86,14 @@ def _optimizer(model: nn.Module, name: str, rate: float) -> torch.optim.Optimize
     made.register_step_pre_hook(lambda *_: views.take_gradients())
     made.register_step_post_hook(lambda *_: views.drop_gradients())
     return made
+
+
+def _loss(name: str, num_dims: int, *, periodic: bool) -> Any:
+    from neuralop.losses import H1Loss, LpLoss
+
+    if name == "l2":
+        return LpLoss(d=num_dims, p=2)
+    return H1Loss(d=num_dims, periodic_in_x=periodic, periodic_in_y=periodic, periodic_in_z=periodic)
 
 
 class _Watched:
