@@ -37,9 +37,9 @@ def dataset_facts(path: str | Path, *, overrides: Overrides | None = None) -> di
         overrides: metadata that a file of another format lacks or has wrong.
 
     Returns:
-        A dictionary with the keys file, bytes, equation, samples, kind, axes, uneven, boundary, table, split, fields,
-        initial, method, truth, tail, seed, blocks, versions, config_hash, checksum and source; None where a fact is
-        unknown.
+        A dictionary with the keys file, native, bytes, equation, samples, kind, axes, uneven, boundary, table, split,
+        fields, initial, method, truth, tail, seed, blocks, versions, config_hash, checksum and source; None where a
+        fact is unknown.
 
     Raises:
         DatasetError: the file is missing, unreadable, unfinished, or of another layout.
@@ -50,6 +50,7 @@ def dataset_facts(path: str | Path, *, overrides: Overrides | None = None) -> di
         parts = zip(header.axes, header.shape, lengths, header.offsets or (), header.coordinates, strict=True)
         return {
             "file": str(data.path),
+            "native": isinstance(data, Dataset),
             **_storage_of(path, data),
             "equation": {
                 "name": header.name,
@@ -141,12 +142,14 @@ def facts_text(facts: dict[str, Any]) -> str:
         **{entry["role"]: _field_text(entry) for entry in facts["fields"]},
         "initial": _initial_text(facts["initial"]),
         "method": _method_text(facts["method"]),
-        "to check": _TRUTHS[facts["truth"]],
+        "to check": _check_text(facts),
         "tail": _tail_text(facts["tail"]),
         "seed": facts["seed"],
-        "blocks": f"{blocks['count']} of up to {blocks['samples']} samples, each with a CRC-32 a field",
+        "blocks": f"{blocks['count']} of up to {blocks['samples']} samples, each with a CRC-32 a field"
+        if facts["native"]
+        else None,
         "shards": f"{facts['shards']} files in its folder" if facts["shards"] else None,
-        "versions": _assignments(facts["versions"]),
+        "versions": _assignments(facts["versions"]) or None,
         "source": facts["source"],
         "checksum": facts["checksum"],
     }
@@ -246,6 +249,12 @@ _TRUTHS = {
     "self-convergence": "validate --truth solves a few samples again, more accurately",
     None: "the law is not known, so there is no truth",
 }
+
+
+def _check_text(facts: dict[str, Any]) -> str:
+    """How the file can be compared with the truth."""
+    check = _TRUTHS[facts["truth"]]
+    return check if facts["native"] or facts["truth"] is None else f"convert it to .h5; then {check}"
 
 
 def _field_facts(data: FieldReader, name: str) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def test_the_tutorial_leads_from_two_arrays_to_a_transfer_table(
             assert "mse native" in shown and "mse fourier to 256" in shown
             assert all(re.search(rf"^ +{n} ", shown, re.MULTILINE) for n in (32, 64, 128, 256))
     assert np.load("prediction.npy").shape == np.load("std.npy").shape == (3, 256)
-    assert Path("run/report/index.html").exists() and Path("mine.png").exists()
+    assert Path("mine/report/index.html").exists() and Path("mine.png").exists()
 
 
 @pytest.mark.parametrize(("name", "file"), [("walls", None), ("open", "make_oscillator.py")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import io
 import re
 import tomllib
@@ -47,6 +48,18 @@ class JsonFlags:
     json: bool = False
 
 
+# What other programs call a flag.
+_OTHER_NAMES = {
+    "lr": "learning-rate",
+    "bs": "batch-size",
+    "wd": "weight-decay",
+    "dataset": "data",
+    "output": "out",
+    "n-samples": "samples",
+    "device": "accelerator",
+}
+
+
 class _Asked(Exception):
     """Ends a command at its ``parse`` where only the type of its flags is asked for."""
 
@@ -85,7 +98,7 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str) -> Confi
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UsageError(f"{prog}: {_one_line(messages.getvalue())}") from None
+        raise UsageError(f"{prog}: {_one_line(messages.getvalue())}{_suggestion(words, config_type)}") from None
     common = getattr(found, _COMMON)
     if common.config is not None:
         raise UsageError(f"{prog}: `--config` must be given once; got {common.config} too. Join the files.")
@@ -147,10 +160,35 @@ def _with_config(argv: list[str], config_type: type[Any], prog: str) -> list[str
     for key, entry in _read_toml(file, prog).items():
         flag = "--" + key.replace("_", "-")
         kind = kinds.get(flag[2:].replace("-", "_"))
+        if kind is None:
+            meant = _meant(_nearest(flag, config_type))
+            raise UsageError(f"{prog}: `--config` must hold names of flags; {file} has {key}. See --help.{meant}")
         _check_entry(key, entry, kind, prog)
         if flag not in given:
-            filled += _words(flag, entry, prog) if kind is not None else [flag]  # unknown: tyro says so
+            filled += _words(flag, entry, prog)
     return rest + filled
+
+
+def _suggestion(words: Sequence[str], config_type: type[Any]) -> str:
+    """The flag that was meant: by a flag of another name, or by a data file without its flag."""
+    names = get_type_hints(config_type)
+    if words and not words[0].startswith("-") and "data" in names and "file" not in names:
+        return _meant(f"--data {words[0]}")
+    flags = [word.partition("=")[0] for word in words if word.startswith("--")]
+    unknown = [flag for flag in flags if flag[2:].replace("-", "_") not in names]
+    return _meant(_nearest(unknown[0], config_type)) if unknown else ""
+
+
+def _nearest(flag: str, config_type: type[Any]) -> str:
+    """The known flag that a word is like; empty if it is like none."""
+    known = ["--" + name.replace("_", "-") for name in get_type_hints(config_type)]
+    usual = _OTHER_NAMES.get(flag[2:], "")
+    near = [f"--{usual}"] if f"--{usual}" in known else difflib.get_close_matches(flag, known, 1, 0.75)
+    return near[0] if near else ""
+
+
+def _meant(flag: str) -> str:
+    return f" Did you mean {flag}?" if flag else ""
 
 
 def _split(argv: list[str], index: int) -> tuple[str, list[str]]:

@@ -78,6 +78,7 @@ def plot_command(argv: list[str]) -> str:
     """`sciml-cf plot FILE`."""
     flags = parse(with_positional_file(PlotFlags), argv, prog="sciml-cf plot")
     from data_gen.plot import plot_dataset
+    from data_gen.storage.dataset import open_dataset
 
     figure = plot_dataset(
         flags.file,
@@ -87,7 +88,9 @@ def plot_command(argv: list[str]) -> str:
         overwrite=flags.overwrite,
         verify=not flags.no_verify,
     )
-    return Outcome(str(figure), following=training_of(flags.file))
+    with open_dataset(flags.file) as data:
+        rolled = data.header.name == "rollout"  # made by a model, so nothing to train on
+    return Outcome(str(figure), following="" if rolled else training_of(flags.file))
 
 
 def validate_command(argv: list[str]) -> str:

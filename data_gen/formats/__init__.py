@@ -108,6 +108,15 @@ def format_of_name(name: str, asker: str = "open_source: `format`") -> Format:
     return FORMATS[name]
 
 
+def check_exists(path: str | Path) -> None:
+    """Raise DatasetError unless every file that the path names exists."""
+    for part in parts_of(Path(path)):
+        if not _exists(part) and not folder.files_of(part):
+            unfinished = part.with_name(part.name + ".partial").exists()
+            hint = "An unfinished one is there: resume it (--resume)." if unfinished else "Check the path."
+            raise DatasetError(f"open_source: {part} does not exist. {hint}")
+
+
 def recognize(path: str | Path) -> Format:
     """The format of a file, by its content.
 
@@ -115,11 +124,7 @@ def recognize(path: str | Path) -> Format:
         DatasetError: the file is missing, unreadable, or of no known format.
     """
     path = Path(path)
-    for part in parts_of(path):
-        if not _exists(part) and not folder.files_of(part):
-            unfinished = part.with_name(part.name + ".partial").exists()
-            hint = "An unfinished one is there: resume it (--resume)." if unfinished else "Check the path."
-            raise DatasetError(f"open_source: {part} does not exist. {hint}")
+    check_exists(path)
     for known in FORMATS.values():
         if known.recognizes(path):
             return known

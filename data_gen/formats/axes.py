@@ -176,12 +176,33 @@ def _misfit(given: tuple[int, ...] | None, target: tuple[int, ...], names: Seque
             f"must have {names[1]} as trajectories{what}, (samples, times, [channels,] points); got {target}. Check "
             f"--times, or give --axes."
         )
+    if differing := _differing(given, target, names):
+        return differing
     dims = f" Is the domain of {clues.dims} axes in space?" if clues.dims else ""
     return (
         f"must have {names[0]} (samples, [channels,] points) and {names[1]} (samples, [times,] [channels,] points) of "
         f"the same shape, that is of the same samples and points; got {given} and {target}.{dims} Check --times and "
         f"--extent, or give --axes."
     )
+
+
+def _differing(given: tuple[int, ...], target: tuple[int, ...], names: Sequence[str]) -> str:
+    """What differs between arrays of as many axes: the number of samples alone, or the points alone; else nothing."""
+    if len(given) != len(target):
+        return ""
+    first, rest = given[0] != target[0], given[1:] != target[1:]
+    if first and not rest:
+        return (
+            f"must have a target for each input; got {given[0]} samples in {names[0]} and {target[0]} in {names[1]}. "
+            "Leave out those without a partner."
+        )
+    if rest and not first and min(map(min, (given, target))) > 1:
+        ours, theirs = (" x ".join(map(str, shape[1:])) for shape in (given, target))
+        return (
+            f"must have both fields on the same points; got {ours} in {names[0]} and {theirs} in {names[1]}. Take the "
+            "points that both have, or say with --axes if an axis is of times or channels."
+        )
+    return ""
 
 
 def _readings(

@@ -261,5 +261,8 @@ def _open_file(path: Path) -> h5py.File:
     if "truncated" in text:
         raise DatasetError(f"open_dataset: {path} is truncated: it is shorter than its header says. Copy it again.")
     if "signature" in text:
-        raise DatasetError(f"open_dataset: {path} is not an HDF5 file.")
+        raise DatasetError(
+            f"open_dataset: {path} is not an HDF5 file. If it is of another known format, convert it: sciml-cf convert "
+            f"{path} {path.with_suffix('.h5')}"
+        )
     raise DatasetError(f"open_dataset: {path} cannot be opened: {text}.")

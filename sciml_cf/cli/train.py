@@ -13,11 +13,13 @@ from tyro.conf import arg
 from data_gen.cli.flag_groups import Groups
 from data_gen.cli.flags import UsageError, parse
 from data_gen.cli.override_flags import METADATA, OverrideFlags
+from data_gen.formats import check_exists
 from data_gen.terminal.outcome import Outcome, command_line, free_name
 from sciml_cf.datasets.choices import Lazy, Sampling
 from sciml_cf.head.registry import rule_names, rule_summary
 from sciml_cf.training.config import FitConfig, method_names
 from sciml_cf.training.malloc import keep_memory
+from sciml_cf.training.run_place import check_place
 
 if TYPE_CHECKING:
     from data_gen.spec import DatasetSpec
@@ -89,6 +91,9 @@ def train_command(argv: list[str]) -> str:
     words, described = _split(argv)
     flags: TrainFlags = parse(_flags(), words, prog="sciml-cf train")
     spec = _spec_of(flags, described)
+    check_place(flags.out, resume=flags.resume, overwrite=flags.overwrite)
+    if spec is None:
+        check_exists(flags.data)
     from sciml_cf.training.distributed import is_first_process
     from sciml_cf.training.on_file import train_on_file, train_on_stream
     from sciml_cf.training.optimizers import check_optimizer

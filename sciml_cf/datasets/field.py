@@ -131,6 +131,7 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         check_sampling(sampling, self.periodic, self._header.boundary, self._header.shape)
         data.check_rows(data.num_samples)
         self.indices = rows_of_split(data, self.split, self.split_seed)
+        self.windows_of_a_trajectory = getattr(data, "rows_together", 1)
         self.conditions = self._conditions_of(data)
 
     def _reader_of(
@@ -305,7 +306,7 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
         """Description of the data for run.json, so that other data are cut in the same way."""
         conditions = {"conditions": range_of(self.conditions)} if self.conditions else {}
         step = {} if self.time_step is None else {"time_step": self.time_step}
-        return {**self.ends, **self.windows, **conditions, **step}
+        return {"problem": self.problem, **self.ends, **self.windows, **conditions, **step}
 
     @property
     def unchanged(self) -> Tensor | None:

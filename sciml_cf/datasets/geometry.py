@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from data_gen.equation import Equation
@@ -96,6 +98,11 @@ class Geometry:
         return self._header.boundary
 
     @property
+    def problem(self) -> dict[str, Any]:
+        """The equation and its domain for run.json, see ``problem_of``."""
+        return problem_of(self._header)
+
+    @property
     def equation(self) -> Equation | None:
         """The law of the data, if it is known."""
         return self._equation
@@ -130,6 +137,20 @@ class Geometry:
     def extents(self) -> tuple[float, ...]:
         """Length of each axis."""
         return self._header.extents
+
+
+def problem_of(header: Header) -> dict[str, Any]:
+    """The equation, its parameters, the extents along each axis, the boundary, and the duration from input to target
+    of pairs.
+    """
+    pair = {"duration": header.times[1] - header.times[0]} if len(header.times) == 2 else {}
+    return {
+        "equation": header.name,
+        "parameters": dict(header.parameters),
+        "extents": list(header.extents),
+        "boundary": header.boundary,
+        **pair,
+    }
 
 
 class SourceGeometry(Geometry):

@@ -142,7 +142,8 @@ class StreamDataset(Geometry, Dataset[dict[str, Tensor]]):
     def described(self) -> dict[str, Any]:
         """Description of the samples for run.json."""
         step = {} if self.steps is None else {"time_step": float((self.spec.times or (0.0,))[-1])}
-        return {"generated": json.loads(self.spec.to_json()), "samples": self._count, **self.ends, **step}
+        made = {"generated": json.loads(self.spec.to_json()), "samples": self._count, "problem": self.problem}
+        return {**made, **self.ends, **step}
 
     @property
     def checksum(self) -> str:

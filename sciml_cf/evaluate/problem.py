@@ -7,10 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data_gen.formats import Facts, open_source
 from data_gen.formats.overrides import CHOICES, STEPS
+from data_gen.header import Header
 from sciml_cf.datasets.conditions import condition_values
+from sciml_cf.datasets.geometry import problem_of
 
+_UNKNOWN = "unknown"  # the equation of a file that does not say it
 _WORDS = {"num_dims": "dimension", "in_channels": "input channel", "out_channels": "output channel"}
 
 
@@ -80,3 +85,33 @@ def check_problem(
 def _in_words(counts: Mapping[str, int]) -> str:
     words = [f"{count} {_WORDS[name]}{'s' if count != 1 else ''}" for name, count in counts.items()]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def differences(header: Header, settings: Mapping[str, Any]) -> list[str]:
+    """What is another equation, domain or duration than the run was trained on, in words; nothing of unknown ones.
+
+    Args:
+        header: of the data.
+        settings: the contents of run.json; older ones do not say what the run was trained on.
+    """
+    found, words = problem_of(header), []
+    stored = {**found, **((settings.get("data") or {}).get("problem") or {})}
+    if _UNKNOWN not in (stored["equation"], found["equation"]) and stored["equation"] != found["equation"]:
+        words.append(f"equation {found['equation']}, not {stored['equation']}")
+    else:
+        shared = [name for name in stored["parameters"] if name in found["parameters"]]
+        pairs = [(name, found["parameters"][name], stored["parameters"][name]) for name in shared]
+        words += [f"{name} {new:g}, not {old:g}" for name, new, old in pairs if not np.isclose(new, old, rtol=1e-9)]
+    if stored["boundary"] != found["boundary"]:
+        words.append(f"boundary {found['boundary']}, not {stored['boundary']}")
+    slack = 1.5 / min(header.shape)  # nodes from end to end count as n / (n - 1) of their length
+    for name in ("extents", "duration"):
+        ours, theirs = (np.atleast_1d(one.get(name, ())).astype(float) for one in (found, stored))
+        if ours.size and ours.shape == theirs.shape and not np.allclose(ours, theirs, rtol=slack, atol=0):
+            words.append(f"{name.removesuffix('s')} {_numbers(ours)}, not {_numbers(theirs)}")
+    return words
+
+
+def _numbers(values: np.ndarray) -> str:
+    distinct = list(dict.fromkeys(f"{value:.4g}" for value in values))
+    return distinct[0] if len(distinct) == 1 else " x ".join(f"{value:.4g}" for value in values)

@@ -17,12 +17,20 @@ from sciml_cf.datasets.choices import Sampling
 from sciml_cf.datasets.stream import FIRST, of_one_law
 from sciml_cf.evaluate.grids import default_resolutions
 from sciml_cf.evaluate.parameters import warn_of_file
-from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
+from sciml_cf.evaluate.problem import Problem, as_trained, check_problem, differences
 from sciml_cf.evaluate.rollout import evaluate_rollout
 from sciml_cf.evaluate.trajectories import fitting, opened_trajectories, steps_in
 from sciml_cf.evaluate.transfer import evaluate_transfer
 from sciml_cf.training.distributed import is_first_process, join_processes
-from sciml_cf.training.run_folder import Which, load, read_settings, save_evaluation, save_rollout
+from sciml_cf.training.run_folder import (
+    EVALUATION_FILE,
+    Which,
+    load,
+    read_evaluation,
+    read_settings,
+    save_evaluation,
+    save_rollout,
+)
 from sciml_cf.training.run_start import only_writer
 
 _LOG = logging.getLogger(__name__)
@@ -76,6 +84,7 @@ def _evaluate(
 ) -> xr.Dataset:
     check_problem("evaluate", Problem.of_file(data, facts=facts), run, settings)
     warn_of_file("evaluate", data, facts, settings)
+    other = _warn_of_differences(run, data, facts, settings)
     stored = settings.get("data") or {}
     if not resolutions:
         resolutions = _default_resolutions(data, facts, stored.get("resolution"))
@@ -89,7 +98,7 @@ def _evaluate(
         facts=facts,
     )
     own = stored.get("checksum") == result.attrs["data_checksum"] or _generates(stored, data)
-    if split != "all" and stored and not own:
+    if split != "all" and stored and not own and not other:
         _LOG.warning(
             "evaluate: %s is not the file that %s was trained on, so its %s split may hold samples seen in training "
             "(files of one law and seed share their first samples).", data, run, split,
@@ -103,10 +112,32 @@ def _evaluate(
         result.attrs["adapted_samples"] = stored["samples"]
     if not is_first_process():
         return result
+    _say_what_is_replaced(run, result)
     save_evaluation(result, run)
     kept = {"split": split, "split_seed": stored.get("split_seed", 0), "facts": facts, "which": which}
     save_rollout(_rolled_out(run, data, stored, kept), run)
     return result
+
+
+def _warn_of_differences(run: Path, data: Path, facts: Facts | None, settings: dict[str, Any]) -> bool:
+    """Whether a file is of another problem than the run, which one line says."""
+    with open_source(data, facts=facts) as source:
+        other = differences(source.header, settings)
+    if other:
+        _LOG.warning(
+            "evaluate: %s is of another problem than %s was trained on: %s. Expect large errors, which say nothing of "
+            "the training.", data, run, "; ".join(other),
+        )  # fmt: skip
+    return bool(other)
+
+
+def _say_what_is_replaced(run: Path, result: xr.Dataset) -> None:
+    """One line where the evaluation on another file is replaced."""
+    if not (run / EVALUATION_FILE).is_file():
+        return
+    before = read_evaluation(run).attrs
+    if before.get("data_checksum") != result.attrs["data_checksum"]:
+        _LOG.warning("evaluate: the evaluation of %s on %s is replaced.", run, before.get("data", "another file"))
 
 
 def _generates(stored: dict[str, Any], data: Path) -> bool:

@@ -297,12 +297,21 @@ def _examples(model: nn.Module, truth: FieldDataset, errors: np.ndarray) -> xr.D
     dims = ("example", "channel", *axes)
     return xr.Dataset(
         {
-            "example_input": (("example", "input_channel", *axes), x.numpy()),
+            "example_input": (("example", "input_channel", *axes), x.numpy(), _last_states(truth)),
             "example_target": (dims, y.numpy()),
             "example_prediction": (dims, _apply(model, x, truth.positions).to(y.dtype).numpy()),
         },
         coords={"example": truth.indices[chosen], **dict(zip(axes, truth.coordinates, strict=True))},
     )
+
+
+def _last_states(truth: FieldDataset) -> dict[str, Any]:
+    """Of windows of trajectories: which input channel is the last state of each output's component, and the number of
+    windows of a trajectory.
+    """
+    if not truth.windows or truth.steps is None:
+        return {}
+    return {"last_state": list(truth.steps.residual), "windows_of_a_trajectory": truth.windows_of_a_trajectory}
 
 
 def _power(fields: Tensor) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from sciml_cf.plots.evaluation import BASELINES, baseline_errors, judged, native_errors, quoted, upsampling
-from sciml_cf.plots.style import DASHES, REFERENCE, every, name_curves, new_axes, nth_style, positive
+from sciml_cf.plots.style import DASHES, REFERENCE, at_whole_numbers, every, name_curves, new_axes, nth_style, positive
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -63,6 +63,7 @@ def plot_history(histories: HasRows | Rows | Mapping[str, HasRows | Rows], *, ax
             best = int(np.nanargmin(curves["validation"]))
             axes.plot(epochs[best], curves["validation"][best], "o", ms=11, mfc="none", mec=style["color"])
     loss = any("validation_loss" in row for rows in named.values() for row in rows)
+    at_whole_numbers(axes)
     axes.set(xlabel="epoch (ring: the weights that are kept)", ylabel="loss" if loss else "mean squared error")
     axes.grid(alpha=0.3)
     name_curves(axes, lines)

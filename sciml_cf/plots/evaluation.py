@@ -19,6 +19,7 @@ BASELINES = {
     "linear_map": "the best linear map",
 }
 _ALWAYS = ("training_mean", "linear_map")
+_CLEARLY = 1.1  # errors within 10 % of each other are alike
 
 
 def upsampling(evaluation: xr.Dataset) -> str:
@@ -58,9 +59,15 @@ def baseline_errors(evaluation: xr.Dataset, resolution: int, name: str) -> dict[
 
 
 def quoted(baselines: Mapping[str, float]) -> list[str]:
-    """The baselines that are named: the training mean, the best linear map, and the best one if that is another."""
-    found = dict.fromkeys(name for name in _ALWAYS if name in baselines)
-    return list(found | dict.fromkeys(sorted(baselines, key=baselines.__getitem__)[:1]))
+    """The baselines that are named: the training mean, the best linear map, and the best one if that is another.
+
+    Where zero is a better guess than the training mean, it takes its place, and a linear map that is worse than zero is
+    not named.
+    """
+    zero = baselines.get("zero", math.inf)
+    worse = [name for name in _ALWAYS if baselines.get(name, 0.0) > _CLEARLY * zero]
+    found = ["zero" if name in worse else name for name in _ALWAYS if name in baselines]
+    return list(dict.fromkeys(found + sorted(baselines, key=baselines.__getitem__)[:1]))
 
 
 def _root(name: str, value: float) -> float:

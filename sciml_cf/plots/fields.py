@@ -73,7 +73,8 @@ def plot_predictions(
         predictions: ``(S, C', *N)``, where the inputs are fields.
         coordinates: of the points along each axis; by default the index of the point.
         titles: of the samples; by default their relative L2 errors.
-        channel: which component of the target; of the input the same, or the first if it has fewer.
+        channel: which component of the target; of the input the same, or its last one if it has fewer. Of windows of
+            trajectories the last state before the target is shown.
         axes: ``(3, S)`` axes in one dimension, ``(4, S)`` in more; by default those of a new figure.
 
     Returns:
@@ -82,15 +83,19 @@ def plot_predictions(
     Raises:
         ValueError: shapes disagree.
     """
+    own: int | None = None
     if hasattr(inputs, "data_vars"):
         examples: xr.Dataset = inputs
         coordinates = [examples[axis].values for axis in ("z", "y", "x") if axis in examples.dims]
-        titles = titles or [f"sample {int(number)}, " for number in examples["example"].values]
+        titles = titles or [f"{name}, " for name in _names_of_examples(examples)]
+        last = examples["example_input"].attrs.get("last_state")
+        own = None if last is None else int(np.atleast_1d(last)[channel])
         inputs, targets = examples["example_input"].values, examples["example_target"].values
         predictions = examples["example_prediction"].values
     x, y, found = _checked_predictions(inputs, targets, predictions)
     places, errors = _coordinates(coordinates, y.shape[2:]), _relative(found, y)
-    parts = [x[:, min(channel, x.shape[1] - 1)], y[:, channel], found[:, channel], found[:, channel] - y[:, channel]]
+    own = min(channel, x.shape[1] - 1) if own is None else own
+    parts = [x[:, own], y[:, channel], found[:, channel], found[:, channel] - y[:, channel]]
     panels = _panels("plot_predictions", axes, prediction_rows(y.ndim - 2), len(y), y.ndim - 2)
     if y.ndim == 3:
         _draw_curves(panels, parts, places[0])
@@ -102,6 +107,15 @@ def plot_predictions(
     words = [f"{title}{error}" for title, error in zip(titles or [""] * len(y), errors, strict=True)]
     _finish(panels, places, words)
     return panels
+
+
+def _names_of_examples(examples: xr.Dataset) -> list[str]:
+    """Names of the examples: numbers of samples, or of trajectories and their windows, all counted from 0."""
+    numbers = [int(number) for number in examples["example"].values]
+    windows = int(examples["example_input"].attrs.get("windows_of_a_trajectory", 1))
+    if windows == 1:
+        return [f"sample {number}" for number in numbers]
+    return [f"trajectory {number // windows}, window {number % windows}" for number in numbers]
 
 
 def _checked_predictions(inputs: Any, targets: Any, predictions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -189,7 +203,12 @@ def _relative(predictions: np.ndarray, targets: np.ndarray) -> list[str]:
     sizes = np.linalg.norm(targets.reshape(rows), axis=1)
     count = np.sqrt(targets[0].size)
     pairs = zip(errors, sizes, strict=True)
-    return [f"error {100 * e / size:.2g} %" if size else f"rms error {e / count:.2g}" for e, size in pairs]
+    return [f"error {_percent(e / size)}" if size else f"rms error {e / count:.2g}" for e, size in pairs]
+
+
+def _percent(share: float) -> str:
+    digits = f"{100 * share:.2g}"
+    return f"{float(digits):.0f} %" if "e+" in digits else f"{digits} %"
 
 
 def _array(argument: str, fields: Any) -> np.ndarray:

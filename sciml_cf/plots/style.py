@@ -30,6 +30,13 @@ def nth_style(index: int) -> dict[str, Any]:
     return {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)], "ms": 5}
 
 
+def at_whole_numbers(axes: Axes) -> None:
+    """Ticks of the horizontal axis at whole numbers alone, such as epochs."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+
+
 def nth_curve(index: int, points: int = 0) -> dict[str, Any]:
     """The same with a dash, for things that have one curve each; of many points, some have markers."""
     dash = DASHES[(index + index // len(COLORS)) % len(DASHES)]  # once colors repeat, with other dashes

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import xarray as xr
 
 from data_gen.files.places import Kind, place_of
 from data_gen.files.whole import new_folder, only_writer, said
@@ -44,6 +46,18 @@ def compare_runs(runs: Sequence[Path | str], out: Path | str) -> tuple[Table, li
     return table, [Path(out) / path.relative_to(aside) for path in paths]
 
 
+def _check_shared_resolutions(evaluations: Mapping[str, xr.Dataset]) -> None:
+    sizes = {name: [int(n) for n in one["resolution"].values] for name, one in evaluations.items()}
+    if set.intersection(*map(set, sizes.values())):
+        return
+    told = "; ".join(f"{name} at {', '.join(map(str, own))}" for name, own in sizes.items())
+    most = max(sizes.values(), key=len)
+    raise ValueError(
+        f"compare: `runs` must share a resolution; got {told}. Evaluate each on the same ones: sciml-cf evaluate RUN "
+        f"--data FILE --resolutions {' '.join(map(str, most))}"
+    )
+
+
 def _compare(names: dict[str, Path], folder: Path) -> tuple[Table, list[Path]]:
     evaluations = {name: read_evaluation(run) for name, run in names.items()}
     if not same_samples(list(evaluations.values())):
@@ -51,6 +65,7 @@ def _compare(names: dict[str, Path], folder: Path) -> tuple[Table, list[Path]]:
             "compare: `runs` must be evaluated on the same samples of the same data; they differ in data, split or "
             "reference resolution. Evaluate them on one file first."
         )
+    _check_shared_resolutions(evaluations)
     settings = {name: read_settings(run) for name, run in names.items()}
     histories = {name: read_history(run) for name, run in names.items()}
     make_folder(folder, "compare", _TITLE, _FILES)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from sciml_cf.plots import plot_history, plot_predictions, plot_transfer
 from sciml_cf.plots.fields import panel_size, prediction_rows
-from sciml_cf.plots.style import COLORS, REFERENCE
+from sciml_cf.plots.style import COLORS, REFERENCE, at_whole_numbers
 
 _FLOOR = 1e-30  # a power of zero cannot be drawn on a log axis
 
@@ -49,6 +49,7 @@ def head_panel(rows: Sequence[Mapping[str, float]]) -> Figure | None:
             axes.set_ylim(min(low, 0.0), high)
     for axes in figure.axes[2:]:
         axes.set_xlabel("epoch")
+        at_whole_numbers(axes)
     figure.suptitle("The closed-form head")
     return figure
 

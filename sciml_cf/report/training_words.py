@@ -14,6 +14,7 @@ from sciml_cf.training.progress import percent
 
 Rows = Sequence[Mapping[str, float]]
 _CHANGED = 1.1  # errors within 10 % of each other count as equal
+_LASTING = 3  # epochs: errors of single ones go up and down
 _UNSTABLE = 3.0  # training and validation error at the end over their lowest
 _EQUAL = 1.1  # budgets within 10 % of each other
 
@@ -29,7 +30,8 @@ def training_sentences(rows: Rows, settings: Mapping[str, Any]) -> list[str]:
     """What a reader must know of a training before its error is believed; nothing where all went well.
 
     - Overfitting: from the epoch with the lowest validation error to the last one, the validation error rose by more
-      than 10 % and the training error fell by more than 10 %.
+      than 10 % and the training error fell by more than 10 %. That epoch is at least a tenth of all epochs, and three,
+      before the last one, and the validation error is as much above its lowest in each of the last three epochs.
     - Instability: at the end both are more than 3 times their lowest, or an epoch has an error that is not finite.
     - An early end: fewer epochs than the settings ask for, and no ``patience`` that explains it.
 
@@ -52,7 +54,9 @@ def _overfitting(pairs: Sequence[tuple[float, float]]) -> str:
     if best is None:
         return ""
     (trained, lowest), (now, validation) = pairs[best], pairs[-1]
-    if not (validation > _CHANGED * lowest > 0 and trained > _CHANGED * now > 0):
+    since, least = len(pairs) - 1 - best, max(_LASTING, len(pairs) // 10)
+    lasting = since >= least and all(pair[1] > _CHANGED * lowest > 0 for pair in pairs[-_LASTING:])
+    if not (lasting and trained > _CHANGED * now > 0):
         return ""
     return (
         f"Overfitting: after epoch {best + 1} the validation error rose by {_percent(validation / lowest - 1)} while "
@@ -185,4 +189,4 @@ def _percent(share: float) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
+    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"

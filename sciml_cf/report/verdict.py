@@ -38,7 +38,8 @@ def verdict(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | Non
       mean, which makes every relative error small, also its ratio to the error of the training mean (or the mean VRMSE,
       where that is not known).
     - How many times lower that is than the error of the training mean, of the best linear map, and of the best baseline
-      if that is another, at the same points; "about that of" where the two are within 10 %.
+      if that is another, at the same points; "about that of" where the two are within 10 %. Where zero is a better
+      guess than the training mean or the linear map, it stands in their place.
     - Its change over the evaluated resolutions: "unchanged" if all are within 10 % of each other.
     - A warning if a baseline has a lower error by more than 10 %; of several the lowest is named.
     - Whether the error is the model's or may be the data's, where the accuracy of the data is known (``data_error``).
@@ -205,7 +206,7 @@ def _percent(error: float) -> str:
 
 def _short(value: float) -> str:
     """Two digits, and no exponent where there is a plain way."""
-    if not math.isfinite(value) or not 100 <= value < 1e6:
+    if not math.isfinite(value) or not 99.5 <= value < 1e6:
         return f"{value:.2g}"
     return f"{float(f'{value:.1e}'):.0f}"
 

@@ -119,7 +119,10 @@ def _figure(value: float, what: str) -> str:
 
 def percent(value: float) -> str:
     """A share in per cent with two digits, or in scientific notation below a hundredth of a per cent."""
-    return f"{100 * value:.2g} %" if 1e-4 <= value < 10 else f"{value:.2g}"
+    if not 1e-4 <= value < 10:
+        return f"{value:.2g}"
+    digits = f"{100 * value:.2g}"
+    return f"{float(digits):.0f} %" if "e+" in digits else f"{digits} %"
 
 
 def _duration(seconds: float) -> str:

@@ -50,8 +50,8 @@ from sciml_cf.training.checkpoints import (
 )
 from sciml_cf.training.choices import Which
 from sciml_cf.training.manifest import MANIFEST_FILE, listed, read_verified, write_listed
+from sciml_cf.training.run_place import RUN_FILE
 
-RUN_FILE = "run.json"
 HISTORY_FILE = "history.csv"
 POSTERIOR_FILE = "posterior.pt"
 EVALUATION_FILE = "evaluation.nc"

@@ -23,6 +23,7 @@ from sciml_cf.training.run_folder import (
     drop_report,
     read_settings,
 )
+from sciml_cf.training.run_place import already_there, check_place
 from sciml_cf.training.versions import versions
 
 # Settings that runs of version 0.1 do not name, and the values that do what they did.
@@ -42,17 +43,11 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
         CheckpointError: ``resume`` finds a run of other settings.
     """
     out = Path(out)
-    _check_place(out)
-    if resume and overwrite:
-        raise ValueError(
-            "fit: `resume` and `overwrite` must not both be set; got both. Continue the run or replace it."
-        )
+    check_place(out, resume=resume, overwrite=overwrite)
     _drop_first_part(out)
     occupied = out.is_dir() and any(out.iterdir())
     if occupied and not (resume or overwrite):
-        raise FileExistsError(
-            f"fit: `out` must not exist yet; got {out}. Use --resume to continue it or --overwrite to replace it."
-        )
+        raise already_there(out)
     if resume and (out / RUN_FILE).exists():
         return _resumed(out, settings)
     if occupied and resume:
@@ -63,13 +58,6 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
     out.mkdir(exist_ok=True)
     write_listed(out / RUN_FILE, json.dumps({**settings, "versions": versions()}, indent=2) + "\n")
     return False
-
-
-def _check_place(out: Path) -> None:
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"fit: `out` must lie in an existing folder; got {out}. Create {out.parent} first.")
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"fit: `out` must be a folder for the run; got the file {out}. Choose another path.")
 
 
 def _check_replaceable(out: Path) -> None:
@@ -221,8 +209,9 @@ def _check_same_settings(out: Path, settings: dict[str, Any]) -> None:
     stored = read_settings(out)
     wanted = json.loads(json.dumps(settings))
     wanted.pop("normalization", None)  # follows from the data, whose checksum is compared
-    (wanted.get("data") or {}).pop("time_step", None)  # the same, and older runs have none
-    (stored.get("data") or {}).pop("time_step", None)
+    for name in ("time_step", "problem"):  # the same, and older runs have none
+        (wanted.get("data") or {}).pop(name, None)
+        (stored.get("data") or {}).pop(name, None)
     stored["fit"] = {**ADDED_SINCE, **stored["fit"]}
     if not stored.get("model"):  # unknown, as of a model of any origin in version 0.1
         wanted.pop("model", None)

@@ -1,4 +1,6 @@
+import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import torch
 import xarray as xr
 from torch import nn
 
+from data_gen import DatasetSpec, generate, open_dataset
 from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import CheckpointError
 from sciml_cf.evaluate import evaluate_transfer
@@ -67,10 +70,41 @@ def test_baselines(heat_file, burgers_file):
     assert float(result["baseline_mse"].sel(baseline="training_mean")) == pytest.approx(float(mean), rel=1e-5)
 
 
-def test_another_file_than_the_runs_own_is_said(run_folder, heat_file, tmp_path, caplog):
+def test_another_file_than_the_runs_own_is_said(run_folder, burgers_file, tmp_path, caplog):
     run = shutil.copytree(run_folder, tmp_path / "run")
+    with open_dataset(burgers_file) as known:
+        spec = replace(known.spec, seed=7)
+    generate(spec, tmp_path / "other.h5", progress=False)
+    evaluate_run(run, tmp_path / "other.h5", (64,))
+    assert "may hold samples seen in training" in caplog.text and "of another problem" not in caplog.text
+    assert f"the evaluation of {run} on {burgers_file.name} is replaced" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"parameters": {"viscosity": 0.5}}, "viscosity 0.5, not 0.1"),
+        ({"extent": 1.0}, "extent 1, not 6.283"),
+        ({"times": (0.5,)}, "duration 0.5, not 1"),
+        ({"equation": "heat"}, "equation heat, not burgers"),
+    ],
+)
+def test_another_problem_than_the_runs_own_is_said(changes, words, run_folder, tmp_path, caplog):
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    generate(DatasetSpec(**{"samples": 20, "resolution": 128, **changes}), tmp_path / "other.h5", progress=False)
+    evaluate_run(run, tmp_path / "other.h5", (64,))
+    assert f"is of another problem than {run} was trained on: {words}." in caplog.text
+    assert "may hold samples" not in caplog.text
+
+
+def test_a_run_that_does_not_say_its_problem_is_compared_with_nothing(run_folder, heat_file, tmp_path, caplog):
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    settings = json.loads((run / "run.json").read_text())
+    del settings["data"]["problem"]
+    (run / "run.json").write_text(json.dumps(settings))
+    (run / "manifest.json").unlink()
     evaluate_run(run, heat_file, (64,))
-    assert "may hold samples seen in training" in caplog.text
+    assert "may hold samples seen in training" in caplog.text and "of another problem" not in caplog.text
 
 
 def test_native_and_fourier_agree_on_the_reference_grid(run_folder):

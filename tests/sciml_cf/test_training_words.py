@@ -38,10 +38,13 @@ def test_a_sound_training_needs_no_words():
 @pytest.mark.parametrize(
     ("training", "validation", "said"),
     [
-        ([1.0, 0.5, 0.3, 0.1], [1.0, 0.4, 0.5, 0.8], True),
-        ([1.0, 0.5, 0.3, 0.1], [1.0, 0.4, 0.41, 0.43], False),  # validation rose by less than a tenth
-        ([1.0, 0.5, 0.49, 0.48], [1.0, 0.4, 0.5, 0.8], False),  # training stands still
-        ([1.0, 0.5, 0.6, 0.9], [1.0, 0.4, 0.5, 0.8], False),  # training rose too
+        ([1.0, 0.5, 0.4, 0.3, 0.1], [1.0, 0.4, 0.5, 0.6, 0.8], True),
+        ([1.0, 0.5, 0.4, 0.3, 0.1], [1.0, 0.4, 0.41, 0.42, 0.43], False),  # validation rose by less than a tenth
+        ([1.0, 0.5, 0.49, 0.49, 0.48], [1.0, 0.4, 0.5, 0.6, 0.8], False),  # training stands still
+        ([1.0, 0.5, 0.6, 0.7, 0.9], [1.0, 0.4, 0.5, 0.6, 0.8], False),  # training rose too
+        ([1.0, 0.5, 0.3, 0.1], [1.0, 0.9, 0.4, 0.8], False),  # one epoch may be noise
+        ([1.0, 0.5, 0.4, 0.3, 0.1], [1.0, 0.4, 0.8, 0.41, 0.8], False),  # up and down
+        ([1.0] * 36 + [0.5, 0.4, 0.3, 0.1], [1.0] * 36 + [0.4, 0.5, 0.6, 0.8], False),  # the last three of forty
         ([1.0, 0.5, 0.3, 0.1], [1.0, 0.8, 0.5, 0.4], False),  # the last epoch is the best
         ([1.0, 0.5, 0.3, math.nan], [1.0, 0.4, 0.5, 0.8], False),
     ],
@@ -58,8 +61,8 @@ def test_overfitting(training, validation, said):
 
 def test_overfitting_is_judged_on_one_scale():
     """validation_mse has the data's units; of normalized fields validation_loss_normalized is comparable."""
-    normalized = rows([1.0, 0.5, 0.1], [1.0, 0.9, 0.8])
-    for row, value in zip(normalized, (0.5, 0.4, 0.9), strict=True):
+    normalized = rows([1.0, 0.5, 0.4, 0.3, 0.1], [1.0, 0.9, 0.8, 0.7, 0.6])
+    for row, value in zip(normalized, (0.5, 0.4, 0.7, 0.8, 0.9), strict=True):
         row["validation_loss_normalized"] = value
     assert training_sentences(normalized, {})[0].startswith("Overfitting: after epoch 2")
 
@@ -200,6 +203,7 @@ def test_terms_are_explained_once_and_escaped():
 
 
 def test_histories_with_an_objective_have_sentences_too():
-    classes = [{"train_loss": loss, "validation_loss": error} for loss, error in ((1.0, 0.5), (0.5, 0.4), (0.1, 0.9))]
+    pairs = ((1.0, 0.5), (0.5, 0.4), (0.3, 0.7), (0.2, 0.8), (0.1, 0.9))
+    classes = [{"train_loss": loss, "validation_loss": error} for loss, error in pairs]
     assert training_sentences(classes, {})[0].startswith("Overfitting: after epoch 2")
     assert isinstance(evaluation(), xr.Dataset) and np.isfinite(evaluation()["mse"]).all()

@@ -60,6 +60,13 @@ def test_a_large_mean_of_the_targets_does_not_flatter():
     assert "fluctuations" not in verdict(evaluation({256: 0.5}, {"training_mean": 0.9}))
 
 
+def test_baselines_that_are_worse_than_zero_are_not_named():
+    text = verdict(evaluation({256: 0.02}, {"zero": 1.0, "training_mean": 1.75, "linear_map": 1.75}))
+    assert "50 times lower than predicting zero" in text and "mean" not in text and "linear" not in text
+    text = verdict(evaluation({256: 0.02}, {"zero": 1.0, "training_mean": 1.05, "linear_map": 0.5}))
+    assert "52 times lower than the training mean, 25 times lower than the best linear map" in text
+
+
 def test_an_evaluation_of_an_older_version_has_a_shorter_verdict():
     assert verdict(evaluation({64: 0.018})) == "Relative L2 error 1.8 % on 39 test samples at 64 points."
     old = evaluation().assign(baseline_relative_l2=("baseline", [1.0, 0.9, 0.0045]))
