@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -60,14 +61,12 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
             _curves(cells, _WINDOW, full),
             f"Test error at {full} points over {subset}, as a rolling mean of {_WINDOW} measurements. {curves}",
         ),
-        Picture(
-            "figure2-final",
-            _final(cells, full),
-            "Test error after the last epoch over all test samples. A dot is a seed.",
-        ),
-        results_table(cells, full),
-        ratio_table(cells, full),
     ]
+    if len(cells) > 1:
+        words = "Test error after the last epoch over all test samples. A dot is a seed."
+        parts.append(Picture("figure2-final", _final(cells, full), words))
+    tables = (results_table(cells, full), ratio_table(cells, full))
+    parts += [table for table in tables if table.rows]
     return "Burgers: test error against iteration", introduction, parts
 
 
@@ -100,7 +99,7 @@ def results_table(cells: list[Cell], full: int) -> Table:
                 cell["method"],
                 cell["batch_size"],
                 _chosen(cell),
-                *(interval or ("-", "-", "-")),
+                *_shown(interval),
                 sum("diverged" in run for run in cell["runs"]),
                 float(np.mean([run["seconds"] for run in cell["runs"] if "seconds" in run])) if errors else "-",
             )
@@ -118,9 +117,16 @@ def ratio_table(cells: list[Cell], full: int) -> Table:
             if (method, size) not in at:
                 continue
             interval, words = compare_runs_by_seed(*(_by_seed(at[name, size], full) for name in (method, other)))
-            rows.append((method, other, size, *(interval or ("-", "-", "-")), words))
+            rows.append((method, other, size, *_shown(interval), words))
     columns = ("method", "over", "batch", "ratio of mse", "low", "high", "verdict")
     return Table("One method over another, the same seeds", columns, tuple(rows))
+
+
+def _shown(interval: Interval | None) -> tuple[float | str, ...]:
+    """Mean and bounds; one seed has no bounds."""
+    if interval is None:
+        return "-", "-", "-"
+    return interval if math.isfinite(interval.high) else (interval.mean, "-", "-")
 
 
 def _by_seed(cell: Cell, full: int) -> dict[int, float | None]:
