@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
@@ -76,3 +76,12 @@ def in_one_line(owner: object, describe: Callable[[], str]) -> str:
     except Exception:
         text = "incomplete"
     return f"{type(owner).__name__}({text})"
+
+
+def with_parameters(parameters: Mapping[str, Any]) -> str:
+    """The parameters of an equation for a message, such as " with viscosity 0.1"; empty where it has none."""
+    numbers = {
+        name: f"{value:g}" if isinstance(value, float | int) else str(value) for name, value in parameters.items()
+    }
+    words = ", ".join(f"{name} {value}" for name, value in numbers.items())
+    return f" with {words}" if words else ""

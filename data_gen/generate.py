@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from data_gen.equation import SampleEquations
-from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check_count
+from data_gen.errors import DatasetError, SolverDiverged, UnresolvedError, check_count, with_parameters
 from data_gen.exact_solutions.by_equation import exact_solution
 from data_gen.executors.local import Runner, WorkerLost, processes, this_process
 from data_gen.grids.periodic import spectral_tail
@@ -319,7 +319,7 @@ def _unresolved(spec: DatasetSpec, width: float, tail: float, finding: str) -> U
     modes = max(_modes_needed(width, spec, tail), spec.grid.num_points)
     points = 2 ** int(np.ceil(np.log2(2 * modes)))
     return UnresolvedError(
-        f"generate: `resolution` must resolve the solution of {spec.equation} with {dict(spec.parameters)}; got "
+        f"generate: `resolution` must resolve the solution of {spec.equation}{with_parameters(spec.parameters)}; got "
         f"{spec.resolution}, with {finding}. It needs about {modes} modes ({points} points); use more points, or "
         f"--allow-unresolved."
     )

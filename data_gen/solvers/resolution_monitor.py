@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_gen.errors import UnresolvedError
+from data_gen.errors import UnresolvedError, with_parameters
 from data_gen.grids.periodic import tail_start
 from data_gen.solvers.adaptive_grid import (
     DIMENSION_DEFAULTS,
@@ -281,8 +281,9 @@ class ResolutionMonitor:
         worst = missed.max(axis=-1)
         sample = int(np.argmax(np.where(np.isnan(worst), np.inf, worst)))
         raise UnresolvedError(
-            f"solve: `grid` must resolve the solution of {equation.name} with {equation.parameters_of(sample)}; "
-            f"got {self.data.grid.num_points} points, and {points} still leave {worst[sample]:.1e} of sample "
+            f"solve: `grid` must resolve the solution of {equation.name}"
+            f"{with_parameters(equation.parameters_of(sample))}; got {self.data.grid.num_points} points, and "
+            f"{points} still leave {worst[sample]:.1e} of sample "
             f"{self.names[sample]} in their top modes at t = {state.time:.3g} (tolerance "
             f"{self.settings.tolerance:.1e}). Use at least {points} points, a larger tolerance, or allow unresolved "
             f"data."
