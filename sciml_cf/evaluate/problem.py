@@ -94,22 +94,26 @@ def differences(header: Header, settings: Mapping[str, Any]) -> list[str]:
         header: of the data.
         settings: the contents of run.json; older ones do not say what the run was trained on.
     """
-    found, words = problem_of(header), []
+    found = problem_of(header)
     stored = {**found, **((settings.get("data") or {}).get("problem") or {})}
-    if _UNKNOWN not in (stored["equation"], found["equation"]) and stored["equation"] != found["equation"]:
-        words.append(f"equation {found['equation']}, not {stored['equation']}")
-    else:
-        shared = [name for name in stored["parameters"] if name in found["parameters"]]
-        pairs = [(name, found["parameters"][name], stored["parameters"][name]) for name in shared]
-        words += [f"{name} {new:g}, not {old:g}" for name, new, old in pairs if not np.isclose(new, old, rtol=1e-9)]
-    if stored["boundary"] != found["boundary"]:
-        words.append(f"boundary {found['boundary']}, not {stored['boundary']}")
+    boundary = f"boundary {found['boundary']}, not {stored['boundary']}"
+    words = [*_of_equation(found, stored), *([boundary] if found["boundary"] != stored["boundary"] else [])]
     slack = 1.5 / min(header.shape)  # nodes from end to end count as n / (n - 1) of their length
     for name in ("extents", "duration"):
         ours, theirs = (np.atleast_1d(one.get(name, ())).astype(float) for one in (found, stored))
         if ours.size and ours.shape == theirs.shape and not np.allclose(ours, theirs, rtol=slack, atol=0):
             words.append(f"{name.removesuffix('s')} {_numbers(ours)}, not {_numbers(theirs)}")
     return words
+
+
+def _of_equation(found: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
+    """Another equation, or other parameters of the same one."""
+    names = (found["equation"], stored["equation"])
+    if _UNKNOWN not in names and names[0] != names[1]:
+        return ["equation {}, not {}".format(*names)]
+    pairs = {name: (found["parameters"][name], old) for name, old in stored["parameters"].items()
+             if name in found["parameters"]}  # fmt: skip
+    return [f"{name} {new:g}, not {old:g}" for name, (new, old) in pairs.items() if not np.isclose(new, old, rtol=1e-9)]
 
 
 def _numbers(values: np.ndarray) -> str:

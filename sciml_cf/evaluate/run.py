@@ -98,13 +98,8 @@ def _evaluate(
         facts=facts,
     )
     own = stored.get("checksum") == result.attrs["data_checksum"] or _generates(stored, data)
-    if split != "all" and stored and not own and not other:
-        _LOG.warning(
-            "evaluate: %s is not the file that %s was trained on, so its %s split may hold samples seen in training "
-            "(files of one law and seed share their first samples).", data, run, split,
-        )  # fmt: skip
-    elif split != "all" and stored.get("split") in ("all", split):
-        _LOG.warning("evaluate: %s was adapted on samples of the %s split of %s.", run, split, data)
+    if split != "all" and not other:
+        _warn_of_samples(run, data, split, stored, own=own)
     result.attrs.update({"which": which, "trained_at": stored.get("resolution", 0)})
     if "checksum" in stored:
         result.attrs["own_data"] = int(own)
@@ -117,6 +112,17 @@ def _evaluate(
     kept = {"split": split, "split_seed": stored.get("split_seed", 0), "facts": facts, "which": which}
     save_rollout(_rolled_out(run, data, stored, kept), run)
     return result
+
+
+def _warn_of_samples(run: Path, data: Path, split: Split, stored: dict[str, Any], *, own: bool) -> None:
+    """One line where samples may have been seen in training."""
+    if stored and not own:
+        _LOG.warning(
+            "evaluate: %s is not the file that %s was trained on, so its %s split may hold samples seen in training "
+            "(files of one law and seed share their first samples).", data, run, split,
+        )  # fmt: skip
+    elif stored.get("split") in ("all", split):
+        _LOG.warning("evaluate: %s was adapted on samples of the %s split of %s.", run, split, data)
 
 
 def _warn_of_differences(run: Path, data: Path, facts: Facts | None, settings: dict[str, Any]) -> bool:

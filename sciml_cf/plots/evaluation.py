@@ -22,6 +22,14 @@ _ALWAYS = ("training_mean", "linear_map")
 _CLEARLY = 1.1  # errors within 10 % of each other are alike
 
 
+def counted(evaluation: xr.Dataset) -> str:
+    """What errors were measured on, in words: "39 test samples", or "36 test windows" of trajectories."""
+    number, split = int(evaluation.attrs["num_samples"]), evaluation.attrs["split"]
+    examples = evaluation.get("example_input")
+    unit = "window" if examples is not None and "windows_of_a_trajectory" in examples.attrs else "sample"
+    return f"{number} {'' if split == 'all' else f'{split} '}{unit}{'' if number == 1 else 's'}"
+
+
 def upsampling(evaluation: xr.Dataset) -> str:
     """How outputs were brought to the reference grid: "fourier", or "linear" where the grid does not allow that."""
     return "fourier" if "fourier" in evaluation["output"].values else "linear"

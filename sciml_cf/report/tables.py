@@ -11,7 +11,7 @@ from typing import Any
 
 import xarray as xr
 
-from sciml_cf.plots.evaluation import upsampling
+from sciml_cf.plots.evaluation import counted, upsampling
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,7 @@ def transfer_table(evaluation: xr.Dataset) -> Table:
         f"rel. L2 {upsampled} to {full}",
         "max error native",
     )
-    return Table(
-        f"Error over {evaluation.attrs['num_samples']} {evaluation.attrs['split']} samples", columns, tuple(rows)
-    )
+    return Table(f"Error over {counted(evaluation)}", columns, tuple(rows))
 
 
 def baseline_table(evaluation: xr.Dataset) -> Table:

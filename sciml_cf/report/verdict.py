@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sciml_cf.plots.evaluation import BASELINES, baseline_errors, judged, judged_at, native_errors, quoted
+from sciml_cf.plots.evaluation import BASELINES, baseline_errors, counted, judged, judged_at, native_errors, quoted
 from sciml_cf.report.training_words import losses
 from sciml_cf.training.run_folder import HISTORY_FILE, read_evaluation, read_history
 
@@ -62,7 +62,7 @@ def verdict(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | Non
         f"Relative L2 error {_percent(error)}" if name == "relative_l2" else f"Root mean square error {_short(error)}"
     )
     told = _of_fluctuations(evaluation, resolution, error, baselines) if name == "relative_l2" else ""
-    first = f"{size}{told} on {_samples(evaluation)} at {_points(evaluation, resolution)}"
+    first = f"{size}{told} on {counted(evaluation)} at {_points(evaluation, resolution)}"
     if not math.isfinite(error):
         return f"{first}: this model does not return finite numbers."
     against = [_against(baseline, error, baselines[baseline]) for baseline in quoted(baselines)]
@@ -177,11 +177,6 @@ def _training(evaluation: xr.Dataset, history: Sequence[Mapping[str, float]] | N
 
 def _name(baseline: str) -> str:
     return BASELINES.get(baseline, baseline.replace("_", " "))
-
-
-def _samples(evaluation: xr.Dataset) -> str:
-    number, split = int(evaluation.attrs["num_samples"]), evaluation.attrs["split"]
-    return f"{number} {'' if split == 'all' else f'{split} '}sample{'' if number == 1 else 's'}"
 
 
 def _points(evaluation: xr.Dataset, resolution: int) -> str:

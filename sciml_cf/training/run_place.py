@@ -1,4 +1,4 @@
-"""Where a new run may be, checked before anything slow is imported or read."""
+"""The place of a new run, checked before anything slow is imported or read."""
 
 from __future__ import annotations
 

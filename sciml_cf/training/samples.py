@@ -31,6 +31,9 @@ def samples_of(train: Dataset[Any], validation: Dataset[Any]) -> tuple[Samples, 
     return made[0], made[1]
 
 
+_MUCH, _LITTLE = 0.1, 0.03  # shares of samples that an epoch leaves out
+
+
 def samples_a_step(wanted: int, num_samples: int, world: int) -> int:
     """Samples of a batch over all processes: as many as are wanted, or all that there are, which a warning says.
 
@@ -43,6 +46,13 @@ def samples_a_step(wanted: int, num_samples: int, world: int) -> int:
             num_samples, wanted, num_samples,
         )  # fmt: skip
     size = min(wanted, num_samples)
+    left = num_samples % size
+    if left > _MUCH * num_samples:
+        fitting = next(n for n in range(size, 0, -1) if num_samples % n <= _LITTLE * num_samples)
+        _LOG.info(
+            "fit: each epoch leaves out %d of %d samples, those of an incomplete batch. A batch size of %d uses %s.",
+            left, num_samples, fitting, "all" if num_samples % fitting == 0 else "nearly all",
+        )  # fmt: skip
     if size % world:
         raise ValueError(
             f"fit: `batch_size` must be a multiple of the number of processes, {world}; got {size} "

@@ -88,17 +88,21 @@ def merge_results(results: Sequence[dict[str, Any]], alike: Sequence[str]) -> di
         raise ValueError("merge_results: `results` must hold one result at least; got none.")
     first = results[0]
     for one in results[1:]:
-        pairs = [(key, one["config"].get(key), first["config"].get(key)) for key in alike]
-        pairs += [(key, one[key], first[key]) for key in ("benchmark", "seeds")]
-        for key, ours, theirs in pairs:
-            if ours != theirs:
-                raise ValueError(f"merge_results: `results` must have the same {key}; got {theirs} and {ours}.")
+        _check_alike(first, one, alike)
     figures: dict[str, Any] = {}
     for one in results:
         for name, found in one["figures"].items():
             figures[name] = {**figures[name], **found} if _is_group(figures.get(name)) and _is_group(found) else found
     commands = list(dict.fromkeys(one["command"] for one in results))
     return {**first, "figures": figures, "command": "; ".join(commands), "date": max(one["date"] for one in results)}
+
+
+def _check_alike(first: dict[str, Any], other: dict[str, Any], settings: Sequence[str]) -> None:
+    pairs = [(key, other["config"].get(key), first["config"].get(key)) for key in settings]
+    pairs += [(key, other[key], first[key]) for key in ("benchmark", "seeds")]
+    for key, ours, theirs in pairs:
+        if ours != theirs:
+            raise ValueError(f"merge_results: `results` must have the same {key}; got {theirs} and {ours}.")
 
 
 def _is_group(found: Any) -> bool:

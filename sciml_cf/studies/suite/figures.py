@@ -112,18 +112,23 @@ def scatter_figure(found: Sequence[Comparison]) -> Figure | None:
         axes.margins(x=0.15)
         axes.grid(alpha=0.25)
     first = panels_of[0]
-    counts = sorted({one.mean_of("samples_per_feature") or 0.0 for one, _ in known})
-    if counts[0] > 0:
-        first.set_xscale("log")
-        first.set_xlim(counts[0] / 1.4, counts[-1] * 1.4)
-        first.xaxis.set_minor_locator(NullLocator())
-        if len(counts) <= _FEW_TICKS:
-            first.set_xticks(counts, [f"{count:.3g}" for count in counts])
+    _ticks_at(first, sorted({one.mean_of("samples_per_feature") or 0.0 for one, _ in known}))
     first.set_ylabel("closed form over gradients")
     _log_ratios(first, "y", limits)
     handles, names = first.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", fontsize="small", frameon=False)
     return figure
+
+
+def _ticks_at(axes: Axes, counts: Sequence[float]) -> None:
+    """A logarithmic axis of counts, with ticks at them if they are few."""
+    if counts[0] <= 0:
+        return
+    axes.set_xscale("log")
+    axes.set_xlim(counts[0] / 1.4, counts[-1] * 1.4)
+    axes.xaxis.set_minor_locator(NullLocator())
+    if len(counts) <= _FEW_TICKS:
+        axes.set_xticks(counts, [f"{count:.3g}" for count in counts])
 
 
 def curve_figure(found: Sequence[Comparison]) -> Figure:
