@@ -206,6 +206,8 @@ def _title(data: Dataset) -> str:
     law = ": ".join(word for word in (header.name.replace("_", " "), header.formula) if word)
     if header.name == header.formula:
         law = header.formula
+    if law == "unknown":
+        law = data.path.name
     numbers = [f"{name} = {value:g}" for name, value in header.parameters.items()]
     numbers += [f"{file.name} from {Path(file.path).name}" for file in (spec.field_files if spec else ())]
     points = " x ".join(map(str, header.shape))

@@ -125,6 +125,8 @@ def recognize(path: str | Path) -> Format:
     """
     path = Path(path)
     check_exists(path)
+    if (path / "run.json").is_file():
+        raise DatasetError(f"open_source: {path} is a run folder, which training made. Give a data file.")
     for known in FORMATS.values():
         if known.recognizes(path):
             return known

@@ -165,9 +165,20 @@ def _fit(
     if takes(build.builder, "sensors"):
         sizes["sensors"] = train.resolution
     maker = builder_for(build.builder, **sizes, **told, **(build.model or {}))
+    _say_unused_modes(maker, train.resolution)
     description = {"model": describe(maker), "data": source}
     made = maker.build(seed=config.seed)
     return fit(made, train, validation, config=config, out=out, resume=resume, describe=description, **kept)
+
+
+def _say_unused_modes(maker: Any, resolution: int) -> None:
+    """One line where a model has more Fourier modes than the grid."""
+    modes, most = getattr(maker, "modes", 0), resolution // 2 + 1
+    if modes > most:
+        _LOG.warning(
+            "train: `modes` should be at most %d, those of %d points; got %d. The others stay untrained.",
+            most, resolution, modes,
+        )  # fmt: skip
 
 
 def _as_it_began(out: Path, lazy: Lazy) -> Lazy:

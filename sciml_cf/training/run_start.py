@@ -222,6 +222,7 @@ def _check_same_settings(out: Path, settings: dict[str, Any]) -> None:
                 raise CheckpointError(
                     f"fit: `resume` must continue the same run; got {section}.{key} = {new!r} where {out} has {old!r}. "
                     "Use the run's own settings, or another --out."
+                    + (" Learning rates follow from the number of epochs: a longer run is another." * (key == "epochs"))
                 )
 
 
