@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sciml_cf.plots.style import nth_style
 from sciml_cf.report.html import Picture
 from sciml_cf.report.tables import Table
-from sciml_cf.studies.harness.intervals import Errors, mean_cell, ratio_cells
+from sciml_cf.studies.harness.intervals import Errors, compare_runs_by_seed, mean_cell, ratio_cells
 
 Cell = dict[str, Any]
 _FIRST = "recipe"
@@ -21,6 +21,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     config, cells = result["config"], result["figures"]
     common = ", ".join(f"{key} {value}" for key, value in config["fit"].items())
     introduction = [
+        *_headline(cells),
         f"Viscous Burgers at viscosity 0.1, {config['training_samples']} training samples at {config['resolution']} "
         f"points, {config['epochs']} epochs at batch {config['batch_size']}; test errors at {config['stored']} points. "
         f"In common, unless the name of a training says otherwise: {common}, random reflections.",
@@ -35,6 +36,24 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     )
     parts: list[Table | Picture] = [Picture("limits", _figure(cells), words), training_table(cells)]
     return "What limits the recipe", introduction, [*parts, after_table(cells), combination_table(cells)]
+
+
+def _headline(cells: dict[str, Cell]) -> list[str]:
+    """Which changes lower the error, the best first, and which do not."""
+    if _FIRST not in cells:
+        return []
+    first = errors_of(cells[_FIRST], "test")
+    ratios = {name: compare_runs_by_seed(errors_of(cell, "test"), first) for name, cell in cells.items()}
+    known = {name: (interval.mean, words) for name, (interval, words) in ratios.items() if interval and name != _FIRST}
+    phrases = {"better": "Lower test errors than the recipe's", "not distinguishable": "Not distinguishable from it",
+               "worse": "Higher ones"}  # fmt: skip
+    told = []
+    for verdict, phrase in phrases.items():
+        named = [f"{name} ({mean:.2f})" for name, (mean, words) in sorted(known.items(), key=lambda one: one[1][0])
+                 if words == verdict]  # fmt: skip
+        if named:
+            told.append(f"{phrase}: {', '.join(named)}.")
+    return [" ".join(told)] if told else []
 
 
 def training_table(cells: dict[str, Cell]) -> Table:

@@ -36,7 +36,8 @@ def made_up() -> dict[str, Any]:
 
 
 def test_the_page_has_every_training_and_what_follows_it() -> None:
-    title, _, parts = page(made_up())
+    title, said, parts = page(made_up())
+    assert said[0].startswith("Lower test errors than the recipe's: SOAP (0.50), SOAP, rate ")
     picture, trainings, after, combined = cast(Any, parts)
     assert title == "What limits the recipe" and picture.name == "limits"
     rows = {row[0]: row for row in trainings.rows}
@@ -46,6 +47,14 @@ def test_the_page_has_every_training_and_what_follows_it() -> None:
     fitted = {row[0]: row[2:4] for row in after.rows}
     assert fitted["infinite samples"] == ("-", "-") and fitted["recipe"][1].startswith("0.800")
     assert {row[0] for row in combined.rows} == {name for name, changes in ROUTES.items() if "data" not in changes}
+
+
+def test_without_the_first_training_there_are_errors_and_no_ratios() -> None:
+    result = made_up()
+    del result["figures"]["recipe"]
+    _, said, parts = page(result)
+    assert said[0].startswith("Viscous Burgers")
+    assert {row[2] for row in cast(Any, parts)[1].rows} == {"-"}
 
 
 def test_a_run_that_diverged_is_counted() -> None:
