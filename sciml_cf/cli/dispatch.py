@@ -66,6 +66,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         _guarded(words[0], words[1:])
 
 
+# By command: arguments of its function that have another name on the command line.
+_FLAGS = {
+    "generate": {"path": "--out"},
+    "predict": {"fields": "--input"},
+    "evaluate": {"path": "--data"},
+    "rollout": {"path": "--data"},
+}
+
+
 def _guarded(name: str, words: list[str]) -> None:
     """Run a command and print what it returns; turn every foreseen failure into one line and an exit status.
 
@@ -79,14 +88,21 @@ def _guarded(name: str, words: list[str]) -> None:
     except KeyboardInterrupt:
         _fail(1, "interrupted; what is finished is kept. The same command with --resume goes on, if it has that flag.")
     except (FileExistsError, UsageError) as error:
-        _fail(2, str(error))
+        _fail(2, _with_flags(name, str(error)))
     except (OSError, *JOB_ERRORS) as error:
-        _fail(1, _refused(name, error))
+        _fail(1, _with_flags(name, _refused(name, error)))
     except Exception as error:
         status, line = _foreseen(name, error)
         if not status:
             raise
-        _fail(status, line)
+        _fail(status, _with_flags(name, line))
+
+
+def _with_flags(name: str, line: str) -> str:
+    """A message with the flag that was typed where the function has another name for it."""
+    for argument, flag in _FLAGS.get(name, {}).items():
+        line = line.replace(f": `{argument}` must", f": `{flag}` must", 1)
+    return line
 
 
 def _show(outcome: str) -> None:
