@@ -43,7 +43,15 @@ def benchmark_table() -> str:
                 round(sum(seconds) / len(seconds)),
             )
         )
-    columns = ("method", "rate", "strength", "mse at 8192", f"range of {len(result['seeds'])} seeds", "diverged", "seconds")
+    columns = (
+        "method",
+        "rate",
+        "strength",
+        "mse at 8192",
+        f"range of {len(result['seeds'])} seeds",
+        "diverged",
+        "seconds",
+    )
     table = Table(
         f"{config['samples']} samples, {config['epochs']} epochs, batch {config['batch_size']}", columns, tuple(rows)
     )

@@ -58,14 +58,17 @@ def results_table(cells: Cells, config: dict[str, Any]) -> Table:
         sound = _sound(cell)
         name = (cell["viscosity"], cell["split"], _method(cell), _rate(cell))
         if not sound:
-            rows.append((*name, *["-"] * 10, len(cell["runs"])))
+            rows.append((*name, *["-"] * 11, len(cell["runs"])))
             continue
         errors = [_at(run, full, "relative_l2") for run in sound]
         loss = max(_at(run, full, "relative_l2") / _at(run, trained, "relative_l2") - 1 for run in sound)
         both = statistics.geometric_mean(_at(run, full, "relative_l2_symmetrised") for run in sound)
         worst = max(_at(run, full, "relative_l2_max") for run in sound)
         worst_share = _mean([_at(run, full, "relative_l2_worst") for run in sound])
-        together = _at({"test": cell["together"]["one_head"]}, full, "relative_l2") if cell.get("together") else "-"
+        together: list[Any] = ["-", "-"]
+        if cell.get("together"):
+            one_head = {"test": cell["together"]["one_head"]}
+            together = [_at(one_head, full, metric) for metric in ("relative_l2", "relative_l2_symmetrised")]
         squares = statistics.fmean(_at(run, full, "mse") for run in sound)
         seconds = statistics.fmean(run["seconds"] for run in sound)
         diverged = len(cell["runs"]) - len(sound)
@@ -74,7 +77,7 @@ def results_table(cells: Cells, config: dict[str, Any]) -> Table:
                 *name,
                 *geometric_interval(errors),
                 both,
-                together,
+                *together,
                 worst_share,
                 worst,
                 f"{100 * loss:.2f} %",
@@ -85,6 +88,7 @@ def results_table(cells: Cells, config: dict[str, Any]) -> Table:
         )
     columns = (
         "viscosity", "split", "method", "rate", f"rel. L2 at {full}", "low", "high", "symmetrised", "one head of all",
+        "one head, symmetrised",
         f"worst {config.get('worst', 0.01):.0%}", "worst sample", f"worst loss from {trained}", "mse", "seconds",
         "diverged",
     )  # fmt: skip
