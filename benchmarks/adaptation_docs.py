@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
+
+import numpy as np
 
 from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from benchmarks.data_measured import table as text_table
@@ -16,6 +19,8 @@ from sciml_cf.plots.style import COLORS
 
 PAGE = ROOT / "docs" / "results_adaptation.md"
 FIGURE = ROOT / "docs" / "adaptation.png"
+_KINDS = ("as it is", "calibrated")
+_BARS = {"ours": "`posterior`", "laplace": "laplace-torch, last layer", "vbll": "VBLL, regression"}
 LABELS = {"default": "root of the training Gram", "identity": "identity", "gcv": "root, by GCV"}
 
 
@@ -28,7 +33,48 @@ def filled(text: str) -> str:
     text = between(text, "peers", peers_table(proximal["peers"]))
     text = between(text, "error bars", bars_table(figures))
     text = between(text, "forms", forms_table(proximal["forms"]))
+    text = between(text, "last layers", last_layers())
     return between(text, "adapted error bars", adapted_table(proximal["adapted_error_bars"]))
+
+
+def last_layers() -> str:
+    """Last layers with error bars, ours and those of other libraries, on one problem."""
+    path = RESULTS / "last_layers.json"
+    if not path.exists():
+        return "Not measured yet."
+    result = json.loads(path.read_text())
+    config, runs = result["config"], result["figures"]["runs"]
+    rows = []
+    for training in dict.fromkeys(run["training"] for run in runs):
+        own = [run for run in runs if run["training"] == training]
+        for name in own[0]["bars"]:
+            bars = [run["bars"][name] for run in own]
+            rows.append(
+                (
+                    training, _BARS[name], f"{_mean(bars, 'relative_l2'):.3g}",
+                    *(f"{100 * _mean(bars, kind, 'coverage'):.0f} %" for kind in _KINDS),
+                    f"{_mean(bars, 'calibrated', 'width'):.2g}",
+                    *(f"{_mean(bars, kind, 'negative log-likelihood'):.2f}" for kind in _KINDS),
+                    f"{float(np.mean([run['seconds'] for run in own])):.0f}", f"{_mean(bars, 'seconds'):.2g}",
+                )
+            )  # fmt: skip
+    columns = (
+        "training", "error bars", "rel. L2", "coverage as it is", "calibrated", "width", "likelihood as it is",
+        "calibrated", "s of training", "s of error bars",
+    )  # fmt: skip
+    words = (
+        f"{config['problem']} of the [suite](how_good.md), {config['samples'][0]} training samples, "
+        f"{config['epochs']} epochs, seeds {result['seeds']}; rates by the error on validation samples "
+        f"(`{result['command']}`). Coverage of 90 % intervals; their mean width, and the negative log-likelihood of a "
+        "point, in deviations of the targets; calibrated: times the number that makes them right on the validation "
+        "samples."
+    )
+    return f"{words}\n\n{table(columns, rows)}"
+
+
+def _mean(bars: Sequence[dict[str, Any]], *keys: str) -> float:
+    """The mean over the runs of an entry."""
+    return float(np.mean([reduce(lambda found, key: found[key], keys, one) for one in bars]))
 
 
 def adaptation_table(rows: list[dict[str, Any]]) -> str:
