@@ -193,7 +193,7 @@ def _trial(scale: Scale, route: str, seed: int, finite: int) -> Trial:
     """One training of a route."""
     changes = dict(ROUTES[route])
     data, factor = changes.pop("data", "file"), changes.pop("epochs", 1.0)
-    shifts, width = changes.pop("shifts", False), round(changes.pop("width", 1.0) * scale.width)
+    shifts = changes.pop("shifts", False)
     samples = scale.more if data == "more" else finite
     settings = {
         "data": data,
@@ -202,7 +202,7 @@ def _trial(scale: Scale, route: str, seed: int, finite: int) -> Trial:
                  "dtype": "float32"},
         "resolution": scale.resolution,
         "stored": scale.stored,
-        "model": replace(scale, width=width).operator(1),
+        "model": scale.operator(1),
         "fit": {**_FIT, **changes, "batch_size": scale.batch_size, "seed": seed,
                 "epochs": max(1, round(factor * scale.epochs * finite / samples))},
     }  # fmt: skip
