@@ -220,5 +220,5 @@ def test_the_command_trains_lazily(burgers_file, tmp_path, capsys):
     main(words)
     assert "relative L2 error" in capsys.readouterr().out
     with pytest.raises(SystemExit) as stop:
-        main([*words[:-1], "-1"])
+        main([*words[:-1], "-1", "--overwrite"])
     assert stop.value.code == 2 and "`loader_workers` must be" in capsys.readouterr().err
