@@ -59,8 +59,8 @@ def last_layers() -> str:
                 )
             )  # fmt: skip
     columns = (
-        "training", "error bars", "rel. L2", "coverage as it is", "calibrated", "width", "likelihood as it is",
-        "calibrated", "s of training", "s of error bars",
+        "training", "error bars", "rel. L2", "coverage", "coverage, calibrated", "width, calibrated",
+        "negative log-likelihood", "the same, calibrated", "s of training", "s of error bars",
     )  # fmt: skip
     words = (
         f"{config['problem']} of the [suite](how_good.md), {config['samples'][0]} training samples, "
