@@ -61,3 +61,19 @@ def test_positional_word_cannot_come_from_a_file(tmp_path: Path) -> None:
             command(words)
     with pytest.raises(UsageError, match="the equation must come first, before --config; choose one of"):
         generate_command(config(tmp_path, 'equation = "burgers"'))
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"), [(["--sample", "3"], "--samples"), (["--n-samples", "3"], "--samples"), (["--zebra", "3"], "")]
+)
+def test_an_unknown_flag_is_followed_by_the_one_that_was_meant(words: list[str], meant: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse(Flags, words, prog="test")
+    assert ("Did you mean" in str(raised.value)) == bool(meant) and str(raised.value).endswith(
+        f"Did you mean {meant}?" if meant else "See --help."
+    )
+
+
+def test_an_unknown_key_of_a_file_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"flags\.toml has sampels\. See --help\. Did you mean --samples\?"):
+        parse(Flags, config(tmp_path, "sampels = 3"), prog="test")

@@ -15,7 +15,7 @@ from sciml_cf.evaluate import evaluate_transfer
 from sciml_cf.evaluate.prediction import predict
 from sciml_cf.evaluate.run import evaluate_run
 from sciml_cf.models import FNOConfig
-from sciml_cf.report import report_run
+from sciml_cf.report import compare_runs, report_run
 from sciml_cf.training.run_folder import load, read_evaluation, read_history, save_evaluation
 
 
@@ -243,3 +243,11 @@ def test_predict_knows_fields_in_the_plane():
 def test_predict_refuses_bad_fields(fields, settings, message):
     with pytest.raises(ValueError, match=message):
         predict(Zero(), fields, **settings)
+
+
+def test_runs_that_share_no_resolution_are_not_compared(run_folder, burgers_file, tmp_path):
+    other = shutil.copytree(run_folder, tmp_path / "other")
+    evaluate_run(other, burgers_file, (32,))
+    with pytest.raises(ValueError, match="`runs` must share a resolution; got small at 64, 256; other at 32. Evaluate"):
+        compare_runs([run_folder, other], tmp_path / "compared")
+    assert not (tmp_path / "compared").exists()
