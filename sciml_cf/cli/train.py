@@ -91,7 +91,8 @@ def train_command(argv: list[str]) -> str:
     words, described = _split(argv)
     flags: TrainFlags = parse(_flags(), words, prog="sciml-cf train")
     spec = _spec_of(flags, described)
-    check_place(flags.out, resume=flags.resume, overwrite=flags.overwrite)
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes a later one may find the run of the first
+        check_place(flags.out, resume=flags.resume, overwrite=flags.overwrite)
     if spec is None:
         check_exists(flags.data)
     from sciml_cf.training.distributed import is_first_process
