@@ -6,6 +6,8 @@ import datetime
 import json
 import os
 import platform
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from sciml_cf.training.versions import versions
 
 RESULT_FILE = "results.json"
 _KEYS = ("benchmark", "command", "config", "versions", "machine", "date", "seeds", "figures")
+_PLACE = re.compile(r" --(out|workers) \S+")
 
 
 def machine() -> dict[str, Any]:
@@ -78,7 +81,9 @@ def merge_results(results: Sequence[dict[str, Any]], alike: Sequence[str]) -> di
     Figures of the same name in two files are merged if both are dicts of dicts; else the later ones count.
 
     Args:
-        results: as ``read_result`` gives them; versions and machine of the first are kept, and the latest date.
+        results: as ``read_result`` gives them; kept are the versions of the first, all processors, and the latest
+            date. Commands that differ in one word become one, with their words in braces, as shells read them; their
+            ``--out`` and ``--workers`` are left out, which change no figure.
         alike: names of the settings that must be the same in all.
 
     Raises:
@@ -93,8 +98,29 @@ def merge_results(results: Sequence[dict[str, Any]], alike: Sequence[str]) -> di
     for one in results:
         for name, found in one["figures"].items():
             figures[name] = {**figures[name], **found} if _is_group(figures.get(name)) and _is_group(found) else found
-    commands = list(dict.fromkeys(one["command"] for one in results))
-    return {**first, "figures": figures, "command": "; ".join(commands), "date": max(one["date"] for one in results)}
+    processors = dict.fromkeys(one["machine"]["cpu"] for one in results)
+    return {
+        **first,
+        "figures": figures,
+        "command": "; ".join(_folded([one["command"] for one in results])),
+        "machine": {**first["machine"], "cpu": " and ".join(processors)},
+        "date": max(one["date"] for one in results),
+    }
+
+
+def _folded(commands: Sequence[str]) -> list[str]:
+    """Commands, each once; those that differ in one word are one command with these words in braces."""
+    if len(set(commands)) == 1:
+        return [commands[0]]
+    bare = list(dict.fromkeys(_PLACE.sub("", command) for command in commands))
+    split = [shlex.split(command) for command in bare]
+    first = split[0]
+    places = {place for words in split[1:] for place, word in enumerate(words) if first[place : place + 1] != [word]}
+    if len(places) == 1 and len({len(words) for words in split}) == 1:
+        place = places.pop()
+        several = "{" + ",".join(dict.fromkeys(shlex.quote(words[place]) for words in split)) + "}"
+        return [" ".join([shlex.join(first[:place]), several, shlex.join(first[place + 1 :])]).strip()]
+    return bare if len(bare) == 1 else list(dict.fromkeys(commands))
 
 
 def _check_alike(first: dict[str, Any], other: dict[str, Any], settings: Sequence[str]) -> None:

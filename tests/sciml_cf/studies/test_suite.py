@@ -51,7 +51,8 @@ def made_up(problems: tuple[str, ...] = tuple(RATIOS), preset: str = "full", sam
     scale = study.PRESETS[preset]
     return {
         "benchmark": "suite",
-        "command": f"sciml-cf study suite --problems {' '.join(problems)}",
+        "command": f"sciml-cf study suite --problems {' '.join(problems)} --out suite_{problems[0]}",
+        "machine": {"cpu": "Processor of " + problems[0], "cores": 2},
         "date": "2026-11-30",
         "seeds": [1, 2, 3],
         "config": {
@@ -145,6 +146,14 @@ def test_pieces_become_one_result() -> None:
         merged([pieces[0], other])
     with pytest.raises(ValueError, match="at least; got none"):
         merged([])
+
+
+def test_commands_and_processors_of_pieces_are_shown_once() -> None:
+    whole = merged([made_up((name,)) for name in ("kdv", "darcy")])
+    assert whole["command"] == "sciml-cf study suite --problems {kdv,darcy}"
+    assert whole["machine"] == {"cpu": "Processor of kdv and Processor of darcy", "cores": 2}
+    again = merged([made_up(("kdv",)), {**made_up(("kdv",)), "command": "sciml-cf study suite --problems kdv"}])
+    assert (again["command"], again["machine"]["cpu"]) == ("sciml-cf study suite --problems kdv", "Processor of kdv")
 
 
 def test_changes_are_shown_beside_the_usual_training() -> None:
