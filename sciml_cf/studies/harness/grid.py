@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -176,10 +177,20 @@ def _run_missing(
 
 def _run_one(work: Work, trial: Trial, folder: Path) -> tuple[str, dict[str, Any]]:
     keep_memory()
-    result = work(trial.settings, folder / trial.name)
+    with _warnings_of(trial.name):
+        result = work(trial.settings, folder / trial.name)
     content = {"settings": trial.settings, "result": result}
     write_atomically(folder / f"{trial.name}.json", json.dumps(content, indent=1) + "\n")
     return trial.name, result
+
+
+@contextmanager
+def _warnings_of(name: str) -> Iterator[None]:
+    """Put NAME before what is warned of inside this block: a bar shows many trials at once."""
+    with warnings.catch_warnings(record=True) as found:
+        yield
+    for one in found:
+        warnings.warn_explicit(f"{name}: {one.message}", one.category, one.filename, one.lineno)
 
 
 def _read(trial: Trial, folder: Path) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import time
+import warnings
 
 import pytest
 
@@ -31,6 +32,11 @@ def die(settings, scratch):
 
     time.sleep(0.1)
     os._exit(9)
+
+
+def warn(settings, scratch):
+    warnings.warn("the head swings", UserWarning, stacklevel=1)
+    return {}
 
 
 def write_slowly(folder, log):
@@ -74,6 +80,12 @@ def test_an_interrupted_grid_goes_on_where_it_stopped(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.json")) == [f"trial {n}.json" for n in range(3)]
     assert len(run_trials(TRIALS, stop_at_three, tmp_path, workers=Workers(1), label="t")) == 6
     assert set(calls(tmp_path).values()) == {"x"}
+
+
+def test_a_warning_names_its_trial(tmp_path):
+    with pytest.warns(UserWarning) as found:
+        run_trials(TRIALS[:2], warn, tmp_path, workers=Workers(1), label="test")
+    assert [str(one.message) for one in found] == ["trial 0: the head swings", "trial 1: the head swings"]
 
 
 def test_a_dead_worker_is_told_and_finished_trials_stay(tmp_path):
