@@ -13,7 +13,7 @@ from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from sciml_cf.studies.harness.page import provenance
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.suite.page import detail_table, error_table, further_tables, settings, verdict
-from sciml_cf.studies.suite.summary import comparisons, merged
+from sciml_cf.studies.suite.summary import comparisons, merged, parted
 
 PAGE = ROOT / "docs" / "how_good.md"
 
@@ -28,7 +28,7 @@ def filled(text: str) -> str:
     whole = result()
     found = comparisons(whole)
     text = between(text, "verdict", "\n\n".join(verdict(whole)))
-    text = between(text, "errors", error_table(found).markdown())
+    text = between(text, "errors", error_table(parted(found)[0]).markdown())
     origin = f"`{provenance(whole)}`"
     tables = [table.markdown() for table in (detail_table(found), *further_tables(whole))]
     return between(text, "details", "\n\n".join([*settings(whole), origin, *tables]))

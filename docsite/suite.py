@@ -8,7 +8,7 @@ from docsite.staging import ROOT
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.suite.figures import ratio_figure, scatter_figure
 from sciml_cf.studies.suite.page import RATIO_CAPTION
-from sciml_cf.studies.suite.summary import comparisons, merged
+from sciml_cf.studies.suite.summary import comparisons, merged, parted
 
 
 def suite(folder: Path) -> dict[str, str]:
@@ -19,7 +19,7 @@ def suite(folder: Path) -> dict[str, str]:
     """
     files = sorted((ROOT / "benchmarks" / "results").glob("suite*.json"))
     found = comparisons(merged([read_result(path) for path in files]))
-    ratio_figure(found).savefig(folder / "suite.png", dpi=110)
+    ratio_figure(parted(found)[0]).savefig(folder / "suite.png", dpi=110)
     fragments = {"suite": f"![Ratios of test errors by problem]({folder.name}/suite.png)\n\n{RATIO_CAPTION}"}
     scatter = scatter_figure(found)
     if scatter is None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
 from data_gen.cli.flags import UsageError
@@ -51,7 +53,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     # process a training takes half as long again with threads that spin; alone there is no difference
     # (benchmarks/busy_machine.py).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    words = list(sys.argv[1:] if argv is None else argv)
+    with _reader_may_leave():
+        _run(list(sys.argv[1:] if argv is None else argv))
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """End with status 1 and no words where whoever reads the output has read enough, as in `--help | head`."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
+        raise SystemExit(1) from None
+
+
+def _output_is_read() -> bool:
+    """Whether standard output still has a reader; where the system cannot tell, no."""
+    if not hasattr(select, "poll"):
+        return False
+    look = select.poll()
+    look.register(sys.stdout.fileno(), 0)  # errors are told unasked
+    return not look.poll(0)
+
+
+def _run(words: list[str]) -> None:
     if not words or words[0] in _PAGES:
         try:
             print(_PAGES[words[0]](words[1:]) if words else _MAIN_PATH)
@@ -90,6 +118,8 @@ def _guarded(name: str, words: list[str]) -> None:
     except (FileExistsError, UsageError) as error:
         _fail(2, _with_flags(name, str(error)))
     except (OSError, *JOB_ERRORS) as error:
+        if isinstance(error, BrokenPipeError) and not _output_is_read():
+            raise
         _fail(1, _with_flags(name, _refused(name, error)))
     except Exception as error:
         status, line = _foreseen(name, error)
@@ -108,11 +138,7 @@ def _with_flags(name: str, line: str) -> str:
 def _show(outcome: str) -> None:
     """Print the text of a command, its next step on standard error, and end with status 1 if its job failed."""
     if outcome:  # of several processes only the first has something to say
-        try:
-            print(outcome, flush=True)
-        except BrokenPipeError:  # `| head` has read enough; without this Python complains of its own flush at the end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(1) from None
+        print(outcome, flush=True)
     if isinstance(outcome, Outcome):
         if outcome.failure:
             _fail(1, outcome.failure)

@@ -158,11 +158,12 @@ def test_json_of_an_error_has_no_document(capsys, tmp_path):
     assert status == 1 and not out and "error: " in err
 
 
-def test_a_reader_that_has_enough_is_no_error(burgers_file):
+@pytest.mark.parametrize("words", [["info", None, "--json"], ["adapt", "--help"], ["study"], ["--help"], []])
+def test_a_reader_that_has_enough_is_no_error(words, burgers_file):
     """As in `sciml-cf info FILE --json | head -1`."""
     read, write = os.pipe()
     os.close(read)
-    words = [sys.executable, "-m", "sciml_cf.cli", "info", burgers_file, "--json"]
+    words = [sys.executable, "-m", "sciml_cf.cli", *(word or burgers_file for word in words)]
     try:
         done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     finally:

@@ -93,31 +93,43 @@ def _log_ratios(axes: Axes, which: str, limits: tuple[float, float]) -> None:
 
 
 def scatter_figure(found: Sequence[Comparison]) -> Figure | None:
-    """The ratio against the samples per feature and against the share that the solve explains; None for few points."""
+    """The ratio against the samples per feature and against the share that the solve explains; None for few points.
+
+    Numbers of samples of the same problem, model and optimizer are joined by a line.
+    """
     panels = (("samples_per_feature", "training samples per feature"), ("explained", "share explained by the solve"))
-    known = [(one, label) for one, label in zip(found, labels(found), strict=True) if math.isfinite(one.mean)]
+    known = [one for one in found if math.isfinite(one.mean)]
     if len(known) < _FEWEST_POINTS:
         return None
-    figure = Figure(figsize=(9.6, 3.8 if len(known) < _MANY else 5.2), layout="constrained")
-    limits = _limits([Interval(one.mean, one.mean, one.mean) for one, _ in known])
+    lines: dict[tuple[str, ...], list[Comparison]] = {}
+    for one in sorted(known, key=lambda one: one.case[1]):
+        lines.setdefault((one.case[0], *one.case[2:]), []).append(one)
+    names = _line_names(list(lines))
+    figure = Figure(figsize=(9.6, 3.8 if len(lines) < _MANY else 5.2), layout="constrained")
+    limits = _limits([Interval(one.mean, one.mean, one.mean) for one in known])
     panels_of = figure.subplots(1, 2, sharey=True)
     for axes, (key, name) in zip(panels_of, panels, strict=True):
         axes.axhline(1.0, color=REFERENCE, lw=1.0)
-        for place, (one, label) in enumerate(known):
-            x = one.mean_of(key)
-            if x is not None:
-                y = float(np.clip(one.mean, *limits))
-                axes.plot(x, y, label=label, **{**nth_style(place), "ls": "none", "ms": 7})
+        for place, (line, label) in enumerate(zip(lines.values(), names, strict=True)):
+            points = [(x, float(np.clip(one.mean, *limits))) for one in line if (x := one.mean_of(key)) is not None]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=label, **{**nth_style(place), "ms": 7, "lw": 0.8})
         axes.set(xlabel=name)
         axes.margins(x=0.15)
         axes.grid(alpha=0.25)
     first = panels_of[0]
-    _ticks_at(first, sorted({one.mean_of("samples_per_feature") or 0.0 for one, _ in known}))
+    _ticks_at(first, sorted({one.mean_of("samples_per_feature") or 0.0 for one in known}))
     first.set_ylabel("closed form over gradients")
     _log_ratios(first, "y", limits)
     handles, names = first.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", fontsize="small", frameon=False)
     return figure
+
+
+def _line_names(cases: Sequence[tuple[str, ...]]) -> list[str]:
+    """The problem, and the model and the optimizer where they differ."""
+    differs = [place == 0 or len({case[place] for case in cases}) > 1 for place in range(3)]
+    return [", ".join(word for word, named in zip(case, differs, strict=True) if named) for case in cases]
 
 
 def _ticks_at(axes: Axes, counts: Sequence[float]) -> None:

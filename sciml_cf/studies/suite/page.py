@@ -10,7 +10,7 @@ from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import ratio_cells
 from sciml_cf.studies.harness.selection import edge_sentence
 from sciml_cf.studies.suite.figures import curve_figure, ratio_figure, scatter_figure
-from sciml_cf.studies.suite.summary import Change, Comparison, changes, comparisons, headline, labels
+from sciml_cf.studies.suite.summary import Change, Comparison, changes, comparisons, headline, labels, parted
 
 _METHODS = ("gradients", "closed")
 _SMALL = (
@@ -26,7 +26,8 @@ RATIO_CAPTION = (
 def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]:
     """Title, paragraphs, and the tables and pictures."""
     found = comparisons(result)
-    parts: list[Table | Picture] = [Picture("suite-ratios", ratio_figure(found), RATIO_CAPTION), error_table(found)]
+    usual, _ = parted(found)
+    parts: list[Table | Picture] = [Picture("suite-ratios", ratio_figure(usual), RATIO_CAPTION), error_table(usual)]
     scatter = scatter_figure(found)
     if scatter is not None:
         words = "The ratio of test errors against the training samples per feature of the last layer, and against the "
@@ -35,7 +36,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     parts += [detail_table(found)]
     parts += further_tables(result)
     words = "Mean squared error on the validation samples against processor seconds; means over seeds are geometric."
-    parts.append(Picture("suite-curves", curve_figure(found), words))
+    parts.append(Picture("suite-curves", curve_figure(usual), words))
     return "How good is the closed-form head?", [*verdict(result), *settings(result)], parts
 
 
@@ -67,10 +68,14 @@ def settings(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def error_table(found: Sequence[Comparison]) -> Table:
-    """One row a problem: relative L2 errors, their ratio and its verdict."""
+def error_table(
+    found: Sequence[Comparison],
+    title: str = "Relative L2 errors on test samples",
+    among: Sequence[Comparison] | None = None,
+) -> Table:
+    """One row a problem: relative L2 errors, their ratio and its verdict; names tell these from those among them."""
     rows = []
-    for one, label in zip(found, labels(found), strict=True):
+    for one, label in zip(found, labels(found, among), strict=True):
         linear = "-" if one.linear is None else one.linear["relative_l2"]
         errors = [one.mean_error(which) for which in ("gradients", "re-fit", "closed")]
         rows.append((label, *errors, *_ratio(one, "closed", "gradients"), linear))
@@ -83,7 +88,7 @@ def error_table(found: Sequence[Comparison]) -> Table:
         "closed form is",
         "linear map",
     )
-    return Table("Relative L2 errors on test samples", columns, tuple(rows))
+    return Table(title, columns, tuple(rows))
 
 
 def detail_table(found: Sequence[Comparison]) -> Table:
@@ -121,10 +126,13 @@ def detail_table(found: Sequence[Comparison]) -> Table:
 
 
 def further_tables(result: dict[str, Any]) -> list[Table]:
-    """The tables of what not every result has: changes of the training, and peers."""
+    """The tables of what not every result has: other samples, models or optimizers, changes of the training, peers."""
     found, changed = comparisons(result), changes(result)
+    others = [one for group in parted(found)[1] for one in group]
     with_peers = [one for one in found if one.peers]
-    tables = [change_table(changed)] if changed else []
+    title = "Other samples, models and optimizers: relative L2 errors on test samples"
+    tables = [error_table(others, title, found)] if others else []
+    tables += [change_table(changed)] if changed else []
     return [*tables, peer_table(with_peers)] if with_peers else tables
 
 

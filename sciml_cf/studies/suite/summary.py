@@ -175,9 +175,23 @@ def _by_case(result: Result) -> dict[tuple[tuple[Any, ...], str], Comparison]:
     }
 
 
-def labels(found: Sequence[Comparison]) -> list[str]:
-    """Names of the comparisons: the problem, and what else differs between them."""
-    differs = [len({one.case[place] for one in found}) > 1 for place in range(len(_CASE))]
+def parted(found: Sequence[Comparison]) -> tuple[list[Comparison], list[list[Comparison]]]:
+    """Those of the samples, model and optimizer that the most problems have, and groups of the others, alike in these.
+
+    Where several have as many problems, all belong to the first.
+    """
+    groups: dict[tuple[Any, ...], list[Comparison]] = {}
+    for one in found:
+        groups.setdefault(one.case[1:], []).append(one)
+    by_size = sorted(groups.values(), key=len, reverse=True)
+    if len(by_size) > 1 and len(by_size[0]) == len(by_size[1]):
+        return list(found), []
+    return by_size[0] if by_size else [], sorted(by_size[1:], key=lambda group: group[0].case[1:])
+
+
+def labels(found: Sequence[Comparison], among: Sequence[Comparison] | None = None) -> list[str]:
+    """Names of the comparisons: the problem, and what else differs between them, or among others of which they are."""
+    differs = [len({one.case[place] for one in among or found}) > 1 for place in range(len(_CASE))]
     units = ("", " samples", "", "")
     return [
         ", ".join(
@@ -189,11 +203,11 @@ def labels(found: Sequence[Comparison]) -> list[str]:
     ]
 
 
-def overall(found: Sequence[Comparison], of: str = "closed") -> Interval | None:
+def overall(found: Sequence[Comparison], of: str = "closed", over: str = "gradients") -> Interval | None:
     """The geometric mean of the ratios over problems, with an interval by resampling the problems."""
     groups: dict[str, list[float]] = {}
     for one in found:
-        ours, theirs = one.errors(of), one.errors("gradients")
+        ours, theirs = one.errors(of), one.errors(over)
         pairs = [(error, theirs.get(seed)) for seed, error in ours.items()]
         groups.setdefault(one.case[0], []).extend(a / b for a, b in pairs if a is not None and b is not None)
     whole = [group for group in groups.values() if group]
@@ -202,7 +216,8 @@ def overall(found: Sequence[Comparison], of: str = "closed") -> Interval | None:
 
 def headline(found: Sequence[Comparison]) -> list[str]:
     """Paragraphs that say what came out, the most important one first."""
-    named = list(zip(found, labels(found), strict=True))
+    usual, further = parted(found)
+    named = list(zip(usual, labels(usual), strict=True))
     by_refit = [name for one, name in named if (one.explained_by_refit or 0.0) > 0.5]
     linear = [name for one, name in named if _linear_wins(one)]
     lost = [name for one, name in named if "diverged" in one.ratio("closed")[1]]
@@ -210,7 +225,9 @@ def headline(found: Sequence[Comparison]) -> list[str]:
     optional = (
         (by_refit, f"{refit}the same."),
         (named, _counts(named)),
-        (named, _means(found)),
+        (named, _means(usual)),
+        (named, _after_solving(usual)),
+        (further, " ".join(_of_group(group, usual) for group in further)),
         (linear, f"The best linear map has a lower error than both on {_listed(linear)}."),
         (lost, f"Runs diverged on {_listed(lost)}."),
     )
@@ -243,6 +260,32 @@ def _means(found: Sequence[Comparison]) -> str:
         f"closed-form head, {_short(refit)} for a last layer re-fitted after gradients (95 % intervals by resampling "
         "the problems)."
     )
+
+
+def _after_solving(found: Sequence[Comparison]) -> str:
+    """Whether a last layer fitted again is better than the one that the closed form ended with."""
+    words = [one.ratio("closed re-fit", "closed")[1] for one in found]
+    better, worse = words.count("better"), words.count("worse")
+    mean = overall(found, "closed re-fit", "closed")
+    if mean is None or len(found) == 1 or not better + worse:
+        return ""
+    return (
+        "After the closed-form training, fitting its last layer once more to all training samples lowers the error on "
+        f"{better} of {len(found)} problems and raises it on {worse}; geometric mean {mean.mean:.2f}: "
+        "`sciml-cf adapt` does it."
+    )
+
+
+def _of_group(group: Sequence[Comparison], usual: Sequence[Comparison]) -> str:
+    """How the ratios are with other samples, another model or optimizer, and on the same problems as usual."""
+    mean, problems = overall(group), [one.case[0] for one in group]
+    same = overall([one for one in usual if one.case[0] in problems])
+    if mean is None or same is None:
+        return ""
+    differs = [place for place in range(1, len(_CASE)) if group[0].case[place] != usual[0].case[place]]
+    names = ", ".join(f"{group[0].case[place]}{' samples' if place == 1 else ''}" for place in differs)
+    several = "" if len(group) == 1 else f" {len(group)} problems"
+    return f"With {names}:{several or ' ' + problems[0]}, mean ratio {mean.mean:.2f}, as usual {same.mean:.2f}."
 
 
 def sentence(file: str, one: Comparison, *, several: bool = False) -> str:

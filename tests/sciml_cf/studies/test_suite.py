@@ -18,7 +18,16 @@ from sciml_cf.studies.suite import run as study
 from sciml_cf.studies.suite.flags import PEERS, PROBLEMS, Suite
 from sciml_cf.studies.suite.own_file import describe_file
 from sciml_cf.studies.suite.page import page
-from sciml_cf.studies.suite.summary import comparisons, epochs_below, headline, labels, merged, overall, sentence
+from sciml_cf.studies.suite.summary import (
+    comparisons,
+    epochs_below,
+    headline,
+    labels,
+    merged,
+    overall,
+    parted,
+    sentence,
+)
 
 RATIOS = {"kdv": 0.5, "darcy": 0.8, "advection": 1.5}  # closed form over gradients
 REFIT = {"kdv": 0.98, "darcy": 0.81, "advection": 1.0}  # a re-fit does nothing for the first, all for the second
@@ -146,6 +155,30 @@ def test_pieces_become_one_result() -> None:
         merged([pieces[0], other])
     with pytest.raises(ValueError, match="at least; got none"):
         merged([])
+
+
+def test_other_samples_have_a_table_and_a_sentence_of_their_own() -> None:
+    whole = merged([made_up(), made_up(("kdv",), samples=128)])
+    found = comparisons(whole)
+    usual, (further,) = parted(found)
+    assert [one.case[:2] for one in usual] == [("kdv", 512), ("darcy", 512), ("advection", 512)]
+    assert [one.case[:2] for one in further] == [("kdv", 128)]
+    _, said, parts = page(whole)
+    tables = {part.title: part for part in cast(Any, parts) if hasattr(part, "title")}
+    (row,) = tables["Other samples, models and optimizers: relative L2 errors on test samples"].rows
+    assert row[0] == "kdv, 128 samples" and row[4].startswith("0.500")
+    assert len(tables["Relative L2 errors on test samples"].rows) == 3
+    assert "With 128 samples: kdv, mean ratio 0.50, as usual 0.50." in said
+    assert "in 3 cases: lower in 2" in said[1]
+
+
+def test_a_last_layer_that_is_fitted_after_the_closed_form_is_judged() -> None:
+    result = made_up()
+    for run in result["figures"]["cells"]["kdv 512 proximal"]["runs"]:
+        run["fitted_after"]["relative_l2"] *= 0.729
+    words = "lowers the error on 1 of 3 problems and raises it on 0; geometric mean 0.90: `sciml-cf adapt` does it."
+    assert sum(words in text for text in headline(comparisons(result))) == 1
+    assert not any("once more" in text for text in headline(comparisons(made_up())))
 
 
 def test_commands_and_processors_of_pieces_are_shown_once() -> None:
