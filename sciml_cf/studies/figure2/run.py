@@ -16,7 +16,7 @@ from sciml_cf.models import FNOConfig, describe
 from sciml_cf.studies.figure2.flags import Figure2
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
-from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
+from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, over_seeds, select_and_report
 from sciml_cf.studies.harness.training import make_data, train_trial
 from sciml_cf.training.optimizers import check_optimizer
 
@@ -80,7 +80,7 @@ class Scale:
         batch_sizes: samples a step.
         epochs: of a reported training.
         rungs: the selection's rounds.
-        seeds: of the reported trainings; the selection has its own, 0.
+        seeds: of the reported trainings; the selection has its own, 0, and with few steps an epoch two more.
         curve: epochs at which the test error is measured, on the first `curve_samples` test samples.
     """
 
@@ -98,6 +98,8 @@ class Scale:
     curve_samples: int
 
 
+FEW_STEPS = 5  # steps of an epoch, below which one seed does not tell candidates apart
+_FURTHER_SEEDS = (10, 11)  # of the selection there
 _CURVE = (*range(1, 10), *range(10, 30, 2), *range(30, 101, 5))
 PRESETS = {
     "full": Scale(
@@ -156,13 +158,32 @@ def run(config: Figure2, command: str = "") -> Path | None:
         return [({"seed": seed}, _trial(scale, *cells[cell], options, scale.epochs, seed)) for seed in scale.seeds]
 
     tried = {cell: given[method] or METHODS[method][1] for cell, (method, _) in cells.items()}
-    run_all = trial_runner(NAME, config.out, train_trial, workers)
+    run_all = over_seeds(
+        trial_runner(NAME, config.out, train_trial, workers),
+        lambda trial: _repeats(trial, training // trial.settings["fit"]["batch_size"]),
+    )
     found = select_and_report(tried, scale.rungs, candidate, reports, run_all, extend=2)
     if config.shard is not None:
         return None
     figures = {cell: {"method": method, "batch_size": size, **found[cell]} for cell, (method, size) in cells.items()}
-    settings = {"preset": config.preset, **asdict(scale)}
+    few = sorted({size for _, size in cells.values() if training // size < FEW_STEPS})
+    settings = {"preset": config.preset, **asdict(scale), "selected_by_several_seeds": few if scale.rungs else []}
     return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
+
+
+def _repeats(trial: Trial, steps: int) -> list[Trial]:
+    """A candidate with the seeds that judge it: one alone, or several where an epoch has few steps; a report alone."""
+    if trial.settings["until"] is None or steps >= FEW_STEPS:
+        return [trial]
+    settings = trial.settings
+    others = [
+        Trial(
+            f"{trial.name} seed {seed}",
+            {**settings, "fit": {**settings["fit"], "seed": seed}, "run": f"{settings['run']} seed {seed}"},
+        )
+        for seed in _FURTHER_SEEDS
+    ]
+    return [trial, *others]
 
 
 def _given(config: Figure2, method: str) -> Candidates:

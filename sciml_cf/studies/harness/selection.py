@@ -12,6 +12,7 @@ from typing import Any
 
 from sciml_cf.studies.harness.extension import at_edge, extend_selection
 from sciml_cf.studies.harness.grid import RunTrials, Trial
+from sciml_cf.studies.harness.intervals import geometric_interval
 
 _SCORE = "best_validation_mse"
 SELECTION_SEED = 0  # of every selection; it reports nothing
@@ -147,6 +148,32 @@ def select_and_report(
         }
         for cell in cells
     }
+
+
+def over_seeds(run: RunTrials, repeats: Callable[[Trial], Sequence[Trial]]) -> RunTrials:
+    """A runner in which a candidate is judged by several trainings: the geometric mean of their scores.
+
+    Args:
+        run: what runs the trials.
+        repeats: the trials to run for one, such as the same with other seeds; the trial alone where it is not judged.
+
+    Returns:
+        the runner; a candidate of which one training diverged has diverged.
+    """
+
+    def run_all(trials: Sequence[Trial], label: str) -> list[dict[str, Any]]:
+        groups = [list(repeats(trial)) for trial in trials]
+        results = iter(run([trial for group in groups for trial in group], label))
+        return [_together([next(results) for _ in group]) for group in groups]
+
+    return run_all
+
+
+def _together(results: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(results) == 1:
+        return results[0]
+    lost = [one for one in results if "diverged" in one]
+    return lost[0] if lost else {_SCORE: geometric_interval([one[_SCORE] for one in results]).mean}
 
 
 def edge_sentence(cells: Sequence[Mapping[str, Any]]) -> list[str]:

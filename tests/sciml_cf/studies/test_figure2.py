@@ -1,6 +1,7 @@
 """The whole study at the smallest size, through the command line."""
 
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -50,6 +51,19 @@ def test_the_result_file_holds_every_run_and_what_was_chosen(finished):
         for run in cell["runs"]:
             assert run["curve"]["steps"] == [epoch * run["steps_per_epoch"] for epoch in (1, 2, 4)]
             assert [row["resolution"] for row in run["test"]] == [64, 256]
+
+
+def test_few_steps_an_epoch_are_judged_by_three_seeds(finished):
+    out, _ = finished
+    result = read_result(out / "results.json")
+    assert result["config"]["selected_by_several_seeds"] == [8, 16]  # 28 training samples
+    (cell, entry), *_ = [(name, cell["selection"][0]) for name, cell in result["figures"].items()]
+    name = f"{cell} {' '.join(f'{key}={value:g}' for key, value in entry['settings'].items())} selection epoch 1"
+    seeds = [json.loads((out / "trials" / f"{name}{more}.json").read_text()) for more in ("", " seed 10", " seed 11")]
+    assert [one["settings"]["fit"]["seed"] for one in seeds] == [0, 10, 11]
+    product = math.prod(one["result"]["best_validation_mse"] for one in seeds)
+    assert math.isclose(entry["best_validation_mse"], product ** (1 / 3))
+    assert "with seed 0, at batch size 8 and 16 with three seeds" in (out / "figure2.html").read_text()
 
 
 def test_the_second_rung_goes_on_from_the_first(finished):

@@ -2,7 +2,7 @@ import math
 
 from sciml_cf.studies.harness.extension import at_edge, beyond
 from sciml_cf.studies.harness.grid import Trial
-from sciml_cf.studies.harness.selection import Rung, edge_sentence, select, select_and_report
+from sciml_cf.studies.harness.selection import Rung, edge_sentence, over_seeds, select, select_and_report
 
 CELLS = {
     "a": [{"rate": rate} for rate in (1.0, 2.0, 4.0, 8.0)],
@@ -67,6 +67,20 @@ def test_a_cell_with_nothing_sound_is_empty_after_every_candidate():
     chosen, log = select({"a": CELLS["a"]}, [Rung(2, 1), Rung(8, 1)], make, run_all)
     assert chosen == {"a": {}}
     assert len(log["a"]) == 8
+
+
+def test_several_seeds_judge_a_candidate_together():
+    def run_all(trials, label):
+        scores = {"a 1": 1.0, "a 2": 4.0, "b": 3.0, "c 1": 0.1}
+        return [{"diverged": "by step 3"} if trial.name == "c 2" else
+                {"best_validation_mse": scores[trial.name], "seconds": 1.0} for trial in trials]  # fmt: skip
+
+    def repeats(trial):
+        return [trial] if trial.name == "b" else [Trial(f"{trial.name} {seed}", {}) for seed in (1, 2)]
+
+    found = over_seeds(run_all, repeats)([Trial(name, {}) for name in "abc"], "select")
+    assert math.isclose(found[0]["best_validation_mse"], 2.0)
+    assert found[1] == {"best_validation_mse": 3.0, "seconds": 1.0} and "diverged" in found[2]
 
 
 def test_the_edge_of_a_grid_is_told():
