@@ -33,6 +33,8 @@ class Figure2(GridFlags):
         forgetting: with `learning_rate`, of kalman methods; by default that of `sciml-cf train`.
         epochs: of the reported trainings; by default those of the preset.
         seeds: of the reported trainings; by default those of the preset.
+        earlier: a result file of this study: its choices and runs are taken from there, and settings beyond the edge
+            are tried where a choice lies at it. Choices that fewer seeds judged than now are made again.
     """
 
     out: Path = Path("figure2")
@@ -44,3 +46,4 @@ class Figure2(GridFlags):
     forgetting: float | None = None
     epochs: int | None = None
     seeds: tuple[int, ...] = ()
+    earlier: Path | None = None

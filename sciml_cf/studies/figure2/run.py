@@ -6,6 +6,8 @@ References:
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from sciml_cf.models import FNOConfig, describe
 from sciml_cf.studies.figure2.flags import Figure2
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
+from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, over_seeds, select_and_report
 from sciml_cf.studies.harness.training import make_data, train_trial
 from sciml_cf.training.optimizers import check_optimizer
@@ -141,6 +144,7 @@ def run(config: Figure2, command: str = "") -> Path | None:
     given = {name: _given(config, name) for name in config.methods}
     scale, workers = _scale(config), config.where()
     training = round(scale.samples * 1448 / 2048)
+    earlier = _earlier(config, scale, training)
     for size in config.batch_sizes:
         check_count(NAME, "batch_sizes", size)
         if size > training:
@@ -162,7 +166,7 @@ def run(config: Figure2, command: str = "") -> Path | None:
         trial_runner(NAME, config.out, train_trial, workers),
         lambda trial: _repeats(trial, training // trial.settings["fit"]["batch_size"]),
     )
-    found = select_and_report(tried, scale.rungs, candidate, reports, run_all, extend=2)
+    found = select_and_report(tried, scale.rungs, candidate, reports, run_all, extend=2, earlier=earlier)
     if config.shard is not None:
         return None
     figures = {cell: {"method": method, "batch_size": size, **found[cell]} for cell, (method, size) in cells.items()}
@@ -201,6 +205,33 @@ def _given(config: Figure2, method: str) -> Candidates:
         if name not in own:
             raise ValueError(f"{NAME}: `{name}` must be left out for {method}, which has none; got {found[name]}.")
     return [found] if found else []
+
+
+def _earlier(config: Figure2, scale: Scale, training: int) -> Mapping[str, Any]:
+    """The cells of an earlier result file but those that fewer seeds judged than now; none without one.
+
+    Raises:
+        BenchmarkError: it is none.
+        ValueError: it is of another study or of other settings, or nothing is chosen.
+    """
+    if config.earlier is None:
+        return {}
+    if config.learning_rate is not None:
+        raise ValueError(f"{NAME}: `earlier` must come without `learning_rate`; got both. A given rate is not chosen.")
+    found, ours = read_result(config.earlier), json.loads(json.dumps(asdict(scale)))
+    differs = [name for name, value in ours.items() if name != "batch_sizes" and found["config"].get(name) != value]
+    if found["benchmark"] != NAME or differs:
+        what = f"other {' and '.join(differs)}" if found["benchmark"] == NAME else f"results of {found['benchmark']}"
+        raise ValueError(
+            f"{NAME}: `earlier` must be a result file of {NAME} with these settings; got {config.earlier} with {what}. "
+            "Give the flags of that study."
+        )
+    several = found["config"].get("selected_by_several_seeds", [])
+    return {
+        cell: one
+        for cell, one in found["figures"].items()
+        if training // one["batch_size"] >= FEW_STEPS or one["batch_size"] in several
+    }
 
 
 def _scale(config: Figure2) -> Scale:

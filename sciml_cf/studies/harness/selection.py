@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from sciml_cf.studies.harness.extension import at_edge, extend_selection
@@ -107,6 +108,7 @@ def select_and_report(
     *,
     scored: Callable[[dict[str, Any]], Mapping[str, Any]] = dict,
     extend: int = 0,
+    earlier: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, dict[str, Any]]:
     """Choose the settings of each cell, then train it with them.
 
@@ -118,6 +120,8 @@ def select_and_report(
         reports: (cell, chosen settings) -> for each training to report what names it among the runs, and its trial.
         scored: of a result in the selection, with ``best_validation_mse`` unless it diverged.
         extend: how often to try settings beyond the edge of the candidates where the best one lies there.
+        earlier: cells as an earlier call returned them. Their selection counts, and their runs do unless a setting
+            beyond the edge is better.
 
     Returns:
         for each cell what was "chosen", of that "at_edge", the log of the "selection", and the "runs", none of them
@@ -128,15 +132,20 @@ def select_and_report(
         return [scored(one) for one in run(trials, label)]
 
     cells = {cell: list(candidates) for cell, candidates in cells.items()}
-    chosen, log = select(cells, rungs, trial, scores)
+    kept = {cell: earlier[cell] for cell in cells if cell in earlier}
+    chosen, log = select({cell: tried for cell, tried in cells.items() if cell not in kept}, rungs, trial, scores)
+    for cell, one in kept.items():
+        chosen[cell], log[cell] = dict(one["chosen"]), [dict(entry) for entry in one["selection"]]
+        cells[cell] += [entry["settings"] for entry in log[cell] if entry["settings"] not in cells[cell]]
     if rungs:
         extend_selection(
             cells, chosen, log, epochs=rungs[-1].epochs, times=extend, trial=trial, run=scores, score=_SCORE
         )
-    sound = [cell for cell in cells if chosen[cell] in cells[cell]]
+    runs = {cell: list(one["runs"]) if one["chosen"] == chosen[cell] else [] for cell, one in kept.items()}
+    runs = {cell: runs.get(cell, []) for cell in cells}
+    sound = [cell for cell in cells if chosen[cell] in cells[cell] and not runs[cell]]
     named = [(cell, *report) for cell in sound for report in reports(cell, chosen[cell])]
     results = run([one for _, _, one in named], "report")
-    runs: dict[str, list[dict[str, Any]]] = {cell: [] for cell in cells}
     for (cell, names, _), result in zip(named, results, strict=True):
         runs[cell].append({**names, **result})
     return {

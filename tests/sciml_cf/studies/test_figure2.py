@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.common import RESULTS
 from sciml_cf.cli import main
 from sciml_cf.cli.study import study_command
 from sciml_cf.errors import BenchmarkError
@@ -24,6 +25,7 @@ TINY = replace(
 
 pytestmark = pytest.mark.slow
 METHODS = ("l2-SGD", "proximal-Adam")
+FULL, TIME = (str(RESULTS / f"{name}.json") for name in ("figure2", "time"))
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,18 @@ def test_again_runs_nothing_and_writes_the_same_figures(finished, monkeypatch):
         study_command(["figure2", "--out", str(out), "--methods", *METHODS, "--workers", "1"])
 
 
+def test_an_earlier_file_saves_its_selection_and_its_runs(finished, tmp_path, monkeypatch):
+    out, _ = finished
+    monkeypatch.setitem(figure2.PRESETS, "small", TINY)
+    words = ["figure2", "--methods", METHODS[1], "--workers", "1", "--out", str(tmp_path / "new")]
+    study_command([*words, "--earlier", str(out / "results.json")])
+    before, after = (read_result(folder / "results.json")["figures"] for folder in (out, tmp_path / "new"))
+    for cell in after:
+        assert after[cell]["selection"][: len(before[cell]["selection"])] == before[cell]["selection"]
+        assert after[cell]["chosen"] != before[cell]["chosen"] or after[cell]["runs"] == before[cell]["runs"]
+    assert not list((tmp_path / "new" / "trials").glob("* epoch 1*.json"))  # no candidate of the first round again
+
+
 def test_a_page_is_made_again_from_the_file_alone(finished, tmp_path):
     out, text = finished
     (tmp_path / "results.json").write_bytes((out / "results.json").read_bytes())
@@ -182,6 +196,9 @@ def test_runs_that_diverged_are_counted_and_shown_as_such(finished, tmp_path):
         (["study", "figure2", "--shard", "5", "4", "--out", "here"], 2, "`shard` must be K N with K from 1 to N"),
         (["study", "figure2", "--workers", "0", "--out", "here"], 2, "`workers` must be an integer of at least 1"),
         (["study", "figure2", "--out", "no/such/place"], 1, "`out` must be a folder, or a new one in a folder"),
+        (["study", "figure2", "--earlier", "nothing.json", "--out", "here"], 1, "nothing.json cannot be read"),
+        (["study", "figure2", "--earlier", FULL, "--out", "here"], 2, "with other samples and stored_resolution and"),
+        (["study", "figure2", "--preset", "full", "--earlier", TIME, "--out", "here"], 2, "with results of time."),
         (["study", "page", "nothing.json"], 1, "nothing.json cannot be read"),
         (["study", "page"], 2, "Missing from sciml-cf study page: PATH result file of a study"),
     ],

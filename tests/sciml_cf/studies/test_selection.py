@@ -119,6 +119,23 @@ def test_a_choice_at_the_edge_is_sought_beyond_it_up_to_so_often():
     assert extended(0.2, 0)[0]["chosen"] == {"rate": 1.0}
 
 
+def test_what_an_earlier_call_found_is_not_run_again():
+    first, _ = extended(15.0, 0)
+    assert first["chosen"] == {"rate": 8.0} and first["at_edge"] == ["rate"]
+    run_all, asked = run(15.0)
+
+    def reports(cell, options):
+        return [({"seed": 1}, make(cell, options, 8))]
+
+    arguments = ({"a": CELLS["a"]}, [Rung(2, 2), Rung(8, 1)], make, reports, run_all)
+    again = select_and_report(*arguments, extend=2, earlier={"a": first, "not asked": first})
+    assert list(again) == ["a"] and again["a"]["chosen"] == {"rate": 16.0} and again["a"]["at_edge"] == []
+    assert asked == [[(16.0, 8)], [(32.0, 8)], [(16.0, 8)]]  # the last one reports
+    asked.clear()
+    same = select_and_report(*arguments, extend=2, earlier=again)
+    assert same == again and not any(asked)
+
+
 def test_a_choice_that_nothing_beyond_betters_is_at_no_edge():
     found, _ = extended(8.1, 2)
     assert found["chosen"] == {"rate": 8.0} and found["at_edge"] == []
