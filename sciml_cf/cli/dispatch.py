@@ -75,7 +75,7 @@ def _output_is_read() -> bool:
     if not hasattr(select, "poll"):
         return False
     look = select.poll()
-    look.register(sys.stdout.fileno(), 0)  # errors are told unasked
+    look.register(sys.stdout.fileno(), 0)  # errors are reported unasked
     return not look.poll(0)
 
 

@@ -101,7 +101,7 @@ class Scale:
     curve_samples: int
 
 
-FEW_STEPS = 5  # steps of an epoch, below which one seed does not tell candidates apart
+FEW_STEPS = 5  # steps of an epoch, below which one seed ranks candidates by chance
 _FURTHER_SEEDS = (10, 11)  # of the selection there
 _CURVE = (*range(1, 10), *range(10, 30, 2), *range(30, 101, 5))
 PRESETS = {

@@ -141,22 +141,31 @@ def select_and_report(
         extend_selection(
             cells, chosen, log, epochs=rungs[-1].epochs, times=extend, trial=trial, run=scores, score=_SCORE
         )
-    runs = {cell: list(one["runs"]) if one["chosen"] == chosen[cell] else [] for cell, one in kept.items()}
-    runs = {cell: runs.get(cell, []) for cell in cells}
-    sound = [cell for cell in cells if chosen[cell] in cells[cell] and not runs[cell]]
-    named = [(cell, *report) for cell in sound for report in reports(cell, chosen[cell])]
-    results = run([one for _, _, one in named], "report")
-    for (cell, names, _), result in zip(named, results, strict=True):
-        runs[cell].append({**names, **result})
+    before = {cell: list(one["runs"]) for cell, one in kept.items() if one["chosen"] == chosen[cell]}
+    asked = {cell: chosen[cell] for cell in cells if chosen[cell] in cells[cell] and not before.get(cell)}
+    runs = before | _reported(asked, reports, run)
     return {
         cell: {
             "chosen": chosen[cell],
             "at_edge": at_edge(chosen[cell], cells[cell]),
             "selection": log[cell],
-            "runs": runs[cell],
+            "runs": runs.get(cell, []),
         }
         for cell in cells
     }
+
+
+def _reported(
+    chosen: Mapping[str, Settings],
+    reports: Callable[[str, Settings], Sequence[tuple[dict[str, Any], Trial]]],
+    run: RunTrials,
+) -> dict[str, list[dict[str, Any]]]:
+    """The runs of each cell with its settings."""
+    named = [(cell, *report) for cell, settings in chosen.items() for report in reports(cell, settings)]
+    runs: dict[str, list[dict[str, Any]]] = {cell: [] for cell in chosen}
+    for (cell, names, _), result in zip(named, run([one for _, _, one in named], "report"), strict=True):
+        runs[cell].append({**names, **result})
+    return runs
 
 
 def over_seeds(run: RunTrials, repeats: Callable[[Trial], Sequence[Trial]]) -> RunTrials:

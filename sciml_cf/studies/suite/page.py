@@ -17,6 +17,10 @@ _SMALL = (
     "Small preset: few samples, small models, short trainings. It shows what the study does, and does not say how good "
     "the head is; the full preset does."
 )
+# By problem: method, mean relative L2 error and source.
+PUBLISHED_ERRORS: dict[str, tuple[tuple[str, float, str], ...]] = {
+    "darcy-85": (("Fourier neural operator, 500 epochs", 0.0108, "arXiv:2010.08895, 85 x 85, 1000 samples"),),
+}
 RATIO_CAPTION = (
     "Test errors over those of gradients, same seeds, with 95 % intervals, pale where they include 1; left of the line "
     "is better. Problems are sorted by the ratio of the closed-form head."
@@ -49,11 +53,12 @@ def verdict(result: dict[str, Any]) -> list[str]:
 def settings(result: dict[str, Any]) -> list[str]:
     """How it was measured, in paragraphs."""
     config, found = result["config"], comparisons(result)
+    given = "".join(f", {name} {value}" for name, value in config.get("fit", {}).items())
     rates = ", ".join(f"{rate:g}" for rate in config["rates"])
     sizes = {tuple(size.items()): size for size in config["sizes"].values()}
     of_models = "; ".join(
         f"{size['resolution']} points along each axis, width {size['width']}, {size['modes']} modes, {size['layers']} "
-        f"layers, batches of {size['batch_size']}, {size['epochs']} epochs"
+        f"layers, batches of {size['batch_size']}, {size['epochs']} epochs{given}"
         for size in sizes.values()
     )
     samples = ", ".join(str(count) for count in sorted({one.case[1] for one in found}))
@@ -131,9 +136,24 @@ def further_tables(result: dict[str, Any]) -> list[Table]:
     others = [one for group in parted(found)[1] for one in group]
     with_peers = [one for one in found if one.peers]
     title = "Other samples, models and optimizers: relative L2 errors on test samples"
-    tables = [error_table(others, title, found)] if others else []
+    tables = [table for one in found for table in published_table(one)]
+    tables += [error_table(others, title, found)] if others else []
     tables += [change_table(changed)] if changed else []
     return [*tables, peer_table(with_peers)] if with_peers else tables
+
+
+def published_table(one: Comparison) -> list[Table]:
+    """The errors and those in print; nothing where none are."""
+    in_print = PUBLISHED_ERRORS.get(one.case[0])
+    if in_print is None:
+        return []
+    ours = [
+        (f"{name}, {len(cell['runs'][0]['validation_mse'])} epochs", one.mean_error(which), "this file")
+        for which, name, cell in (("closed", "closed form", one.closed), ("gradients", "gradients", one.gradients))
+        if any("validation_mse" in run for run in cell.get("runs", ())[:1])
+    ]
+    title = f"{one.case[0]}: relative L2 errors in print, for data of the same law (not the same samples)"
+    return [Table(title, ("method", "error", "source"), (*ours, *in_print))]
 
 
 def peer_table(found: Sequence[Comparison]) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,17 @@ from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, select_and_report
 from sciml_cf.studies.harness.sizes import ModelSize, Scale
 from sciml_cf.studies.harness.training import make_data
-from sciml_cf.studies.suite.flags import CHANGES, METHODS, MODELS, OF_THE_HEAD, OPTIMIZERS, PEERS, PROBLEMS, Suite
+from sciml_cf.studies.suite.flags import (
+    CHANGES,
+    METHODS,
+    MODELS,
+    OF_THE_HEAD,
+    OPTIMIZERS,
+    PEERS,
+    PROBLEMS,
+    PUBLISHED,
+    Suite,
+)
 from sciml_cf.studies.suite.own_file import describe_file
 from sciml_cf.studies.suite.summary import comparisons, sentence
 from sciml_cf.studies.suite.trial import Settings, linear_trial, suite_trial
@@ -67,6 +77,29 @@ OWN = {
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How problems are trained and measured.
+
+    Args:
+        scale: sizes, the share of the epochs in a selection, and the seeds.
+        samples: for training, if none are given, for validation and for the test.
+        fit: further arguments of FitConfig, for every method.
+    """
+
+    scale: Scale[Size]
+    samples: tuple[int, int, int]
+    fit: dict[str, Any] = field(default_factory=dict)
+
+
+_PUBLISHED = Size(width=32, modes=12, layers=4, batch_size=20, resolution=85, epochs=100)
+_SMALL_PUBLISHED = replace(_SMALL_PLANE, resolution=85)
+PUBLISHED_PLANS = {
+    "full": Plan(Scale({"darcy-85": _PUBLISHED}, 0.25, (1, 2, 3)), (1000, 100, 200), {"loss": "relative"}),
+    "small": Plan(Scale({"darcy-85": _SMALL_PUBLISHED}, 0.5, (1, 2)), (32, 16, 16), {"loss": "relative"}),
+}
+
+
+@dataclass(frozen=True)
 class Cell:
     """One training to choose and to report.
 
@@ -100,14 +133,21 @@ def run(config: Suite, command: str = "") -> Path | str | None:
     make_folder(NAME, config.out)
     if config.data is not None:
         return _run_own(config, config.data, command)
-    scale, workers = PRESETS[config.preset], config.where()
-    counts = config.samples or SAMPLES[config.preset][:1]
-    cells = workers.own(_cells(config, itertools.product(config.problems, counts)))
+    plan = _plan(config)
+    counts = config.samples or plan.samples[:1]
+    cells = config.where().own(_cells(config, itertools.product(config.problems, counts)))
     data = {}
     for problem, samples in dict.fromkeys((cell.problem, cell.samples) for cell in cells):
-        data[problem, samples] = _make_data(config, problem, samples, scale.sizes[problem].resolution)
-    path = _measure(config, command, cells, data, scale)
+        data[problem, samples] = _make_data(config, plan, problem, samples)
+    path = _measure(config, command, cells, data, plan)
     return None if config.shard is not None else path
+
+
+def _plan(config: Suite) -> Plan:
+    """That of the problems which are asked for, by preset."""
+    if set(config.problems) <= set(PUBLISHED):
+        return PUBLISHED_PLANS[config.preset]
+    return Plan(PRESETS[config.preset], SAMPLES[config.preset])
 
 
 def _run_own(config: Suite, data: Path, command: str) -> Path | str | None:
@@ -122,8 +162,9 @@ def _run_own(config: Suite, data: Path, command: str) -> Path | str | None:
         batch_size=max(1, min(usual.batch_size, file.samples // 4)),
     )
     scale = Scale({file.name: size}, share=PRESETS[config.preset].share, seeds=seeds)
+    plan = Plan(scale, (file.samples, *SAMPLES[config.preset][1:]))
     cells = config.where().own(_cells(config, [(file.name, file.samples)]))
-    path = _measure(config, command, cells, {(file.name, file.samples): file.settings}, scale)
+    path = _measure(config, command, cells, {(file.name, file.samples): file.settings}, plan)
     if path is None or config.shard is not None:
         return None
     done, found = finish(path), comparisons(read_result(path))
@@ -147,14 +188,14 @@ def _measure(
     command: str,
     cells: Sequence[Cell],
     data: Mapping[tuple[str, int], Settings],
-    scale: Scale[Size],
+    plan: Plan,
 ) -> Path | None:
     """Choose and report every cell, and fit the linear maps; the result file, None on one part of the grid."""
-    workers, by_name = config.where(), {cell.name: cell for cell in cells}
+    workers, by_name, scale = config.where(), {cell.name: cell for cell in cells}, plan.scale
 
     def trial(name: str, options: Mapping[str, Any], seed: int) -> Trial:
         cell = by_name[name]
-        return _trial(cell, data[cell.problem, cell.samples], options, seed, scale)
+        return _trial(cell, data[cell.problem, cell.samples], options, seed, plan)
 
     tried = dict.fromkeys(by_name, combinations(learning_rate=_RATES))
     found = select_and_report(
@@ -176,20 +217,22 @@ def _measure(
     used = {cell.problem: asdict(scale.sizes[cell.problem]) for cell in cells}
     settings = {
         "preset": config.preset, "sizes": used, "share": scale.share, "seeds": scale.seeds, "rates": _RATES,
-        "held_out": SAMPLES[config.preset][1:] if config.data is None else None,
+        "held_out": plan.samples[1:] if config.data is None else None,
         "file": None if config.data is None else config.data.name,
+        **({"fit": dict(plan.fit)} if plan.fit else {}),
     }  # fmt: skip
     return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
 
 
 def _check(config: Suite) -> None:
     known = {
-        "problems": tuple(PROBLEMS), "models": MODELS, "optimizers": OPTIMIZERS, "methods": METHODS + PEERS,
+        "problems": (*PROBLEMS, *PUBLISHED), "models": MODELS, "optimizers": OPTIMIZERS, "methods": METHODS + PEERS,
         "changes": tuple(CHANGES),
     }  # fmt: skip
     for name, choices in known.items():
         for value in getattr(config, name):
             check_choice(NAME, name, value, choices)
+    _check_published(config.problems)
     for samples in config.samples:
         check_count(NAME, "samples", samples, minimum=16)
     for optimizer in config.optimizers:
@@ -208,11 +251,20 @@ def _check(config: Suite) -> None:
         )
 
 
-def _make_data(config: Suite, problem: str, samples: int, resolution: int) -> Settings:
+def _check_published(problems: Sequence[str]) -> None:
+    published = [name for name in problems if name in PUBLISHED]
+    if published and len(published) < len(problems):
+        raise ValueError(
+            f"suite: `problems` must hold {published[0]} alone, or not; got {' '.join(problems)}. Its samples "
+            "and seeds are others: run it into a folder of its own."
+        )
+
+
+def _make_data(config: Suite, plan: Plan, problem: str, samples: int) -> Settings:
     """Make the files of a problem, and the settings of a trial that describe them."""
-    counts = dict(zip(_SEEDS, (samples, *SAMPLES[config.preset][1:]), strict=True))
-    described = {**PROBLEMS[problem], "dtype": "float32"}
-    settings: Settings = {"resolution": resolution, "times": None}
+    counts = dict(zip(_SEEDS, (samples, *plan.samples[1:]), strict=True))
+    described = {**{**PROBLEMS, **PUBLISHED}[problem], "dtype": "float32"}
+    settings: Settings = {"resolution": plan.scale.sizes[problem].resolution, "times": None}
     for part, count in counts.items():
         name = f"{problem}-{part}" + (f"-{samples}" if part == "train" else "")
         spec = DatasetSpec(**described, samples=count, seed=_SEEDS[part])
@@ -223,15 +275,15 @@ def _make_data(config: Suite, problem: str, samples: int, resolution: int) -> Se
     return settings
 
 
-def _trial(cell: Cell, data: Settings, options: Mapping[str, Any], seed: int, scale: Scale[Size]) -> Trial:
+def _trial(cell: Cell, data: Settings, options: Mapping[str, Any], seed: int, plan: Plan) -> Trial:
     """One training: of a candidate, or to report."""
-    size, selects = scale.sizes[cell.problem], seed == SELECTION_SEED
-    share = scale.share if selects else 1.0
+    size, selects = plan.scale.sizes[cell.problem], seed == SELECTION_SEED
+    share = plan.scale.share if selects else 1.0
     settings = {
         "data": data,
         "model": _model(cell.model, size),
-        "fit": {**options, "optimizer": cell.optimizer, "method": cell.method, "batch_size": size.batch_size,
-                "seed": seed, "epochs": max(1, round(size.epochs * share)), **CHANGES[cell.change]},
+        "fit": {**plan.fit, **options, "optimizer": cell.optimizer, "method": cell.method, "seed": seed,
+                "batch_size": size.batch_size, "epochs": max(1, round(size.epochs * share)), **CHANGES[cell.change]},
         "test": not selects,
     }  # fmt: skip
     kind = "selection" if selects else f"seed {seed}"

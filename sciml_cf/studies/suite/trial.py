@@ -173,7 +173,8 @@ def errors_on(test: FieldDataset, predictor: nn.Module | LinearMap) -> dict[str,
     else:
         prediction = predictor(test.x)
     target = test.y
-    spacing = [extent / points for extent, points in zip(test.extents, target.shape[2:], strict=True)]
+    gaps = [points - (kind == "nodes") for points, kind in zip(target.shape[2:], test.placements, strict=True)]
+    spacing = [extent / count for extent, count in zip(test.extents, gaps, strict=True)]
 
     def of_derivatives(prediction: Tensor, target: Tensor) -> Tensor:
         if test.wraps:

@@ -15,7 +15,7 @@ from data_gen import DatasetSpec
 from sciml_cf.errors import DatasetError
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.suite import run as study
-from sciml_cf.studies.suite.flags import PEERS, PROBLEMS, Suite
+from sciml_cf.studies.suite.flags import PEERS, PROBLEMS, PUBLISHED, Suite
 from sciml_cf.studies.suite.own_file import describe_file
 from sciml_cf.studies.suite.page import page
 from sciml_cf.studies.suite.summary import (
@@ -217,10 +217,10 @@ def test_gradients_are_not_trained_with_changes_of_the_head() -> None:
         "kdv 64 fno adam l2", "kdv 64 fno adam l2 relative loss", "kdv 64 fno adam proximal",
         "kdv 64 fno adam proximal strength 1", "kdv 64 fno adam proximal relative loss",
     ]  # fmt: skip
-    scale, data = study.PRESETS["full"], {"resolution": 256, "times": None}
+    plan, data = study._plan(Suite(preset="full")), {"resolution": 256, "times": None}
     fits = [
         study._trial(
-            study.Cell("kdv", 512, "fno", "adam", "proximal", change), data, {"learning_rate": 1e-3}, 1, scale
+            study.Cell("kdv", 512, "fno", "adam", "proximal", change), data, {"learning_rate": 1e-3}, 1, plan
         ).settings["fit"]
         for change in ("none", "batch 64")
     ]
@@ -248,9 +248,9 @@ def test_a_sentence_says_what_a_file_gains() -> None:
 
 def test_trials_differ_in_the_method_alone_and_selection_is_short() -> None:
     data = {"resolution": 32, "times": None, "train": ["t.h5", "all"]}
-    scale = study.PRESETS["full"]
+    plan = study._plan(Suite(preset="full"))
     made = [
-        study._trial(study.Cell("darcy", 512, "fno", "adam", method), data, {"learning_rate": 3e-3}, seed, scale)
+        study._trial(study.Cell("darcy", 512, "fno", "adam", method), data, {"learning_rate": 3e-3}, seed, plan)
         for method in ("l2", "proximal")
         for seed in (0, 1)
     ]
@@ -274,6 +274,33 @@ def test_every_problem_can_be_described_and_seeds_keep_the_parts_apart() -> None
                 and spec.resolution % size.resolution == 0
                 and size.modes <= size.resolution // 2
             )
+
+
+def test_a_published_setting_has_its_own_plan_and_is_run_alone() -> None:
+    config = Suite(problems=("darcy-85",), preset="full")
+    plan = study._plan(config)
+    (cell, _) = study._cells(config, [("darcy-85", 1000)])
+    made = study._trial(cell, {"resolution": 85, "times": None}, {"learning_rate": 1e-3}, 1, plan)
+    fit = made.settings["fit"]
+    assert (plan.samples, plan.scale.seeds) == ((1000, 100, 200), (1, 2, 3))
+    assert (fit["loss"], fit["epochs"], fit["batch_size"]) == ("relative", 100, 20)
+    spec = DatasetSpec(**PUBLISHED["darcy-85"], samples=2)
+    assert spec.placement == "nodes" and (421 - 1) % (85 - 1) == 0
+    with pytest.raises(ValueError, match="`problems` must hold darcy-85 alone, or not; got darcy darcy-85"):
+        study.run(Suite(problems=("darcy", "darcy-85")))
+
+
+def test_published_errors_are_beside_the_own_ones() -> None:
+    result = made_up(("darcy",))
+    for cell in result["figures"]["cells"].values():
+        cell["problem"] = "darcy-85"
+    result["config"]["fit"] = {"loss": "relative"}
+    _, said, parts = page(result)
+    (table,) = (part for part in parts if "in print" in getattr(part, "title", ""))
+    rows = cast(Any, table).rows
+    assert [row[0] for row in rows[:2]] == ["closed form, 4 epochs", "gradients, 4 epochs"]
+    assert rows[2][1:] == (0.0108, "arXiv:2010.08895, 85 x 85, 1000 samples")
+    assert any("epochs, loss relative." in text for text in said)
 
 
 def test_a_file_is_run_without_problems() -> None:
