@@ -91,10 +91,10 @@ class Plan:
     fit: dict[str, Any] = field(default_factory=dict)
 
 
-_PUBLISHED = Size(width=32, modes=12, layers=4, batch_size=20, resolution=85, epochs=100)
+_PUBLISHED = Size(width=32, modes=12, layers=4, batch_size=20, resolution=85, epochs=50)
 _SMALL_PUBLISHED = replace(_SMALL_PLANE, resolution=85)
 PUBLISHED_PLANS = {
-    "full": Plan(Scale({"darcy-85": _PUBLISHED}, 0.25, (1, 2, 3)), (1000, 100, 200), {"loss": "relative"}),
+    "full": Plan(Scale({"darcy-85": _PUBLISHED}, 0.2, (1, 2, 3)), (1000, 100, 200), {"loss": "relative"}),
     "small": Plan(Scale({"darcy-85": _SMALL_PUBLISHED}, 0.5, (1, 2)), (32, 16, 16), {"loss": "relative"}),
 }
 

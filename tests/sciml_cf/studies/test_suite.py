@@ -283,7 +283,7 @@ def test_a_published_setting_has_its_own_plan_and_is_run_alone() -> None:
     made = study._trial(cell, {"resolution": 85, "times": None}, {"learning_rate": 1e-3}, 1, plan)
     fit = made.settings["fit"]
     assert (plan.samples, plan.scale.seeds) == ((1000, 100, 200), (1, 2, 3))
-    assert (fit["loss"], fit["epochs"], fit["batch_size"]) == ("relative", 100, 20)
+    assert (fit["loss"], fit["epochs"], fit["batch_size"]) == ("relative", 50, 20)
     spec = DatasetSpec(**PUBLISHED["darcy-85"], samples=2)
     assert spec.placement == "nodes" and (421 - 1) % (85 - 1) == 0
     with pytest.raises(ValueError, match="`problems` must hold darcy-85 alone, or not; got darcy darcy-85"):
