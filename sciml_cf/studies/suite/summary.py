@@ -226,6 +226,7 @@ def headline(found: Sequence[Comparison]) -> list[str]:
         (by_refit, f"{refit}the same."),
         (named, _counts(named)),
         (named, _means(usual)),
+        (named, _pace(usual)),
         (named, _after_solving(usual)),
         (further, " ".join(_of_group(group, usual) for group in further)),
         (linear, f"The best linear map has a lower error than both on {_listed(linear)}."),
@@ -259,6 +260,23 @@ def _means(found: Sequence[Comparison]) -> str:
         f"Geometric mean of the ratios over {problems} problems: {_short(mean)} for the "
         f"closed-form head, {_short(refit)} for a last layer re-fitted after gradients (95 % intervals by resampling "
         "the problems)."
+    )
+
+
+def _pace(found: Sequence[Comparison]) -> str:
+    """After which share of the epochs the closed form is as good as gradients are in the end, and what a step costs."""
+    reached = [one.until_gradients() for one in found]
+    shares = sorted(pair[0] for pair in reached if pair is not None)
+    pairs = [(one.seconds("closed"), one.seconds("gradients")) for one in found]
+    costs = sorted(ours / theirs for ours, theirs in pairs if ours and theirs)
+    if len(found) == 1 or not shares or not costs:
+        return ""
+    never = len(found) - len(shares)
+    often = f" on {len(shares)} of {len(found)} problems" if never else ""
+    return (
+        f"The closed form reaches the final validation error of gradients{often} after {shares[0]:.0%} to "
+        f"{shares[-1]:.0%} of the epochs, median {np.median(shares):.0%}; its training takes {costs[0]:.2f} to "
+        f"{costs[-1]:.2f} times the processor time."
     )
 
 
