@@ -1,6 +1,7 @@
-"""Measured numbers of the README: the demo's table and the benchmark's, from their result files.
+"""Measured numbers of the README: the demo's table, the suite's verdict and the benchmark's table, from their files.
 
-python -m benchmarks.readme            # after `make demo`: copies its table and figure to docs/demo, fills README
+python -m benchmarks.readme            # after `make demo`: copies its table and figure to docs/demo, draws the
+                                       # suite's figure, fills README
 python -m benchmarks.readme --check    # says whether the README shows what the files hold
 """
 
@@ -10,16 +11,21 @@ import json
 import shutil
 import sys
 
+from benchmarks import suite_docs
 from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from sciml_cf.report.tables import Table
+from sciml_cf.studies.suite.figures import ratio_figure
+from sciml_cf.studies.suite.summary import comparisons, headline, parted
 
 DEMO = ROOT / "docs" / "demo"
+FIGURE = DEMO / "suite.png"
 
 
 def filled(text: str) -> str:
     """The README with the text between each pair of markers made anew from the files."""
     demo = (DEMO / "comparison.md").read_text().strip()
-    return between(between(text, "demo table", demo), "benchmark table", benchmark_table())
+    text = between(between(text, "demo table", demo), "benchmark table", benchmark_table())
+    return between(text, "suite", "\n\n".join(headline(comparisons(suite_docs.result()))[:3]))
 
 
 def benchmark_table() -> str:
@@ -74,6 +80,9 @@ def main() -> None:
         DEMO.mkdir(parents=True, exist_ok=True)
         for name in ("comparison.md", "comparison.csv", "training.png"):
             shutil.copy(source / name, DEMO / name)
+    if "--check" not in sys.argv:
+        usual, _ = parted(comparisons(suite_docs.result()))
+        ratio_figure(usual).savefig(FIGURE, dpi=110)
     fill_pages({ROOT / "README.md": filled})
 
 
