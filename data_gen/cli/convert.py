@@ -51,7 +51,7 @@ def convert_command(argv: list[str]) -> str:
     points = " x ".join(map(str, header.shape))
     text = (
         f"{flags.out}: {header.num_samples} samples on {points} points, {len(header.times)} times, "
-        f"{header.input_name} to {header.target_name}, {header.dtype}"
+        f"input {header.input_name}, target {header.target_name}, {header.dtype}"
     )
     return Outcome(text, following=training_of(flags.out))
 
