@@ -7,8 +7,9 @@ import os
 import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from typing import TextIO
 
 from data_gen.cli.flags import UsageError
 from data_gen.terminal.outcome import Outcome, strict_json
@@ -53,21 +54,40 @@ def main(argv: Sequence[str] | None = None) -> None:
     # process a training takes half as long again with threads that spin; alone there is no difference
     # (benchmarks/busy_machine.py).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    with _reader_may_leave():
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by `>&-`: its words go nowhere, those for errors not to the output
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    with _written_out():
         _run(list(sys.argv[1:] if argv is None else argv))
 
 
 @contextmanager
-def _reader_may_leave() -> Iterator[None]:
-    """End with status 1 and no words where whoever reads the output has read enough, as in `--help | head`."""
+def _written_out() -> Iterator[None]:
+    """Write out what was printed. Where that fails end with status 1, or with that of an error given before.
+
+    Nothing is said where whoever reads the output has read enough, as in `--help | head`.
+    """
+    status: str | int | None = None
     try:
         try:
             yield
+        except SystemExit as end:
+            status = end.code
+            raise
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
-        raise SystemExit(1) from None
+    except OSError as error:
+        _give_up(sys.stdout)
+        if not status and not isinstance(error, BrokenPipeError):
+            reason = error.strerror or str(error)
+            _fail(1, f"sciml-cf: standard output cannot be written ({reason}). Fix that, then run it again.")
+        raise SystemExit(status or 1) from None
+
+
+def _give_up(stream: TextIO) -> None:
+    """Let what this stream still holds go nowhere: Python's own flush at the end would fail once more."""
+    with suppress(OSError):  # it may have no file, as in a test
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _output_is_read() -> bool:
@@ -75,7 +95,10 @@ def _output_is_read() -> bool:
     if not hasattr(select, "poll"):
         return False
     look = select.poll()
-    look.register(sys.stdout.fileno(), 0)  # errors are reported unasked
+    try:
+        look.register(sys.stdout.fileno(), 0)  # errors are reported unasked
+    except OSError:  # it has no file, as in a notebook, and so no reader who could leave
+        return True
     return not look.poll(0)
 
 
@@ -181,7 +204,10 @@ def _is_memory(error: Exception) -> bool:
 
 def _fail(status: int, message: str) -> None:
     line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))  # names come from files too
-    print(f"error: {line}", file=sys.stderr)
+    try:
+        print(f"error: {line}", file=sys.stderr, flush=True)
+    except OSError:  # the status says it too
+        _give_up(sys.stderr)
     raise SystemExit(status)
 
 

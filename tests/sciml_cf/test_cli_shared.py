@@ -1,5 +1,7 @@
 """Shared parts of all commands: the next step, --quiet, --json, and the page without arguments."""
 
+import errno
+import io
 import json
 import logging
 import os
@@ -11,9 +13,11 @@ import sys
 import numpy as np
 import pytest
 
+from data_gen.cli import inspect
 from data_gen.terminal.outcome import Outcome, command_line, free_name, strict_json
 from data_gen.terminal.quiet import be_quiet, is_quiet, progress_bar, restored
-from sciml_cf.cli import COMMANDS
+from sciml_cf import __version__
+from sciml_cf.cli import COMMANDS, main
 from tests.cli_calls import call
 from tests.edits import edited
 
@@ -169,6 +173,44 @@ def test_a_reader_that_has_enough_is_no_error(words, burgers_file):
     finally:
         os.close(write)
     assert done.returncode == 1 and not done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("--help >&-", 0, ""),
+        ("study >&-", 0, ""),
+        ("info no.h5 >&-", 1, "error: open_dataset: no.h5 does not exist"),
+        ("unknown 2>&-", 2, ""),  # not to standard output either
+        ("unknown 2>/dev/full", 2, ""),
+        ("--help >/dev/full", 1, "error: sciml-cf: standard output cannot be written (No space left on device)."),
+        ("study >/dev/full", 1, "error: sciml-cf study: a file cannot be used (No space left on device)."),
+    ],
+)
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full device")
+def test_streams_that_take_nothing_change_no_status(words, status, said):
+    """As under a service manager, or on a full disk; at most one line is said."""
+    call = f'"$0" -m sciml_cf.cli {words}'
+    done = subprocess.run(["sh", "-c", call, sys.executable], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, "") and done.stderr.startswith(said)
+    assert len(done.stderr.splitlines()) == bool(said)
+
+
+def test_a_stream_without_a_file_is_written_out(monkeypatch):
+    """As in a notebook: a broken pipe of the job is told, and is none of the output."""
+
+    def job(words):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    out, err = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setattr(inspect, "info_command", job)
+    for words, status in ((["--version"], 0), (["info"], 1)):
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        assert end.value.code == status
+    assert out.getvalue().strip() == __version__ and "(Broken pipe)" in err.getvalue()
 
 
 def test_strict_json_has_no_nan(tmp_path):
