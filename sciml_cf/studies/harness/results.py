@@ -6,9 +6,8 @@ import datetime
 import json
 import os
 import platform
-import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from sciml_cf.training.versions import versions
 
 RESULT_FILE = "results.json"
 _KEYS = ("benchmark", "command", "config", "versions", "machine", "date", "seeds", "figures")
-_PLACE = re.compile(r" --(out|workers) \S+")
+_PLACES = ("--out", "--workers")
 
 
 def machine() -> dict[str, Any]:
@@ -81,9 +80,9 @@ def merge_results(results: Sequence[dict[str, Any]], alike: Sequence[str]) -> di
     Figures of the same name in two files are merged if both are dicts of dicts; else the later ones count.
 
     Args:
-        results: as ``read_result`` gives them; kept are the versions of the first, all processors, and the latest
-            date. Commands that differ in one word become one, with their words in braces, as shells read them; their
-            ``--out`` and ``--workers`` are left out, which change no figure.
+        results: as ``read_result`` gives them; kept are the versions of the first, all processors, all numbers of
+            cores, and the latest date. Commands that differ in one word become one, with their words in braces, as
+            shells read them; their ``--out`` and ``--workers`` are left out, which change no figure.
         alike: names of the settings that must be the same in all.
 
     Raises:
@@ -98,29 +97,54 @@ def merge_results(results: Sequence[dict[str, Any]], alike: Sequence[str]) -> di
     for one in results:
         for name, found in one["figures"].items():
             figures[name] = {**figures[name], **found} if _is_group(figures.get(name)) and _is_group(found) else found
-    processors = dict.fromkeys(one["machine"]["cpu"] for one in results)
+    processors, cores = (list(dict.fromkeys(one["machine"][key] for one in results)) for key in ("cpu", "cores"))
     return {
         **first,
         "figures": figures,
         "command": "; ".join(_folded([one["command"] for one in results])),
-        "machine": {**first["machine"], "cpu": " and ".join(processors)},
+        "machine": {
+            **first["machine"],
+            "cpu": " and ".join(filter(None, processors)),
+            "cores": cores[0] if len(cores) == 1 else " and ".join(map(str, cores)),
+        },
         "date": max(one["date"] for one in results),
     }
 
 
 def _folded(commands: Sequence[str]) -> list[str]:
     """Commands, each once; those that differ in one word are one command with these words in braces."""
-    if len(set(commands)) == 1:
-        return [commands[0]]
-    bare = list(dict.fromkeys(_PLACE.sub("", command) for command in commands))
-    split = [shlex.split(command) for command in bare]
-    first = split[0]
-    places = {place for words in split[1:] for place, word in enumerate(words) if first[place : place + 1] != [word]}
-    if len(places) == 1 and len({len(words) for words in split}) == 1:
-        place = places.pop()
-        several = "{" + ",".join(dict.fromkeys(shlex.quote(words[place]) for words in split)) + "}"
-        return [" ".join([shlex.join(first[:place]), several, shlex.join(first[place + 1 :])]).strip()]
-    return bare if len(bare) == 1 else list(dict.fromkeys(commands))
+    whole = list(dict.fromkeys(commands))
+    if len(whole) == 1:
+        return whole
+    try:
+        bare = list(dict.fromkeys(tuple(_without_places(shlex.split(command))) for command in whole))
+    except ValueError:  # a quote that does not end
+        return whole
+    first = bare[0]
+    if len(bare) == 1:
+        return [shlex.join(first)]
+    columns = list(zip(*bare, strict=False))
+    places = [place for place, words in enumerate(columns) if len(set(words)) > 1]
+    if len(places) > 1 or len({len(words) for words in bare}) > 1:
+        return whole
+    place = places[0]
+    several = "{" + ",".join(map(_in_braces, columns[place])) + "}"
+    return [" ".join([*map(shlex.quote, first[:place]), several, *map(shlex.quote, first[place + 1 :])])]
+
+
+def _without_places(words: Sequence[str]) -> Iterator[str]:
+    """The words of a command but the flags that say where it runs and writes, which change no figure."""
+    rest = iter(words)
+    for word in rest:
+        if word in _PLACES:
+            next(rest, None)
+        elif word.partition("=")[0] not in _PLACES:
+            yield word
+
+
+def _in_braces(word: str) -> str:
+    """A word as shells read it among several in braces, which commas part."""
+    return f"'{word}'" if "," in word and shlex.quote(word) == word else shlex.quote(word)
 
 
 def _check_alike(first: dict[str, Any], other: dict[str, Any], settings: Sequence[str]) -> None:
