@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from data_gen import DatasetSpec
-from sciml_cf.errors import check_choice, check_count
+from sciml_cf.errors import BenchmarkError, check_choice, check_count
 from sciml_cf.models import FNOConfig, describe
 from sciml_cf.studies.figure2.flags import Figure2
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
 from sciml_cf.studies.harness.results import read_result
-from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, over_seeds, select_and_report
+from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, is_found, over_seeds, select_and_report
 from sciml_cf.studies.harness.training import make_data, train_trial
 from sciml_cf.training.optimizers import check_optimizer
 
 NAME = "figure2"
 _DATA = "burgers"
 Candidates = list[dict[str, Any]]
+Cells = Mapping[str, Mapping[str, Any]]
 
 
 def _rates(*rates: float) -> Candidates:
@@ -144,11 +145,11 @@ def run(config: Figure2, command: str = "") -> Path | None:
     given = {name: _given(config, name) for name in config.methods}
     scale, workers = _scale(config), config.where()
     training = round(scale.samples * 1448 / 2048)
-    earlier = _earlier(config, scale, training)
     for size in config.batch_sizes:
         check_count(NAME, "batch_sizes", size)
         if size > training:
             raise ValueError(f"{NAME}: `batch_sizes` must be at most {training}, the training samples; got {size}.")
+    earlier = _earlier(config, scale, training)
     make_folder(NAME, config.out)
     spec = DatasetSpec(samples=scale.samples, resolution=scale.stored_resolution, dtype="float32")
     make_data(config.out, _DATA, spec)
@@ -207,31 +208,48 @@ def _given(config: Figure2, method: str) -> Candidates:
     return [found] if found else []
 
 
-def _earlier(config: Figure2, scale: Scale, training: int) -> Mapping[str, Any]:
-    """The cells of an earlier result file but those that fewer seeds judged than now; none without one.
+def _earlier(config: Figure2, scale: Scale, training: int) -> Cells:
+    """The cells of an earlier result file that are asked for, but those that fewer seeds judged than now; none without.
 
     Raises:
-        BenchmarkError: it is none.
-        ValueError: it is of another study or of other settings, or nothing is chosen.
+        BenchmarkError: it is none, or one of these cells is not whole.
     """
     if config.earlier is None:
         return {}
-    if config.learning_rate is not None:
+    found = _read_earlier(config.earlier, scale)
+    several = found["config"].get("selected_by_several_seeds", [])
+    sizes = [
+        size for size in config.batch_sizes or scale.batch_sizes if training // size >= FEW_STEPS or size in several
+    ]
+    cells = {_cell(method, size): METHODS[method][1] for size in sizes for method in config.methods}
+    kept = {cell: found["figures"][cell] for cell in cells if cell in found["figures"]}
+    for cell, one in kept.items():
+        if not is_found(one, cells[cell], scale.rungs[-1].epochs):
+            raise BenchmarkError(
+                f"{NAME}: `earlier` must hold what was chosen, tried and run of each cell; {config.earlier} does not "
+                f"of {cell}. Take the file as the study wrote it."
+            )
+    return kept
+
+
+def _read_earlier(path: Path, scale: Scale) -> dict[str, Any]:
+    """The result in this file.
+
+    Raises:
+        BenchmarkError: it is none.
+        ValueError: it is of another study or of other settings, batch sizes apart, or nothing is chosen.
+    """
+    if not scale.rungs:
         raise ValueError(f"{NAME}: `earlier` must come without `learning_rate`; got both. A given rate is not chosen.")
-    found, ours = read_result(config.earlier), json.loads(json.dumps(asdict(scale)))
+    found, ours = read_result(path), json.loads(json.dumps(asdict(scale)))
     differs = [name for name, value in ours.items() if name != "batch_sizes" and found["config"].get(name) != value]
     if found["benchmark"] != NAME or differs:
         what = f"other {' and '.join(differs)}" if found["benchmark"] == NAME else f"results of {found['benchmark']}"
         raise ValueError(
-            f"{NAME}: `earlier` must be a result file of {NAME} with these settings; got {config.earlier} with {what}. "
+            f"{NAME}: `earlier` must be a result file of {NAME} with these settings; got {path} with {what}. "
             "Give the flags of that study."
         )
-    several = found["config"].get("selected_by_several_seeds", [])
-    return {
-        cell: one
-        for cell, one in found["figures"].items()
-        if training // one["batch_size"] >= FEW_STEPS or one["batch_size"] in several
-    }
+    return found
 
 
 def _scale(config: Figure2) -> Scale:

@@ -17,6 +17,7 @@ from sciml_cf.training.versions import versions
 
 RESULT_FILE = "results.json"
 _KEYS = ("benchmark", "command", "config", "versions", "machine", "date", "seeds", "figures")
+_GROUPS = ("config", "versions", "machine", "figures")
 _PLACES = ("--out", "--workers")
 
 
@@ -71,6 +72,9 @@ def read_result(path: Path | str) -> dict[str, Any]:
     missing = [key for key in _KEYS if key not in content] if isinstance(content, dict) else list(_KEYS)
     if missing:
         raise BenchmarkError(f"study: `result` must hold {', '.join(missing)}; {path} does not.")
+    wrong = [key for key in _GROUPS if not isinstance(content[key], dict)]
+    if wrong:
+        raise BenchmarkError(f"study: `result` must hold an object as {' and '.join(wrong)}; {path} does not.")
     return content
 
 

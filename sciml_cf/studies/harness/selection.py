@@ -155,6 +155,24 @@ def select_and_report(
     }
 
 
+def is_found(cell: Any, candidates: Sequence[Settings], epochs: int) -> bool:
+    """Whether this is a cell as ``select_and_report`` returns it, as from a file that any hand may have changed.
+
+    Args:
+        cell: what was read.
+        candidates: of this cell now.
+        epochs: of the last round of the selection, which must have measured what was chosen.
+    """
+    try:
+        log = [(entry["settings"], entry["epochs"], float(entry[_SCORE])) for entry in cell["selection"]]
+        chosen, seeds = dict(cell["chosen"]), [run["seed"] for run in cell["runs"]]
+        others = [settings for settings, *_ in log if settings.keys() != candidates[0].keys()]
+        judged = [settings for settings, last, _ in log if last == epochs]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return not others and (chosen in judged if chosen else not seeds)
+
+
 def _reported(
     chosen: Mapping[str, Settings],
     reports: Callable[[str, Settings], Sequence[tuple[dict[str, Any], Trial]]],

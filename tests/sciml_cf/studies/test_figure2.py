@@ -210,3 +210,30 @@ def test_bad_words_get_one_line(words, status, message, tmp_path, monkeypatch, c
     error = capsys.readouterr().err
     assert stop.value.code == status and error.count("\n") == 1 and message in error
     assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+def without_what_was_chosen(result):
+    del result["figures"]["proximal-Adam batch 8"]["chosen"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            without_what_was_chosen,
+            "changed.json does not of proximal-Adam batch 8. Take the file as the study wrote it.",
+        ),
+        (lambda result: result.update(figures=[]), "`result` must hold an object as figures; changed.json does not."),
+        (lambda result: result.update(config=None), "`result` must hold an object as config; changed.json does not."),
+    ],
+)
+def test_an_earlier_file_that_is_not_whole_gets_one_line(spoil, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    result = read_result(FULL)
+    spoil(result)
+    (tmp_path / "changed.json").write_text(json.dumps(result))
+    with pytest.raises(SystemExit) as stop:
+        main(["study", "figure2", "--preset", "full", "--earlier", "changed.json", "--out", "here"])
+    error = capsys.readouterr().err
+    assert stop.value.code == 1 and error.count("\n") == 1 and message in error
+    assert not (tmp_path / "here").exists()

@@ -2,7 +2,7 @@ import math
 
 from sciml_cf.studies.harness.extension import at_edge, beyond
 from sciml_cf.studies.harness.grid import Trial
-from sciml_cf.studies.harness.selection import Rung, edge_sentence, over_seeds, select, select_and_report
+from sciml_cf.studies.harness.selection import Rung, edge_sentence, is_found, over_seeds, select, select_and_report
 
 CELLS = {
     "a": [{"rate": rate} for rate in (1.0, 2.0, 4.0, 8.0)],
@@ -134,6 +134,19 @@ def test_what_an_earlier_call_found_is_not_run_again():
     asked.clear()
     same = select_and_report(*arguments, extend=2, earlier=again)
     assert same == again and not any(asked)
+
+
+def test_a_cell_of_an_earlier_call_is_known_from_others():
+    found, _ = extended(15.0, 1)
+    lost = {"chosen": {}, "selection": [{"settings": {"rate": 1.0}, "epochs": 2, "best_validation_mse": math.inf}]}
+    assert is_found(found, CELLS["a"], 8) and is_found({**lost, "runs": []}, CELLS["a"], 8)
+    for key in ("chosen", "selection", "runs"):
+        assert not is_found({name: value for name, value in found.items() if name != key}, CELLS["a"], 8)
+        assert not is_found({**found, key: None}, CELLS["a"], 8)
+    assert not is_found(found, CELLS["a"], 9)  # what was chosen was not judged after so many epochs
+    assert not is_found({**found, "selection": []}, CELLS["a"], 8)
+    assert not is_found(found, [{"rate": 1.0, "strength": 1.0}], 8)  # settings of another method
+    assert not is_found(None, CELLS["a"], 8)
 
 
 def test_a_choice_that_nothing_beyond_betters_is_at_no_edge():
