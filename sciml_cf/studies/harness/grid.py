@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from filelock import FileLock
 
@@ -21,6 +22,7 @@ from sciml_cf.training.checkpoints import write_atomically
 from sciml_cf.training.malloc import keep_memory
 
 TRIAL_FOLDER = "trials"
+_ONE_THREAD = threading.Lock()  # of this process, which names its trial in warnings
 Work = Callable[[dict[str, Any], Path], dict[str, Any]]  # (settings, scratch) -> result
 RunTrials = Callable[["Sequence[Trial]", str], list[dict[str, Any]]]  # (trials, label) -> results, in order
 
@@ -186,11 +188,32 @@ def _run_one(work: Work, trial: Trial, folder: Path) -> tuple[str, dict[str, Any
 
 @contextmanager
 def _warnings_of(name: str) -> Iterator[None]:
-    """Put NAME before what is warned of inside this block: a bar shows many trials at once."""
-    with warnings.catch_warnings(record=True) as found:
+    """Put NAME before what this thread warns of inside this block, as soon as it does: a bar shows many trials at once.
+
+    Of several threads, as a worker of Dask may have, one at a time does so: they show warnings by the same function.
+    """
+    if not _ONE_THREAD.acquire(blocking=False):
         yield
-    for one in found:
-        warnings.warn_explicit(f"{name}: {one.message}", one.category, one.filename, one.lineno)
+        return
+    try:
+        with warnings.catch_warnings():  # so that each trial warns of what an earlier one did
+            show, thread = warnings.showwarning, threading.get_ident()
+
+            def show_named(
+                message: Warning | str,
+                category: type[Warning],
+                filename: str,
+                lineno: int,
+                file: TextIO | None = None,
+                line: str | None = None,
+            ) -> None:
+                words = f"{name}: {message}" if threading.get_ident() == thread else message
+                show(words, category, filename, lineno, file, line)
+
+            warnings.showwarning = show_named
+            yield
+    finally:
+        _ONE_THREAD.release()
 
 
 def _read(trial: Trial, folder: Path) -> dict[str, Any] | None:

@@ -1,12 +1,13 @@
 import json
 import multiprocessing
+import threading
 import time
 import warnings
 
 import pytest
 
 from sciml_cf.errors import BenchmarkError
-from sciml_cf.studies.harness.grid import Trial, Workers, one_at_a_time, run_trials
+from sciml_cf.studies.harness.grid import Trial, Workers, _warnings_of, one_at_a_time, run_trials
 
 TRIALS = [Trial(f"trial {n}", {"n": n}) for n in range(6)]
 
@@ -37,6 +38,11 @@ def die(settings, scratch):
 def warn(settings, scratch):
     warnings.warn("the head swings", UserWarning, stacklevel=1)
     return {}
+
+
+def warn_and_fail(settings, scratch):
+    warnings.warn("the head swings", UserWarning, stacklevel=1)
+    return {"x": 1 / 0}
 
 
 def write_slowly(folder, log):
@@ -86,6 +92,35 @@ def test_a_warning_names_its_trial(tmp_path):
     with pytest.warns(UserWarning) as found:
         run_trials(TRIALS[:2], warn, tmp_path, workers=Workers(1), label="test")
     assert [str(one.message) for one in found] == ["trial 0: the head swings", "trial 1: the head swings"]
+
+
+def test_a_warning_of_a_trial_that_fails_is_shown(tmp_path):
+    with pytest.warns(UserWarning, match="trial 0: the head swings"), pytest.raises(ZeroDivisionError):
+        run_trials(TRIALS[:1], warn_and_fail, tmp_path, workers=Workers(1), label="test")
+
+
+def test_warnings_are_shown_after_trials_in_several_threads():
+    """As in a worker of Dask; the first trial to begin ends first."""
+    second_began, first_ended = threading.Event(), threading.Event()
+
+    def second():
+        with _warnings_of("second"):
+            second_began.set()
+            assert first_ended.wait(10)
+            warnings.warn("in the second", UserWarning, stacklevel=1)
+
+    thread = threading.Thread(target=second)
+    with pytest.warns(UserWarning) as found:
+        before = warnings.showwarning
+        with _warnings_of("first"):
+            thread.start()
+            assert second_began.wait(10)
+            warnings.warn("in the first", UserWarning, stacklevel=1)
+        first_ended.set()
+        thread.join()
+        assert warnings.showwarning is before
+        warnings.warn("afterwards", UserWarning, stacklevel=1)
+    assert [str(one.message) for one in found] == ["first: in the first", "in the second", "afterwards"]
 
 
 def test_a_dead_worker_is_told_and_finished_trials_stay(tmp_path):
