@@ -161,8 +161,9 @@ def curve_figure(found: Sequence[Comparison]) -> Figure:
         axes.set_title(label, fontsize="small")
         axes.tick_params(which="both", labelsize="x-small")
         axes.grid(alpha=0.25)
-    if len(found):
-        grid[0].legend(fontsize="x-small", frameon=False)
+    first = next((axes for axes in grid if axes.lines), None)  # none where every run diverged, or peers alone were run
+    if first is not None:
+        first.legend(fontsize="x-small", frameon=False)
     figure.supxlabel("processor seconds", fontsize="small")
     figure.supylabel("validation mse", fontsize="small")
     return figure

@@ -114,7 +114,7 @@ def detail_table(found: Sequence[Comparison]) -> Table:
                 *_ratio(one, "closed", "re-fit"),
                 _ratio(one, "closed re-fit", "closed")[0],
                 *(_ratio(one, "closed", "gradients", metric)[0] for metric in ("vrmse", "relative_h1")),
-                *(("never", "never") if until is None else until),
+                *(until or ("never" if all(seconds) else "-",) * 2),
                 seconds[0] / seconds[1] if all(seconds) else "-",
                 *(_or_dash(one.mean_of(key)) for key in ("explained", "rows_per_feature", "samples_per_feature")),
                 *(_or_dash(one.over_training(which)) for which in ("gradients", "closed")),
@@ -136,23 +136,24 @@ def further_tables(result: dict[str, Any]) -> list[Table]:
     others = [one for group in parted(found)[1] for one in group]
     with_peers = [one for one in found if one.peers]
     title = "Other samples, models and optimizers: relative L2 errors on test samples"
-    tables = [table for one in found for table in published_table(one)]
+    tables = [table for one, label in zip(found, labels(found), strict=True) for table in published_table(one, label)]
     tables += [error_table(others, title, found)] if others else []
     tables += [change_table(changed)] if changed else []
     return [*tables, peer_table(with_peers)] if with_peers else tables
 
 
-def published_table(one: Comparison) -> list[Table]:
-    """The errors and those in print; nothing where none are."""
+def published_table(one: Comparison, label: str) -> list[Table]:
+    """The errors of what the label names and those in print; nothing where none are."""
     in_print = PUBLISHED_ERRORS.get(one.case[0])
     if in_print is None:
         return []
+    source = f"this file, {one.case[1]} samples"
     ours = [
-        (f"{name}, {len(cell['runs'][0]['validation_mse'])} epochs", one.mean_error(which), "this file")
+        (f"{name}, {epochs[0]} epochs", one.mean_error(which), source)
         for which, name, cell in (("closed", "closed form", one.closed), ("gradients", "gradients", one.gradients))
-        if any("validation_mse" in run for run in cell.get("runs", ())[:1])
+        if (epochs := [len(run["validation_mse"]) for run in cell.get("runs", ()) if "diverged" not in run])
     ]
-    title = f"{one.case[0]}: relative L2 errors in print, for data of the same law (not the same samples)"
+    title = f"{label}: relative L2 errors in print, for data of the same law (not the same samples)"
     return [Table(title, ("method", "error", "source"), (*ours, *in_print))]
 
 

@@ -232,7 +232,7 @@ def _check(config: Suite) -> None:
     for name, choices in known.items():
         for value in getattr(config, name):
             check_choice(NAME, name, value, choices)
-    _check_published(config.problems)
+    _check_published(config)
     for samples in config.samples:
         check_count(NAME, "samples", samples, minimum=16)
     for optimizer in config.optimizers:
@@ -251,13 +251,21 @@ def _check(config: Suite) -> None:
         )
 
 
-def _check_published(problems: Sequence[str]) -> None:
+def _check_published(config: Suite) -> None:
+    problems = config.problems
     published = [name for name in problems if name in PUBLISHED]
     if published and len(published) < len(problems):
         raise ValueError(
             f"suite: `problems` must hold {published[0]} alone, or not; got {' '.join(problems)}. Its samples "
             "and seeds are others: run it into a folder of its own."
         )
+    own = _plan(config).fit.items()
+    for change in config.changes if published else ():
+        if CHANGES[change] and CHANGES[change].items() <= own:
+            raise ValueError(
+                f"suite: `changes` must differ from the usual training; got {change}, with which {published[0]} is "
+                "trained anyway. Leave it out."
+            )
 
 
 def _make_data(config: Suite, plan: Plan, problem: str, samples: int) -> Settings:

@@ -75,6 +75,12 @@ class Comparison:
         runs = _ended(self.peers.get(which, self.closed if which == "closed" else self.gradients))
         return _mean_of([run["seconds"][-1] for run in runs]) if runs else None
 
+    @property
+    def cost(self) -> float | None:
+        """The processor seconds of the closed form over those of gradients; None where none of either ended."""
+        ours, theirs = self.seconds("closed"), self.seconds("gradients")
+        return ours / theirs if ours and theirs else None
+
     def mean_of(self, key: str, which: str = "closed") -> float | None:
         """The mean of a number over the runs that ended; None where they have none."""
         cell = self.closed if which == "closed" else self.gradients
@@ -217,10 +223,11 @@ def overall(found: Sequence[Comparison], of: str = "closed", over: str = "gradie
 def headline(found: Sequence[Comparison]) -> list[str]:
     """Paragraphs that say what came out, the most important one first."""
     usual, further = parted(found)
+    others = [one for group in further for one in group]
     named = list(zip(usual, labels(usual), strict=True))
     by_refit = [name for one, name in named if (one.explained_by_refit or 0.0) > 0.5]
     linear = [name for one, name in named if _linear_wins(one)]
-    lost = [name for one, name in named if "diverged" in one.ratio("closed")[1]]
+    every = [*named, *zip(others, labels(others, found), strict=True)]
     refit = f"A re-fitted last layer explains most of the gain on {_listed(by_refit)}: there it is the cheaper way to "
     optional = (
         (by_refit, f"{refit}the same."),
@@ -228,11 +235,22 @@ def headline(found: Sequence[Comparison]) -> list[str]:
         (named, _means(usual)),
         (named, _pace(usual)),
         (named, _after_solving(usual)),
-        (further, " ".join(_of_group(group, usual) for group in further)),
+        (further, " ".join(filter(None, [_of_group(group, usual) for group in further]))),
         (linear, f"The best linear map has a lower error than both on {_listed(linear)}."),
-        (lost, f"Runs diverged on {_listed(lost)}."),
+        (every, _lost(every)),
     )
     return [words for names, words in optional if names and words]
+
+
+def _lost(named: Sequence[tuple[Comparison, str]]) -> str:
+    """On which problems runs diverged."""
+    names = [name for one, name in named if "diverged" in one.ratio("closed")[1]]
+    return f"Runs diverged on {_listed(names)}." if names else ""
+
+
+def _judged(found: Sequence[Comparison]) -> list[Comparison]:
+    """Those with a ratio of both methods."""
+    return [one for one in found if not np.isnan(one.mean)]
 
 
 def _counts(named: Sequence[tuple[Comparison, str]]) -> str:
@@ -252,8 +270,9 @@ def _counts(named: Sequence[tuple[Comparison, str]]) -> str:
 
 def _means(found: Sequence[Comparison]) -> str:
     """The geometric means over problems; nothing of one problem, or where none was run with both methods."""
-    mean, refit = overall(found), overall(found, "re-fit")
-    problems = len({one.case[0] for one in found})
+    judged = _judged(found)
+    mean, refit = overall(judged), overall(judged, "re-fit")
+    problems = len({one.case[0] for one in judged})
     if mean is None or refit is None or problems == 1:
         return ""
     return (
@@ -265,14 +284,12 @@ def _means(found: Sequence[Comparison]) -> str:
 
 def _pace(found: Sequence[Comparison]) -> str:
     """After which share of the epochs the closed form is as good as gradients are in the end, and what a step costs."""
-    reached = [one.until_gradients() for one in found]
-    shares = sorted(pair[0] for pair in reached if pair is not None)
-    pairs = [(one.seconds("closed"), one.seconds("gradients")) for one in found]
-    costs = sorted(ours / theirs for ours, theirs in pairs if ours and theirs)
-    if len(found) == 1 or not shares or not costs:
+    run = [one for one in found if _ended(one.gradients) and one.closed.get("runs")]
+    shares = sorted(reached[0] for one in run if (reached := one.until_gradients()) is not None)
+    costs = sorted(cost for one in run if (cost := one.cost) is not None)
+    if len(run) < 2 or not (shares and costs):
         return ""
-    never = len(found) - len(shares)
-    often = f" on {len(shares)} of {len(found)} problems" if never else ""
+    often = f" on {len(shares)} of {_number(run)}" if len(shares) < len(run) else ""
     return (
         f"The closed form reaches the final validation error of gradients{often} after {shares[0]:.0%} to "
         f"{shares[-1]:.0%} of the epochs, median {np.median(shares):.0%}; its training takes {costs[0]:.2f} to "
@@ -282,28 +299,35 @@ def _pace(found: Sequence[Comparison]) -> str:
 
 def _after_solving(found: Sequence[Comparison]) -> str:
     """Whether a last layer fitted again is better than the one that the closed form ended with."""
-    words = [one.ratio("closed re-fit", "closed")[1] for one in found]
+    run = [one for one in found if _ended(one.closed)]
+    words = [one.ratio("closed re-fit", "closed")[1] for one in run]
     better, worse = words.count("better"), words.count("worse")
-    mean = overall(found, "closed re-fit", "closed")
-    if mean is None or len(found) == 1 or not better + worse:
+    mean = overall(run, "closed re-fit", "closed")
+    if mean is None or len(run) == 1 or not better + worse:
         return ""
     return (
         "After the closed-form training, fitting its last layer once more to all training samples lowers the error on "
-        f"{better} of {len(found)} problems and raises it on {worse}; geometric mean {mean.mean:.2f}: "
-        "`sciml-cf adapt` does it."
+        f"{better} of {_number(run)} and raises it on {worse}; geometric mean {mean.mean:.2f}: `sciml-cf adapt` does "
+        "it."
     )
 
 
+def _number(found: Sequence[Comparison]) -> str:
+    """How many problems these are, or cases where a problem is there more than once."""
+    return f"{len(found)} {'problems' if len({one.case[0] for one in found}) == len(found) else 'cases'}"
+
+
 def _of_group(group: Sequence[Comparison], usual: Sequence[Comparison]) -> str:
-    """How the ratios are with other samples, another model or optimizer, and on the same problems as usual."""
-    mean, problems = overall(group), [one.case[0] for one in group]
-    same = overall([one for one in usual if one.case[0] in problems])
+    """How the ratios are with other samples, another model or optimizer, and as usual; of the problems with both."""
+    as_usual = {one.case[0]: one for one in _judged(usual)}
+    both = [one for one in _judged(group) if one.case[0] in as_usual]
+    mean, same = overall(both), overall([as_usual[one.case[0]] for one in both])
     if mean is None or same is None:
         return ""
     differs = [place for place in range(1, len(_CASE)) if group[0].case[place] != usual[0].case[place]]
     names = ", ".join(f"{group[0].case[place]}{' samples' if place == 1 else ''}" for place in differs)
-    several = "" if len(group) == 1 else f" {len(group)} problems"
-    return f"With {names}:{several or ' ' + problems[0]}, mean ratio {mean.mean:.2f}, as usual {same.mean:.2f}."
+    where = both[0].case[0] if len(both) == 1 else f"{len(both)} problems"
+    return f"With {names}: {where}, mean ratio {mean.mean:.2f}, as usual {same.mean:.2f}."
 
 
 def sentence(file: str, one: Comparison, *, several: bool = False) -> str:
@@ -340,7 +364,11 @@ def _short(interval: Interval) -> str:
 def _linear_wins(one: Comparison) -> bool:
     errors = [one.mean_error(which) for which in ("gradients", "closed")]
     numbers = [error for error in errors if isinstance(error, float)]
-    return one.linear is not None and bool(numbers) and one.linear["relative_l2"] < min(numbers)
+    return (
+        one.linear is not None
+        and bool(one.gradients and one.closed and numbers)
+        and one.linear["relative_l2"] < min(numbers)
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -183,6 +183,67 @@ def test_other_samples_have_a_table_and_a_sentence_of_their_own() -> None:
     assert "in 3 cases: lower in 2" in said[1]
 
 
+def with_other_model(result: dict[str, Any], problem: str) -> dict[str, Any]:
+    """The result of problems, and the same of one of them with another model."""
+    cells = made_up((problem,))["figures"]["cells"]
+    others = {f"{name} unet": {**cell, "model": "unet"} for name, cell in cells.items()}
+    return {**result, "figures": {**result["figures"], "cells": {**result["figures"]["cells"], **others}}}
+
+
+def lost(cell: dict[str, Any], seeds: tuple[int, ...] = (1, 2, 3)) -> None:
+    """Let runs of a cell diverge."""
+    cell["runs"] = [
+        {"seed": run["seed"], "diverged": "by step 3"} if run["seed"] in seeds else run for run in cell["runs"]
+    ]
+
+
+def test_another_model_is_compared_on_the_problems_that_both_have() -> None:
+    result = with_other_model(with_other_model(made_up(("darcy", "advection")), "darcy"), "kdv")
+    assert "With unet: darcy, mean ratio 0.80, as usual 0.80." not in headline(comparisons(result))  # as many of each
+    result = with_other_model(with_other_model(made_up(("darcy", "advection", "kdv")), "darcy"), "kdv")
+    for cell in result["figures"]["cells"].values():
+        if (cell["problem"], cell["model"]) == ("kdv", "fno"):
+            lost(cell)
+    said = headline(comparisons(result))
+    assert "With unet: darcy, mean ratio 0.80, as usual 0.80." in said and said[-1] == "Runs diverged on kdv."
+
+
+def test_other_models_that_diverged_are_named_and_leave_no_empty_paragraph() -> None:
+    result = with_other_model(made_up(), "kdv")
+    lost(result["figures"]["cells"]["kdv 512 proximal unet"])
+    said = headline(comparisons(result))
+    assert said[-1] == "Runs diverged on kdv, unet." and all(text.strip() for text in said)
+
+
+def test_means_and_counts_are_of_what_was_run_with_both_methods() -> None:
+    result = made_up()
+    lost(result["figures"]["cells"]["darcy 512 proximal"])
+    del result["figures"]["cells"]["advection 512 proximal"]
+    said = " ".join(headline(comparisons(result)))
+    assert "on 1 of 2 problems after" in said and "Geometric mean" not in said and "linear map" not in said
+    del result["figures"]["cells"]["darcy 512 proximal"]
+    assert "final validation error" not in " ".join(headline(comparisons(result)))
+    result = made_up(("kdv",))
+    result = with_other_model(result, "kdv")
+    result["figures"]["cells"]["kdv 512 proximal unet"]["runs"][0]["validation_mse"] = [4.0, 3.0, 2.0, 1.5]
+    assert "on 1 of 2 cases after" in " ".join(headline(comparisons(result)))
+
+
+@pytest.mark.parametrize("kept", ["peers", "diverged"])
+def test_without_a_run_of_either_method_the_page_is_made(kept: str) -> None:
+    result = made_up(("kdv",))
+    for name, cell in list(result["figures"]["cells"].items()):
+        if kept == "diverged":
+            lost(cell)
+        elif cell["method"] == "l2":
+            result["figures"]["cells"][name] = {**cell, "method": "neuralop-l2"}
+        else:
+            del result["figures"]["cells"][name]
+    _, said, parts = page(result)
+    (details,) = (part for part in cast(Any, parts) if getattr(part, "title", "").startswith("Other ratios"))
+    assert details.rows[0][6:9] == ("-", "-", "-") and "in 0 cases" in said[0]
+
+
 def test_a_last_layer_that_is_fitted_after_the_closed_form_is_judged() -> None:
     result = made_up()
     for run in result["figures"]["cells"]["kdv 512 proximal"]["runs"]:
@@ -299,6 +360,8 @@ def test_a_published_setting_has_its_own_plan_and_is_run_alone() -> None:
     assert spec.placement == "nodes" and (421 - 1) % (85 - 1) == 0
     with pytest.raises(ValueError, match="`problems` must hold darcy-85 alone, or not; got darcy darcy-85"):
         study.run(Suite(problems=("darcy", "darcy-85")))
+    with pytest.raises(ValueError, match="`changes` must differ from the usual training; got relative loss, with"):
+        study.run(Suite(problems=("darcy-85",), changes=("none", "relative loss")))
 
 
 def test_published_errors_are_beside_the_own_ones() -> None:
@@ -311,7 +374,14 @@ def test_published_errors_are_beside_the_own_ones() -> None:
     rows = cast(Any, table).rows
     assert [row[0] for row in rows[:2]] == ["closed form, 4 epochs", "gradients, 4 epochs"]
     assert rows[2][1:] == (0.0108, "arXiv:2010.08895, 85 x 85, 1000 samples")
+    assert rows[0][2] == "this file, 512 samples"
     assert any("epochs, loss relative." in text for text in said)
+    lost(result["figures"]["cells"]["darcy 512 proximal"], (1,))
+    cells = {f"{name} unet": {**cell, "model": "unet"} for name, cell in result["figures"]["cells"].items()}
+    result["figures"]["cells"] |= cells
+    tables = [cast(Any, part) for part in page(result)[2] if "in print" in getattr(part, "title", "")]
+    assert [table.title.split(":")[0] for table in tables] == ["darcy-85, fno", "darcy-85, unet"]
+    assert all(table.rows[0][0] == "closed form, 4 epochs" for table in tables)  # the first seed diverged
 
 
 def test_a_file_is_run_without_problems() -> None:
