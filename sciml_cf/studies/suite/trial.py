@@ -173,8 +173,7 @@ def errors_on(test: FieldDataset, predictor: nn.Module | LinearMap) -> dict[str,
     else:
         prediction = predictor(test.x)
     target = test.y
-    gaps = [points - (kind == "nodes") for points, kind in zip(target.shape[2:], test.placements, strict=True)]
-    spacing = [extent / count for extent, count in zip(test.extents, gaps, strict=True)]
+    spacing = [float(abs(axis[-1] - axis[0])) / (len(axis) - 1) for axis in test.coordinates]
 
     def of_derivatives(prediction: Tensor, target: Tensor) -> Tensor:
         if test.wraps:

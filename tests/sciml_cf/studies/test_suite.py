@@ -9,10 +9,13 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import suite_docs
-from data_gen import DatasetSpec
+from data_gen import DatasetSpec, generate
+from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import DatasetError
+from sciml_cf.metrics import difference_h1
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.suite import run as study
 from sciml_cf.studies.suite.flags import PEERS, PROBLEMS, PUBLISHED, Suite
@@ -28,6 +31,7 @@ from sciml_cf.studies.suite.summary import (
     parted,
     sentence,
 )
+from sciml_cf.studies.suite.trial import errors_on
 
 RATIOS = {"kdv": 0.5, "darcy": 0.8, "advection": 1.5}  # closed form over gradients
 REFIT = {"kdv": 0.98, "darcy": 0.81, "advection": 1.0}  # a re-fit does nothing for the first, all for the second
@@ -362,6 +366,20 @@ def test_a_published_setting_has_its_own_plan_and_is_run_alone() -> None:
         study.run(Suite(problems=("darcy", "darcy-85")))
     with pytest.raises(ValueError, match="`changes` must differ from the usual training; got relative loss, with"):
         study.run(Suite(problems=("darcy-85",), changes=("none", "relative loss")))
+
+
+@pytest.mark.parametrize(
+    ("placement", "stored", "used", "spacing"),
+    [("nodes", 21, 21, 0.05), ("nodes", 21, 11, 0.1), ("cells", 20, 10, 0.1)],
+)
+def test_the_h1_error_has_the_spacing_of_the_points(
+    placement: Any, stored: int, used: int, spacing: float, tmp_path: Path
+) -> None:
+    path = tmp_path / "darcy.h5"
+    generate(DatasetSpec(equation="darcy", placement=placement, resolution=stored, samples=2), path, progress=False)
+    data, model = FieldDataset(path, "all", resolution=used), torch.nn.Conv2d(1, 1, 1).double()
+    expected = difference_h1(model(data.x.double()), data.y.double(), spacing=(spacing, spacing)).mean().item()
+    assert errors_on(data, model)["relative_h1"] == pytest.approx(expected, rel=1e-9)
 
 
 def test_published_errors_are_beside_the_own_ones() -> None:
