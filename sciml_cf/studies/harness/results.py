@@ -17,7 +17,7 @@ from sciml_cf.training.versions import versions
 
 RESULT_FILE = "results.json"
 _KEYS = ("benchmark", "command", "config", "versions", "machine", "date", "seeds", "figures")
-_GROUPS = ("config", "versions", "machine", "figures")
+_GROUPS = ("config", "figures")
 _PLACES = ("--out", "--workers")
 
 
