@@ -1,4 +1,5 @@
-"""Tables of docs/how_good.md from the result files of the suite, benchmarks/results/suite*.json, each of some problems.
+"""Tables of docs/how_good.md from the result files of the suite: benchmarks/results/suite*.json, each of some problems,
+and published*.json, in the settings of publications.
 
 sciml-cf study suite --preset full --problems kdv darcy    # its results.json becomes benchmarks/results/suite_1.json
 python -m benchmarks.suite_docs            # fills the page
@@ -23,6 +24,18 @@ def result() -> dict[str, Any]:
     return merged([read_result(path) for path in sorted(RESULTS.glob("suite*.json"))])
 
 
+def published() -> list[str]:
+    """Of each file in the setting of a publication its tables, and how it was measured."""
+    found = [read_result(path) for path in sorted(RESULTS.glob("published*.json"))]
+    if not found:
+        return ["Darcy flow on 85 x 85 nodes, the setting of arXiv:2010.08895: not measured yet."]
+    return [
+        words
+        for one in found
+        for words in (*[table.markdown() for table in further_tables(one)], *settings(one), f"`{provenance(one)}`")
+    ]
+
+
 def filled(text: str) -> str:
     """The page with its paragraphs and tables made anew."""
     whole = result()
@@ -31,6 +44,7 @@ def filled(text: str) -> str:
     text = between(text, "errors", error_table(parted(found)[0]).markdown())
     origin = f"`{provenance(whole)}`"
     tables = [table.markdown() for table in (detail_table(found), *further_tables(whole))]
+    text = between(text, "published", "\n\n".join(published()))
     return between(text, "details", "\n\n".join([*settings(whole), origin, *tables]))
 
 

@@ -76,7 +76,7 @@ def _selection(config: Cell) -> str:
     if not rungs:
         return "The settings were given by the command, and none was chosen."
     rounds = " and ".join(f"{rung['epochs']} epochs" for rung in rungs)
-    several = f", at batch size {' and '.join(map(str, few))} with three seeds" if few else ""
+    several = f", at batch sizes of {few[0]} or more with three seeds" if few else ""
     return (
         "Every method got nine candidates for its learning rate and strength at every batch size, chosen on the "
         f"validation set in rounds of {rounds} with seed 0{several}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -400,6 +401,20 @@ def test_published_errors_are_beside_the_own_ones() -> None:
     tables = [cast(Any, part) for part in page(result)[2] if "in print" in getattr(part, "title", "")]
     assert [table.title.split(":")[0] for table in tables] == ["darcy-85, fno", "darcy-85, unet"]
     assert all(table.rows[0][0] == "closed form, 4 epochs" for table in tables)  # the first seed diverged
+
+
+def test_the_guide_shows_a_published_setting_once_it_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite_docs, "RESULTS", tmp_path)
+    assert suite_docs.published()[0].endswith("not measured yet.")
+    result = {**made_up(("darcy",)), "versions": {"sciml-cf": "1", "torch": "2"}}
+    for cell in result["figures"]["cells"].values():
+        cell["problem"] = "darcy-85"
+    (tmp_path / "published_darcy.json").write_text(json.dumps(result))
+    table, *_, origin = suite_docs.published()
+    assert "Fourier neural operator, 500 epochs | 0.0108" in table and "closed form, 4 epochs" in table
+    assert origin.startswith("`sciml-cf study suite --problems darcy")
 
 
 def test_a_file_is_run_without_problems() -> None:
