@@ -287,14 +287,15 @@ def _pace(found: Sequence[Comparison]) -> str:
     run = [one for one in found if _ended(one.gradients) and one.closed.get("runs")]
     shares = sorted(reached[0] for one in run if (reached := one.until_gradients()) is not None)
     costs = sorted(cost for one in run if (cost := one.cost) is not None)
-    if len(run) < 2 or not (shares and costs):
+    if len(run) < 2 or not costs:
         return ""
+    cost = f"its training takes {costs[0]:.2f} to {costs[-1]:.2f} times the processor time."
+    goal = "The closed form reaches the final validation error of gradients"
+    if not shares:
+        return f"{goal} on none of {_number(run)}; {cost}"
     often = f" on {len(shares)} of {_number(run)}" if len(shares) < len(run) else ""
-    return (
-        f"The closed form reaches the final validation error of gradients{often} after {shares[0]:.0%} to "
-        f"{shares[-1]:.0%} of the epochs, median {np.median(shares):.0%}; its training takes {costs[0]:.2f} to "
-        f"{costs[-1]:.2f} times the processor time."
-    )
+    median = f"median {np.median(shares):.0%}"
+    return f"{goal}{often} after {shares[0]:.0%} to {shares[-1]:.0%} of the epochs, {median}; {cost}"
 
 
 def _after_solving(found: Sequence[Comparison]) -> str:
