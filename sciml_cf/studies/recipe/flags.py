@@ -27,6 +27,7 @@ class Recipe(GridFlags):
         methods: proximal, and l2 for the baseline.
         optimizers: adam, in batches of 8, and soap, in batches of 16, which needs the extra ``soap``.
         cases: which of the preset's cases to run, by number from 1; by default all.
+        epochs: of the reported trainings; by default those of the preset, in the full one 150 of Adam and 100 of SOAP.
     """
 
     out: Path = Path("recipe")
@@ -34,3 +35,4 @@ class Recipe(GridFlags):
     methods: tuple[Literal["proximal", "l2"], ...] = METHODS
     optimizers: tuple[Literal["adam", "soap"], ...] = ("adam",)
     cases: tuple[int, ...] = ()
+    epochs: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, Subset
 
 from data_gen import DatasetSpec
 from sciml_cf.datasets import FieldDataset
-from sciml_cf.errors import TrainingDiverged
+from sciml_cf.errors import TrainingDiverged, check_count
 from sciml_cf.evaluate.stacking import stack
 from sciml_cf.models import FNOConfig, build_from, describe
 from sciml_cf.studies.harness.folder import make_folder, store_result
@@ -127,7 +127,7 @@ class Cell(NamedTuple):
 
 def run(config: Recipe, command: str = "") -> Path | None:
     """Run what is missing; the result file, or None after one part of it."""
-    scale, workers = PRESETS[config.preset], config.where()
+    scale, workers = _scale(config), config.where()
     for number in config.cases:
         if not 1 <= number <= len(scale.cases):
             raise ValueError(f"{NAME}: `cases` must be numbers from 1 to {len(scale.cases)}; got {number}.")
@@ -159,6 +159,15 @@ def run(config: Recipe, command: str = "") -> Path | None:
     }
     settings = {"preset": config.preset, "recipe": {**RECIPE, "reflections": True}, "worst": WORST, **asdict(scale)}
     return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
+
+
+def _scale(config: Recipe) -> Scale:
+    """The scale of the preset with the epochs of the flags."""
+    scale = PRESETS[config.preset]
+    if config.epochs is None:
+        return scale
+    check_count(NAME, "epochs", config.epochs)
+    return replace(scale, epochs=config.epochs, soap_epochs=config.epochs)
 
 
 def _make_data(out: Path, scale: Scale, viscosities: set[float]) -> None:
@@ -196,7 +205,8 @@ def _together(
     for cell, rate, own in zip(cells, rates, runs, strict=True):
         members = [_trial(scale, cell, rate, _epochs(scale, cell), seed).name for seed in scale.seeds]
         if len(members) > 1 and not any("diverged" in run for run in own):
-            trials[cell] = Trial(f"{_words(cell)} together", {**_data_settings(scale, cell), "members": members})
+            name = f"{_words(cell)} together epochs={_epochs(scale, cell)}"
+            trials[cell] = Trial(name, {**_data_settings(scale, cell), "members": members})
     results = dict(zip(trials, run_all(list(trials.values()), "together"), strict=True))
     return [results.get(cell) for cell in cells]
 

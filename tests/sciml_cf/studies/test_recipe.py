@@ -11,6 +11,7 @@ from sciml_cf.cli.study import study_command
 from sciml_cf.datasets import FieldDataset
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.recipe import run as recipe
+from sciml_cf.studies.recipe.flags import Recipe
 from sciml_cf.studies.recipe.run import parts_of
 
 TINY = replace(
@@ -49,6 +50,14 @@ def test_runs_that_diverged_and_missing_cases_are_told(finished, tmp_path):
     assert row[-1] == "1" and row[-2] == "-"
     with pytest.raises(ValueError, match="`cases` must be numbers from 1 to 3; got 4"):
         study_command(["recipe", "--preset", "full", "--out", str(tmp_path), "--cases", "4"])
+
+
+def test_epochs_may_be_given():
+    assert recipe._scale(Recipe()) == recipe.PRESETS["small"]
+    scale = recipe._scale(Recipe(preset="full", epochs=200))
+    assert (scale.epochs, scale.soap_epochs, scale.selection_epochs) == (200, 200, 20)
+    with pytest.raises(ValueError, match="`epochs` must be an integer of at least 1; got 0"):
+        recipe._scale(Recipe(epochs=0))
 
 
 def test_soap_has_trials_and_rows_of_its_own():
