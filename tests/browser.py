@@ -226,6 +226,10 @@ def main() -> int:
     if not pages:
         print(f"{given.site} has no pages; make docs builds them in build/docs/html", file=sys.stderr)
         return 2
+    missing = [str(page) for page in pages if not page.is_file()]
+    if missing:
+        print(f"There is no {', '.join(missing)}; give names such as method.html", file=sys.stderr)
+        return 2
     bad = 0
     with chromium() as browser:
         for page, width in itertools.product(pages, given.widths):
