@@ -1,5 +1,7 @@
-"""Tables of docs/how_good.md from the result files of the suite: benchmarks/results/suite*.json, each of some problems,
-and published*.json, in the settings of publications.
+"""Tables of docs/how_good.md from the result files of the suite.
+
+Those of benchmarks/results/suite*.json, each of some problems, are merged; published*.json are in the settings of
+publications.
 
 sciml-cf study suite --preset full --problems kdv darcy    # its results.json becomes benchmarks/results/suite_1.json
 python -m benchmarks.suite_docs            # fills the page
