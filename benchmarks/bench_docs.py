@@ -20,7 +20,13 @@ from sciml_cf.studies.harness.results import merge_results, read_result
 # page: the benchmarks whose tables it shows
 SHOWN = {
     ROOT / "docs" / "results_burgers.md": (
-        "figure2", "figure2_runner_up", "time", "time_soap", "recipe", "recipe_soap", "limits",
+        "figure2",
+        "figure2_runner_up",
+        "time",
+        "time_soap",
+        "recipe",
+        "recipe_soap",
+        "limits",
     ),
     ROOT / "docs" / "results_rules.md": ("optimizers_burgers",),
     ROOT / "docs" / "results_transfer.md": ("transfer",),
