@@ -12,9 +12,10 @@ class TimeToAccuracy:
     """Seconds and steps until the validation error on the full grid first passes three thresholds.
 
     Every method chooses among the same learning rates and schedule lengths, with one seed, the setting that passes the
-    middle threshold after the fewest steps. Where the best rate is the lowest or the highest of those tried, up to two
-    beyond it are tried too. Reported runs come one at a time, seed by seed and method by method, so that all see the
-    same machine; the time of the measurements is not counted. The full preset takes about four hours of one core.
+    middle threshold after the fewest steps. Where the best rate or length is the lowest or the highest of those tried,
+    up to two beyond it are tried too. Reported runs come one at a time, seed by seed and method by method, so that all
+    see the same machine; the time of the measurements is not counted. The full preset takes about four hours of one
+    core.
 
     Args:
         out: folder for the data, the trials, the result file and the page.

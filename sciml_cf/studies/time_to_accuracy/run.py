@@ -53,7 +53,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "best-soap": ("best with SOAP", {**_SOAP, "method": "proximal", "batch_size": 16, "reflect": True}),
 }
 _RATES = (1e-3, 3e-3, 1e-2)
-_EXTENSIONS = 2  # rounds beyond the edge of the rates
+_EXTENSIONS = 2  # rounds beyond the edges
 
 
 @dataclass(frozen=True)
@@ -124,22 +124,17 @@ def run(config: TimeToAccuracy, command: str = "") -> Path:
 def _select(arms: Sequence[str], scale: Scale, run_all: RunTrials) -> dict[str, list[dict[str, Any]]]:
     """For each method its candidates, with the steps to the middle threshold and the lowest error of each.
 
-    Where the best rate is the lowest or the highest of those tried, the next one is tried with every length, up to
-    twice.
+    Where the best rate or the best length is the lowest or the highest of those tried, the next ones are tried, up to
+    twice, see ``_beyond``.
     """
     log: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
-    rates: dict[str, tuple[float, ...]] = dict.fromkeys(arms, _RATES)
+    grid = [{"learning_rate": rate, "epochs": length} for length in scale.lengths for rate in _RATES]
+    asked = [(arm, one) for arm in arms for one in grid]
     for number in range(1 + _EXTENSIONS):
-        asked = [
-            (arm, {"learning_rate": rate, "epochs": length})
-            for arm, own in rates.items()
-            for length in scale.lengths
-            for rate in own
-        ]
         trials = [_trial(scale, arm, one, SELECTION_SEED, scale.resolution) for arm, one in asked]
         for (arm, one), result in zip(asked, run_all(trials, f"select, round {number + 1}"), strict=True):
             log[arm].append({"settings": one, **_score(result, scale)})
-        rates = {arm: rate for arm in rates if (rate := _next_rate(log[arm]))}
+        asked = [(arm, one) for arm in arms for one in _beyond(log[arm], scale.lengths)]
     return log
 
 
@@ -148,11 +143,18 @@ def _best(log: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return min(log, key=lambda entry: (entry["steps"], entry["lowest"]))
 
 
-def _next_rate(log: Sequence[dict[str, Any]]) -> tuple[float, ...]:
-    """The rate beyond the edge at which the best settings lie, if they do."""
+def _beyond(log: Sequence[dict[str, Any]], lengths: Sequence[int]) -> list[dict[str, Any]]:
+    """Settings beyond the edges of what was tried, where the best ones lie there.
+
+    A rate beyond is tried with every length, a length with the best rate.
+    """
     tried, best = [entry["settings"] for entry in log], _best(log)["settings"]
-    outer = beyond("learning_rate", best, tried) if "learning_rate" in at_edge(best, tried) else None
-    return () if outer is None else (outer["learning_rate"],)
+    edges, found = at_edge(best, tried), []
+    if "learning_rate" in edges and (rate := beyond("learning_rate", best, tried)) is not None:
+        found += [{**rate, "epochs": length} for length in lengths]
+    if "epochs" in edges and (length := beyond("epochs", best, tried)) is not None:
+        found.append({**length, "epochs": max(1, round(length["epochs"]))})
+    return [one for one in found if one not in tried]
 
 
 def _report(chosen: Mapping[str, Any], scale: Scale, run_all: RunTrials) -> dict[str, list[dict[str, Any]]]:
