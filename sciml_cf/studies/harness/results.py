@@ -118,22 +118,34 @@ def merge_results(results: Sequence[dict[str, Any]], alike: Sequence[str]) -> di
 def _folded(commands: Sequence[str]) -> list[str]:
     """Commands, each once; those that differ in one word are one command with these words in braces."""
     whole = list(dict.fromkeys(commands))
-    if len(whole) == 1:
-        return whole
     try:
-        bare = list(dict.fromkeys(tuple(_without_places(shlex.split(command))) for command in whole))
+        bare = {command: tuple(_without_places(shlex.split(command))) for command in whole}
     except ValueError:  # a quote that does not end
         return whole
-    first = bare[0]
-    if len(bare) == 1:
-        return [shlex.join(first)]
-    columns = list(zip(*bare, strict=False))
-    places = [place for place, words in enumerate(columns) if len(set(words)) > 1]
-    if len(places) > 1 or len({len(words) for words in bare}) > 1:
-        return whole
-    place = places[0]
-    several = "{" + ",".join(map(_in_braces, columns[place])) + "}"
-    return [" ".join([*map(shlex.quote, first[:place]), several, *map(shlex.quote, first[place + 1 :])])]
+    groups: list[dict[tuple[str, ...], list[str]]] = []
+    for command, words in bare.items():
+        own = next((group for group in groups if len(_places([*group, words])) < 2), {})
+        if not own:
+            groups.append(own)
+        own.setdefault(words, []).append(command)
+    return [_in_one(group) for group in groups]
+
+
+def _places(commands: Sequence[tuple[str, ...]]) -> list[int]:
+    """Where commands differ; commands of different lengths do everywhere."""
+    if len({len(words) for words in commands}) > 1:
+        return list(range(max(map(len, commands)) + 1))
+    return [place for place, words in enumerate(zip(*commands, strict=True)) if len(set(words)) > 1]
+
+
+def _in_one(group: dict[tuple[str, ...], list[str]]) -> str:
+    """Commands that differ in one word at most as one; a single one as it was given."""
+    first, *others = group
+    if not others:
+        return group[first][0] if len(group[first]) == 1 else shlex.join(first)
+    (place,) = _places(list(group))
+    several = "{" + ",".join(_in_braces(words[place]) for words in group) + "}"
+    return " ".join([*map(shlex.quote, first[:place]), several, *map(shlex.quote, first[place + 1 :])])
 
 
 def _without_places(words: Sequence[str]) -> Iterator[str]:

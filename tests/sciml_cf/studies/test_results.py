@@ -32,7 +32,8 @@ def command_of(*commands: str) -> str:
         (("s --outer 2", "s --outer 3"), "s --outer {2,3}"),
         (("s kdv", "s kdv darcy"), "s kdv; s kdv darcy"),
         (("s kdv darcy", "s kdv"), "s kdv darcy; s kdv"),
-        (("s a b", "s a c", "s d b"), "s a b; s a c; s d b"),
+        (("s a b", "s a c", "s d b"), "s a {b,c}; s d b"),
+        (("s 1 --m p --out a", "s 3 --m p", "s 3 --m l --out c"), "s {1,3} --m p; s 3 --m l --out c"),
         (("s it's", "s b"), "s it's; s b"),  # no words of a shell
         (("", "s"), "; s"),
     ],
