@@ -139,7 +139,8 @@ def further_tables(result: dict[str, Any]) -> list[Table]:
     tables = [table for one, label in zip(found, labels(found), strict=True) for table in published_table(one, label)]
     tables += [error_table(others, title, found)] if others else []
     tables += [change_table(changed)] if changed else []
-    return [*tables, peer_table(with_peers)] if with_peers else tables
+    one_machine = " and " not in result["machine"]["cpu"]
+    return [*tables, peer_table(with_peers, timed=one_machine)] if with_peers else tables
 
 
 def published_table(one: Comparison, label: str) -> list[Table]:
@@ -157,14 +158,14 @@ def published_table(one: Comparison, label: str) -> list[Table]:
     return [Table(title, ("method", "error", "source"), (*ours, *in_print))]
 
 
-def peer_table(found: Sequence[Comparison]) -> Table:
-    """One row a peer and problem: its error, and the ratios of our errors and times to its."""
+def peer_table(found: Sequence[Comparison], *, timed: bool = True) -> Table:
+    """One row a peer and problem: its error, and the ratios of our errors and, if timed alike, of our times to its."""
     rows = []
     for one, label in zip(found, labels(found), strict=True):
         for peer, cell in one.peers.items():
             ours, theirs = one.seconds("closed"), one.seconds(peer)
             ratios = [words for which in _METHODS for words in _ratio(one, which, peer)]
-            seconds = ours / theirs if ours and theirs else "-"
+            seconds = ours / theirs if timed and ours and theirs else "-"
             rows.append((label, peer, one.mean_error(peer), *ratios, seconds, cell["chosen"].get("learning_rate", "-")))
     columns = (
         "problem", "peer", "error", "gradients / peer", "gradients are", "closed form / peer", "closed form is",
