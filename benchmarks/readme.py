@@ -15,7 +15,8 @@ from benchmarks import suite_docs
 from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from sciml_cf.report.tables import Table
 from sciml_cf.studies.suite.figures import ratio_figure
-from sciml_cf.studies.suite.summary import comparisons, headline, parted
+from sciml_cf.studies.suite.sentences import headline
+from sciml_cf.studies.suite.summary import comparisons, parted
 
 DEMO = ROOT / "docs" / "demo"
 FIGURE = DEMO / "suite.png"

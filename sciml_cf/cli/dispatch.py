@@ -85,7 +85,7 @@ def _written_out() -> Iterator[None]:
 
 
 def _give_up(stream: TextIO) -> None:
-    """Let what this stream still holds go nowhere: Python's own flush at the end would fail once more."""
+    """Discard the rest of this stream's text: Python's own flush at the end would fail once more."""
     with suppress(OSError):  # it may have no file, as in a test
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 

@@ -197,7 +197,7 @@ def test_streams_that_take_nothing_change_no_status(words, status, said):
 
 
 def test_a_stream_without_a_file_is_written_out(monkeypatch):
-    """As in a notebook: a broken pipe of the job is told, and is none of the output."""
+    """As in a notebook: a broken pipe of the job is reported, and is none of the output."""
 
     def job(words):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")

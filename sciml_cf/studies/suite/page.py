@@ -10,7 +10,8 @@ from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import ratio_cells
 from sciml_cf.studies.harness.selection import edge_sentence
 from sciml_cf.studies.suite.figures import curve_figure, ratio_figure, scatter_figure
-from sciml_cf.studies.suite.summary import Change, Comparison, changes, comparisons, headline, labels, parted
+from sciml_cf.studies.suite.sentences import headline
+from sciml_cf.studies.suite.summary import Change, Comparison, changes, comparisons, labels, parted
 
 _METHODS = ("gradients", "closed")
 _SMALL = (
@@ -100,11 +101,7 @@ def detail_table(found: Sequence[Comparison]) -> Table:
     """One row a problem: other ratios of errors, the time until gradients are reached, and what the solve does."""
     rows = []
     for one, label in zip(found, labels(found), strict=True):
-        until = one.until_gradients()
-        seconds = [
-            sum(run["seconds"][-1] for run in cell.get("runs", ()) if "diverged" not in run)
-            for cell in (one.closed, one.gradients)
-        ]
+        missing = "never" if one.seconds("closed") and one.seconds("gradients") else None
         rates = " / ".join(
             f"{cell.get('chosen', {}).get('learning_rate', '-')}" for cell in (one.gradients, one.closed)
         )
@@ -114,8 +111,8 @@ def detail_table(found: Sequence[Comparison]) -> Table:
                 *_ratio(one, "closed", "re-fit"),
                 _ratio(one, "closed re-fit", "closed")[0],
                 *(_ratio(one, "closed", "gradients", metric)[0] for metric in ("vrmse", "relative_h1")),
-                *(until or ("never" if all(seconds) else "-",) * 2),
-                seconds[0] / seconds[1] if all(seconds) else "-",
+                *map(_or_dash, one.until_gradients() or (missing, missing)),
+                _or_dash(one.cost()),
                 *(_or_dash(one.mean_of(key)) for key in ("explained", "rows_per_feature", "samples_per_feature")),
                 *(_or_dash(one.over_training(which)) for which in ("gradients", "closed")),
                 rates,
@@ -139,8 +136,7 @@ def further_tables(result: dict[str, Any]) -> list[Table]:
     tables = [table for one, label in zip(found, labels(found), strict=True) for table in published_table(one, label)]
     tables += [error_table(others, title, found)] if others else []
     tables += [change_table(changed)] if changed else []
-    one_machine = " and " not in result["machine"]["cpu"]
-    return [*tables, peer_table(with_peers, timed=one_machine)] if with_peers else tables
+    return [*tables, peer_table(with_peers)] if with_peers else tables
 
 
 def published_table(one: Comparison, label: str) -> list[Table]:
@@ -158,15 +154,14 @@ def published_table(one: Comparison, label: str) -> list[Table]:
     return [Table(title, ("method", "error", "source"), (*ours, *in_print))]
 
 
-def peer_table(found: Sequence[Comparison], *, timed: bool = True) -> Table:
-    """One row a peer and problem: its error, and the ratios of our errors and, if timed alike, of our times to its."""
+def peer_table(found: Sequence[Comparison]) -> Table:
+    """One row a peer and problem: its error, and the ratios of our errors and times to its."""
     rows = []
     for one, label in zip(found, labels(found), strict=True):
         for peer, cell in one.peers.items():
-            ours, theirs = one.seconds("closed"), one.seconds(peer)
             ratios = [words for which in _METHODS for words in _ratio(one, which, peer)]
-            seconds = ours / theirs if timed and ours and theirs else "-"
-            rows.append((label, peer, one.mean_error(peer), *ratios, seconds, cell["chosen"].get("learning_rate", "-")))
+            rate, cost = cell["chosen"].get("learning_rate", "-"), _or_dash(one.cost(peer))
+            rows.append((label, peer, one.mean_error(peer), *ratios, cost, rate))
     columns = (
         "problem", "peer", "error", "gradients / peer", "gradients are", "closed form / peer", "closed form is",
         "seconds of closed form / peer", "rate of the peer",
@@ -197,5 +192,5 @@ def _ratio(one: Comparison, of: str, over: str, metric: str = "relative_l2") -> 
     return ratio_cells(one.errors(of, metric) or None, one.errors(over, metric) or None)
 
 
-def _or_dash(value: float | None) -> float | str:
+def _or_dash(value: float | str | None) -> float | str:
     return "-" if value is None else value

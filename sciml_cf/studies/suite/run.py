@@ -29,7 +29,8 @@ from sciml_cf.studies.suite.flags import (
     Suite,
 )
 from sciml_cf.studies.suite.own_file import describe_file
-from sciml_cf.studies.suite.summary import comparisons, sentence
+from sciml_cf.studies.suite.sentences import sentence
+from sciml_cf.studies.suite.summary import comparisons
 from sciml_cf.studies.suite.trial import Settings, linear_trial, suite_trial
 from sciml_cf.training.optimizers import check_optimizer
 

@@ -22,16 +22,8 @@ from sciml_cf.studies.suite import run as study
 from sciml_cf.studies.suite.flags import PEERS, PROBLEMS, PUBLISHED, Suite
 from sciml_cf.studies.suite.own_file import describe_file
 from sciml_cf.studies.suite.page import page
-from sciml_cf.studies.suite.summary import (
-    comparisons,
-    epochs_below,
-    headline,
-    labels,
-    merged,
-    overall,
-    parted,
-    sentence,
-)
+from sciml_cf.studies.suite.sentences import headline, sentence
+from sciml_cf.studies.suite.summary import comparisons, epochs_below, labels, merged, overall, parted
 from sciml_cf.studies.suite.trial import errors_on
 
 RATIOS = {"kdv": 0.5, "darcy": 0.8, "advection": 1.5}  # closed form over gradients
@@ -165,7 +157,10 @@ def test_the_overall_interval_is_of_problems() -> None:
 def test_pieces_become_one_result() -> None:
     pieces = [made_up(("kdv",)), made_up(("darcy", "advection")), made_up(("kdv",), preset="small", samples=64)]
     whole = merged(pieces)
-    assert whole["figures"] == made_up()["figures"] and list(whole["config"]["sizes"]) == list(RATIOS)
+    processors = {cell["problem"]: cell.pop("processor") for cell in whole["figures"]["cells"].values()}
+    assert processors == {name: f"Processor of {'kdv' if name == 'kdv' else 'darcy'}" for name in RATIOS}
+    assert whole["figures"] == made_up()["figures"]
+    assert list(whole["config"]["sizes"]) == list(RATIOS)
     assert whole["command"].count("sciml-cf study suite") == 2
     assert merged(pieces[-1:])["config"]["preset"] == "small"
     several = comparisons(merged([made_up(("kdv",)), made_up(("kdv",), samples=128)]))
@@ -449,9 +444,22 @@ def test_peers_have_a_table_of_their_own() -> None:
     (row,) = (dict(zip(cast(Any, table).columns, row, strict=True)) for row in cast(Any, table).rows)
     assert (row["problem"], row["peer"], row["seconds of closed form / peer"]) == ("kdv", "neuralop-h1", 2.0)
     assert row["gradients / peer"].startswith("1.000") and row["closed form / peer"].startswith("0.500")
-    result["machine"]["cpu"] = "A and B"  # of two files
-    (table,) = (part for part in page(result)[2] if getattr(part, "title", "").startswith("Peers"))
-    assert cast(Any, table).rows[0][-2] == "-", "times of two machines do not compare"
+
+
+def test_times_of_two_processors_do_not_compare() -> None:
+    """Pieces of one problem, by method, from two machines; in the whole file of one machine they do."""
+    pieces = [made_up(("kdv", "darcy")) for _ in range(2)]
+    for piece, method, cpu in zip(pieces, ("l2", "proximal"), ("A", "B"), strict=True):
+        cells = piece["figures"]["cells"]
+        piece["figures"]["cells"] = {name: cell for name, cell in cells.items() if cell["method"] == method}
+        piece["machine"]["cpu"] = cpu
+    parted_by_method = comparisons(merged(pieces))
+    assert [one.cost() for one in parted_by_method] == [None, None]
+    assert all(one.until_gradients() == (pytest.approx(0.75), None) for one in parted_by_method)
+    (pace,) = (text for text in headline(parted_by_method) if "of the epochs" in text)
+    assert pace.endswith("of the epochs, median 75%.")
+    whole = comparisons(merged([made_up(("kdv", "darcy"))]))
+    assert [one.cost() for one in whole] == [2.0, 2.0] and whole[0].until_gradients() == (0.75, 1.5)
 
 
 def test_a_file_says_its_sizes(burgers_file: Path) -> None:
