@@ -241,7 +241,7 @@ def _read_earlier(path: Path, scale: Scale) -> dict[str, Any]:
     """
     if not scale.rungs:
         raise ValueError(f"{NAME}: `earlier` must come without `learning_rate`; got both. A given rate is not chosen.")
-    found, ours = read_result(path), json.loads(json.dumps(asdict(scale)))
+    found, ours = read_result(path, argument="earlier"), json.loads(json.dumps(asdict(scale)))
     differs = [name for name, value in ours.items() if name != "batch_sizes" and found["config"].get(name) != value]
     if found["benchmark"] != NAME or differs:
         what = f"other {' and '.join(differs)}" if found["benchmark"] == NAME else f"results of {found['benchmark']}"

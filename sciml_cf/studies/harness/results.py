@@ -56,8 +56,8 @@ def write_result(
     return path
 
 
-def read_result(path: Path | str) -> dict[str, Any]:
-    """A result file as it was written.
+def read_result(path: Path | str, *, argument: str = "result") -> dict[str, Any]:
+    """A result file as it was written; errors name this argument.
 
     Raises:
         BenchmarkError: the file is missing, or is not a whole result of this schema.
@@ -67,14 +67,14 @@ def read_result(path: Path | str) -> dict[str, Any]:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise BenchmarkError(
-            f"study: `result` must be a whole result file; {path} cannot be read ({error})."
+            f"study: `{argument}` must be a whole result file; {path} cannot be read ({error})."
         ) from error
     missing = [key for key in _KEYS if key not in content] if isinstance(content, dict) else list(_KEYS)
     if missing:
-        raise BenchmarkError(f"study: `result` must hold {', '.join(missing)}; {path} does not.")
+        raise BenchmarkError(f"study: `{argument}` must hold {', '.join(missing)}; {path} does not.")
     wrong = [key for key in _GROUPS if not isinstance(content[key], dict)]
     if wrong:
-        raise BenchmarkError(f"study: `result` must hold an object as {' and '.join(wrong)}; {path} does not.")
+        raise BenchmarkError(f"study: `{argument}` must hold an object as {' and '.join(wrong)}; {path} does not.")
     return content
 
 

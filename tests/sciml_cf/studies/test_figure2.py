@@ -196,7 +196,7 @@ def test_runs_that_diverged_are_counted_and_shown_as_such(finished, tmp_path):
         (["study", "figure2", "--shard", "5", "4", "--out", "here"], 2, "`shard` must be K N with K from 1 to N"),
         (["study", "figure2", "--workers", "0", "--out", "here"], 2, "`workers` must be an integer of at least 1"),
         (["study", "figure2", "--out", "no/such/place"], 1, "`out` must be a folder, or a new one in a folder"),
-        (["study", "figure2", "--earlier", "nothing.json", "--out", "here"], 1, "nothing.json cannot be read"),
+        (["study", "figure2", "--earlier", "nothing.json", "--out", "here"], 1, "`earlier` must be a whole result"),
         (["study", "figure2", "--earlier", FULL, "--out", "here"], 2, "with other samples and stored_resolution and"),
         (["study", "figure2", "--preset", "full", "--earlier", TIME, "--out", "here"], 2, "with results of time."),
         (["study", "page", "nothing.json"], 1, "nothing.json cannot be read"),
