@@ -1,7 +1,7 @@
 """Tables of docs/how_good.md from the result files of the suite.
 
 Those of benchmarks/results/suite*.json, each of some problems, are merged; published*.json are in the settings of
-publications.
+publications, and those of the same problems are merged.
 
 sciml-cf study suite --preset full --problems kdv darcy    # its results.json becomes benchmarks/results/suite_1.json
 python -m benchmarks.suite_docs            # fills the page
@@ -27,8 +27,12 @@ def result() -> dict[str, Any]:
 
 
 def published() -> list[str]:
-    """Of each file in the setting of a publication its tables, and how it was measured."""
-    found = [read_result(path) for path in sorted(RESULTS.glob("published*.json"))]
+    """Of each setting of a publication its tables, and how it was measured: its files may be of one method each."""
+    by_problems: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for path in sorted(RESULTS.glob("published*.json")):
+        one = read_result(path)
+        by_problems.setdefault(tuple(sorted(one["config"]["sizes"])), []).append(one)
+    found = [merged(files) for files in by_problems.values()]
     if not found:
         return ["Darcy flow on 85 x 85 nodes, the setting of arXiv:2010.08895: not measured yet."]
     return [

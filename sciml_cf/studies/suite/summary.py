@@ -204,17 +204,15 @@ def parted(found: Sequence[Comparison]) -> tuple[list[Comparison], list[list[Com
 
 
 def labels(found: Sequence[Comparison], among: Sequence[Comparison] | None = None) -> list[str]:
-    """Names of the comparisons: the problem, and what else differs between them, or among others of which they are."""
+    """Names of the comparisons: the problem, and in brackets what else differs, among them or among given others."""
     differs = [len({one.case[place] for one in among or found}) > 1 for place in range(len(CASE))]
     units = ("", " samples", "", "")
-    return [
-        ", ".join(
-            f"{value}{unit}"
-            for place, (value, unit) in enumerate(zip(one.case, units, strict=True))
-            if place == 0 or differs[place]
-        )
-        for one in found
-    ]
+    names = []
+    for one in found:
+        parts = [f"{value}{unit}" for value, unit in zip(one.case, units, strict=True)]
+        more = ", ".join(part for part, shown in zip(parts[1:], differs[1:], strict=True) if shown)
+        names.append(f"{parts[0]} ({more})" if more else parts[0])
+    return names
 
 
 def overall(found: Sequence[Comparison], of: str = "closed", over: str = "gradients") -> Interval | None:

@@ -164,7 +164,7 @@ def test_pieces_become_one_result() -> None:
     assert whole["command"].count("sciml-cf study suite") == 2
     assert merged(pieces[-1:])["config"]["preset"] == "small"
     several = comparisons(merged([made_up(("kdv",)), made_up(("kdv",), samples=128)]))
-    assert sorted(labels(several)) == ["kdv, 128 samples", "kdv, 512 samples"]
+    assert sorted(labels(several)) == ["kdv (128 samples)", "kdv (512 samples)"]
     other = made_up(("kdv",))
     other["config"]["rates"] = [1e-2]
     with pytest.raises(ValueError, match="`results` must have the same rates"):
@@ -182,7 +182,7 @@ def test_other_samples_have_a_table_and_a_sentence_of_their_own() -> None:
     _, said, parts = page(whole)
     tables = {part.title: part for part in cast(Any, parts) if hasattr(part, "title")}
     (row,) = tables["Other samples, models and optimizers: relative L2 errors on test samples"].rows
-    assert row[0] == "kdv, 128 samples" and row[4].startswith("0.500")
+    assert row[0] == "kdv (128 samples)" and row[4].startswith("0.500")
     assert len(tables["Relative L2 errors on test samples"].rows) == 3
     assert "With 128 samples: kdv, mean ratio 0.50, as usual 0.50." in said
     assert "in 3 cases: lower in 2" in said[1]
@@ -217,7 +217,7 @@ def test_other_models_that_diverged_are_named_and_leave_no_empty_paragraph() -> 
     result = with_other_model(made_up(), "kdv")
     lost(result["figures"]["cells"]["kdv 512 proximal unet"])
     said = headline(comparisons(result))
-    assert said[-1] == "Runs diverged on kdv, unet." and all(text.strip() for text in said)
+    assert said[-1] == "Runs diverged on kdv (unet)." and all(text.strip() for text in said)
 
 
 def test_means_and_counts_are_of_what_was_run_with_both_methods() -> None:
@@ -399,7 +399,7 @@ def test_published_errors_are_beside_the_own_ones() -> None:
     cells = {f"{name} unet": {**cell, "model": "unet"} for name, cell in result["figures"]["cells"].items()}
     result["figures"]["cells"] |= cells
     tables = [cast(Any, part) for part in page(result)[2] if "in print" in getattr(part, "title", "")]
-    assert [table.title.split(":")[0] for table in tables] == ["darcy-85, fno", "darcy-85, unet"]
+    assert [table.title.split(":")[0] for table in tables] == ["darcy-85 (fno)", "darcy-85 (unet)"]
     assert all(table.rows[0][0] == "closed form, 4 epochs" for table in tables)  # the first seed diverged
 
 
@@ -412,9 +412,13 @@ def test_the_guide_shows_a_published_setting_once_it_is_measured(
     for cell in result["figures"]["cells"].values():
         cell["problem"] = "darcy-85"
     (tmp_path / "published_darcy.json").write_text(json.dumps(result))
-    table, *_, origin = suite_docs.published()
+    table, *rest, origin = suite_docs.published()
     assert "Fourier neural operator, 500 epochs | 0.0108" in table and "closed form, 4 epochs" in table
     assert origin.startswith("`sciml-cf study suite --problems darcy")
+    for name, cell in result["figures"]["cells"].items():
+        part = {**result, "figures": {**result["figures"], "cells": {name: cell}}}
+        (tmp_path / f"published_darcy{'_2' * (cell['method'] == 'l2')}.json").write_text(json.dumps(part))
+    assert suite_docs.published() == [table, *rest, origin]  # a file of each method
 
 
 def test_a_file_is_run_without_problems() -> None:
