@@ -26,6 +26,7 @@ SHOWN = {
         "time_soap",
         "recipe",
         "recipe_soap",
+        "recipe_soap_long",
         "limits",
     ),
     ROOT / "docs" / "results_rules.md": ("optimizers_burgers",),

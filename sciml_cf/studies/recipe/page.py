@@ -17,6 +17,7 @@ from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import geometric_interval
 
 Cells = dict[str, dict[str, Any]]
+_NAMES = {"adam": "Adam", "soap": "SOAP"}
 # Mean relative L2 errors in print for Burgers at viscosity 0.1, at the resolution of training: what, from, to.
 PUBLISHED = (
     ("Fourier neural operators (arXiv:2010.08895 and works that compare with it)", 1.8e-3, 3.3e-3),
@@ -33,14 +34,12 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     common = ", ".join(f"{key} {value}" for key, value in config["recipe"].items())
     introduction = [
         f"Viscous Burgers, {config['samples']} samples; a Fourier neural operator of width {config['width']} and "
-        f"{config['modes']} modes is trained on {trained} points for {_epochs(config)}, measured on {full}.",
+        f"{config['modes']} modes is trained on {trained} points for {_epochs(config, cells)}, measured on {full}.",
         f"In common: {common}. Each method chose its learning rate among three with seed 0 and "
         f"{config['selection_epochs']} epochs, by the {_score(cells)} on the validation set. Seeds {result['seeds']} "
         "report; means are "
         f"geometric, with Student's 95 % interval of the logarithms.",
-        "The published split trains on the first samples of the file and tests on its last ones. The data are of the "
-        "same law as the published file, not the file itself, and published figures were measured at the resolution "
-        "of training: the lines in the figure are for orientation.",
+        *_words_on_published_split(cells),
         "Symmetrised: the mean of the model's output and of its reflected output for the reflected input, u(x) -> "
         "-u(-x), which costs a second forward pass and no training.",
         *_words_on_models_together(config, cells),
@@ -104,14 +103,25 @@ def _rate(cell: dict[str, Any]) -> str:
 
 def _method(cell: dict[str, Any]) -> str:
     """The method, and the optimizer where a result has others than Adam."""
-    optimizer = cell.get("optimizer", "adam")
-    return f"{cell['method']}, {optimizer.upper() if optimizer == 'soap' else optimizer.capitalize()}"
+    return f"{cell['method']}, {_NAMES[cell.get('optimizer', 'adam')]}"
 
 
-def _epochs(config: dict[str, Any]) -> str:
-    """Of the trainings; results before SOAP have one number."""
-    own = f"{config['epochs']} epochs"
-    return f"{own} of Adam or {config['soap_epochs']} of SOAP" if "soap_epochs" in config else own
+def _epochs(config: dict[str, Any], cells: Cells) -> str:
+    """Of the reported trainings, by optimizer where these differ; cells of version 0.1 have none of their own."""
+    counts = {cell.get("optimizer", "adam"): cell.get("epochs", config["epochs"]) for cell in cells.values()}
+    if len(set(counts.values())) == 1:
+        return f"{next(iter(counts.values()))} epochs"
+    return " and ".join(f"{epochs} epochs of {_NAMES[name]}" for name, epochs in counts.items())
+
+
+def _words_on_published_split(cells: Cells) -> list[str]:
+    if not any(cell["split"] == "published" for cell in cells.values()):
+        return []
+    return [
+        "The published split trains on the first samples of the file and tests on its last ones. The data are of the "
+        "same law as the published file, not the file itself, and published figures were measured at the resolution "
+        "of training: the lines in the figure are for orientation."
+    ]
 
 
 def _words_on_models_together(config: dict[str, Any], cells: Cells) -> list[str]:

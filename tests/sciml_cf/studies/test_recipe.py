@@ -12,6 +12,7 @@ from sciml_cf.datasets import FieldDataset
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.recipe import run as recipe
 from sciml_cf.studies.recipe.flags import Recipe
+from sciml_cf.studies.recipe.page import page
 from sciml_cf.studies.recipe.run import parts_of
 
 TINY = replace(
@@ -50,6 +51,17 @@ def test_runs_that_diverged_and_missing_cases_are_told(finished, tmp_path):
     assert row[-1] == "1" and row[-2] == "-"
     with pytest.raises(ValueError, match="`cases` must be numbers from 1 to 3; got 4"):
         study_command(["recipe", "--preset", "full", "--out", str(tmp_path), "--cases", "4"])
+
+
+def test_the_page_says_of_what_is_in_the_result_alone(finished):
+    result = read_result(finished[0] / "results.json")
+    own = [name for name, cell in result["figures"].items() if cell["split"] == "paper"]
+    result["figures"] = {name: result["figures"][name] for name in own}
+    words = " ".join(page(result)[1])
+    assert "for 2 epochs, measured on 128" in words and "published split" not in words
+    result["figures"][own[0]] |= {"optimizer": "soap", "epochs": 5, "split": "published"}
+    words = " ".join(page(result)[1])
+    assert "for 5 epochs of SOAP and 2 epochs of Adam, measured" in words and "The published split trains" in words
 
 
 def test_epochs_may_be_given():
