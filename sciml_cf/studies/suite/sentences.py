@@ -49,6 +49,11 @@ def _counts(named: Sequence[tuple[Comparison, str]]) -> str:
     for one, name in named:
         verdicts.setdefault(one.ratio("closed")[1], []).append(name)
     judged = sum(len(verdicts[word]) for word in _VERDICTS)
+    for word, phrase in _VERDICTS.items():
+        if len(verdicts[word]) == judged > 1:
+            than = "from" if word == "not distinguishable" else "than"
+            words = f"are {phrase} {than} those of gradients in all {judged} cases ({_listed(verdicts[word])})."
+            return f"Test errors of the closed-form head {words}"
     cases = "case" if judged == 1 else "cases"
     counts = ", ".join(
         f"{phrase} in {len(names)}" + (f" ({_listed(names)})" if names else "")

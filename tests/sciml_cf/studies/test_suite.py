@@ -220,6 +220,21 @@ def test_other_models_that_diverged_are_named_and_leave_no_empty_paragraph() -> 
     assert said[-1] == "Runs diverged on kdv (unet)." and all(text.strip() for text in said)
 
 
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("proximal", "are lower than those of gradients in all 2 cases (kdv and darcy)."),
+        ("l2", "are not distinguishable from those of gradients in all 2 cases (kdv and darcy)."),
+    ],
+)
+def test_one_verdict_on_all_problems_is_said_without_counts_of_none(method: str, words: str) -> None:
+    result = made_up(("kdv", "darcy"))
+    for name, cell in result["figures"]["cells"].items():
+        if cell["method"] == "proximal":
+            cell["runs"] = result["figures"]["cells"][name.replace("proximal", method)]["runs"]
+    assert any(text.endswith(words) for text in headline(comparisons(result)))
+
+
 def test_means_and_counts_are_of_what_was_run_with_both_methods() -> None:
     result = made_up()
     lost(result["figures"]["cells"]["darcy 512 proximal"])
