@@ -81,7 +81,7 @@ def _open(path: Path, variables: Mapping[str, Any], overrides: Overrides, close:
         name=_text(variables, "equation"),
         parameters=_parameters(variables, names),
         table=_table(variables, names, target if given is None else given),
-        boundary=boundary_in({"boundary": _text(variables, "boundary")}, "wall" if steady else "periodic"),
+        boundary=boundary_in({"boundary": _text(variables, "boundary")}, "wall" if steady else None),
         right_ends=right_ends_in({"right_end": _text(variables, "right_end")}),
         right_end="included" if steady else "excluded",
         find=finder(path, variables),

@@ -28,7 +28,7 @@ class Found:
         target_name: name of the target field.
         name: the equation, if the file names it.
         parameters: its parameters, as far as the file has them.
-        boundary: the kind of boundary, as far as the file says, or of each axis.
+        boundary: the kind of boundary, or of each axis; None where the file does not say.
         right_end: whether files of this format include it, where there are no coordinates.
         right_ends: of each axis whether it is included, where the file says; else ().
         probes: the first samples of input and target, each ``(rows, ..., *points)``, to look for a repeated point.
@@ -46,7 +46,7 @@ class Found:
     target_name: str = "u"
     name: str = ""
     parameters: Mapping[str, float] = field(default_factory=dict)
-    boundary: Boundary | tuple[Boundary, ...] = "periodic"
+    boundary: Boundary | tuple[Boundary, ...] | None = None
     right_end: RightEnd = "excluded"
     right_ends: tuple[RightEnd, ...] = ()
     probes: Callable[[], Sequence[np.ndarray]] | None = None

@@ -144,7 +144,7 @@ def _about(file: h5py.File, group: h5py.Group, target: h5py.Dataset, taken: set[
         parameters=numbers_in(attributes),
         table=_table(group, target, taken),
         name=text_in(attributes, "equation_name"),
-        boundary=boundary_in(attributes, "periodic"),
+        boundary=boundary_in(attributes),
         right_ends=right_ends_in(attributes),
         find=lambda name: (dataset(file, name), None),
     )

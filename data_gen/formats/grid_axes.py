@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Axis:
         dropped: whether the file's last point is left out because it repeats the first.
         coordinates: its points, where they are not equally spaced or fall.
         boundary: its kind.
+        right_end: whether the last point is the right end of the domain, as far as is known.
     """
 
     points: int
@@ -38,6 +39,7 @@ class Axis:
     dropped: bool = False
     coordinates: tuple[float, ...] | None = None
     boundary: Boundary = "periodic"
+    right_end: RightEnd | None = None
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,17 @@ def axes_of(path: Path, found: Found, overrides: Overrides) -> list[Axis]:
     """
     dims = len(found.shape)
     given = _each("extent", overrides.extent, dims)
-    kinds = _each("boundary", overrides.boundary or found.boundary, dims)
+    kinds = _each("boundary", overrides.boundary or found.boundary or "periodic", dims)
     axes = []
     for i, (points, label) in enumerate(zip(found.shape, "zyx"[-dims:], strict=True)):
         extent, coordinates = given[i] if given else None, found.coordinates[i] if found.coordinates else None
         repeats = compare_ends(found.probes, i - dims) if kinds[i] == "periodic" else Repeats()
-        known = _Known(path, label, points, extent, said_right_end(found, overrides, i), kinds[i], repeats)
+        known = _Known(path, label, points, extent, _said_right_end(found, overrides, i), kinds[i], repeats)
+        if not (overrides.boundary or found.boundary):
+            known = _with_walls(known)
         if coordinates is not None:
-            axes.append(_from_points(known, np.asarray(coordinates), said=overrides.boundary is not None))
+            said = overrides.boundary is not None or known.boundary == "wall"
+            axes.append(_from_points(known, np.asarray(coordinates), said=said))
         elif extent is not None:
             axes.append(_from_extent(known, extent, found.right_end))
         else:
@@ -81,7 +86,18 @@ def axes_of(path: Path, found: Found, overrides: Overrides) -> list[Axis]:
     return axes
 
 
-def said_right_end(found: Found, overrides: Overrides, axis: int) -> RightEnd | None:
+def _with_walls(axis: _Known) -> _Known:
+    """An axis of unknown boundary: from wall to wall where the fields are fixed at both ends."""
+    if not axis.repeats.walls or axis.repeats.beyond_doubt or axis.right_end == "excluded":
+        return axis
+    _LOG.warning(
+        "%s: the fields keep their values at both ends of %s in all samples: these are taken as walls, with a point on "
+        "each. If they are not, say --boundary periodic.", axis.path, axis.label,
+    )  # fmt: skip
+    return replace(axis, boundary="wall", right_end="included")
+
+
+def _said_right_end(found: Found, overrides: Overrides, axis: int) -> RightEnd | None:
     """Whether the last point of an axis is the right end, as is said, else as the file says; None if neither does."""
     recorded = found.right_ends[axis] if len(found.right_ends) == len(found.shape) else None
     return overrides.right_end or recorded
@@ -109,10 +125,11 @@ def _from_points(axis: _Known, coordinates: np.ndarray, *, said: bool) -> Axis:
         _LOG.warning(
             "%s: the right end of %s is included and repeats the first point; it is left out.", axis.path, axis.label
         )
-        return Axis(axis.points - 1, _tidy(span, rounding), float(values[0]), dropped=True)
+        end = axis.right_end
+        return Axis(axis.points - 1, _tidy(span, rounding), float(values[0]), dropped=True, right_end=end)
     if axis.extent is not None and not _is_span(axis, values, rounding, period):
         period = axis.extent
-    return Axis(axis.points, period, float(values[0]), boundary=axis.boundary)
+    return Axis(axis.points, period, float(values[0]), boundary=axis.boundary, right_end=axis.right_end)
 
 
 def _from_uneven(axis: _Known, values: np.ndarray, *, said: bool) -> Axis:
@@ -125,7 +142,8 @@ def _from_uneven(axis: _Known, values: np.ndarray, *, said: bool) -> Axis:
             "methods cannot use them.", axis.path, axis.label,
         )  # fmt: skip
     kind = axis.boundary if said else "open"
-    return Axis(axis.points, extent, float(values[0]), coordinates=tuple(map(float, values)), boundary=kind)
+    points = tuple(map(float, values))
+    return Axis(axis.points, extent, float(values[0]), coordinates=points, boundary=kind, right_end=axis.right_end)
 
 
 def _checked(axis: _Known, coordinates: np.ndarray) -> np.ndarray:
@@ -220,12 +238,10 @@ def _from_extent(axis: _Known, extent: float, usual: RightEnd) -> Axis:
         _LOG.warning(
             "%s: the right end of %s is included and repeats the first point; it is left out.", axis.path, axis.label
         )
-        return Axis(axis.points - 1, extent, 0.0, dropped=True)
-    if axis.periodic:
-        return Axis(axis.points, extent, 0.0)
-    if included:
-        return Axis(axis.points, extent * axis.points / (axis.points - 1), 0.0, boundary=axis.boundary)
-    return Axis(axis.points, extent, 0.5 * extent / axis.points, boundary=axis.boundary)
+        return Axis(axis.points - 1, extent, 0.0, dropped=True, right_end=axis.right_end)
+    first = 0.0 if axis.periodic or included else 0.5 * extent / axis.points
+    length = extent * axis.points / (axis.points - 1) if included else extent
+    return Axis(axis.points, length, first, boundary=axis.boundary, right_end=axis.right_end)
 
 
 def _check_repeats(axis: _Known) -> None:

@@ -121,10 +121,13 @@ def exact_times(times: Any) -> tuple[float, ...]:
     return tuple(float(str(t)) if array.dtype == np.float32 else float(t) for t in array)
 
 
-def boundary_in(attributes: Any, usual: Boundary) -> Boundary | tuple[Boundary, ...]:
-    """The boundary that a file written here records, of each axis where they differ, or the usual one."""
-    words: list[Boundary] = [_BOUNDARIES.get(word, usual) for word in text_in(attributes, "boundary").split(",")]
-    return tuple(words) if len(words) > 1 else words[0]
+def boundary_in(attributes: Any, usual: Boundary | None = None) -> Boundary | tuple[Boundary, ...] | None:
+    """The boundary that a file written here records, of each axis where they differ, or the usual one, if any."""
+    words = text_in(attributes, "boundary").split(",")
+    if len(words) == 1:
+        return _BOUNDARIES.get(words[0]) or usual
+    known: list[Boundary] = [_BOUNDARIES.get(word) or usual or "periodic" for word in words]
+    return tuple(known)
 
 
 def right_ends_in(attributes: Any) -> tuple[RightEnd, ...]:

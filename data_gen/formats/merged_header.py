@@ -12,7 +12,7 @@ import numpy as np
 from data_gen.equations import equation_named, equation_names, equation_parameters, is_known, is_typed
 from data_gen.errors import DatasetError
 from data_gen.formats.found import Found
-from data_gen.formats.grid_axes import axes_of, said_right_end
+from data_gen.formats.grid_axes import Axis, axes_of
 from data_gen.formats.overrides import TAKEN, Overrides
 from data_gen.header import Boundary, Header, RightEnd
 
@@ -49,18 +49,24 @@ def make_header(path: Path, found: Found, overrides: Overrides) -> tuple[Header,
         boundary=boundaries[0],
         boundaries=boundaries,
         points=tuple(axis.coordinates for axis in axes),
-        right_ends=_right_ends(found, overrides),
+        right_ends=_right_ends(axes),
         formula=_formula(path, name, parameters, overrides),
         parameters=parameters,
     )
     return header, tuple(axis.dropped for axis in axes)
 
 
-def _right_ends(found: Found, overrides: Overrides) -> tuple[RightEnd, ...] | None:
-    """Of each axis whether its last point is the right end, where that is said."""
-    ends: list[RightEnd | None] = [said_right_end(found, overrides, axis) for axis in range(len(found.shape))]
+def _right_ends(axes: Sequence[Axis]) -> tuple[RightEnd, ...] | None:
+    """Of each axis whether its last point is the right end; None where no axis has it, or one between ends lacks it."""
+    if not any(axis.right_end for axis in axes):
+        return None
+    ends: list[RightEnd | None] = [axis.right_end or ("excluded" if _wraps(axis) else None) for axis in axes]
     known: list[RightEnd] = [end for end in ends if end is not None]
     return tuple(known) if len(known) == len(ends) else None
+
+
+def _wraps(axis: Axis) -> bool:
+    return axis.boundary == "periodic"
 
 
 def _check_size(path: Path, found: Found) -> None:

@@ -41,7 +41,7 @@ class About:
         parameters: numbers of the equation.
         table: parameters of each sample, ``(samples,)`` by name.
         name: of the equation.
-        boundary: kind of boundary, or of each axis.
+        boundary: kind of boundary, or of each axis; None where the file does not say.
         right_end: whether files of this format include it, where there are no coordinates.
         right_ends: of each axis whether it is included, where the file says; else ().
         input_name: name of the input field, if it differs from the variable's.
@@ -54,7 +54,7 @@ class About:
     parameters: Mapping[str, float] = field(default_factory=dict)
     table: Mapping[str, np.ndarray] = field(default_factory=dict)
     name: str = ""
-    boundary: Boundary | tuple[Boundary, ...] = "periodic"
+    boundary: Boundary | tuple[Boundary, ...] | None = None
     right_end: RightEnd = "excluded"
     right_ends: tuple[RightEnd, ...] = ()
     input_name: str = ""

@@ -97,7 +97,7 @@ def _open(path: Path, file: h5py.File, overrides: Overrides) -> Source:
     target = _field(path, file, targets, dims, grid, overrides, "u" if len(targets) == 1 else "")
     given = _field(path, file, inputs, dims, grid, overrides, "") if inputs else None
     steady = given is not None and target.num_times <= 1
-    usual: Boundary = "wall" if steady else "open" if "trans" in path.name.lower() or "t" in file else "periodic"
+    usual: Boundary | None = "wall" if steady else "open" if "trans" in path.name.lower() or "t" in file else None
     numbers = numbers_in(file.attrs)
     name, parameters = ("", numbers) if steady else _equation(numbers, dims, len(targets))
     coefficient = inputs == ["nu"] and steady

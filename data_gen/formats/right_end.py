@@ -1,4 +1,4 @@
-"""Detection of a periodic file whose last point repeats its first one."""
+"""Detection of a periodic file whose last point repeats its first one, and of walls, from the fields."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ class Repeats:
         beyond_doubt: so they are in both fields and in many samples, the values there differ from sample to sample, and
             the fields are not symmetric.
         differs: the ends are further apart than noise.
-        fixed: the ends have one value in all samples, as at a wall.
+        fixed: the first point has nearly one value in all samples, as at a wall.
+        walls: in one of the fields both ends keep their values in all samples, and the points next to them do not.
     """
 
     looks_so: bool = False
     beyond_doubt: bool = False
     differs: bool = False
     fixed: bool = False
+    walls: bool = False
 
 
 def compare_ends(probes: Callable[[], Sequence[np.ndarray]] | None, axis: int) -> Repeats:
@@ -37,7 +39,8 @@ def compare_ends(probes: Callable[[], Sequence[np.ndarray]] | None, axis: int) -
     equal, closer, apart = zip(*(_ends_of(field, axis) for field in fields), strict=True)
     looks_so = all(equal) and any(closer)
     certain = looks_so and len(fields) > 1 and all(_tells(field, axis) for field in fields)
-    return Repeats(looks_so, certain, any(apart), all(_is_fixed(field, axis) for field in fields))
+    fixed, walls = (test(_is(field, axis) for field in fields) for test, _is in ((all, _is_fixed), (any, _has_walls)))
+    return Repeats(looks_so, certain, any(apart), fixed, walls)
 
 
 def _usable(probes: Sequence[np.ndarray], axis: int) -> list[np.ndarray]:
@@ -73,3 +76,12 @@ def _tells(field: np.ndarray, axis: int) -> bool:
 def _is_fixed(field: np.ndarray, axis: int) -> bool:
     """Whether the first point has nearly one value in all samples and along all other axes."""
     return bool(np.ptp(field.take(0, axis)) <= 0.05 * field.std())
+
+
+def _has_walls(field: np.ndarray, axis: int) -> bool:
+    """Whether each end has one value to rounding, and the point next to it varies, or differs from it."""
+    noise, count = _noise(field), field.shape[axis]
+    ends = [(field.take(end, axis), field.take(inner, axis)) for end, inner in ((0, 1), (count - 1, count - 2))]
+    return all(
+        end.size >= _MANY and np.ptp(end) <= noise and np.abs(inner - end).max() > 1e2 * noise for end, inner in ends
+    )

@@ -123,7 +123,7 @@ def _open(opened: _Opened, overrides: Overrides) -> Source:
         name=text_in(attributes, "equation_name"),
         parameters=_parameters(data, attributes),
         table=_table(data, root, places, {*inputs, *targets}),
-        boundary=boundary_in(attributes, "periodic"),
+        boundary=boundary_in(attributes),
         right_ends=right_ends_in(attributes),
         find=lambda name: _mask(opened, name, overrides),
     )

@@ -113,8 +113,35 @@ def _run(words: list[str]) -> None:
         _fail(2, f"sciml-cf: unknown command {words[0]!r}; choose one of {', '.join(COMMANDS)}.")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    with restored():
+    with restored(), _lines_on_files_once():
         _guarded(words[0], words[1:])
+
+
+@contextmanager
+def _lines_on_files_once() -> Iterator[None]:
+    """Log a line of the readers of files once, however often the command opens the file."""
+    filters = [(handler, _Once()) for handler in logging.getLogger().handlers]
+    for handler, one in filters:
+        handler.addFilter(one)
+    try:
+        yield
+    finally:
+        for handler, one in filters:
+            handler.removeFilter(one)
+
+
+class _Once(logging.Filter):
+    """Lets a line pass once, of the loggers of the readers; and every line of the others."""
+
+    def __init__(self) -> None:
+        super().__init__("data_gen.formats")
+        self._passed: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        line = record.getMessage()
+        passes = line not in self._passed or not super().filter(record)
+        self._passed.add(line)
+        return passes
 
 
 # By command: arguments of its function that have another name on the command line.

@@ -70,23 +70,68 @@ def test_symmetric_fields_on_cells_keep_all_points(tmp_path: Path, axes: int) ->
             assert data.header.extents == (1.0,) and data.resolution == 64
 
 
-def test_walls_of_one_value_keep_all_points(tmp_path: Path) -> None:
-    points = np.linspace(0, 1, 17)
+def between_walls(points: np.ndarray, samples: int = 8) -> np.ndarray:
+    """Fields that are zero at both ends, ``(samples, points)``."""
     bump = np.sin(np.pi * points)
     bump[[0, -1]] = 0
+    return RANDOM.uniform(0.5, 1, (samples, 1)) * bump + RANDOM.uniform(0, 0.2, (samples, 1)) * bump**2 * points
+
+
+def test_fields_that_are_fixed_at_both_ends_lie_between_walls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    points = np.linspace(0, 1, 17)
     coefficient = np.where(RANDOM.random((8, 17, 17)) > 0.5, 12.0, 3.0)
-    solution = RANDOM.random((8, 1, 1)) * bump[:, None] * bump
-    with pair(tmp_path, coefficient, solution, times=(0.0,)) as data:
+    solution = between_walls(points)[..., None] * between_walls(points)[:, None]
+    with pair(tmp_path, coefficient, solution, times=(0.0,), extent=(1.0, 2.0)) as data:
         np.testing.assert_array_equal(data.read("a")[:, 0], coefficient)
+        assert data.header.axis_boundaries == ("wall", "wall") and data.header.placements == ("nodes", "nodes")
+        np.testing.assert_allclose(data.header.coordinates[1], 2 * points)
+    assert caplog.text.count("these are taken as walls, with a point on each") == 2  # once an axis
     with pair(tmp_path, solution, solution * 2) as data:
-        assert data.header.shape == (17, 17)
-    u = RANDOM.random((8, 3, 1)) * bump
+        assert data.header.shape == (17, 17) and data.header.boundary == "wall"
+    with pair(tmp_path, 1 + solution, 1 + solution * 2) as data:  # at another value
+        assert data.header.boundary == "wall"
+
+
+@pytest.mark.parametrize("points", [np.linspace(0, 1, 17), np.linspace(-1, 1, 17), np.linspace(0, 1, 17) ** 2])
+def test_walls_are_found_in_files_with_coordinates(tmp_path: Path, points: np.ndarray) -> None:
+    u = np.stack([between_walls(np.linspace(0, 1, 17))] * 3, axis=1)
     found = xr.Dataset({"u": (("sample", "time", "x"), u)}, coords={"x": points, "time": [0.0, 1.0, 2.0]})
     found.to_netcdf(tmp_path / "f.nc")
+    for said in (Overrides(), Overrides(boundary="wall")):
+        with open_source(tmp_path / "f.nc", overrides=said) as data:
+            assert data.resolution == 17 and data.header.boundary == "wall"
+            np.testing.assert_allclose(data.header.coordinates[0], points)
     with open_source(tmp_path / "f.nc") as data:
-        assert data.resolution == 17
-    with open_source(tmp_path / "f.nc", overrides=Overrides(boundary="wall")) as data:
-        np.testing.assert_allclose(data.header.coordinates[0], points)
+        assert data.header.placements == ("nodes",)
+        convert(tmp_path / "f.nc", tmp_path / "f.h5")
+    with open_source(tmp_path / "f.h5") as data:
+        assert data.header.boundary == "wall"
+
+
+def test_walls_are_not_seen_where_there_are_none_or_others_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    points = np.arange(32) / 32
+    pulses = RANDOM.uniform(1, 2, (8, 1)) * np.exp(-(((points - 0.5) / 0.05) ** 2))  # zero far around the ends
+    odd = np.sin(2 * np.pi * points) * RANDOM.uniform(1, 2, (8, 1))  # zero at the first point alone
+    for field in (pulses, odd, waves(points)):
+        with pair(tmp_path, field, 2 * field) as data:
+            assert data.header.boundary == "periodic" and data.resolution == 32
+    walled = between_walls(np.linspace(0, 1, 33))
+    for words in ({"boundary": "periodic"}, {"right_end": "excluded"}):
+        with pair(tmp_path, walled, walled, **words) as data:
+            assert data.header.boundary == "periodic"
+    with pair(tmp_path, walled[:3], walled[:3]) as data:  # too few samples
+        assert data.header.boundary == "periodic"
+    assert "are taken as walls" not in caplog.text
+
+
+def test_walls_along_one_axis_leave_the_other_periodic(tmp_path: Path) -> None:
+    points = np.arange(16) / 16
+    channel = between_walls(np.linspace(0, 1, 17))[:, :, None] * (2 + waves(points))[:, None]
+    with pair(tmp_path, channel, 2 * channel, extent=(1.0, 1.0)) as data:
+        assert data.header.shape == (17, 16) and data.header.axis_boundaries == ("wall", "periodic")
+        assert data.header.placements == ("nodes", "periodic")
 
 
 def test_what_is_said_wins_against_noise(tmp_path: Path) -> None:

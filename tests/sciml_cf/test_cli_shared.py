@@ -116,6 +116,18 @@ def test_quiet_bars_are_not_shown_and_warnings_are(capsys):
     assert progress_bar(shown=False).disable
 
 
+def test_a_line_on_a_file_is_logged_once_a_command(capsys, caplog, tmp_path):
+    bump = np.sin(np.linspace(0, np.pi, 64)) * (np.arange(64) % 63 > 0)
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(0.5, 1, (20, 1)) * bump)
+    pair = f"{tmp_path / 'a.npy'},{tmp_path / 'a.npy'}"
+    for _ in range(2):
+        caplog.clear()
+        words = ("--data", pair, "--extent", 1, "--times", 0, 1, "--out", tmp_path / "run", *SMALL, "--overwrite")
+        assert call(capsys, "train", *words)[0] == 0
+        assert caplog.text.count("are taken as walls") == 1
+    assert not any(handler.filters for handler in logging.getLogger().handlers)
+
+
 def test_config_is_given_once(capsys, tmp_path):
     (tmp_path / "a.toml").write_text("samples = 2\n")
     given = ("--config", tmp_path / "a.toml")
