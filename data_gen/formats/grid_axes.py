@@ -13,7 +13,7 @@ import numpy as np
 from data_gen.errors import DatasetError
 from data_gen.formats.found import Found
 from data_gen.formats.overrides import Overrides, RightEnd
-from data_gen.formats.right_end import Repeats, compare_ends
+from data_gen.formats.right_end import Ends, compare_ends
 from data_gen.header import Boundary
 
 _LOG = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class _Known:
     extent: float | None
     right_end: RightEnd | None
     boundary: Boundary
-    repeats: Repeats
+    ends: Ends
 
     @property
     def periodic(self) -> bool:
@@ -72,10 +72,10 @@ def axes_of(path: Path, found: Found, overrides: Overrides) -> list[Axis]:
     axes = []
     for i, (points, label) in enumerate(zip(found.shape, "zyx"[-dims:], strict=True)):
         extent, coordinates = given[i] if given else None, found.coordinates[i] if found.coordinates else None
-        repeats = compare_ends(found.probes, i - dims) if kinds[i] == "periodic" else Repeats()
-        known = _Known(path, label, points, extent, _said_right_end(found, overrides, i), kinds[i], repeats)
+        ends = compare_ends(found.probes, i - dims) if kinds[i] == "periodic" else Ends()
+        known = _Known(path, label, points, extent, _said_right_end(found, overrides, i), kinds[i], ends)
         if not (overrides.boundary or found.boundary):
-            known = _with_walls(known)
+            known = _with_boundary(known)
         if coordinates is not None:
             said = overrides.boundary is not None or known.boundary == "wall"
             axes.append(_from_points(known, np.asarray(coordinates), said=said))
@@ -86,15 +86,21 @@ def axes_of(path: Path, found: Found, overrides: Overrides) -> list[Axis]:
     return axes
 
 
-def _with_walls(axis: _Known) -> _Known:
-    """An axis of unknown boundary: from wall to wall where the fields are fixed at both ends."""
-    if not axis.repeats.walls or axis.repeats.beyond_doubt or axis.right_end == "excluded":
-        return axis
-    _LOG.warning(
-        "%s: the fields keep their values at both ends of %s in all samples: these are taken as walls, with a point on "
-        "each. If they are not, say --boundary periodic.", axis.path, axis.label,
-    )  # fmt: skip
-    return replace(axis, boundary="wall", right_end="included")
+def _with_boundary(axis: _Known) -> _Known:
+    """An axis of unknown boundary: walls where the fields are fixed at both ends, open where these do not meet."""
+    if axis.ends.walls and not axis.ends.beyond_doubt and axis.right_end != "excluded":
+        _LOG.warning(
+            "%s: the fields keep their values at both ends of %s in all samples: these are taken as walls, with a "
+            "point on each. If they are not, say --boundary periodic.", axis.path, axis.label,
+        )  # fmt: skip
+        return replace(axis, boundary="wall", right_end="included")
+    if axis.ends.apart:
+        _LOG.warning(
+            "%s: the fields are further apart between the ends of %s than between any two neighbors: its boundary is "
+            "taken as open. Say --boundary wall or periodic if it is.", axis.path, axis.label,
+        )  # fmt: skip
+        return replace(axis, boundary="open")
+    return axis
 
 
 def _said_right_end(found: Found, overrides: Overrides, axis: int) -> RightEnd | None:
@@ -202,10 +208,10 @@ def _includes_right_end(axis: _Known, values: np.ndarray, rounding: float, perio
         return False
     round_span, round_period = _digits(span), _digits(period)
     if round_span == round_period:
-        return axis.repeats.beyond_doubt
+        return axis.ends.beyond_doubt
     if round_span > round_period:
         return False
-    repeats = axis.repeats.looks_so and not axis.repeats.fixed
+    repeats = axis.ends.looks_so and not axis.ends.fixed
     if not repeats:
         _LOG.warning(
             "%s: the %s coordinates run from %g to %g as if the right end were included, but the fields do not repeat "
@@ -226,9 +232,9 @@ def _from_extent(axis: _Known, extent: float, usual: RightEnd) -> Axis:
     included = (axis.right_end or usual) == "included"
     if axis.periodic and axis.right_end == "included":
         _check_repeats(axis)
-    elif axis.periodic and axis.right_end is None and axis.repeats.beyond_doubt:
+    elif axis.periodic and axis.right_end is None and axis.ends.beyond_doubt:
         included = True
-    elif axis.periodic and axis.right_end is None and axis.repeats.looks_so:
+    elif axis.periodic and axis.right_end is None and axis.ends.looks_so:
         _LOG.warning(
             "%s: the fields have equal values at both ends of %s, which are taken as two points of a periodic grid; "
             "say "
@@ -245,7 +251,7 @@ def _from_extent(axis: _Known, extent: float, usual: RightEnd) -> Axis:
 
 
 def _check_repeats(axis: _Known) -> None:
-    if axis.repeats.differs:
+    if axis.ends.differs:
         raise DatasetError(
             f"open_source: {axis.path} must repeat its first point at the right end of {axis.label} if that end is "
             f"included; the fields differ there. Check --extent and --right-end."

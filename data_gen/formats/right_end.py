@@ -1,4 +1,4 @@
-"""Detection of a periodic file whose last point repeats its first one, and of walls, from the fields."""
+"""What fields say of the ends of an axis: a last point that repeats the first one, walls, or ends that do not meet."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 
 _ROUNDING = 1e-5  # of float32 values, relative to the largest
 _MANY = 4  # samples that a decision by fields alone needs
+_FAR = 3.0  # times the largest step between neighbors; the ends of a periodic axis are neighbors too
 
 
 @dataclass(frozen=True)
-class Repeats:
+class Ends:
     """What the fields say of the two ends of an axis.
 
     Args:
@@ -21,7 +22,8 @@ class Repeats:
             the fields are not symmetric.
         differs: the ends are further apart than noise.
         fixed: the first point has nearly one value in all samples, as at a wall.
-        walls: in one of the fields both ends keep their values in all samples, and the points next to them do not.
+        walls: a channel of the target keeps one value at each end in all samples, and the points next to them do not.
+        apart: a channel of the target is further apart between the two ends than between any two neighbors.
     """
 
     looks_so: bool = False
@@ -29,18 +31,32 @@ class Repeats:
     differs: bool = False
     fixed: bool = False
     walls: bool = False
+    apart: bool = False
 
 
-def compare_ends(probes: Callable[[], Sequence[np.ndarray]] | None, axis: int) -> Repeats:
-    """The ends of an axis, counted from the last, in the first samples ``(rows, ..., *points)`` of both fields."""
-    fields = _usable(probes() if probes is not None else (), axis)
+def compare_ends(probes: Callable[[], Sequence[np.ndarray]] | None, axis: int) -> Ends:
+    """The ends of an axis, counted from the last, in the first samples ``(rows, times, channels, *points)``.
+
+    Args:
+        probes: those of the input and the target, the target last.
+        axis: see above.
+    """
+    given = probes() if probes is not None else ()
+    fields = _usable(given, axis)
     if not fields:
-        return Repeats()
-    equal, closer, apart = zip(*(_ends_of(field, axis) for field in fields), strict=True)
+        return Ends()
+    equal, closer, differs = zip(*(_ends_of(field, axis) for field in fields), strict=True)
     looks_so = all(equal) and any(closer)
     certain = looks_so and len(fields) > 1 and all(_tells(field, axis) for field in fields)
-    fixed, walls = (test(_is(field, axis) for field in fields) for test, _is in ((all, _is_fixed), (any, _has_walls)))
-    return Repeats(looks_so, certain, any(apart), fixed, walls)
+    channels = [channel for field in _usable(given[-1:], axis) for channel in np.moveaxis(field, 2, 0)]
+    return Ends(
+        looks_so,
+        certain,
+        any(differs),
+        fixed=all(_is_fixed(field, axis) for field in fields),
+        walls=any(_has_walls(channel, axis) for channel in channels),
+        apart=any(_is_apart(channel, axis) for channel in channels),
+    )
 
 
 def _usable(probes: Sequence[np.ndarray], axis: int) -> list[np.ndarray]:
@@ -85,3 +101,11 @@ def _has_walls(field: np.ndarray, axis: int) -> bool:
     return all(
         end.size >= _MANY and np.ptp(end) <= noise and np.abs(inner - end).max() > 1e2 * noise for end, inner in ends
     )
+
+
+def _is_apart(field: np.ndarray, axis: int) -> bool:
+    """Whether some sample's ends are much further apart than any neighbors of any sample; of few samples no."""
+    if len(field) < _MANY:
+        return False
+    steps = float(np.abs(np.diff(field, axis=axis)).max())
+    return _gap(field, axis, 0, -1) > _FAR * steps + 1e2 * _noise(field)

@@ -126,6 +126,44 @@ def test_walls_are_not_seen_where_there_are_none_or_others_are_named(
     assert "are taken as walls" not in caplog.text
 
 
+@pytest.mark.parametrize("points", [np.linspace(0, 1, 32), (np.arange(32) + 0.5) / 32])
+def test_fields_whose_ends_do_not_meet_have_an_open_boundary(
+    tmp_path: Path, points: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    modes = np.cos(np.pi * np.arange(1, 4)[:, None] * points)  # slope zero at both ends
+    u = RANDOM.standard_normal((8, 3)) @ modes
+    with pair(tmp_path, u, 0.9 * u) as data:
+        assert data.header.boundary == "open" and data.resolution == 32
+    assert "its boundary is taken as open" in caplog.text
+    for kind in ("periodic", "wall"):
+        with pair(tmp_path, u, 0.9 * u, boundary=kind) as data:
+            assert data.header.boundary == kind
+    found = xr.Dataset({"u": (("sample", "time", "x"), np.stack([u, u, u], axis=1))})
+    found.assign_coords(x=points, time=[0.0, 1.0, 2.0]).to_netcdf(tmp_path / "f.nc")
+    with open_source(tmp_path / "f.nc") as data:
+        assert data.header.boundary == "open"
+        np.testing.assert_allclose(data.header.coordinates[0], points)
+
+
+def test_channels_are_asked_one_by_one_and_the_target_alone(tmp_path: Path) -> None:
+    points = np.linspace(0, 1, 17)
+    flow = np.stack([between_walls(points), 2 + RANDOM.standard_normal((8, 17))], axis=1)  # velocity and pressure
+    with pair(tmp_path, flow, flow, axes=("sample,channel,x",)) as data:
+        assert data.header.boundary == "wall"
+    place = np.broadcast_to(points, (8, 17))  # a channel of coordinates
+    periodic = waves(np.arange(17) / 17)
+    given = np.stack([periodic, place], axis=1)
+    with pair(tmp_path, given, periodic[:, None], axes=("sample,channel,x",)) as data:
+        assert data.header.boundary == "periodic"
+
+
+def test_steep_and_rough_fields_stay_periodic(tmp_path: Path) -> None:
+    step = np.stack([np.roll(np.arange(32) < 16, shift) for shift in RANDOM.integers(0, 32, 8)]).astype(float)
+    for field in (step, RANDOM.standard_normal((8, 32)), np.cumsum(RANDOM.standard_normal((2, 32)), axis=1)):
+        with pair(tmp_path, field, field, right_end="excluded") as data:
+            assert data.header.boundary == "periodic"
+
+
 def test_walls_along_one_axis_leave_the_other_periodic(tmp_path: Path) -> None:
     points = np.arange(16) / 16
     channel = between_walls(np.linspace(0, 1, 17))[:, :, None] * (2 + waves(points))[:, None]
