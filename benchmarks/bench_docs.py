@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from sciml_cf.report.tables import Table
 from sciml_cf.studies import page_of
-from sciml_cf.studies.harness.results import merge_results, read_result
+from sciml_cf.studies.harness.results import read_parts, read_result
 
 # page: the benchmarks whose tables it shows
 SHOWN = {
@@ -36,21 +36,14 @@ SHOWN = {
     ROOT / "docs" / "parameters.md": ("parameters",),
     ROOT / "docs" / "large_data.md": ("infinite_data",),
 }
-# Settings, where a benchmark has them, in which the files of its parts must agree.
-_ALIKE = ("preset", "fit", "samples", "stored", "resolution", "epochs", "batch_size")
 
 
 def filled(text: str, names: tuple[str, ...], results: Path = RESULTS) -> str:
     """A page with its tables made anew; a benchmark without a result file is said not to be measured."""
     for name in names:
-        found = [read_result(path) for path in _files(results, name)]
-        text = between(text, name, measured(merge_results(found, _ALIKE)) if found else "Not measured yet.")
+        found = read_parts(results, name)
+        text = between(text, name, measured(found) if found else "Not measured yet.")
     return text
-
-
-def _files(results: Path, name: str) -> list[Path]:
-    """The file of a benchmark, and those of its further parts, NAME_2.json and so on."""
-    return [path for path in (results / f"{name}.json", *sorted(results.glob(f"{name}_[0-9].json"))) if path.exists()]
 
 
 def measured(result: dict[str, Any]) -> str:

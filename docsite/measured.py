@@ -15,7 +15,7 @@ from docsite.staging import ROOT
 from sciml_cf.plots.style import name_curves, nth_curve
 from sciml_cf.report.html import Picture
 from sciml_cf.studies import page_of
-from sciml_cf.studies.harness.results import read_result
+from sciml_cf.studies.harness.results import read_parts
 
 RESULTS = ROOT / "benchmarks" / "results"
 FOLDER = "measured"
@@ -55,7 +55,9 @@ def pictures(out: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
     for name, wanted in STUDIES.items():
-        result = read_result(RESULTS / f"{name}.json")
+        result = read_parts(RESULTS, name)
+        if result is None:
+            raise FileNotFoundError(f"pictures: {RESULTS} has no {name}.json; the build draws it.")
         _, _, parts = page_of(result["benchmark"])(result)
         for part in parts:
             if isinstance(part, Picture) and part.name in wanted:

@@ -19,6 +19,8 @@ RESULT_FILE = "results.json"
 _KEYS = ("benchmark", "command", "config", "versions", "machine", "date", "seeds", "figures")
 _GROUPS = ("config", "figures")
 _PLACES = ("--out", "--workers")
+# Settings, where a study has them, in which its parts must agree.
+_ALIKE = ("preset", "fit", "samples", "stored", "resolution", "epochs", "batch_size")
 
 
 def machine() -> dict[str, Any]:
@@ -76,6 +78,17 @@ def read_result(path: Path | str, *, argument: str = "result") -> dict[str, Any]
     if wrong:
         raise BenchmarkError(f"study: `{argument}` must hold an object as {' and '.join(wrong)}; {path} does not.")
     return content
+
+
+def read_parts(folder: Path, name: str) -> dict[str, Any] | None:
+    """The result of a study run in parts, NAME.json, NAME_2.json and so on, merged; None where there is none.
+
+    Raises:
+        ValueError: see ``merge_results``; all settings of the trainings must be the same.
+    """
+    paths = (folder / f"{name}.json", *sorted(folder.glob(f"{name}_[0-9].json")))
+    found = [read_result(path) for path in paths if path.exists()]
+    return merge_results(found, _ALIKE) if found else None
 
 
 def merge_results(results: Sequence[dict[str, Any]], alike: Sequence[str]) -> dict[str, Any]:
