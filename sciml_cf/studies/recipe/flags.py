@@ -27,6 +27,9 @@ class Recipe(GridFlags):
         methods: proximal, and l2 for the baseline.
         optimizers: adam, in batches of 8, and soap, in batches of 16, which needs the extra ``soap``.
         cases: which of the preset's cases to run, by number from 1; by default all.
+        rates: learning rates to choose from; by default three of each optimizer.
+        batch_size: of every training; by default that of the optimizer.
+        strength: of the proximal term; by default that of the rule.
         epochs: of the reported trainings; by default those of the preset, in the full one 150 of Adam and 100 of SOAP.
     """
 
@@ -35,4 +38,7 @@ class Recipe(GridFlags):
     methods: tuple[Literal["proximal", "l2"], ...] = METHODS
     optimizers: tuple[Literal["adam", "soap"], ...] = ("adam",)
     cases: tuple[int, ...] = ()
+    rates: tuple[float, ...] = ()
+    batch_size: int | None = None
+    strength: float | None = None
     epochs: int | None = None

@@ -35,7 +35,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     introduction = [
         f"Viscous Burgers, {config['samples']} samples; a Fourier neural operator of width {config['width']} and "
         f"{config['modes']} modes is trained on {trained} points for {_epochs(config, cells)}, measured on {full}.",
-        f"In common: {common}. Each method chose its learning rate among three with seed 0 and "
+        f"In common: {common}. Each method chose its learning rate among {_rates(cells)} with seed 0 and "
         f"{config['selection_epochs']} epochs, by the {_score(cells)} on the validation set. Seeds {result['seeds']} "
         "report; means are "
         f"geometric, with Student's 95 % interval of the logarithms.",
@@ -112,6 +112,11 @@ def _epochs(config: dict[str, Any], cells: Cells) -> str:
     if len(set(counts.values())) == 1:
         return f"{next(iter(counts.values()))} epochs"
     return " and ".join(f"{epochs} epochs of {_NAMES[name]}" for name, epochs in counts.items())
+
+
+def _rates(cells: Cells) -> str:
+    counts = {len(cell["selection"]) for cell in cells.values()}
+    return "three" if counts == {3} else " or ".join(map(str, sorted(counts)))
 
 
 def _words_on_published_split(cells: Cells) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, Subset
 
 from data_gen import DatasetSpec
 from sciml_cf.datasets import FieldDataset
-from sciml_cf.errors import TrainingDiverged, check_count
+from sciml_cf.errors import TrainingDiverged, check_count, check_positive
 from sciml_cf.evaluate.stacking import stack
 from sciml_cf.models import FNOConfig, build_from, describe
 from sciml_cf.studies.harness.folder import make_folder, store_result
@@ -62,6 +62,8 @@ class Scale:
         seeds: of the reported trainings; the selection has its own, 0.
         cases: viscosity and split of each dataset.
         published: how many samples the published split takes, from the front and from the end.
+        rates: learning rates to choose from, where they are not those of the optimizer.
+        given: arguments of FitConfig for every training, beyond those of the recipe.
     """
 
     samples: int
@@ -76,6 +78,12 @@ class Scale:
     seeds: tuple[int, ...]
     cases: tuple[tuple[float, str], ...]
     published: tuple[int, int]
+    rates: tuple[float, ...] = ()
+    given: dict[str, Any] = field(default_factory=dict)
+
+    def rates_of(self, optimizer: str) -> tuple[float, ...]:
+        """The learning rates to choose from."""
+        return self.rates or _RATES[optimizer]
 
 
 PRESETS = {
@@ -148,7 +156,7 @@ def run(config: Recipe, command: str = "") -> Path | None:
     figures = {
         cell.name: {
             **cell._asdict(),
-            "batch_size": _BATCH_SIZES[cell.optimizer],
+            "batch_size": scale.given.get("batch_size", _BATCH_SIZES[cell.optimizer]),
             "epochs": _epochs(scale, cell),
             "learning_rate": rate,
             "selection": {f"{tried:g}": error for tried, error in log.items()},
@@ -157,13 +165,24 @@ def run(config: Recipe, command: str = "") -> Path | None:
         }
         for cell, rate, log, own, all_seeds in zip(cells, chosen, selection, runs, together, strict=True)
     }
-    settings = {"preset": config.preset, "recipe": {**RECIPE, "reflections": True}, "worst": WORST, **asdict(scale)}
+    common = {**RECIPE, **scale.given, "reflections": True}
+    settings = {"preset": config.preset, "recipe": common, "worst": WORST, **asdict(scale)}
     return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
 
 
 def _scale(config: Recipe) -> Scale:
-    """The scale of the preset with the epochs of the flags."""
+    """The scale of the preset with what the flags say."""
     scale = PRESETS[config.preset]
+    for rate in config.rates:
+        check_positive(NAME, "rates", rate)
+    given: dict[str, Any] = {}
+    if config.batch_size is not None:
+        check_count(NAME, "batch_size", config.batch_size)
+        given["batch_size"] = config.batch_size
+    if config.strength is not None:
+        check_positive(NAME, "strength", config.strength)
+        given["strength"] = config.strength
+    scale = replace(scale, rates=config.rates, given=given)
     if config.epochs is None:
         return scale
     check_count(NAME, "epochs", config.epochs)
@@ -183,10 +202,10 @@ def _make_data(out: Path, scale: Scale, viscosities: set[float]) -> None:
 
 def _select(cells: Sequence[Cell], scale: Scale, run_all: RunTrials) -> list[dict[float, float]]:
     """For each cell the relative L2 error on validation samples at each rate, infinite where the training diverged."""
-    asked = [(cell, rate) for cell in cells for rate in _RATES[cell.optimizer]]
+    asked = [(cell, rate) for cell in cells for rate in scale.rates_of(cell.optimizer)]
     trials = [_trial(scale, cell, rate, scale.selection_epochs, SELECTION_SEED) for cell, rate in asked]
     scores = iter([found.get("validation_relative_l2", math.inf) for found in run_all(trials, "select")])
-    return [{rate: next(scores) for rate in _RATES[cell.optimizer]} for cell in cells]
+    return [{rate: next(scores) for rate in scale.rates_of(cell.optimizer)} for cell in cells]
 
 
 def _report(cells: Sequence[Cell], rates: Sequence[float], scale: Scale, run_all: RunTrials) -> list[list[Any]]:
@@ -205,7 +224,7 @@ def _together(
     for cell, rate, own in zip(cells, rates, runs, strict=True):
         members = [_trial(scale, cell, rate, _epochs(scale, cell), seed).name for seed in scale.seeds]
         if len(members) > 1 and not any("diverged" in run for run in own):
-            name = f"{_words(cell)} together epochs={_epochs(scale, cell)}"
+            name = f"{_words(cell)}{_in_words(scale)} together epochs={_epochs(scale, cell)}"
             trials[cell] = Trial(name, {**_data_settings(scale, cell), "members": members})
     results = dict(zip(trials, run_all(list(trials.values()), "together"), strict=True))
     return [results.get(cell) for cell in cells]
@@ -237,12 +256,18 @@ def _data_settings(scale: Scale, cell: Cell) -> dict[str, Any]:
 
 def _trial(scale: Scale, cell: Cell, rate: float, epochs: int, seed: int) -> Trial:
     moved = {"optimizer": cell.optimizer, "batch_size": _BATCH_SIZES[cell.optimizer], "learning_rate": rate}
+    given = {name: value for name, value in scale.given.items() if name != "strength" or cell.method != "l2"}
     settings = {
         **_data_settings(scale, cell),
         "model": describe(FNOConfig(width=scale.width, modes=scale.modes, layers=scale.layers)),
-        "fit": {**RECIPE, **moved, "method": cell.method, "epochs": epochs, "seed": seed},
+        "fit": {**RECIPE, **moved, **given, "method": cell.method, "epochs": epochs, "seed": seed},
     }
-    return Trial(f"{_words(cell)} rate={rate:g} epochs={epochs} seed {seed}", settings)
+    return Trial(f"{_words(cell)}{_in_words(scale)} rate={rate:g} epochs={epochs} seed {seed}", settings)
+
+
+def _in_words(scale: Scale) -> str:
+    """Of names of trials: what the flags give."""
+    return "".join(f" {name}={value:g}" for name, value in scale.given.items())
 
 
 def train_recipe(settings: dict[str, Any], scratch: Path) -> dict[str, Any]:

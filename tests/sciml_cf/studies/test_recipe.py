@@ -72,6 +72,24 @@ def test_epochs_may_be_given():
         recipe._scale(Recipe(epochs=0))
 
 
+def test_rates_batch_size_and_strength_may_be_given():
+    scale = recipe._scale(Recipe(preset="full", rates=(1e-2,), batch_size=32, strength=1e-3))
+    cells = [recipe.Cell(0.1, "paper", method, "soap") for method in ("proximal", "l2")]
+    head, gradients = (recipe._trial(scale, cell, 1e-2, 5, 1) for cell in cells)
+    assert scale.rates_of("soap") == (1e-2,) and recipe.PRESETS["full"].rates_of("soap") == (2e-3, 3e-3, 6e-3)
+    assert (head.settings["fit"]["batch_size"], head.settings["fit"]["strength"]) == (32, 1e-3)
+    assert gradients.settings["fit"]["batch_size"] == 32 and "strength" not in gradients.settings["fit"]
+    usual = recipe._trial(recipe.PRESETS["full"], cells[0], 1e-2, 5, 1)
+    assert head.name.replace(" batch_size=32 strength=0.001", "") == usual.name != head.name
+    for name, words in (
+        ("rates", {"rates": (0.0,)}),
+        ("strength", {"strength": -1}),
+        ("batch_size", {"batch_size": 0}),
+    ):
+        with pytest.raises(ValueError, match=f"`{name}` must be"):
+            recipe._scale(Recipe(**words))
+
+
 def test_soap_has_trials_and_rows_of_its_own():
     scale = recipe.PRESETS["full"]
     cells = [recipe.Cell(0.1, "paper", "proximal", optimizer) for optimizer in ("adam", "soap")]
