@@ -229,25 +229,33 @@ def _on_cells(values: np.ndarray) -> bool:
 
 def _from_extent(axis: _Known, extent: float, usual: RightEnd) -> Axis:
     """An axis of known length alone: x_j = j L / n if periodic, else cell centres, or points from end to end."""
+    if axis.periodic:
+        return _periodic(axis, extent, usual)
+    if (axis.right_end or usual) == "included":
+        length = extent * axis.points / (axis.points - 1)
+        return Axis(axis.points, length, 0.0, boundary=axis.boundary, right_end=axis.right_end)
+    return Axis(axis.points, extent, 0.5 * extent / axis.points, boundary=axis.boundary, right_end=axis.right_end)
+
+
+def _periodic(axis: _Known, extent: float, usual: RightEnd) -> Axis:
+    """A periodic axis of known length, without a last point that repeats the first one."""
     included = (axis.right_end or usual) == "included"
-    if axis.periodic and axis.right_end == "included":
+    if axis.right_end == "included":
         _check_repeats(axis)
-    elif axis.periodic and axis.right_end is None and axis.ends.beyond_doubt:
+    elif axis.right_end is None and axis.ends.beyond_doubt:
         included = True
-    elif axis.periodic and axis.right_end is None and axis.ends.looks_so:
+    elif axis.right_end is None and axis.ends.looks_so:
         _LOG.warning(
             "%s: the fields have equal values at both ends of %s, which are taken as two points of a periodic grid; "
             "say "
             "--right-end included if the last point is the first again, or --boundary wall.", axis.path, axis.label,
         )  # fmt: skip
-    if axis.periodic and included:
-        _LOG.warning(
-            "%s: the right end of %s is included and repeats the first point; it is left out.", axis.path, axis.label
-        )
-        return Axis(axis.points - 1, extent, 0.0, dropped=True, right_end=axis.right_end)
-    first = 0.0 if axis.periodic or included else 0.5 * extent / axis.points
-    length = extent * axis.points / (axis.points - 1) if included else extent
-    return Axis(axis.points, length, first, boundary=axis.boundary, right_end=axis.right_end)
+    if not included:
+        return Axis(axis.points, extent, 0.0, right_end=axis.right_end)
+    _LOG.warning(
+        "%s: the right end of %s is included and repeats the first point; it is left out.", axis.path, axis.label
+    )
+    return Axis(axis.points - 1, extent, 0.0, dropped=True, right_end=axis.right_end)
 
 
 def _check_repeats(axis: _Known) -> None:

@@ -1,4 +1,4 @@
-"""What fields say of the ends of an axis: a last point that repeats the first one, walls, or ends that do not meet."""
+"""Detection at the ends of an axis, from fields: of a last point that repeats the first, of walls, of a jump."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def compare_ends(probes: Callable[[], Sequence[np.ndarray]] | None, axis: int) -
     equal, closer, differs = zip(*(_ends_of(field, axis) for field in fields), strict=True)
     looks_so = all(equal) and any(closer)
     certain = looks_so and len(fields) > 1 and all(_tells(field, axis) for field in fields)
-    channels = [channel for field in _usable(given[-1:], axis) for channel in np.moveaxis(field, 2, 0)]
+    channels = _channels(given[-1:], axis)
     return Ends(
         looks_so,
         certain,
@@ -57,6 +57,11 @@ def compare_ends(probes: Callable[[], Sequence[np.ndarray]] | None, axis: int) -
         walls=any(_has_walls(channel, axis) for channel in channels),
         apart=any(_is_apart(channel, axis) for channel in channels),
     )
+
+
+def _channels(targets: Sequence[np.ndarray], axis: int) -> list[np.ndarray]:
+    """The channels of the target, if it can be used."""
+    return [channel for field in _usable(targets, axis) for channel in np.moveaxis(field, 2, 0)]
 
 
 def _usable(probes: Sequence[np.ndarray], axis: int) -> list[np.ndarray]:
