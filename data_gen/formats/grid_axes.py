@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from data_gen.errors import DatasetError
+from data_gen.formats.axis_ends import Ends, compare_ends
 from data_gen.formats.found import Found
 from data_gen.formats.overrides import Overrides, RightEnd
-from data_gen.formats.right_end import Ends, compare_ends
 from data_gen.header import Boundary
 
 _LOG = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def axes_of(path: Path, found: Found, overrides: Overrides) -> list[Axis]:
     axes = []
     for i, (points, label) in enumerate(zip(found.shape, "zyx"[-dims:], strict=True)):
         extent, coordinates = given[i] if given else None, found.coordinates[i] if found.coordinates else None
-        ends = compare_ends(found.probes, i - dims) if kinds[i] == "periodic" else Ends()
+        ends = compare_ends(found.probes, i - dims) if kinds[i] != "open" else Ends()
         known = _Known(path, label, points, extent, _said_right_end(found, overrides, i), kinds[i], ends)
         if not (overrides.boundary or found.boundary):
             known = _with_boundary(known)
@@ -231,10 +231,21 @@ def _from_extent(axis: _Known, extent: float, usual: RightEnd) -> Axis:
     """An axis of known length alone: x_j = j L / n if periodic, else cell centres, or points from end to end."""
     if axis.periodic:
         return _periodic(axis, extent, usual)
-    if (axis.right_end or usual) == "included":
+    if (axis.right_end or usual) == "included" or _is_on_walls(axis):
         length = extent * axis.points / (axis.points - 1)
         return Axis(axis.points, length, 0.0, boundary=axis.boundary, right_end=axis.right_end)
     return Axis(axis.points, extent, 0.5 * extent / axis.points, boundary=axis.boundary, right_end=axis.right_end)
+
+
+def _is_on_walls(axis: _Known) -> bool:
+    """Whether the fields show that the first and last points lie on walls, where nothing else says so."""
+    found = axis.boundary == "wall" and axis.right_end is None and axis.ends.walls
+    if found:
+        _LOG.warning(
+            "%s: the fields keep their values at both ends of %s in all samples: the points are taken to lie from wall "
+            "to wall. If they are centres of cells, say --right-end excluded.", axis.path, axis.label,
+        )  # fmt: skip
+    return found
 
 
 def _periodic(axis: _Known, extent: float, usual: RightEnd) -> Axis:

@@ -60,13 +60,9 @@ def _right_ends(axes: Sequence[Axis]) -> tuple[RightEnd, ...] | None:
     """Of each axis whether its last point is the right end; None where no axis has it, or one between ends lacks it."""
     if not any(axis.right_end for axis in axes):
         return None
-    ends: list[RightEnd | None] = [axis.right_end or ("excluded" if _wraps(axis) else None) for axis in axes]
-    known: list[RightEnd] = [end for end in ends if end is not None]
-    return tuple(known) if len(known) == len(ends) else None
-
-
-def _wraps(axis: Axis) -> bool:
-    return axis.boundary == "periodic"
+    usual: dict[Boundary, RightEnd] = {"periodic": "excluded"}
+    known: list[RightEnd] = [end for axis in axes if (end := axis.right_end or usual.get(axis.boundary))]
+    return tuple(known) if len(known) == len(axes) else None
 
 
 def _check_size(path: Path, found: Found) -> None:

@@ -92,6 +92,19 @@ def test_fields_that_are_fixed_at_both_ends_lie_between_walls(tmp_path: Path, ca
         assert data.header.boundary == "wall"
 
 
+def test_points_lie_on_walls_where_fields_are_fixed_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    points = np.linspace(0, 1, 17)
+    fixed, free = between_walls(points), 1 + between_walls(points) * RANDOM.standard_normal((8, 17))
+    free[:, 0] += RANDOM.standard_normal(8)
+    for field, words, kind in (
+        (fixed, {}, "nodes"), (fixed, {"right_end": "excluded"}, "cells"), (free, {}, "cells"),
+    ):  # fmt: skip
+        caplog.clear()
+        with pair(tmp_path, field, field, boundary="wall", **words) as data:
+            assert data.header.placements == (kind,) and data.header.boundary == "wall"
+        assert ("taken to lie from wall to wall" in caplog.text) == (kind == "nodes")
+
+
 @pytest.mark.parametrize("points", [np.linspace(0, 1, 17), np.linspace(-1, 1, 17), np.linspace(0, 1, 17) ** 2])
 def test_walls_are_found_in_files_with_coordinates(tmp_path: Path, points: np.ndarray) -> None:
     u = np.stack([between_walls(np.linspace(0, 1, 17))] * 3, axis=1)

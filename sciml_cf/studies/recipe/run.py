@@ -175,13 +175,12 @@ def _scale(config: Recipe) -> Scale:
     scale = PRESETS[config.preset]
     for rate in config.rates:
         check_positive(NAME, "rates", rate)
-    given: dict[str, Any] = {}
     if config.batch_size is not None:
         check_count(NAME, "batch_size", config.batch_size)
-        given["batch_size"] = config.batch_size
     if config.strength is not None:
         check_positive(NAME, "strength", config.strength)
-        given["strength"] = config.strength
+    asked = {"batch_size": config.batch_size, "strength": config.strength}
+    given = {name: value for name, value in asked.items() if value is not None}
     scale = replace(scale, rates=config.rates, given=given)
     if config.epochs is None:
         return scale
