@@ -37,7 +37,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     introduction = [
         f"Viscous Burgers at viscosity 0.1, {config['samples']} samples on {full} points; a Fourier neural operator is "
         f"trained on {config['resolution']} points for {config['epochs']} epochs and measured on all {full}.",
-        f"{_selection(config)} Seeds {result['seeds']} report. A mean is geometric, and an "
+        f"{_selection(config, cells)} Seeds {result['seeds']} report. A mean is geometric, and an "
         f"interval is Student's 95 % interval of the logarithms over those seeds. SGD has Nesterov momentum 0.9 and a "
         f"constant rate after a warm-up, Adam a cosine schedule.",
     ]
@@ -70,9 +70,10 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     return "Burgers: test error against iteration", introduction, parts
 
 
-def _selection(config: Cell) -> str:
+def _selection(config: Cell, cells: list[Cell]) -> str:
     """How the settings were chosen."""
-    rungs, few = config["rungs"], config.get("selected_by_several_seeds", [])
+    rungs = config["rungs"]
+    few = sorted({cell["batch_size"] for cell in cells if len(cell.get("selection_seeds", ())) > 1})
     if not rungs:
         return "The settings were given by the command, and none was chosen."
     rounds = " and ".join(f"{rung['epochs']} epochs" for rung in rungs)

@@ -170,15 +170,22 @@ def run(config: Figure2, command: str = "") -> Path | None:
     found = select_and_report(tried, scale.rungs, candidate, reports, run_all, extend=2, earlier=earlier)
     if config.shard is not None:
         return None
-    figures = {cell: {"method": method, "batch_size": size, **found[cell]} for cell, (method, size) in cells.items()}
-    few = sorted({size for _, size in cells.values() if training // size < FEW_STEPS})
-    settings = {"preset": config.preset, **asdict(scale), "selected_by_several_seeds": few if scale.rungs else []}
+    figures = {}
+    for cell, (method, size) in cells.items():
+        judges = _selection_seeds(training // size) if scale.rungs else []
+        figures[cell] = {"method": method, "batch_size": size, "selection_seeds": judges, **found[cell]}
+    settings = {"preset": config.preset, **asdict(scale)}
     return store_result(NAME, config, command, settings=settings, seeds=scale.seeds, figures=figures)
 
 
+def _selection_seeds(steps: int) -> list[int]:
+    """The seeds that judge a candidate: one alone, or several where an epoch has few steps."""
+    return [SELECTION_SEED, *(_FURTHER_SEEDS if steps < FEW_STEPS else ())]
+
+
 def _repeats(trial: Trial, steps: int) -> list[Trial]:
-    """A candidate with the seeds that judge it: one alone, or several where an epoch has few steps; a report alone."""
-    if trial.settings["until"] is None or steps >= FEW_STEPS:
+    """A candidate with the seeds that judge it; a report alone."""
+    if trial.settings["until"] is None:
         return [trial]
     settings = trial.settings
     others = [
@@ -186,7 +193,7 @@ def _repeats(trial: Trial, steps: int) -> list[Trial]:
             f"{trial.name} seed {seed}",
             {**settings, "fit": {**settings["fit"], "seed": seed}, "run": f"{settings['run']} seed {seed}"},
         )
-        for seed in _FURTHER_SEEDS
+        for seed in _selection_seeds(steps)[1:]
     ]
     return [trial, *others]
 
@@ -217,18 +224,19 @@ def _earlier(config: Figure2, scale: Scale, training: int) -> Cells:
     if config.earlier is None:
         return {}
     found = _read_earlier(config.earlier, scale)
-    several = found["config"].get("selected_by_several_seeds", [])
-    sizes = [
-        size for size in config.batch_sizes or scale.batch_sizes if training // size >= FEW_STEPS or size in several
-    ]
-    cells = {_cell(method, size): METHODS[method][1] for size in sizes for method in config.methods}
-    kept = {cell: found["figures"][cell] for cell in cells if cell in found["figures"]}
-    for cell, one in kept.items():
-        if not is_found(one, cells[cell], scale.rungs[-1].epochs):
+    sizes = config.batch_sizes or scale.batch_sizes
+    pairs = {_cell(method, size): (method, size) for size in sizes for method in config.methods}
+    kept = {}
+    for cell, (method, size) in pairs.items():
+        if (one := found["figures"].get(cell)) is None:
+            continue
+        if not is_found(one, METHODS[method][1], scale.rungs[-1].epochs):
             raise BenchmarkError(
                 f"{NAME}: `earlier` must hold what was chosen, tried and run of each cell; {config.earlier} does not "
                 f"of {cell}. Take the file as the study wrote it."
             )
+        if one.get("selection_seeds", [SELECTION_SEED]) == _selection_seeds(training // size):
+            kept[cell] = one
     return kept
 
 

@@ -58,7 +58,7 @@ def test_the_result_file_holds_every_run_and_what_was_chosen(finished):
 def test_few_steps_an_epoch_are_judged_by_three_seeds(finished):
     out, _ = finished
     result = read_result(out / "results.json")
-    assert result["config"]["selected_by_several_seeds"] == [8, 16]  # 28 training samples
+    assert [cell["selection_seeds"] for cell in result["figures"].values()] == [[0, 10, 11]] * (2 * len(METHODS))
     (cell, entry), *_ = [(name, cell["selection"][0]) for name, cell in result["figures"].items()]
     name = f"{cell} {' '.join(f'{key}={value:g}' for key, value in entry['settings'].items())} selection epoch 1"
     seeds = [json.loads((out / "trials" / f"{name}{more}.json").read_text()) for more in ("", " seed 10", " seed 11")]
@@ -223,8 +223,8 @@ def without_what_was_chosen(result):
             without_what_was_chosen,
             "changed.json does not of proximal-Adam batch 8. Take the file as the study wrote it.",
         ),
-        (lambda result: result.update(figures=[]), "`result` must hold an object as figures; changed.json does not."),
-        (lambda result: result.update(config=None), "`result` must hold an object as config; changed.json does not."),
+        (lambda result: result.update(figures=[]), "`earlier` must hold an object as figures; changed.json does not."),
+        (lambda result: result.update(config=None), "`earlier` must hold an object as config; changed.json does not."),
     ],
 )
 def test_an_earlier_file_that_is_not_whole_gets_one_line(spoil, message, tmp_path, monkeypatch, capsys):
