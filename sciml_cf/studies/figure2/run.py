@@ -18,7 +18,7 @@ from sciml_cf.models import FNOConfig, describe
 from sciml_cf.studies.figure2.flags import Figure2
 from sciml_cf.studies.harness.folder import make_folder, store_result
 from sciml_cf.studies.harness.grid import Trial, combinations, trial_runner
-from sciml_cf.studies.harness.results import read_result
+from sciml_cf.studies.harness.results import RESULT_FILE, read_result
 from sciml_cf.studies.harness.selection import SELECTION_SEED, Rung, is_found, over_seeds, select_and_report
 from sciml_cf.studies.harness.training import make_data, train_trial
 from sciml_cf.training.optimizers import check_optimizer
@@ -170,7 +170,7 @@ def run(config: Figure2, command: str = "") -> Path | None:
     found = select_and_report(tried, scale.rungs, candidate, reports, run_all, extend=2, earlier=earlier)
     if config.shard is not None:
         return None
-    figures = {}
+    figures = _others(config)
     for cell, (method, size) in cells.items():
         judges = _selection_seeds(training // size) if scale.rungs else []
         figures[cell] = {"method": method, "batch_size": size, "selection_seeds": judges, **found[cell]}
@@ -238,6 +238,14 @@ def _earlier(config: Figure2, scale: Scale, training: int) -> Cells:
         if one.get("selection_seeds", [SELECTION_SEED]) == _selection_seeds(training // size):
             kept[cell] = one
     return kept
+
+
+def _others(config: Figure2) -> dict[str, Any]:
+    """All cells of the earlier result where the new one is written over it: those not asked for stay."""
+    path = config.out / RESULT_FILE
+    if config.earlier is None or not path.exists() or not path.samefile(config.earlier):
+        return {}
+    return dict(read_result(path)["figures"])
 
 
 def _read_earlier(path: Path, scale: Scale) -> dict[str, Any]:

@@ -35,10 +35,8 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
     introduction = [
         f"Viscous Burgers, {config['samples']} samples; a Fourier neural operator of width {config['width']} and "
         f"{config['modes']} modes is trained on {trained} points for {_epochs(config, cells)}, measured on {full}.",
-        f"In common: {common}. Each method chose its learning rate among {_rates(cells)} with seed 0 and "
-        f"{config['selection_epochs']} epochs, by the {_score(cells)} on the validation set. Seeds {result['seeds']} "
-        "report; means are "
-        f"geometric, with Student's 95 % interval of the logarithms.",
+        f"In common: {common}. {_choice(config, cells)} Seeds {result['seeds']} report; means are geometric, with "
+        "Student's 95 % interval of the logarithms.",
         *_words_on_published_split(cells),
         "Symmetrised: the mean of the model's output and of its reflected output for the reflected input, u(x) -> "
         "-u(-x), which costs a second forward pass and no training.",
@@ -114,9 +112,16 @@ def _epochs(config: dict[str, Any], cells: Cells) -> str:
     return " and ".join(f"{epochs} epochs of {_NAMES[name]}" for name, epochs in counts.items())
 
 
-def _rates(cells: Cells) -> str:
+def _choice(config: dict[str, Any], cells: Cells) -> str:
+    """How the learning rates were chosen."""
     counts = {len(cell["selection"]) for cell in cells.values()}
-    return "three" if counts == {3} else " or ".join(map(str, sorted(counts)))
+    if counts == {1}:
+        return "One learning rate was given, so none was chosen."
+    rates = "three" if counts == {3} else " or ".join(map(str, sorted(counts)))
+    return (
+        f"Each method chose its learning rate among {rates} with seed 0 and {config['selection_epochs']} epochs, by "
+        f"the {_score(cells)} on the validation set."
+    )
 
 
 def _words_on_published_split(cells: Cells) -> list[str]:

@@ -149,6 +149,9 @@ def test_an_earlier_file_saves_its_selection_and_its_runs(finished, tmp_path, mo
         assert after[cell]["selection"][: len(before[cell]["selection"])] == before[cell]["selection"]
         assert after[cell]["chosen"] != before[cell]["chosen"] or after[cell]["runs"] == before[cell]["runs"]
     assert not list((tmp_path / "new" / "trials").glob("* epoch 1*.json"))  # no candidate of the first round again
+    study_command([*words, "--batch-sizes", "8", "--earlier", str(tmp_path / "new" / "results.json")])
+    again = read_result(tmp_path / "new" / "results.json")["figures"]
+    assert list(again) == list(after) and again[f"{METHODS[1]} batch 16"] == after[f"{METHODS[1]} batch 16"]
 
 
 def test_a_page_is_made_again_from_the_file_alone(finished, tmp_path):

@@ -62,6 +62,10 @@ def test_the_page_says_of_what_is_in_the_result_alone(finished):
     result["figures"][own[0]] |= {"optimizer": "soap", "epochs": 5, "split": "published"}
     words = " ".join(page(result)[1])
     assert "for 5 epochs of SOAP and 2 epochs of Adam, measured" in words and "The published split trains" in words
+    assert "chose its learning rate among three with seed 0" in words
+    for cell in result["figures"].values():
+        cell["selection"] = {"0.01": 0.5}
+    assert "One learning rate was given, so none was chosen." in " ".join(page(result)[1])
 
 
 def test_epochs_may_be_given():
