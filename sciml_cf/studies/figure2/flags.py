@@ -34,7 +34,8 @@ class Figure2(GridFlags):
         epochs: of the reported trainings; by default those of the preset.
         seeds: of the reported trainings; by default those of the preset.
         earlier: a result file of this study: its choices and runs are taken from there, and settings beyond the edge
-            are tried where a choice lies at it. Choices that fewer seeds judged than now are made again.
+            are tried where a choice lies at it. Choices that fewer seeds judged than now are made again; where they
+            stay the same, their runs do.
     """
 
     out: Path = Path("figure2")

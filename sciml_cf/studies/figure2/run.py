@@ -216,7 +216,7 @@ def _given(config: Figure2, method: str) -> Candidates:
 
 
 def _earlier(config: Figure2, scale: Scale, training: int) -> Cells:
-    """The cells of an earlier result file that are asked for, but those that fewer seeds judged than now; none without.
+    """The cells of an earlier result file that are asked for, without a selection that other seeds judged than now.
 
     Raises:
         BenchmarkError: it is none, or one of these cells is not whole.
@@ -235,8 +235,8 @@ def _earlier(config: Figure2, scale: Scale, training: int) -> Cells:
                 f"{NAME}: `earlier` must hold what was chosen, tried and run of each cell; {config.earlier} does not "
                 f"of {cell}. Take the file as the study wrote it."
             )
-        if one.get("selection_seeds", [SELECTION_SEED]) == _selection_seeds(training // size):
-            kept[cell] = one
+        judged_alike = one.get("selection_seeds", [SELECTION_SEED]) == _selection_seeds(training // size)
+        kept[cell] = one if judged_alike else {**one, "selection": []}
     return kept
 
 

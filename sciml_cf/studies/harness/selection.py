@@ -120,8 +120,8 @@ def select_and_report(
         reports: (cell, chosen settings) -> for each training to report what names it among the runs, and its trial.
         scored: of a result in the selection, with ``best_validation_mse`` unless it diverged.
         extend: how often to try settings beyond the edge of the candidates where the best one lies there.
-        earlier: cells as an earlier call returned them. Their selection counts, and their runs do unless a setting
-            beyond the edge is better.
+        earlier: cells as an earlier call returned them. Their selection counts, unless its log is empty: then it is
+            made anew. Their runs count where the choice stays the same.
 
     Returns:
         for each cell what was "chosen", of that "at_edge", the log of the "selection", and the "runs", none of them
@@ -132,16 +132,17 @@ def select_and_report(
         return [scored(one) for one in run(trials, label)]
 
     cells = {cell: list(candidates) for cell, candidates in cells.items()}
-    kept = {cell: earlier[cell] for cell in cells if cell in earlier}
-    chosen, log = select({cell: tried for cell, tried in cells.items() if cell not in kept}, rungs, trial, scores)
-    for cell, one in kept.items():
-        chosen[cell], log[cell] = dict(one["chosen"]), [dict(entry) for entry in one["selection"]]
+    known = {cell: earlier[cell] for cell in cells if cell in earlier}
+    open_cells = {cell: tried for cell, tried in cells.items() if not known.get(cell, {}).get("selection")}
+    chosen, log = select(open_cells, rungs, trial, scores)
+    for cell in sorted(cells.keys() - open_cells.keys()):
+        chosen[cell], log[cell] = dict(known[cell]["chosen"]), [dict(entry) for entry in known[cell]["selection"]]
         cells[cell] += [entry["settings"] for entry in log[cell] if entry["settings"] not in cells[cell]]
     if rungs:
         extend_selection(
             cells, chosen, log, epochs=rungs[-1].epochs, times=extend, trial=trial, run=scores, score=_SCORE
         )
-    before = {cell: list(one["runs"]) for cell, one in kept.items() if one["chosen"] == chosen[cell]}
+    before = {cell: list(one["runs"]) for cell, one in known.items() if one["chosen"] == chosen[cell]}
     asked = {cell: chosen[cell] for cell in cells if chosen[cell] in cells[cell] and not before.get(cell)}
     runs = before | _reported(asked, reports, run)
     return {

@@ -134,6 +134,12 @@ def test_what_an_earlier_call_found_is_not_run_again():
     asked.clear()
     same = select_and_report(*arguments, extend=2, earlier=again)
     assert same == again and not any(asked)
+    chosen_anew = select_and_report(*arguments, earlier={"a": {**first, "selection": []}})
+    assert chosen_anew["a"] == first and asked[-1] == []  # the same choice: its run is not made again
+    assert [epochs for trials in asked for _, epochs in trials] == [2, 2, 2, 2, 8, 8]
+    asked.clear()
+    other = select_and_report(*arguments, earlier={"a": {**first, "selection": [], "chosen": {"rate": 1.0}}})
+    assert other["a"]["chosen"] == first["chosen"] and asked[-1] == [(8.0, 8)]
 
 
 def test_a_cell_of_an_earlier_call_is_known_from_others():
