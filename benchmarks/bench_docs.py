@@ -15,13 +15,12 @@ from typing import Any
 from benchmarks.common import RESULTS, ROOT, between, fill_pages
 from sciml_cf.report.tables import Table
 from sciml_cf.studies import page_of
-from sciml_cf.studies.harness.results import read_parts, read_result
+from sciml_cf.studies.harness.results import read_parts
 
 # page: the benchmarks whose tables it shows
 SHOWN = {
     ROOT / "docs" / "results_burgers.md": (
         "figure2",
-        "figure2_runner_up",
         "time",
         "time_soap",
         "recipe",
@@ -48,28 +47,12 @@ def filled(text: str, names: tuple[str, ...], results: Path = RESULTS) -> str:
 
 def measured(result: dict[str, Any]) -> str:
     """What was run where, what the page of the benchmark says of it, and its tables."""
-    if result["benchmark"] in (own := {"figure2_runner_up": runner_up, "normalization": normalization}):
-        return own[result["benchmark"]](result)
+    if result["benchmark"] == "normalization":
+        return normalization(result)
     _, introduction, parts = page_of(result["benchmark"])(result)
     origin = f"`{result['command']}`, seeds {result['seeds']}, {result['machine']['cpu']}, {result['date']}."
     tables = [part.markdown() for part in parts if isinstance(part, Table)]
     return "\n".join([f"{origin} {introduction[0]}", "", *[f"{line}\n" for line in introduction[1:]], *tables]).rstrip()
-
-
-def runner_up(result: dict[str, Any]) -> str:
-    """One sentence: how the settings that came second end, seed by seed."""
-    config, figures = result["config"], result["figures"]
-    rate, won = (figures[key]["learning_rate"] for key in ("settings", "won"))
-    cell = read_result(RESULTS / "figure2.json")["figures"][f"{config['method']} batch {config['batch_size']}"]
-    second, first = (
-        ", ".join(f"{run['test'][-1]['mse']:.2g}" if "test" in run else "diverged" for run in runs)
-        for runs in (figures["runs"], cell["runs"])
-    )
-    return (
-        f"`{result['command']}`: with the rate {rate:g}, second in the selection after {won:g}, {config['method']} at "
-        f"batch size {config['batch_size']} ends at a test mse of {second} with seeds {result['seeds']}; the "
-        f"winner at {first}."
-    )
 
 
 def normalization(result: dict[str, Any]) -> str:
