@@ -95,9 +95,9 @@ def work(job: str, out: Path) -> None:
     elif job == "diverging":
         train, settings = DivergesOnOneShare(96), MLP_JOBS["l2"]
     epochs, resume = 5, False
-    if job == "interrupted":  # five epochs in two parts; the second resumes
+    if job == "interrupted":  # five epochs in two parts, after a look at all samples; the second resumes
         config = FitConfig(epochs=5, batch_size=24, accelerator="cpu")
-        train.stop_after = 3 * 96 // int(os.environ.get("WORLD_SIZE", "1"))
+        train.stop_after = 96 + 2 * 96 // int(os.environ.get("WORLD_SIZE", "1"))
         resume = True
         try:
             fit(model, Stopping(train), validation, config=config, out=out, progress=False)
