@@ -8,7 +8,18 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+class _DDPStrategy(DDPStrategy):
+    """Distributed data parallel with ``_mean_of_each``."""
+
+    def setup_module(self, module: nn.Module) -> DistributedDataParallel:
+        wrapped = super().setup_module(module)
+        wrapped.register_comm_hook(None, lambda _, bucket: _mean_of_each(bucket))
+        return wrapped
 
 
 def make_fabric(accelerator: str) -> Fabric:
@@ -20,9 +31,22 @@ def make_fabric(accelerator: str) -> Fabric:
         raise ValueError("fit: `accelerator` must be one that this machine has; got 'cuda' without a CUDA GPU.")
     local = int(os.environ["LOCAL_WORLD_SIZE"]) if launched else 1
     nodes = int(os.environ["WORLD_SIZE"]) // local if launched else 1
-    fabric = Fabric(accelerator=accelerator, devices=local, num_nodes=nodes)
+    strategy = _DDPStrategy() if local * nodes > 1 else "auto"
+    fabric = Fabric(accelerator=accelerator, strategy=strategy, devices=local, num_nodes=nodes)
     fabric.launch()
     return fabric
+
+
+def _mean_of_each(bucket: Any) -> torch.futures.Future[Tensor]:
+    """A bucket of gradients with each averaged over all processes by itself.
+
+    DDP orders the gradients of a bucket anew after the first step. The place in a bucket decides how a sum over three
+    processes or more is rounded, so a resumed training would not end in the bits of one that was not interrupted.
+    """
+    buffer = bucket.buffer().div_(dist.get_world_size())
+    sizes = [one.numel() * (2 if one.is_complex() else 1) for one in bucket.parameters()]  # the buffer is real
+    sums = [dist.all_reduce(one, async_op=True) for one in buffer.split(sizes)]
+    return torch.futures.collect_all([one.get_future() for one in sums if one is not None]).then(lambda _: buffer)
 
 
 def is_first_process() -> bool:
