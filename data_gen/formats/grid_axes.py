@@ -144,8 +144,7 @@ def _from_uneven(axis: _Known, values: np.ndarray, *, said: bool) -> Axis:
     if not said:
         _LOG.warning(
             "%s: the %s coordinates are not equally spaced and increasing; they are kept, with an open boundary. "
-            "Fourier "
-            "methods cannot use them.", axis.path, axis.label,
+            "Fourier methods cannot use them.", axis.path, axis.label,
         )  # fmt: skip
     kind = axis.boundary if said else "open"
     points = tuple(map(float, values))
@@ -258,8 +257,7 @@ def _periodic(axis: _Known, extent: float, usual: RightEnd) -> Axis:
     elif axis.right_end is None and axis.ends.looks_so:
         _LOG.warning(
             "%s: the fields have equal values at both ends of %s, which are taken as two points of a periodic grid; "
-            "say "
-            "--right-end included if the last point is the first again, or --boundary wall.", axis.path, axis.label,
+            "say --right-end included if the last point is the first again, or --boundary wall.", axis.path, axis.label,
         )  # fmt: skip
     if not included:
         return Axis(axis.points, extent, 0.0, right_end=axis.right_end)

@@ -6,6 +6,7 @@ References:
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -149,7 +150,8 @@ def run(config: Figure2, command: str = "") -> Path | None:
         check_count(NAME, "batch_sizes", size)
         if size > training:
             raise ValueError(f"{NAME}: `batch_sizes` must be at most {training}, the training samples; got {size}.")
-    earlier = _earlier(config, scale, training)
+    before = {} if config.earlier is None else _read_earlier(config.earlier, scale)["figures"]
+    earlier = _asked(config, scale, training, before)
     make_folder(NAME, config.out)
     spec = DatasetSpec(samples=scale.samples, resolution=scale.stored_resolution, dtype="float32")
     make_data(config.out, _DATA, spec)
@@ -170,7 +172,7 @@ def run(config: Figure2, command: str = "") -> Path | None:
     found = select_and_report(tried, scale.rungs, candidate, reports, run_all, extend=2, earlier=earlier)
     if config.shard is not None:
         return None
-    figures = _others(config)
+    figures = dict(before) if _writes_over_earlier(config) else {}  # those not asked for stay
     for cell, (method, size) in cells.items():
         judges = _selection_seeds(training // size) if scale.rungs else []
         figures[cell] = {"method": method, "batch_size": size, "selection_seeds": judges, **found[cell]}
@@ -215,20 +217,15 @@ def _given(config: Figure2, method: str) -> Candidates:
     return [found] if found else []
 
 
-def _earlier(config: Figure2, scale: Scale, training: int) -> Cells:
-    """The cells of an earlier result file that are asked for, without a selection that other seeds judged than now.
+def _asked(config: Figure2, scale: Scale, training: int, before: Cells) -> Cells:
+    """The earlier cells that are asked for, without a selection that other seeds judged than now.
 
     Raises:
-        BenchmarkError: it is none, or one of these cells is not whole.
+        BenchmarkError: one of these cells is not whole.
     """
-    if config.earlier is None:
-        return {}
-    found = _read_earlier(config.earlier, scale)
-    sizes = config.batch_sizes or scale.batch_sizes
-    pairs = {_cell(method, size): (method, size) for size in sizes for method in config.methods}
     kept = {}
-    for cell, (method, size) in pairs.items():
-        if (one := found["figures"].get(cell)) is None:
+    for size, method in itertools.product(config.batch_sizes or scale.batch_sizes, config.methods):
+        if (one := before.get(cell := _cell(method, size))) is None:
             continue
         if not is_found(one, METHODS[method][1], scale.rungs[-1].epochs):
             raise BenchmarkError(
@@ -240,12 +237,9 @@ def _earlier(config: Figure2, scale: Scale, training: int) -> Cells:
     return kept
 
 
-def _others(config: Figure2) -> dict[str, Any]:
-    """All cells of the earlier result where the new one is written over it: those not asked for stay."""
+def _writes_over_earlier(config: Figure2) -> bool:
     path = config.out / RESULT_FILE
-    if config.earlier is None or not path.exists() or not path.samefile(config.earlier):
-        return {}
-    return dict(read_result(path)["figures"])
+    return config.earlier is not None and path.exists() and path.samefile(config.earlier)
 
 
 def _read_earlier(path: Path, scale: Scale) -> dict[str, Any]:
