@@ -10,6 +10,7 @@ from torch import nn
 
 from sciml_cf.errors import CheckpointError, check_choice
 from sciml_cf.models.conv import ConvConfig
+from sciml_cf.models.coordinates import stored_arguments
 from sciml_cf.models.deeponet import DeepONetConfig
 from sciml_cf.models.fno import FNOConfig, TFNOConfig
 from sciml_cf.models.origin import builder_of
@@ -100,7 +101,7 @@ def build_from(description: dict[str, Any], *, seed: int = 0) -> nn.Module:
     """
     try:
         builder = BUILDERS.get(description["builder"]) or _all_builders()[description["builder"]]
-        return builder(**description["arguments"]).build(seed=seed)
+        return builder(**stored_arguments(builder, description["arguments"])).build(seed=seed)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"build_from: `description` must name a builder of this version ({', '.join(_all_builders())}); "

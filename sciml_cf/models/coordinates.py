@@ -106,10 +106,18 @@ def check_place(function: str, coordinates: str, padding: float) -> None:
 
 
 def plain_arguments(config: Any, values: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a builder to store: those of the place only where they are used, as older versions had none."""
+    """Arguments of a builder to store: those that older versions did not have only where they change the model."""
     usual = {name: one.default for name, one in type(config).__dataclass_fields__.items() if name in PLACE}
+    usual["spectral"] = values.get("spectral") if values.get("num_dims") == 1 else _EARLIER["spectral"]
     return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
 
 
+def stored_arguments(kind: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a builder as they were stored, filled up with what its models were when it had fewer arguments."""
+    return {name: value for name, value in _EARLIER.items() if name in kind.__dataclass_fields__} | arguments
+
+
+#: What models were before a builder had an argument, where that is not its default today.
+_EARLIER = {"spectral": "neuraloperator"}
 #: Arguments of builders that version 0.1 did not have.
 PLACE = ("coordinates", "cells", "right_end", "padding", "boundary")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from sciml_cf.errors import check_count, check_positive
+from sciml_cf.errors import check_choice, check_count, check_positive
 from sciml_cf.models.coordinates import (
     PLACE,
     Coordinates,
@@ -19,6 +19,8 @@ from sciml_cf.models.coordinates import (
     plain_arguments,
 )
 from sciml_cf.models.origin import remembered
+
+Spectral = Literal["consistent", "neuraloperator"]
 
 
 @remembered
@@ -40,9 +42,11 @@ class FNOConfig:
         right_end: whether its last point is the right end of the domain, for the coordinates.
         padding: share of its length by which the domain is continued with zeros at both sides of each axis before the
             Fourier layers; 0 for none, below 1.
+        spectral: Fourier layers in several dimensions: "consistent" on grids of any number of points (see
+            sciml_cf.models.spectral), or as "neuraloperator" 2.0 has them; runs stored without it have the latter.
 
     Raises:
-        ValueError: a number is not a positive integer, or ``padding`` not from 0 to below 1.
+        ValueError: a number is not a positive integer, ``padding`` not from 0 to below 1, or ``spectral`` unknown.
     """
 
     in_channels: int = 1
@@ -56,12 +60,14 @@ class FNOConfig:
     cells: bool = False
     right_end: bool = False
     padding: float = 0.0
+    spectral: Spectral = "consistent"
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name not in ("rank", *PLACE):
+            if name not in ("rank", "spectral", *PLACE):
                 check_count(type(self).__name__, name, value)
         check_place(type(self).__name__, self.coordinates, self.padding)
+        check_choice(type(self).__name__, "spectral", self.spectral, get_args(Spectral))
 
     def build(self, *, seed: int = 0) -> nn.Module:
         """A new FNO, ``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``, initialised from ``seed`` alone.
@@ -76,7 +82,7 @@ class FNOConfig:
         return self._build("FNO", seed)
 
     def _build(self, name: str, seed: int, **more: Any) -> nn.Module:
-        kind = import_model(name)
+        kind, layers = import_model(name), spectral_layers(self.spectral, self.num_dims)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             core = kind(
@@ -89,6 +95,7 @@ class FNOConfig:
                 positional_embedding=None,
                 use_channel_mlp=False,
                 domain_padding=self.padding or None,
+                **({} if layers is None else {"conv_module": layers}),
                 **more,
             )
         return located(core, self.coordinates, cells=self.cells, right_end=self.right_end)
@@ -115,6 +122,7 @@ class TFNOConfig(FNOConfig):
         cells: see FNOConfig.
         right_end: see FNOConfig.
         padding: see FNOConfig.
+        spectral: see FNOConfig.
         rank: share of the dense weights' parameters that the factors may hold, above 0.
 
     Raises:
@@ -136,6 +144,15 @@ class TFNOConfig(FNOConfig):
             Kossaifi et al., Multi-Grid Tensorized Fourier Neural Operator (arXiv:2310.00120).
         """
         return self._build("TFNO", seed, factorization="Tucker", rank=self.rank)
+
+
+def spectral_layers(kind: Spectral, num_dims: int) -> type[nn.Module] | None:
+    """The class of Fourier layers of this kind; None for neuraloperator's own, in one dimension the same."""
+    if kind == "neuraloperator" or num_dims == 1:
+        return None
+    from sciml_cf.models.spectral import ConsistentSpectralConv  # imports neuraloperator
+
+    return ConsistentSpectralConv
 
 
 def import_model(name: str) -> Any:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
-from sciml_cf.errors import check_count
+from sciml_cf.errors import check_choice, check_count
 from sciml_cf.models.coordinates import (
     PLACE,
     Coordinates,
@@ -19,7 +20,7 @@ from sciml_cf.models.coordinates import (
     located,
     plain_arguments,
 )
-from sciml_cf.models.fno import import_model
+from sciml_cf.models.fno import Spectral, import_model, spectral_layers
 from sciml_cf.models.origin import remembered
 
 
@@ -43,9 +44,11 @@ class UNOConfig:
         cells: see FNOConfig.
         right_end: see FNOConfig.
         padding: see FNOConfig.
+        spectral: see FNOConfig.
 
     Raises:
-        ValueError: a number is not a positive integer, ``layers`` below 4, or ``padding`` not from 0 to below 1.
+        ValueError: a number is not a positive integer, ``layers`` below 4, ``padding`` not from 0 to below 1, or
+            ``spectral`` unknown.
     """
 
     in_channels: int = 1
@@ -59,12 +62,14 @@ class UNOConfig:
     cells: bool = False
     right_end: bool = False
     padding: float = 0.0
+    spectral: Spectral = "consistent"
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name not in PLACE:
+            if name not in ("spectral", *PLACE):
                 check_count("UNOConfig", name, value, minimum=4 if name == "layers" else 1)
         check_place("UNOConfig", self.coordinates, self.padding)
+        check_choice("UNOConfig", "spectral", self.spectral, get_args(Spectral))
 
     def build(self, *, seed: int = 0) -> nn.Module:
         """A new UNO, ``(B, in_channels, *N)`` -> ``(B, out_channels, *N)``, initialised from ``seed`` alone.
@@ -96,8 +101,17 @@ class UNOConfig:
                 uno_scalings=[[scaling] * self.num_dims for scaling in scalings],
                 channel_mlp_skip="linear",  # its default cannot change the number of channels, as horizontal skips do
                 domain_padding=self.padding or None,
+                **self._blocks(),
             )
         return located(core, self.coordinates, cells=self.cells, right_end=self.right_end)
+
+    def _blocks(self) -> dict[str, Any]:
+        layers: Any = spectral_layers(self.spectral, self.num_dims)
+        if layers is None:
+            return {}
+        from neuralop.layers.fno_block import FNOBlocks
+
+        return {"operator_block": functools.partial(FNOBlocks, conv_module=layers)}
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments as plain values, to store with a trained model."""
