@@ -7,6 +7,7 @@ python -m benchmarks.rules_docs --check    # says whether they show what the cod
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields
 from typing import Any
 
@@ -15,7 +16,8 @@ from benchmarks.data_measured import table
 from sciml_cf import head
 from sciml_cf.head import Rule
 from sciml_cf.head.registry import name_of
-from sciml_cf.studies.harness.intervals import compare_runs_by_seed
+from sciml_cf.studies.harness.intervals import Interval, compare_runs_by_seed
+from sciml_cf.studies.harness.results import read_parts
 from sciml_cf.training.config import FitConfig
 
 _OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "soap": "SOAP"}
@@ -50,28 +52,40 @@ def rule_table() -> str:
 def optimizers() -> str:
     """What the head does with each optimizer, a line a problem, of every result of the study of optimizers."""
     lines = []
-    for path in sorted(RESULTS.glob("optimizers_*.json")):
-        cells = list(json.loads(path.read_text())["figures"].values())
+    for name in dict.fromkeys(re.sub(r"_\d$", "", path.stem) for path in sorted(RESULTS.glob("optimizers_*.json"))):
+        result = read_parts(RESULTS, name)
+        cells = [] if result is None else list(result["figures"].values())
         for problem in dict.fromkeys(cell["problem"] for cell in cells):
             by_name = {(cell["optimizer"], cell["method"]): cell for cell in cells if cell["problem"] == problem}
-            said = [words for name in ("adam", "adamw", "soap") if (words := _gain(by_name, name))]
+            said = [words for one in _OPTIMIZERS if (words := _gain(by_name, one))]
             lines.append(f"- {problem.replace('_', ' ').capitalize()}: {'; '.join(said)}.")
-    head = "Test error with the head over that of gradients alone, same optimizer, equal steps and equal seconds:"
+    head = (
+        "Test error with the head over that of gradients alone, same optimizer, equal steps and equal seconds; in "
+        "brackets where the two are not distinguishable:"
+    )
     return "\n".join([head, "", *lines])
 
 
 def _gain(cells: dict[tuple[str, str], dict[str, Any]], optimizer: str) -> str:
     """The ratios of one optimizer, at both budgets; nothing where it was not run with and without the head."""
-    solved, plain = cells.get((optimizer, "proximal")), cells.get((optimizer, "l2"))
-    if solved is None or plain is None:
-        return ""
-    found = []
-    for budget in ("runs", "runs_of_equal_seconds"):
-        interval, verdict = compare_runs_by_seed(*({r["seed"]: _l2(r) for r in one[budget]} for one in (solved, plain)))
-        found.append(
-            "-" if interval is None else f"{interval.mean:.2f}" + (f" ({verdict})" if verdict != "better" else "")
-        )
-    return f"{_OPTIMIZERS[optimizer]} {' and '.join(found)}"
+    plain, said = cells.get((optimizer, "l2")), []
+    for method, words in (("proximal", ""), ("automatic", "automatic ")):
+        solved = cells.get((optimizer, method))
+        if solved is not None and plain is not None:
+            pairs = [(_errors(solved[budget]), _errors(plain[budget])) for budget in ("runs", "runs_of_equal_seconds")]
+            said.append(words + " and ".join(_ratio(*compare_runs_by_seed(*pair)) for pair in pairs))
+    return f"{_OPTIMIZERS[optimizer]} {', '.join(said)}" if said else ""
+
+
+def _errors(runs: list[dict[str, Any]]) -> dict[int, float | None]:
+    return {run["seed"]: _l2(run) for run in runs}
+
+
+def _ratio(interval: Interval | None, verdict: str) -> str:
+    if interval is None:
+        return "-"
+    number = f"{interval.mean:.2f}"
+    return {"better": number, "worse": f"{number} (worse)"}.get(verdict, f"({number})")
 
 
 def _l2(run: dict[str, Any]) -> float | None:

@@ -108,7 +108,8 @@ def check_place(function: str, coordinates: str, padding: float) -> None:
 def plain_arguments(config: Any, values: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a builder to store: those that older versions did not have only where they change the model."""
     usual = {name: one.default for name, one in type(config).__dataclass_fields__.items() if name in PLACE}
-    usual["spectral"] = values.get("spectral") if values.get("num_dims") == 1 else _EARLIER["spectral"]
+    if values.get("num_dims") == 1:  # where all Fourier layers are the same
+        usual["spectral"] = values.get("spectral")
     return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
 
 

@@ -124,7 +124,8 @@ def test_runs_of_before_keep_the_layers_that_they_were_trained_with(name):
     stored = describe(builder_for(name, num_dims=2, width=4, modes=4))
     assert stored["arguments"].pop("spectral") == "consistent"
     old = builder_for(name, num_dims=2, width=4, modes=4, spectral="neuraloperator")
-    assert describe(old) == stored
+    assert build_from(describe(old)).state_dict().keys() == old.build().state_dict().keys()
+    assert describe(old)["arguments"] == {**stored["arguments"], "spectral": "neuraloperator"}
     x = torch.randn(1, 1, 15, 15)
     assert torch.equal(build_from(stored)(x), old.build()(x))
     assert not torch.equal(build_from(stored)(x), builder_for(name, num_dims=2, width=4, modes=4).build()(x))
