@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import large_data, results_docs, well_loader
+from benchmarks import fourier_layer, large_data, results_docs, well_loader
 from docsite import staging
 from docsite.check import faults
 from docsite.figures import ALLOWED, measured_by_hand
@@ -294,7 +294,7 @@ def test_generator_is_pinned() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK) and "make docs" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("module", [large_data, well_loader], ids=lambda module: module.__name__)
-def test_the_page_on_large_data_shows_the_result_files(module: Any) -> None:
+@pytest.mark.parametrize("module", [fourier_layer, large_data, well_loader], ids=lambda module: module.__name__)
+def test_pages_with_one_sentence_show_their_result_file(module: Any) -> None:
     text = module.PAGE.read_text()
     assert module.filled(text) == text, f"run python -m {module.__name__}"

@@ -11,8 +11,10 @@ from neuralop.layers.spectral_convolution import SpectralConv
 from torch import Tensor
 
 _LARGEST_FAST_FACTOR = 7  # a fast Fourier transform of other lengths takes several times longer
-# A matrix of the modes that are kept is faster from so many points a mode on, in one dimension and in several.
-_POINTS_A_MODE = {1: 16, 2: 3}
+# Of other lengths, the matrix of the waves that are kept is faster from so many points a wave on. Along the last axis,
+# where values are real, a wave is a sine or a cosine.
+_POINTS_A_WAVE = {"real": 4 / 3, "complex": 3.0}
+_MOST_REAL_WAVES = 64
 _REAL = {torch.float32: torch.float32, torch.complex64: torch.float32} | dict.fromkeys(
     (torch.float64, torch.complex128), torch.float64
 )
@@ -75,7 +77,7 @@ class ConsistentSpectralConv(SpectralConv):
 def _analyze(x: Tensor, count: int) -> Tensor:
     """The first coefficients along the last axis of a real field."""
     n = x.shape[-1]
-    if _prefers_fft(x, n, 2 * count):
+    if _prefers_fft(x, n, 2 * count, is_real=True):
         return torch.fft.rfft(x, norm="forward")[..., :count]
     waves = _waves(n, range(count), x).conj() / n  # (count, n)
     pairs = torch.view_as_real(waves).permute(1, 0, 2).reshape(n, 2 * count)
@@ -108,7 +110,7 @@ def _synthesize_axis(modes: Tensor, axis: int, n: int) -> Tensor:
 def _synthesize(modes: Tensor, n: int) -> Tensor:
     """The real field at n points of the last axis, from its first coefficients."""
     count = modes.shape[-1]
-    if _prefers_fft(modes, n, 2 * count):
+    if _prefers_fft(modes, n, 2 * count, is_real=True):
         return torch.fft.irfft(modes, n=n, norm="forward")
     pairs = torch.view_as_real(
         _waves(n, range(count), modes).conj_physical()
@@ -121,12 +123,13 @@ def _synthesize(modes: Tensor, n: int) -> Tensor:
     return torch.view_as_real(modes.resolve_conj()).flatten(-2) @ pairs
 
 
-def _prefers_fft(x: Tensor, n: int, waves: int) -> bool:
+def _prefers_fft(x: Tensor, n: int, waves: int, *, is_real: bool = False) -> bool:
     """Whether a fast transform of n points is used, and not a product with the matrix of so many waves."""
     is_plain = x.dtype in _REAL and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     if not (is_plain and isinstance(n, int)):  # an exported model may have a symbol for n
         return True
-    if n >= _POINTS_A_MODE[min(x.ndim - 2, 2)] * waves:
+    kind = "real" if is_real else "complex"
+    if n >= _POINTS_A_WAVE[kind] * waves and not (is_real and waves > _MOST_REAL_WAVES):
         return False
     for factor in range(2, _LARGEST_FAST_FACTOR + 1):
         while n % factor == 0:
