@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from data_gen.grids.periodic import resample
 from data_gen.header import Boundary
 from sciml_cf.errors import check_count
+from sciml_cf.evaluate.odd_grids import warn_of_odd_grids
 from sciml_cf.evaluate.parameters import Parameters, with_parameters
-from sciml_cf.evaluate.problem import Problem, check_problem, warn_of_odd_points
+from sciml_cf.evaluate.problem import Problem, check_problem
 from sciml_cf.head.features import accepted
 from sciml_cf.head.posterior import Posterior, apply_with_std
 from sciml_cf.model_outputs import Entry, entry_of, predicted
@@ -104,8 +105,8 @@ def predict(
     if resolution is not None and inputs.shape[2:] != (resolution,) * dims:
         ends = str(boundary or (settings.get("data") or {}).get("boundary", "periodic"))
         inputs = _resampled(inputs, resolution, ends)
-    if not isinstance(run, nn.Module):
-        warn_of_odd_points("predict", inputs.shape[-1:], run, settings)
+    trained = (settings.get("data") or {}).get("resolution") or inputs.shape[-1]
+    warn_of_odd_grids("predict", model, {inputs.shape[-1], trained})
     pair = _outputs(model, inputs, known, batch_size, prediction)
     alike = fields.ndim == dims + 1 and pair[0].shape[1] == 1
     results = tuple(outputs.numpy()[:, 0] if alike else outputs.numpy() for outputs in pair)

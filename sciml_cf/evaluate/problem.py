@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from data_gen.header import Header
 from sciml_cf.datasets.conditions import condition_values
 from sciml_cf.datasets.geometry import problem_of
 
-_LOG = logging.getLogger(__name__)
 _UNKNOWN = "unknown"  # the equation of a file that does not say it
 _WORDS = {"num_dims": "dimension", "in_channels": "input channel", "out_channels": "output channel"}
 
@@ -82,29 +80,6 @@ def check_problem(
             f"{function}: `{argument}` must have {_in_words(wanted)}, as the run {run} was trained with; got "
             f"{_in_words(given)}. Is it another problem's data?"
         )
-
-
-def warn_of_odd_points(function: str, points: Iterable[int], run: Path | str, settings: Mapping[str, Any]) -> None:
-    """One line where Fourier layers as neuraloperator has them meet an odd grid after an even one, or the other way.
-
-    Args:
-        function: the function that the message names.
-        points: along an axis of the grids at hand.
-        run: the run folder.
-        settings: the contents of its run.json; those of older runs do not name their Fourier layers.
-    """
-    stored = settings.get("model") or {}
-    arguments, trained = stored.get("arguments") or {}, (settings.get("data") or {}).get("resolution")
-    is_shifting = stored.get("builder") in ("fno", "tfno", "uno") and arguments.get("spectral") != "consistent"
-    if trained is None or not is_shifting or arguments.get("num_dims", 1) == 1:
-        return
-    others = sorted({n for n in points if (n - trained) % 2})
-    if others:
-        _LOG.warning(
-            "%s: the Fourier layers of %s are those of neuraloperator 2.0, which differ between odd and even numbers "
-            "of points: trained at %d, it is wrong at %s. Train it again: the layers of this version do not.",
-            function, run, trained, ", ".join(map(str, others)),
-        )  # fmt: skip
 
 
 def _in_words(counts: Mapping[str, int]) -> str:

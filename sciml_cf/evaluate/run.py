@@ -16,8 +16,9 @@ from sciml_cf.datasets import Split
 from sciml_cf.datasets.choices import Sampling
 from sciml_cf.datasets.stream import FIRST, of_one_law
 from sciml_cf.evaluate.grids import default_resolutions
+from sciml_cf.evaluate.odd_grids import warn_of_odd_grids
 from sciml_cf.evaluate.parameters import warn_of_file
-from sciml_cf.evaluate.problem import Problem, as_trained, check_problem, differences, warn_of_odd_points
+from sciml_cf.evaluate.problem import Problem, as_trained, check_problem, differences
 from sciml_cf.evaluate.rollout import evaluate_rollout
 from sciml_cf.evaluate.trajectories import fitting, opened_trajectories, steps_in
 from sciml_cf.evaluate.transfer import evaluate_transfer
@@ -88,9 +89,11 @@ def _evaluate(
     stored = settings.get("data") or {}
     if not resolutions:
         resolutions = _default_resolutions(data, facts, stored.get("resolution"))
-    warn_of_odd_points("evaluate", resolutions, run, settings)
+    model = load(run, which=which)
+    if len({n % 2 for n in resolutions}) == 1:  # of others evaluate_transfer warns
+        warn_of_odd_grids("evaluate", model, {*resolutions, stored.get("resolution") or resolutions[0]})
     result = evaluate_transfer(
-        load(run, which=which),
+        model,
         data,
         resolutions=resolutions,
         sampling=sampling,

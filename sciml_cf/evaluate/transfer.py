@@ -22,6 +22,7 @@ from sciml_cf.datasets.laziness import choose_lazy
 from sciml_cf.errors import check_choice, check_count
 from sciml_cf.evaluate.baselines import baseline_errors
 from sciml_cf.evaluate.grids import Grids
+from sciml_cf.evaluate.odd_grids import warn_of_odd_grids
 from sciml_cf.evaluate.parts import PARTS, consistency, error_parts
 from sciml_cf.evaluate.prediction import apply_in_batches
 from sciml_cf.evaluate.shares import in_turn, own_blocks
@@ -114,6 +115,7 @@ def evaluate_transfer(
         _check_divides(resolution, truth)
     _check_channels(model, truth)
     sizes = sorted({int(resolution) for resolution in resolutions})
+    warn_of_odd_grids("evaluate_transfer", model, sizes)
     blocks = in_turn([_measure(model, grids, *block, sizes, sampling) for block in _blocks(truth)])
     measured = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0] if name != "spectrum"}
     result = xr.Dataset(
