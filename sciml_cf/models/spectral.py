@@ -126,7 +126,7 @@ def _synthesize(modes: Tensor, n: int) -> Tensor:
 def _prefers_fft(x: Tensor, n: int, waves: int, *, is_real: bool = False) -> bool:
     """Whether a fast transform of n points is used, and not a product with the matrix of so many waves."""
     is_plain = x.dtype in _REAL and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-    if not (is_plain and isinstance(n, int)):  # an exported model may have a symbol for n
+    if not is_plain or torch.compiler.is_compiling():  # a compiled or exported model may have a symbol for n
         return True
     kind = "real" if is_real else "complex"
     if n >= _POINTS_A_WAVE[kind] * waves and not (is_real and waves > _MOST_REAL_WAVES):
