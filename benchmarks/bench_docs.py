@@ -28,7 +28,7 @@ SHOWN = {
         "recipe_soap_long",
         "limits",
     ),
-    ROOT / "docs" / "results_rules.md": ("optimizers_burgers", "optimizers_darcy"),
+    ROOT / "docs" / "results_rules.md": ("optimizers_burgers", "optimizers_darcy", "optimizers_navier_stokes"),
     ROOT / "docs" / "results_transfer.md": ("transfer",),
     ROOT / "docs" / "training.md": ("normalization",),
     ROOT / "docs" / "trajectories.md": ("rollouts", "rollouts_navier_stokes"),

@@ -20,6 +20,7 @@ from sciml_cf.studies.harness.intervals import Interval, compare_runs_by_seed
 from sciml_cf.studies.harness.results import read_parts
 from sciml_cf.training.config import FitConfig
 
+_PROBLEMS = {"burgers": "Burgers", "darcy": "Darcy", "navier_stokes": "Navier-Stokes"}
 _OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "soap": "SOAP"}
 PAGE = ROOT / "docs" / "rules.md"
 MEASURED = ROOT / "docs" / "results_rules.md"
@@ -58,7 +59,7 @@ def optimizers() -> str:
         for problem in dict.fromkeys(cell["problem"] for cell in cells):
             by_name = {(cell["optimizer"], cell["method"]): cell for cell in cells if cell["problem"] == problem}
             said = [words for one in _OPTIMIZERS if (words := _gain(by_name, one))]
-            lines.append(f"- {problem.replace('_', ' ').capitalize()}: {'; '.join(said)}.")
+            lines.append(f"- {_PROBLEMS.get(problem, problem)}: {'; '.join(said)}.")
     head = (
         "Test error with the head over that of gradients alone, same optimizer, equal steps and equal seconds; in "
         "brackets where the two are not distinguishable:"
