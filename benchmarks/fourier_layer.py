@@ -3,8 +3,8 @@
 python -m benchmarks.fourier_layer      writes benchmarks/results/fourier_layer.json
 
 A step is the forward and the backward pass of one FNO of the same weights, on one thread; times are processor times.
-The order within a pair alternates, and the figure is the median over pairs of ours over neuraloperator's. Outputs are
-compared on the first batch: on odd grids they differ, see ``sciml_cf.models.spectral``.
+The order within a pair alternates, and the result is the median of their ratios over the pairs. Outputs are compared
+on the first batch: on odd grids they differ, see ``sciml_cf.models.spectral``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def seconds(model: nn.Module, x: Tensor) -> float:
 
 
 def compared(grid: tuple[int, ...], config: Config) -> dict[str, Any]:
-    """Medians of the seconds a step and of ours over theirs, with its quartiles, and the difference of outputs."""
+    """Medians of the seconds a step and of the ratio, with its quartiles, and the difference of outputs."""
     modes = config.modes if len(grid) < 3 else config.modes // 2  # as a grid of 32 points has them
     sizes = {"num_dims": len(grid), "width": config.width, "modes": modes, "layers": config.layers}
     models = [FNOConfig(**sizes, spectral=kind).build() for kind in ("consistent", "neuraloperator")]

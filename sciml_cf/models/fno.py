@@ -82,7 +82,7 @@ class FNOConfig:
         return self._build("FNO", seed)
 
     def _build(self, name: str, seed: int, **more: Any) -> nn.Module:
-        kind, layers = import_model(name), spectral_layers(self.spectral, self.num_dims)
+        kind = import_model(name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             core = kind(
@@ -95,7 +95,7 @@ class FNOConfig:
                 positional_embedding=None,
                 use_channel_mlp=False,
                 domain_padding=self.padding or None,
-                **({} if layers is None else {"conv_module": layers}),
+                conv_module=fourier_layer(self.spectral, self.num_dims),
                 **more,
             )
         return located(core, self.coordinates, cells=self.cells, right_end=self.right_end)
@@ -146,13 +146,11 @@ class TFNOConfig(FNOConfig):
         return self._build("TFNO", seed, factorization="Tucker", rank=self.rank)
 
 
-def spectral_layers(kind: Spectral, num_dims: int) -> type[nn.Module] | None:
-    """The class of Fourier layers of this kind; None for neuraloperator's own, in one dimension the same."""
-    if kind == "neuraloperator" or num_dims == 1:
-        return None
-    from sciml_cf.models.spectral import ConsistentSpectralConv  # imports neuraloperator
+def fourier_layer(kind: Spectral, num_dims: int) -> Any:
+    """The class of Fourier layers of this kind; in one dimension both are the same, and neuraloperator's is taken."""
+    from sciml_cf.models.spectral import ConsistentSpectralConv, SpectralConv  # imports neuraloperator
 
-    return ConsistentSpectralConv
+    return SpectralConv if kind == "neuraloperator" or num_dims == 1 else ConsistentSpectralConv
 
 
 def import_model(name: str) -> Any:

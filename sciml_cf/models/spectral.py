@@ -15,9 +15,7 @@ _LARGEST_FAST_FACTOR = 7  # a fast Fourier transform of other lengths takes seve
 # where values are real, a wave is a sine or a cosine.
 _POINTS_A_WAVE = {"real": 4 / 3, "complex": 3.0}
 _MOST_REAL_WAVES = 64
-_REAL = {torch.float32: torch.float32, torch.complex64: torch.float32} | dict.fromkeys(
-    (torch.float64, torch.complex128), torch.float64
-)
+_PLAIN = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 class ConsistentSpectralConv(SpectralConv):
@@ -112,9 +110,8 @@ def _synthesize(modes: Tensor, n: int) -> Tensor:
     count = modes.shape[-1]
     if _prefers_fft(modes, n, 2 * count, is_real=True):
         return torch.fft.irfft(modes, n=n, norm="forward")
-    pairs = torch.view_as_real(
-        _waves(n, range(count), modes).conj_physical()
-    )  # real part of a product is a sum over pairs
+    waves = _waves(n, range(count), modes).conj_physical()
+    pairs = torch.view_as_real(waves)  # the real part of a product is a sum over pairs
     twice = torch.full((count,), 2.0, dtype=pairs.dtype)
     twice[0] = 1.0  # the mean and the last wavenumber of an even grid have no partner of the other sign
     if 2 * (count - 1) == n:
@@ -125,7 +122,7 @@ def _synthesize(modes: Tensor, n: int) -> Tensor:
 
 def _prefers_fft(x: Tensor, n: int, waves: int, *, is_real: bool = False) -> bool:
     """Whether a fast transform of n points is used, and not a product with the matrix of so many waves."""
-    is_plain = x.dtype in _REAL and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    is_plain = x.dtype in _PLAIN and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     if not is_plain or torch.compiler.is_compiling():  # a compiled or exported model may have a symbol for n
         return True
     kind = "real" if is_real else "complex"
@@ -141,7 +138,7 @@ def _waves(n: int, wavenumbers: range, like: Tensor) -> Tensor:
     """exp(2 pi i k j / n) of each wavenumber k at the points j of n, as ``(wavenumbers, n)``."""
     turns = torch.outer(torch.arange(wavenumbers.start, wavenumbers.stop), torch.arange(n)) % n
     angles = turns.to(torch.float64) * (2 * math.pi / n)
-    return torch.polar(torch.ones_like(angles), angles).to(_REAL[like.dtype].to_complex())
+    return torch.polar(torch.ones_like(angles), angles).to(like.dtype.to_complex())
 
 
 def _multiply(waves: Tensor, modes: Tensor, axis: int) -> Tensor:

@@ -20,7 +20,7 @@ from sciml_cf.models.coordinates import (
     located,
     plain_arguments,
 )
-from sciml_cf.models.fno import Spectral, import_model, spectral_layers
+from sciml_cf.models.fno import Spectral, fourier_layer, import_model
 from sciml_cf.models.origin import remembered
 
 
@@ -83,6 +83,8 @@ class UNOConfig:
             Rahman et al., U-NO: U-shaped Neural Operators (arXiv:2204.11127).
         """
         UNO = import_model("UNO")
+        from neuralop.layers.fno_block import FNOBlocks
+
         scalings = [1.0] * self.layers
         scalings[1], scalings[-2] = 0.5, 2.0  # so that both ends of every horizontal skip are on one grid
         print_nothing = contextlib.redirect_stdout(io.StringIO())  # it prints two lines a layer
@@ -101,17 +103,9 @@ class UNOConfig:
                 uno_scalings=[[scaling] * self.num_dims for scaling in scalings],
                 channel_mlp_skip="linear",  # its default cannot change the number of channels, as horizontal skips do
                 domain_padding=self.padding or None,
-                **self._blocks(),
+                operator_block=functools.partial(FNOBlocks, conv_module=fourier_layer(self.spectral, self.num_dims)),
             )
         return located(core, self.coordinates, cells=self.cells, right_end=self.right_end)
-
-    def _blocks(self) -> dict[str, Any]:
-        layers: Any = spectral_layers(self.spectral, self.num_dims)
-        if layers is None:
-            return {}
-        from neuralop.layers.fno_block import FNOBlocks
-
-        return {"operator_block": functools.partial(FNOBlocks, conv_module=layers)}
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments as plain values, to store with a trained model."""
