@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data_gen.grids.positions import relative_positions
 from sciml_cf.errors import check_choice
 
 Coordinates = Literal["none", "linear", "periodic"]
@@ -62,15 +61,22 @@ class Located(nn.Module):
 
     def _channels(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """``(1, channels, *N)`` in the precision and on the device of the inputs."""
-        axes = self.positions
-        if axes is None or tuple(len(axis) for axis in axes) != shape:
-            axes = relative_positions(shape, cells=self.cells, right_end=self.right_end)
-        grids = np.meshgrid(*axes, indexing="ij")
+        given = self.positions
+        if given is not None and tuple(len(axis) for axis in given) == shape:
+            axes = [torch.from_numpy(axis) for axis in given]
+        else:
+            axes = [self._grid_axis(n) for n in shape]
+        grids = torch.meshgrid(*axes, indexing="ij")
         if self.kind == "linear":
             columns = [2 * s - 1 for s in grids]
         else:
-            columns = [wave(2 * math.pi * s) for s in grids for wave in (np.sin, np.cos)]
-        return torch.from_numpy(np.stack(columns)[None]).to(like.device, like.dtype)
+            columns = [wave(2 * math.pi * s) for s in grids for wave in (torch.sin, torch.cos)]
+        return torch.stack(columns)[None].to(like.device, like.dtype)
+
+    def _grid_axis(self, points: int) -> Tensor:
+        """As ``relative_positions`` has it, in operations that leave the number of points open when exported."""
+        steps = torch.sym_max(points - 1, 1) if self.right_end else points
+        return (torch.arange(points, dtype=torch.float64) + 0.5 * self.cells) / steps
 
 
 def located(model: nn.Module, kind: Coordinates, *, cells: bool, right_end: bool = False) -> nn.Module:

@@ -10,7 +10,7 @@ from torch import nn
 from sciml_cf import ClosedFormLoss, Proximal, detach_heads, find_head, plain_model
 from sciml_cf.export import PhysicalModel
 from sciml_cf.head.binding.capture import hooks_of
-from sciml_cf.models import FNOConfig
+from sciml_cf.models import FNOConfig, builder_for
 from sciml_cf.normalization import Normalization, attach_normalization, normalization_of
 
 
@@ -143,3 +143,24 @@ def test_onnx_runs_a_plain_model(name, normalized, tmp_path):
     session = runtime.InferenceSession(tmp_path / "model.onnx")
     (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     torch.testing.assert_close(torch.from_numpy(found), model(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, on its way through neuraloperator's code
+@pytest.mark.parametrize(
+    ("name", "dims", "place"),
+    [
+        ("fno", 1, {"coordinates": "linear", "right_end": True}),
+        ("fno", 2, {"coordinates": "linear", "cells": True}),
+        ("tfno", 2, {"coordinates": "periodic"}),
+    ],
+)
+def test_an_exported_fourier_model_takes_other_grids(name, dims, place):
+    model = builder_for(name, num_dims=dims, width=4, modes=4, layers=2, **place).build().eval()
+    attach_normalization(model, Normalization((3.0,), (2.0,), (1e5,), (7.0,)))
+    plain = plain_model(model)
+    points = {2 + axis: torch.export.Dim.AUTO for axis in range(dims)}
+    x = torch.rand(2, 1, *[32] * dims)
+    program = torch.export.export(plain, (x,), dynamic_shapes=(points,), strict=False).module()
+    for n in (20, 33):
+        x = torch.rand(2, 1, *[n] * dims)
+        torch.testing.assert_close(program(x), plain(x))
