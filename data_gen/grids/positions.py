@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,7 +25,12 @@ def relative_positions(shape: Sequence[int], *, cells: bool = False, right_end: 
         cells: whether the points are centres of cells between walls.
         right_end: whether the last point is the right end of the domain; not together with ``cells``.
     """
-    return tuple((np.arange(n) + 0.5 * cells) / (n - 1 if right_end and n > 1 else n) for n in shape)
+    return tuple(relative_axis(np.arange(n), n, cells=cells, right_end=right_end) for n in shape)
+
+
+def relative_axis(indices: Any, points: int, *, cells: bool, right_end: bool) -> Any:
+    """Positions of these points of one axis, see ``relative_positions``; an array or tensor as ``indices`` are."""
+    return (indices + 0.5 * cells) / (points - 1 if right_end and points > 1 else points)
 
 
 def placement_of(points: int, extent: float, first: float, boundary: str) -> Placement:

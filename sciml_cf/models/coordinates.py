@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from data_gen.grids.positions import relative_axis
 from sciml_cf.errors import check_choice
 
 Coordinates = Literal["none", "linear", "periodic"]
@@ -65,18 +66,15 @@ class Located(nn.Module):
         if given is not None and tuple(len(axis) for axis in given) == shape:
             axes = [torch.from_numpy(axis) for axis in given]
         else:
-            axes = [self._grid_axis(n) for n in shape]
+            indices = [torch.arange(n, dtype=torch.float64) for n in shape]  # an exporter may leave n open
+            ends = {"cells": self.cells, "right_end": self.right_end}
+            axes = [relative_axis(j, n, **ends) for j, n in zip(indices, shape, strict=True)]
         grids = torch.meshgrid(*axes, indexing="ij")
         if self.kind == "linear":
             columns = [2 * s - 1 for s in grids]
         else:
             columns = [wave(2 * math.pi * s) for s in grids for wave in (torch.sin, torch.cos)]
         return torch.stack(columns)[None].to(like.device, like.dtype)
-
-    def _grid_axis(self, points: int) -> Tensor:
-        """As ``relative_positions`` has it, in operations that leave the number of points open when exported."""
-        steps = torch.sym_max(points - 1, 1) if self.right_end else points
-        return (torch.arange(points, dtype=torch.float64) + 0.5 * self.cells) / steps
 
 
 def located(model: nn.Module, kind: Coordinates, *, cells: bool, right_end: bool = False) -> nn.Module:
