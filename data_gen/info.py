@@ -13,6 +13,7 @@ import numpy as np
 from data_gen.equation import SampleEquations
 from data_gen.errors import DatasetError
 from data_gen.formats import Overrides, open_source, recognize
+from data_gen.formats.hdf5 import is_hdf5
 from data_gen.formats.paths import parts_of
 from data_gen.grids.periodic import spectral_tail
 from data_gen.grids.positions import length_of
@@ -113,11 +114,11 @@ def _opened(path: str | Path, overrides: Overrides | None) -> FieldReader:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file is of the native layout, or none that another format can be."""
+    """Whether a file is of the native layout, or HDF5 that no other format can be."""
     try:
         return recognize(path).name in ("sciml_cf", "hdf5")
     except DatasetError:
-        return True
+        return is_hdf5(path)
 
 
 def _size_of(path: str | Path) -> int:

@@ -26,6 +26,7 @@ from data_gen.formats.overrides import CHOICES, Facts, Overrides, given_override
 from data_gen.formats.paths import output_parts, parts_of
 from data_gen.formats.source import Source, pair_of_times
 from data_gen.formats.windows import windows_of
+from data_gen.storage.first_bytes import advice_on
 
 __all__ = [
     "FORMATS",
@@ -137,9 +138,8 @@ def recognize(path: str | Path) -> Format:
             f"open_source: {path} is HDF5 of no known layout; it has {variable_names(path)}. Known: "
             f"{', '.join(FORMATS)}; say --from if it is one of them."
         )
-    raise DatasetError(
-        f"open_source: {path} is not an HDF5 file, nor of another known format. Known: {', '.join(FORMATS)}."
-    )
+    advice = advice_on(path) or f"Known: {', '.join(FORMATS)}."
+    raise DatasetError(f"open_source: {path} is not an HDF5 file, nor of another known format. {advice}")
 
 
 def recognise(path: str | Path) -> Format:

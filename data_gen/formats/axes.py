@@ -49,7 +49,7 @@ def parse_axes(text: str) -> Axes:
     Raises:
         ValueError: a word is no role, a role is there twice, or x, y and z are not one to three in this order of need.
     """
-    axes = tuple(word.strip() for word in text.split(","))
+    axes = tuple(word.strip() for word in str(text).split(","))
     space = {axis for axis in axes if axis in SPACE}
     known = set(axes) <= set(ROLES) and len(set(axes)) == len(axes)
     if not known or space not in ({"x"}, {"y", "x"}, {"z", "y", "x"}):

@@ -34,6 +34,7 @@ def make_header(path: Path, found: Found, overrides: Overrides) -> tuple[Header,
     name = overrides.equation or found.name or "unknown"
     parameters = {**{k: v for k, v in found.parameters.items() if k not in TAKEN}, **overrides.parameters}
     times = _times(path, found, overrides)
+    given_name, target_name = _names(found)
     header = Header(
         name,
         found.num_samples,
@@ -43,8 +44,8 @@ def make_header(path: Path, found: Found, overrides: Overrides) -> tuple[Header,
         offsets=tuple(axis.offset for axis in axes),
         channels=found.channels,
         input_channels=_inputs(found) if len(times) == 1 else found.inputs,
-        input_name=_free(found.input_name, "a", found.target_name),
-        target_name=_free(found.target_name, "u", found.input_name),
+        input_name=given_name,
+        target_name=target_name,
         dtype=dtype,
         boundary=boundaries[0],
         boundaries=boundaries,
@@ -84,11 +85,17 @@ def _inputs(found: Found) -> tuple[str, ...]:
     return tuple(f"{found.input_name}{i}" for i in range(count)) if count > 1 else (found.input_name,)
 
 
-def _free(name: str, usual: str, other: str) -> str:
+def _names(found: Found) -> tuple[str, str]:
+    """Names of the input and the target that differ and that the layout does not reserve."""
+    given, target = _free(found.input_name, "a"), _free(found.target_name, "u")
+    if given != target:
+        return given, target
+    return (f"{given}_", target) if target == found.target_name else (given, f"{target}_")
+
+
+def _free(name: str, usual: str) -> str:
     """The name, or the usual one where the layout reserves it."""
-    if name in _RESERVED or "/" in name or name.endswith("-coordinate"):
-        return usual if usual != other else f"{usual}_"
-    return name
+    return usual if name in _RESERVED or "/" in name or name.endswith("-coordinate") else name
 
 
 def _precision(path: Path, dtypes: Sequence[np.dtype]) -> str:

@@ -69,7 +69,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # the unpickler raises a different kind for every way a file can be damaged
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        reason = "it has objects that are no tensors" if "weights only" in reason.lower() else reason
+        if zipfile.is_zipfile(path) and "weights only" in reason.lower():
+            raise DatasetError(
+                f"open_source: {path} has objects that are no tensors, which are not loaded. Save tensors alone: "
+                f'torch.save({{"x": inputs, "y": targets}}, {str(path)!r})'
+            ) from None
         raise DatasetError(f"open_source: {path} cannot be read as tensors ({reason}). Is it damaged?") from None
     return _named(content)
 

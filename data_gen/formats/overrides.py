@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+import numpy as np
+
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.formats.axes import Axes, parse_axes
 from data_gen.header import Boundary, RightEnd
@@ -77,8 +79,11 @@ class Overrides:
     def __post_init__(self) -> None:
         if not _each(self.boundary):
             object.__setattr__(self, "boundary", None)
-        for extent in self.extent:
-            check_positive("Overrides", "extent", extent)
+        for name, check in (("extent", check_positive), ("times", check_finite)):
+            values = _each(getattr(self, name))
+            for value in values:
+                check("Overrides", name, value)
+            object.__setattr__(self, name, tuple(map(float, values)))
         self._check_windows()
         self._check_condition()
         for name, known in (("boundary", get_args(Boundary)), ("right_end", get_args(RightEnd))):
@@ -86,7 +91,10 @@ class Overrides:
                 if value not in known:
                     raise ValueError(f"Overrides: `{name}` must be one of {', '.join(known)}; got {value!r}.")
         if len(_each(self.axes)) > 2:
-            raise ValueError(f"Overrides: `axes` must be one word, or two for input and target; got {self.axes!r}.")
+            raise ValueError(
+                f"Overrides: `axes` must be a text such as 'sample,y,x,channel', or two for input and target; got "
+                f"{self.axes!r}."
+            )
         object.__setattr__(self, "axes", tuple(_each(self.axes)))
         for text in self.axes:
             parse_axes(text)
@@ -138,8 +146,8 @@ def said_axes(overrides: Overrides) -> tuple[Axes, ...]:
 
 
 def _each(value: Any) -> Sequence[Any]:
-    """The words of an argument that is none, one or several."""
-    return () if value is None else (value,) if isinstance(value, str) else value
+    """The values of an argument that is none, one or several."""
+    return () if value is None else (value,) if isinstance(value, str) or not np.iterable(value) else tuple(value)
 
 
 #: The name of version 0.1, which goes on working.

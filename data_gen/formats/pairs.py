@@ -92,6 +92,13 @@ def source_of_fields(
     Raises:
         DatasetError: they do not fit together, or something is missing.
     """
+    if given is not None and overrides.input_name and overrides.input_name == overrides.target_name:
+        if target.num_times < 2:
+            raise DatasetError(
+                f"open_source: {path} has {target.name} at one time, and --input-name and --target-name both name it. "
+                f"Name two variables."
+            )
+        given = None  # a trajectory, whose start is the input
     first, last = masked(path, overrides.mask, (given, target), about.find)
     given, target = first, last or target
     if given is not None and not alike([given, target]):

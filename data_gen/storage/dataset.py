@@ -16,6 +16,7 @@ from data_gen.errors import DatasetError
 from data_gen.header import Header
 from data_gen.spec import DatasetSpec
 from data_gen.storage.fields import FieldReader
+from data_gen.storage.first_bytes import advice_on
 from data_gen.storage.hdf5_layout import TABLE, UNWRITTEN, create_empty, create_file, read_header, read_map
 from data_gen.storage.journal import journal_path, partial_path
 from data_gen.storage.own_fields import equations_of
@@ -261,8 +262,7 @@ def _open_file(path: Path) -> h5py.File:
     if "truncated" in text:
         raise DatasetError(f"open_dataset: {path} is truncated: it is shorter than its header says. Copy it again.")
     if "signature" in text:
-        raise DatasetError(
-            f"open_dataset: {path} is not an HDF5 file. If it is of another known format, convert it: sciml-cf convert "
-            f"{path} {path.with_suffix('.h5')}"
-        )
+        converted = path.with_suffix(".h5") if path.suffix != ".h5" else path.with_name(f"{path.stem}_converted.h5")
+        usual = f"If it is of another known format, convert it: sciml-cf convert {path} {converted}"
+        raise DatasetError(f"open_dataset: {path} is not an HDF5 file. {advice_on(path) or usual}")
     raise DatasetError(f"open_dataset: {path} cannot be opened: {text}.")

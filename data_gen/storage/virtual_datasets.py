@@ -118,8 +118,13 @@ def _create_component(file: h5py.File, header: Header, name: str, index: int) ->
 
 
 def _input_view(file: h5py.File, header: Header, index: int) -> str:
-    """A component of an input of other components than the target's, as a field that does not vary in time."""
+    """A component of an input of other components than the target's, as a field that does not vary in time.
+
+    Its name is that of the component, after the input's name where the target has one of the same name.
+    """
     name = header.inputs[index]
+    while f"t0_fields/{name}" in file:
+        name = f"{header.input_name}_{name}"
     shape = (header.num_samples, *header.stored_shapes[header.input_name])
     chosen = h5py.h5s.create_simple(shape)
     if len(header.inputs) > 1:

@@ -75,7 +75,7 @@ def predict(
         batch_size: samples a forward pass.
         num_dims: spatial dimensions of ``fields``. None takes the run's; for a model in hand 1, or as many as four or
             more axes leave for them.
-        boundary: kind of boundary of ``fields`` are. None takes that of the run's data; "periodic" for a model in hand.
+        boundary: kind of boundary of ``fields``. None takes that of the run's data; "periodic" for a model in hand.
         which: weights of a run folder with the lowest validation error, or those of the last epoch.
         std: return the predictive standard deviation too: True for that of a run folder, or a model's ``posterior``.
         prediction: which entry of the model's return value is the prediction, see ``fit``; by default the one that it

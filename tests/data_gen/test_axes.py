@@ -210,3 +210,16 @@ def test_cells_and_structs_of_matlab_are_named(tmp_path: Path) -> None:
     savemat(tmp_path / "f.mat", {"a": cells, "u": cells})
     with pytest.raises(DatasetError, match="has a of class cell or struct; a numeric array is needed"):
         opened(str(tmp_path / "f.mat"))
+
+
+def test_numbers_of_overrides_may_be_one_a_list_or_an_array() -> None:
+    assert Overrides(extent=2, times=1).extent == (2.0,)  # type: ignore[arg-type]
+    assert Overrides(times=[0, 1]).times == Overrides(times=np.arange(2)).times == (0.0, 1.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"`times` must be a finite number; got nan"):
+        Overrides(times=(0.0, float("nan")))
+
+
+@pytest.mark.parametrize("axes", [("sample", "time", "x"), (("sample", "x"),), 3])
+def test_axes_that_are_no_text_are_refused(axes: Any) -> None:
+    with pytest.raises(ValueError, match=r"`axes` must be .*; got .*"):
+        Overrides(axes=axes)

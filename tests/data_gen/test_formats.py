@@ -241,7 +241,7 @@ def test_neuralop_tensors(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="has no tensor x; it has inputs"):
         open_source(tmp_path / "other.pt", overrides=overrides)
     torch.save(torch.nn.Linear(2, 2), tmp_path / "code.pt")
-    with pytest.raises(DatasetError, match="cannot be read as tensors"):
+    with pytest.raises(DatasetError, match="has objects that are no tensors"):
         open_source(tmp_path / "code.pt", overrides=overrides)
 
 
