@@ -30,14 +30,14 @@ class UnresolvedError(ValueError):
 def check_positive(function: str, argument: str, value: object, hint: str = "") -> None:
     """Raise ValueError unless ``value`` is a finite real number above zero, or an array of such numbers."""
     value = _first_outside(value, 0.0)
-    if not _is_finite(value) or value <= 0:  # type: ignore[operator]
+    if not is_finite(value) or value <= 0:  # type: ignore[operator]
         raise ValueError(_line(function, argument, "be a finite number above 0", value, hint))
 
 
 def check_finite(function: str, argument: str, value: object, hint: str = "") -> None:
     """Raise ValueError unless ``value`` is a finite real number, or an array of such numbers."""
     value = _first_outside(value, -math.inf)
-    if not _is_finite(value):
+    if not is_finite(value):
         raise ValueError(_line(function, argument, "be a finite number", value, hint))
 
 
@@ -54,7 +54,8 @@ def _first_outside(value: Any, low: float) -> object:
     return next((float(one) for one in value.flat if not low < one < math.inf), float(value.flat[0]))
 
 
-def _is_finite(value: object) -> bool:
+def is_finite(value: object) -> bool:
+    """Whether a value is a finite real number, Python's or numpy's, and no bool."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from data_gen.equation import Equation
+from data_gen.errors import is_finite
 from data_gen.random_fields import INITIAL_CONDITIONS, ON_CELLS, law_defaults
 
 
@@ -29,8 +30,8 @@ def check_initial(equation: Equation, name: str, parameters: Mapping[str, Any]) 
 
 def of_kind(value: Any, default: Any) -> Any:
     """2 as 2.0 where the default is a float, 2.0 as 2 where it is an integer; anything else unchanged."""
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+    if not is_finite(value):
+        return value
+    if isinstance(default, float):
         return float(value)
-    if isinstance(default, int) and isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+    return int(value) if isinstance(default, int) and float(value).is_integer() else value

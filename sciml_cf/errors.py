@@ -9,6 +9,7 @@ from data_gen.errors import (
     check_count,
     check_positive,
     in_one_line,
+    is_finite,
 )
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "check_count",
     "check_positive",
     "in_one_line",
+    "is_finite",
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -224,7 +224,7 @@ def mode_lengths(fields: Tensor) -> Tensor:
 
 def _sobolev(function: str, fields: Tensor, extent: float | Sequence[float]) -> Tensor:
     num_dims = fields.ndim - 2
-    lengths = (extent,) * num_dims if isinstance(extent, (int, float)) else tuple(extent)
+    lengths = tuple(extent) if isinstance(extent, Iterable) else (float(extent),) * num_dims
     if num_dims < 1 or len(lengths) != num_dims or not all(0 < length < math.inf for length in lengths):
         raise ValueError(
             f"{function}: `extent` must be a positive length, or one for each of {num_dims} axes; got {extent!r}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 from torch import Tensor, nn
@@ -136,7 +137,7 @@ def carrying(model: nn.Module, entry: Entry | None) -> Iterator[None]:
 
 def check_entry(function: str, entry: object) -> None:
     """Raise TypeError unless ``entry`` is a key, an index, a function or None."""
-    number = isinstance(entry, int) and not isinstance(entry, bool)
+    number = isinstance(entry, Integral) and not isinstance(entry, bool)
     if not (entry is None or number or isinstance(entry, str) or callable(entry)):
         raise TypeError(
             f"{function}: `prediction` must be a key, an index, or a function from the model's return value to the "

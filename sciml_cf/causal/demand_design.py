@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sciml_cf.causal.data import InstrumentalData, StructuralData
-from sciml_cf.errors import check_count
+from sciml_cf.errors import check_count, is_finite
 
 _STRUCTURAL = (
     "f(P, T, S) = 100 + (10 + P) S psi(T) - 2 P, psi(t) = 2 ((t - 5)^4 / 600 + exp(-4 (t - 5)^2) + t / 10 - 2)"
@@ -55,9 +55,9 @@ def demand(*, samples: int = 5000, correlation: float = 0.5, noise: float = 1.0,
     """
     check_count("demand", "samples", samples)
     check_count("demand", "seed", seed, minimum=0)
-    if not isinstance(correlation, int | float) or isinstance(correlation, bool) or not -1 <= correlation <= 1:
+    if not is_finite(correlation) or not -1 <= correlation <= 1:
         raise ValueError(f"demand: `correlation` must be a number from -1 to 1; got {correlation!r}.")
-    if not isinstance(noise, int | float) or isinstance(noise, bool) or not 0 <= noise < math.inf:
+    if not is_finite(noise) or noise < 0:
         raise ValueError(f"demand: `noise` must be a finite number of at least 0, a standard deviation; got {noise!r}.")
     random = [np.random.default_rng([seed, stream]) for stream in range(5)]
     time, group = random[0].uniform(0, 10, samples), random[1].integers(1, 8, samples).astype(np.float64)

@@ -14,7 +14,7 @@ from torch import Tensor
 from sciml_cf.causal.checks import Observations, as_given, check_fitted, check_inputs, check_observations
 from sciml_cf.causal.estimator import Estimator
 from sciml_cf.causal.tables import beside, check_pair, counted, deviations, means, table
-from sciml_cf.errors import check_choice, check_count
+from sciml_cf.errors import check_choice, check_count, is_finite
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.solve import ridge
 
@@ -146,7 +146,7 @@ class KernelIV(Estimator):
         check_choice(_FIT, "kernel", self.kernel, get_args(KernelName))
         check_choice(_FIT, "widths", self.widths, get_args(Widths))
         check_count(_FIT, "seed", self.seed, minimum=0)
-        if not isinstance(self.split, float) or not 0 < self.split < 1:
+        if not is_finite(self.split) or not 0 < self.split < 1:
             raise ValueError(f"{_FIT}: `split` must be a share between 0 and 1; got {self.split!r}.")
         return check_pair(_FIT, self.strengths, allow_zero=False)
 

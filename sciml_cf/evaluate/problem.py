@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from data_gen.formats import Facts, open_source
 from data_gen.formats.overrides import CHOICES, STEPS
 from data_gen.header import Header
 from sciml_cf.datasets.conditions import condition_values
 from sciml_cf.datasets.geometry import problem_of
+from sciml_cf.training.run_folder import Which, load, read_settings
 
 _UNKNOWN = "unknown"  # the equation of a file that does not say it
 _WORDS = {"num_dims": "dimension", "in_channels": "input channel", "out_channels": "output channel"}
@@ -80,6 +82,30 @@ def check_problem(
             f"{function}: `{argument}` must have {_in_words(wanted)}, as the run {run} was trained with; got "
             f"{_in_words(given)}. Is it another problem's data?"
         )
+
+
+def loaded_for(
+    function: str, run: Path | str, path: str | Path, facts: Facts | None, format: str | None, which: Which
+) -> tuple[nn.Module, dict[str, Any], Facts | None]:
+    """The model of a run folder for a data file of its problem, the contents of run.json, and what is said of the file.
+
+    Args:
+        function: the function that messages name; its argument for the file is ``path``.
+        run: the run folder.
+        path: the file.
+        facts: what is said of it, see FieldDataset; the run's own windows and conditions are added.
+        format: its format, see FieldDataset.
+        which: weights with the lowest validation error, or those of the last epoch.
+
+    Raises:
+        ValueError: the file has other dimensions or channels.
+        CheckpointError: the run cannot be loaded.
+    """
+    settings = read_settings(run)
+    facts = as_trained(facts, settings)
+    found = Problem.of_file(path, facts=facts, format=format)
+    check_problem(function, found, run, settings, argument="path")
+    return load(run, which=which), settings, facts
 
 
 def _in_words(counts: Mapping[str, int]) -> str:

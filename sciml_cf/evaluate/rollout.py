@@ -21,12 +21,12 @@ from sciml_cf.errors import check_count
 from sciml_cf.evaluate.linear_map import fit_linear_map
 from sciml_cf.evaluate.parameters import conditions_of
 from sciml_cf.evaluate.prediction import apply_in_batches
-from sciml_cf.evaluate.problem import Problem, as_trained, check_problem
+from sciml_cf.evaluate.problem import loaded_for
 from sciml_cf.evaluate.rollout_errors import Measured, summary
 from sciml_cf.evaluate.trajectories import Block, Trajectories, opened_trajectories, window
 from sciml_cf.head.features import accepted
 from sciml_cf.models.coordinates import positions
-from sciml_cf.training.run_folder import Which, load, read_settings
+from sciml_cf.training.run_folder import Which
 from sciml_cf.training.versions import versions
 
 _POINTS_PER_BATCH = 2**17
@@ -165,14 +165,9 @@ def evaluate_rollout(
         raise ValueError("evaluate_rollout: `facts` must have no mask: a roll-out needs whole states.")
     names: tuple[str, ...] = () if facts is None else facts.condition
     if not isinstance(model, nn.Module):
-        settings = read_settings(model)
-        facts = as_trained(facts, settings)
-        check_problem(
-            "evaluate_rollout", Problem.of_file(path, facts=facts, format=format), model, settings, argument="path"
-        )
+        model, settings, facts = loaded_for("evaluate_rollout", model, path, facts, format, which)
         names = tuple(conditions_of(settings))
         time_step = (settings.get("data") or {}).get("time_step") if time_step is None else time_step
-        model = load(model, which=which)
     with opened_trajectories(path, facts, format) as source:
         how: dict[str, Any] = {"resolution": resolution, "split_seed": split_seed}
         how |= {"names": names, "time_step": time_step}

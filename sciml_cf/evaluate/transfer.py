@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,11 @@ from sciml_cf.evaluate.grids import Grids
 from sciml_cf.evaluate.odd_grids import warn_of_odd_grids
 from sciml_cf.evaluate.parts import PARTS, consistency, error_parts
 from sciml_cf.evaluate.prediction import apply_in_batches
+from sciml_cf.evaluate.problem import loaded_for
 from sciml_cf.evaluate.shares import in_turn, own_blocks
 from sciml_cf.head.features import accepted
 from sciml_cf.models.coordinates import positions
+from sciml_cf.training.run_folder import Which
 from sciml_cf.training.versions import versions
 
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -38,10 +40,10 @@ _AXES = ("z", "y", "x")
 
 
 def evaluate_transfer(
-    model: nn.Module,
+    model: nn.Module | Path | str,
     path: str | Path,
     *,
-    resolutions: Sequence[int],
+    resolutions: int | Sequence[int],
     reference: int | None = None,
     sampling: Sampling = "strided",
     split: Split = "test",
@@ -50,6 +52,7 @@ def evaluate_transfer(
     format: str | None = None,
     fitted_baselines: bool = True,
     lazy: Lazy | bool = "auto",
+    which: Which = "best",
 ) -> xr.Dataset:
     """Errors of a model over (resolution, output), their causes, and baselines.
 
@@ -62,20 +65,22 @@ def evaluate_transfer(
     the variables h1, relative_h1, band_mse, part_mse and spectrum are missing.
 
     Args:
-        model: ``(B, C, *n)`` -> ``(B, C', *n)``, for any n.
+        model: ``(B, C, *n)`` -> ``(B, C', *n)``, for any n; or the run folder of one.
         path: a data file, see FieldDataset.
-        resolutions: each a divisor of the reference resolution.
+        resolutions: one, or several; each a divisor of the reference resolution.
         reference: the grid that "fourier" and "linear" are measured on; None takes the file's own.
         sampling: how inputs, and native solutions, are taken to n points: "strided", every k-th point, or "fourier", by
             cutting the spectrum.
         split: which samples, see FieldDataset.
         split_seed: seed of the split, see FieldDataset.
-        facts: metadata that a file of another format lacks, see FieldDataset.
+        facts: metadata that a file of another format lacks, see FieldDataset. A run's own windows and conditions are
+            known.
         format: its format, see FieldDataset.
         fitted_baselines: whether to fit the best linear map and to look for the nearest training samples, which takes
             some seconds a resolution.
         lazy: read samples when they are needed, see ``FieldDataset``; "auto" where they and the training samples would
             take more than a quarter of the free memory.
+        which: weights of a run folder with the lowest validation error, or those of the last epoch.
 
     Returns:
         A dataset with the variables
@@ -103,18 +108,19 @@ def evaluate_transfer(
         DatasetError, ValueError: the file cannot be used; a resolution does not divide the reference.
     """
     check_choice("evaluate_transfer", "sampling", sampling, ("strided", "fourier"))
-    if not resolutions:
-        raise ValueError("evaluate_transfer: `resolutions` must name at least one; got none. For instance 256 8192.")
+    asked = _listed(resolutions)
+    if not isinstance(model, nn.Module):
+        model, _, facts = loaded_for("evaluate_transfer", model, path, facts, format, which)
     words: dict[str, Any] = {"resolution": reference, "split_seed": split_seed, "facts": facts, "format": format}
     together = tuple(dict.fromkeys((split, "train")))
     words["lazy"] = choose_lazy("evaluate_transfer", lazy, Path(path), together, quiet=True, **words)
     truth = FieldDataset(path, split, **words)
     grids = Grids.of(truth)
     _check_sampling(grids, sampling)
-    for resolution in resolutions:
+    for resolution in asked:
         _check_divides(resolution, truth)
     _check_channels(model, truth)
-    sizes = sorted({int(resolution) for resolution in resolutions})
+    sizes = sorted({int(resolution) for resolution in asked})
     warn_of_odd_grids("evaluate_transfer", model, sizes)
     blocks = in_turn([_measure(model, grids, *block, sizes, sampling) for block in _blocks(truth)])
     measured = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0] if name != "spectrum"}
@@ -161,6 +167,19 @@ def _check_sampling(grids: Grids, sampling: Sampling) -> None:
             "evaluate_transfer: `sampling` must be 'strided' for fields without periodic boundaries, or whose axes are "
             "unlike; got 'fourier'. Say --boundary periodic if the file does not tell that it is."
         )
+
+
+def _listed(resolutions: int | Sequence[int]) -> Sequence[int]:
+    """One resolution, or several, as a list.
+
+    Raises:
+        ValueError: there is none.
+    """
+    given: Any = resolutions
+    found: list[Any] = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    if not found:
+        raise ValueError("evaluate_transfer: `resolutions` must name at least one; got none. For instance 256 8192.")
+    return found
 
 
 def _check_divides(resolution: int, truth: FieldDataset) -> None:

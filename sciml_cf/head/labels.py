@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sciml_cf.errors import is_finite
 from sciml_cf.head.binding.layer import Layer, num_outputs
 
 
@@ -106,8 +107,7 @@ def check_labels(function: str, labels: Tensor, num_classes: int) -> None:
 
 def check_smoothing(function: str, smoothing: object) -> None:
     """Raise ValueError unless ``smoothing`` is a number from 0 to below 1."""
-    number = isinstance(smoothing, (int, float)) and not isinstance(smoothing, bool)
-    if not number or not 0 <= float(smoothing) < 1:  # pyright: ignore[reportArgumentType]
+    if not is_finite(smoothing) or not 0 <= float(smoothing) < 1:  # pyright: ignore[reportArgumentType]
         raise ValueError(f"{function}: `smoothing` must be a number from 0 to below 1; got {smoothing!r}. Try 0.1.")
 
 

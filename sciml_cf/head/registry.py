@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from sciml_cf.errors import check_choice
 from sciml_cf.head import rules
+from sciml_cf.plain import plain
 
 if TYPE_CHECKING:
     from sciml_cf.head.rules import Rule
@@ -298,4 +299,5 @@ def _plain(value: Any) -> Any:
         return describe_rule(value)
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
+    value = plain(value)
+    return value if value is None or isinstance(value, bool | int | float | str | list) else repr(value)

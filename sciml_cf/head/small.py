@@ -76,7 +76,7 @@ def solve_small(means: Arrays, penalty: Penalty, previous: Tensor | None) -> Sol
     if isinstance(penalty, Tensor) and penalty.ndim == 2:
         system += penalty.numpy()
     else:
-        system.reshape(-1)[:: len(system) + 1] += penalty if isinstance(penalty, float | int) else penalty.numpy()
+        system.reshape(-1)[:: len(system) + 1] += penalty.numpy() if isinstance(penalty, Tensor) else penalty
     before = None if previous is None else previous.numpy()
     right = cross if before is None else cross - gram @ before
     _, change, failed = dposv(system.T, right, lower=True, overwrite_a=True)

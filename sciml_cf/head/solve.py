@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from sciml_cf.errors import is_finite
 from sciml_cf.head.moments import Moments
 from sciml_cf.head.solution import Penalty, Solution
 
@@ -106,9 +107,8 @@ def strength_from_paper(value: float, *, rows: int) -> float:
 
 def check_strength(function: str, strength: object, *, allow_zero: bool = False) -> None:
     """Raise ValueError unless ``strength`` is a finite number above zero (or at least zero)."""
-    value = float(strength) if isinstance(strength, (int, float)) and not isinstance(strength, bool) else math.nan
-    fine = math.isfinite(value) and (value > 0 or (allow_zero and value == 0))
-    if not fine:
+    value = float(strength) if is_finite(strength) else math.nan  # type: ignore[arg-type]
+    if not (value > 0 or (allow_zero and value == 0)):
         bound = "of at least 0" if allow_zero else "above 0"
         raise ValueError(
             f"{function}: `strength` must be a finite number {bound}; got {strength!r}. "

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from data_gen.grids.positions import relative_axis
 from sciml_cf.errors import check_choice
+from sciml_cf.plain import plain
 
 Coordinates = Literal["none", "linear", "periodic"]
 
@@ -114,7 +115,7 @@ def plain_arguments(config: Any, values: dict[str, Any]) -> dict[str, Any]:
     usual = {name: one.default for name, one in type(config).__dataclass_fields__.items() if name in PLACE}
     if values.get("num_dims") == 1:  # where all Fourier layers are the same
         usual["spectral"] = values.get("spectral")
-    return {name: value for name, value in values.items() if name not in usual or value != usual[name]}
+    return {name: plain(value) for name, value in values.items() if name not in usual or value != usual[name]}
 
 
 def stored_arguments(kind: Any, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from sciml_cf.errors import check_choice, check_count, check_positive
 from sciml_cf.head.choices import Initial
 from sciml_cf.head.registry import describe_rule, label_of, rule_named, rule_names, rule_of
+from sciml_cf.plain import make_plain
 from sciml_cf.training.choices import Loss, Optimizer, Schedule
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class FitConfig:
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
     def __post_init__(self) -> None:
+        make_plain(self)
         self._check_choices()
         self._check_counts()
         self._check_numbers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from data_gen.files.locks import Held, held
 from data_gen.files.places import Kind, followed
 from data_gen.files.whole import is_aside, sweep
 from sciml_cf.errors import CheckpointError, NotPositiveDefinite, TrainingDiverged
+from sciml_cf.plain import plain_json
 from sciml_cf.training.checkpoints import CHECKPOINT_FILE, PREVIOUS_FILE
 from sciml_cf.training.manifest import MANIFEST_FILE, write_listed
 from sciml_cf.training.run_folder import (
@@ -41,8 +43,9 @@ def start_run(out: Path, settings: dict[str, Any], *, resume: bool, overwrite: b
         FileExistsError: ``out`` exists, and neither ``resume`` nor ``overwrite`` was asked for; or it is to be
             replaced and is no run folder, or holds files of others.
         CheckpointError: ``resume`` finds a run of other settings.
+        ValueError: the settings cannot be stored.
     """
-    out = Path(out)
+    out, settings = Path(out), plain_json(settings, "fit: `describe`")
     check_place(out, resume=resume, overwrite=overwrite)
     _drop_first_part(out)
     occupied = out.is_dir() and any(out.iterdir())
@@ -207,7 +210,7 @@ def replaced_run(out: Path) -> Path:
 
 def _check_same_settings(out: Path, settings: dict[str, Any]) -> None:
     stored = read_settings(out)
-    wanted = json.loads(json.dumps(settings))
+    wanted = copy.deepcopy(settings)
     wanted.pop("normalization", None)  # follows from the data, whose checksum is compared
     for name in ("time_step", "problem"):  # the same, and older runs have none
         (wanted.get("data") or {}).pop(name, None)

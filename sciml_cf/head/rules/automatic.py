@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.common.memory import check_forgetting, merged, nothing
+from sciml_cf.head.rules.common.memory import check_forgetting, checked_strengths, merged, nothing
 from sciml_cf.head.rules.common.rule import Rule
 from sciml_cf.head.rules.common.solving import solved_state
 from sciml_cf.head.rules.common.state import State
 from sciml_cf.head.rules.common.update import Update
 from sciml_cf.head.rules.per_feature import feature_pull
-from sciml_cf.head.solve import check_strength
 
 _FLOOR = 1e-14  # of the targets' mean square: what is left of an error below it is rounding
 
@@ -51,10 +50,7 @@ class Automatic(Rule):
 
     def __post_init__(self) -> None:
         check_forgetting("Automatic", self.forgetting)
-        if not self.strengths:
-            raise ValueError("Automatic: `strengths` must name at least one; got (). Try (1e-2, 1e-3, 1e-1).")
-        for strength in self.strengths:
-            check_strength("Automatic", strength)
+        object.__setattr__(self, "strengths", checked_strengths("Automatic", self.strengths))
 
     def init(self, num_features: int, num_outputs: int) -> State:
         count = len(self.strengths)

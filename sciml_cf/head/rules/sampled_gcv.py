@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from sciml_cf.errors import check_positive
 from sciml_cf.head.moments import Moments
-from sciml_cf.head.rules.common.memory import check_forgetting, merged, nothing
+from sciml_cf.head.rules.common.memory import check_forgetting, checked_strengths, merged, nothing
 from sciml_cf.head.rules.common.rule import Rule
 from sciml_cf.head.rules.common.solving import solved_state
 from sciml_cf.head.rules.common.state import State
 from sciml_cf.head.rules.common.update import Update
 from sciml_cf.head.rules.per_feature import feature_pull
-from sciml_cf.head.solve import check_strength
 from sciml_cf.head.strength import generalised_errors
 
 _FLOOR = 1e-300  # a score is a logarithm
@@ -54,10 +53,7 @@ class SampledGCV(Rule):
     def __post_init__(self) -> None:
         check_forgetting("SampledGCV", self.forgetting)
         check_positive("SampledGCV", "dependent", self.dependent)
-        if not self.strengths:
-            raise ValueError("SampledGCV: `strengths` must name at least one; got (). Try (1e-3, 1e-2, 1e-1).")
-        for strength in self.strengths:
-            check_strength("SampledGCV", strength)
+        object.__setattr__(self, "strengths", checked_strengths("SampledGCV", self.strengths))
 
     def init(self, num_features: int, num_outputs: int) -> State:
         own = {"scores": nothing(len(self.strengths)), "weight": nothing()}

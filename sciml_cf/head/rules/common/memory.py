@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
+from sciml_cf.errors import is_finite
 from sciml_cf.head.solve import check_strength
 
 
 def check_forgetting(rule: str, forgetting: object) -> None:
     """Raise ValueError unless ``forgetting`` is a number from 0 (each batch alone) to 1 (nothing is forgotten)."""
-    number = isinstance(forgetting, (int, float)) and not isinstance(forgetting, bool)
-    if not number or not 0 <= float(forgetting) <= 1:  # pyright: ignore[reportArgumentType]
+    if not is_finite(forgetting) or not 0 <= float(forgetting) <= 1:  # pyright: ignore[reportArgumentType]
         raise ValueError(
             f"{rule}: `forgetting` must be a number from 0 to 1; got {forgetting!r}. "
             "It multiplies the weight of what is remembered at each update: 0.9 keeps about ten batches."
         )
+
+
+def checked_strengths(rule: str, strengths: Iterable[float]) -> tuple[float, ...]:
+    """The candidates for a strength as a tuple; ValueError unless there is one and all are above zero."""
+    found = tuple(strengths)
+    if not found:
+        raise ValueError(f"{rule}: `strengths` must name at least one; got (). Try (1e-2, 1e-3, 1e-1).")
+    for strength in found:
+        check_strength(rule, strength)
+    return found
 
 
 def check_memory(rule: str, strength: object, forgetting: object) -> None:
