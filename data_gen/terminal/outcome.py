@@ -30,8 +30,9 @@ class Outcome(str):
 
 
 def command_line(*words: str | Path) -> str:
-    """``sciml-cf`` and the words, quoted for a shell."""
-    return shlex.join(["sciml-cf", *map(str, words)])
+    """``sciml-cf`` and the words, quoted for a shell; a path that begins with a dash gets ``./`` before it."""
+    texts = (f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word) for word in words)
+    return shlex.join(["sciml-cf", *texts])
 
 
 def training_of(data: str | Path) -> str:

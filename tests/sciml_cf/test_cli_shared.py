@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,6 +241,7 @@ def test_a_free_name_is_not_taken(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     assert free_name("data.h5") == "data3.h5"
     assert command_line("train", "--data", tmp_path / "a b") == f"sciml-cf train --data '{tmp_path}/a b'"
+    assert command_line("train", "--data", Path("-a.h5")) == "sciml-cf train --data ./-a.h5"
     assert Outcome("text").following == "" and Outcome("text") == "text"
 
 
