@@ -38,8 +38,24 @@ def published() -> list[str]:
     return [
         words
         for one in found
-        for words in (*[table.markdown() for table in further_tables(one)], *settings(one), f"`{provenance(one)}`")
+        for words in (
+            *[table.markdown() for table in further_tables(one)],
+            *_missing(one),
+            *settings(one),
+            f"`{provenance(one)}`",
+        )
     ]
+
+
+def _missing(one: dict[str, Any]) -> list[str]:
+    """Which of both methods the files do not have yet, in a sentence."""
+    lacks = {
+        name
+        for found in comparisons(one)
+        for name, cell in (("gradients", found.gradients), ("the closed form", found.closed))
+        if not cell.get("runs")
+    }
+    return [f"Not measured yet in this setting: {', '.join(sorted(lacks))}."] if lacks else []
 
 
 def filled(text: str) -> str:

@@ -431,10 +431,12 @@ def test_the_guide_shows_a_published_setting_once_it_is_measured(
     table, *rest, origin = suite_docs.published()
     assert "Fourier neural operator, 500 epochs | 0.0108" in table and "closed form, 4 epochs" in table
     assert origin.startswith("`sciml-cf study suite --problems darcy")
-    for name, cell in result["figures"]["cells"].items():
+    for name, cell in sorted(result["figures"]["cells"].items(), reverse=True):  # a file of each method
         part = {**result, "figures": {**result["figures"], "cells": {name: cell}}}
         (tmp_path / f"published_darcy{'_2' * (cell['method'] == 'l2')}.json").write_text(json.dumps(part))
-    assert suite_docs.published() == [table, *rest, origin]  # a file of each method
+        lacks = "Not measured yet in this setting: gradients." in suite_docs.published()
+        assert lacks == (cell["method"] == "proximal")
+    assert suite_docs.published() == [table, *rest, origin]
 
 
 def test_a_file_is_run_without_problems() -> None:
