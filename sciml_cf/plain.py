@@ -34,10 +34,9 @@ def plain_json(settings: dict[str, Any], argument: str) -> dict[str, Any]:
     """
 
     def stored(value: Any) -> Any:
-        if hasattr(value, "tolist"):
-            return value.tolist()
-        if isinstance(value, os.PathLike):
-            return os.fspath(value)
+        made = os.fspath(value) if isinstance(value, os.PathLike) else plain(value)
+        if made is not value:
+            return made
         raise ValueError(
             f"{argument} must hold text, numbers, lists and dictionaries, which can be stored; got {value!r}, a "
             f"{type(value).__name__}."

@@ -93,7 +93,7 @@ class Suite(GridFlags):
         data: instead of the problems, a data file that `sciml-cf train` takes, with its default split.
         problems: which data to train on; validation and test samples are the same for any number of training samples.
             darcy-85, alone, is in the setting of publications, with their errors: 85 nodes along each axis, the
-            relative loss, and in the full preset 1000 samples, 50 epochs, three seeds, in about seven hours of one core.
+            relative loss, and in the full preset 1000 samples, 50 epochs, three seeds, in some seven hours of one core.
         samples: numbers of training samples; by default 512, in the small preset 64; of darcy-85 1000, or 32.
         models: what is trained: fno, tfno, uno, conv, unet, deeponet.
         optimizers: what moves the backbone: adam, adamw, soap.
