@@ -168,9 +168,58 @@ class Equation:
             initial_condition="truncated_fourier",
         )
 
+    def is_same_in_mirror(self, *, exchanged: bool = False) -> bool:
+        """Whether the solution of a mirrored input is the mirrored solution along every axis, and with ``exchanged``
+        that of an input with its axes exchanged the solution with its axes exchanged; tried on a random field.
+
+        The components are taken as scalars: a velocity, which changes its sign, has another law in the mirror.
+        """
+        fields, law = self._random_input()
+        answer, last = law(fields), fields.ndim - 1
+        axes = range(fields.ndim - self.num_dims, fields.ndim)
+        shift = 1 if self.boundary == "periodic" else 0
+        images = [functools.partial(_mirrored, axis=axis, shift=shift) for axis in axes]
+        if exchanged:
+            images += [functools.partial(np.swapaxes, axis1=axis, axis2=last) for axis in axes if axis < last]
+        scale = 1e-8 * np.abs(answer).max()
+        return all(np.allclose(law(image(fields)), image(answer), rtol=0, atol=scale) for image in images)
+
+    def _random_input(self) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        """A random input ``(1, C, *N)`` on a small grid, and what the law makes of it: its rates u_t, or the solution
+        of a steady problem.
+        """
+        from data_gen.grids.cells import CellGrid
+        from data_gen.grids.periodic import PeriodicGrid
+
+        rng, channels = np.random.default_rng(0), len(self.input_channels or self.channels)
+        if self.steady:
+            cells = CellGrid(8, self.extent, self.num_dims)
+            return np.exp(rng.standard_normal((1, channels, *cells.shape))), lambda u: self._steady(u, cells)
+        least = PeriodicGrid(16, self.extent, self.num_dims)
+        grid = PeriodicGrid(16 + 2 * self.highest_mode(least), self.extent, self.num_dims)
+        modes = grid.to_modes(rng.standard_normal((1, channels, *grid.shape)))
+        modes[..., grid.shells > 4] = 0
+
+        def rates(u: np.ndarray) -> np.ndarray:
+            modes = grid.to_modes(u)
+            linear = self.symbol(*grid.wavevector) * modes
+            return grid.to_points(linear if self.nonlinear is None else linear + self.nonlinear(modes, grid))
+
+        return grid.to_points(modes), rates
+
+    def _steady(self, u: np.ndarray, grid: Any) -> np.ndarray:
+        if self.exact is None:
+            raise ValueError(f"{self.name}: `exact` must be given, as the problem is steady.")
+        return self.exact(u, grid, self.time)
+
     def parameters_of(self, row: int) -> dict[str, float | str]:
         """The parameters of one of the samples that the equation is made for (see ``SampleEquations``)."""
         return {k: _number_of(v, row) for k, v in self.parameters.items()}
+
+
+def _mirrored(fields: np.ndarray, *, axis: int, shift: int) -> np.ndarray:
+    """Fields at minus x along one axis; on a periodic one the first point stays, with a shift of 1."""
+    return np.roll(np.flip(fields, axis), shift, axis)
 
 
 def _number_of(value: Any, row: int) -> float | str:

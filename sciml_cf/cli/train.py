@@ -58,7 +58,7 @@ class TrainFlags(OverrideFlags, FitConfig):
 
     GROUPS: ClassVar[Groups] = {
         "model": ("model", "width", "modes", "layers", "coordinates", "padding"),
-        "data": ("generate", "resolution", "sampling", "normalize", "lazy", "loader_workers"),
+        "data": ("generate", "resolution", "sampling", "normalize", "augment", "lazy", "loader_workers"),
         "head": ("method", "algorithm", "strength", "forgetting", "initial_head"),
         "optimizer": (
             *("optimizer", "learning_rate", "weight_decay", "betas", "schedule", "period", "factor", "warmup"),

@@ -6,6 +6,7 @@ from typing import Literal
 
 from sciml_cf.head.choices import Loss as Loss
 
+Augment = Literal["none", "flips", "square"]
 Optimizer = Literal["sgd", "adam", "adamw", "soap"]
 Schedule = Literal["constant", "cosine", "step", "plateau"]
 Which = Literal["best", "last"]

@@ -13,7 +13,7 @@ from sciml_cf.errors import check_choice, check_count, check_positive
 from sciml_cf.head.choices import Initial
 from sciml_cf.head.registry import describe_rule, label_of, rule_named, rule_names, rule_of
 from sciml_cf.plain import make_plain
-from sciml_cf.training.choices import Loss, Optimizer, Schedule
+from sciml_cf.training.choices import Augment, Loss, Optimizer, Schedule
 
 if TYPE_CHECKING:
     from sciml_cf.head.rules import Rule
@@ -76,6 +76,9 @@ class FitConfig:
         through_steps: with `unroll`, let gradients pass through the states that the model makes on its way; by default
             these are taken as data (the pushforward trick).
         noise: deviation of normal noise on the states of the training inputs, in deviations of their channels.
+        augment: "flips" mirrors each sample, input and target alike, along random axes at every step, and "square"
+            exchanges its axes too. For scalar fields of a law that is the same in the mirror; where the data say that
+            theirs is not, it is refused.
         batch_size: samples a step, over all processes. An incomplete last batch of an epoch is left out; each epoch is
             shuffled anew.
         epochs: passes over the training samples; fewer with patience.
@@ -113,6 +116,7 @@ class FitConfig:
     unroll: int = 1
     through_steps: bool = False
     noise: float = 0.0
+    augment: Augment = "none"
     batch_size: int = 32
     epochs: int = 100
     patience: int | None = None
@@ -165,6 +169,7 @@ class FitConfig:
         check_choice("fit", "optimizer", self.optimizer, get_args(Optimizer))
         check_choice("fit", "loss", self.loss, get_args(Loss))
         check_choice("fit", "normalize", self.normalize, ("auto", "none"))
+        check_choice("fit", "augment", self.augment, get_args(Augment))
         check_choice("fit", "residual", self.residual, ("auto", "yes", "no"))
         check_choice("fit", "schedule", self.schedule, get_args(Schedule))
         check_choice("fit", "accelerator", self.accelerator, ("auto", "cpu", "cuda"))

@@ -11,7 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from sciml_cf.datasets.items import reads_in_blocks
 from sciml_cf.errors import check_count
+from sciml_cf.training.augmentation import Augmentation
 from sciml_cf.training.batches import epoch_batches, mix_seed, sequential_batches
+from sciml_cf.training.choices import Augment
 from sciml_cf.training.distributed import Fabric
 from sciml_cf.training.pools import Pools, set_epoch
 from sciml_cf.training.samples import Samples, samples_a_step, samples_of
@@ -35,6 +37,7 @@ class Feed:
         batch_size: samples a step, over all processes, as asked for.
         seed: of the order.
         workers: processes that read ahead; 0 reads in this one.
+        augment: see FitConfig.
 
     Attributes:
         train: training data as a dataset of items ``{"x": tensor, "y": tensor}``.
@@ -55,12 +58,14 @@ class Feed:
         batch_size: int,
         seed: int,
         workers: int = 0,
+        augment: Augment = "none",
     ) -> None:
         check_count("fit", "loader_workers", workers, minimum=0)
         self._fabric, self._seed = fabric, seed
         self.train, self.validation = samples_of(train, validation)
         self.num_samples = len(cast(Sized, self.train))
         self.batch_size = samples_a_step(batch_size, self.num_samples, fabric.world_size)
+        self._augmentation = Augmentation.of(augment, self.train)
         self._pools = self._pools_of(self.train, workers)
         apart = reads_in_blocks(self.validation) or not reads_in_blocks(self.train)
         self._held_out = self._pools_of(self.validation, min(workers, 1) if apart else 0)
@@ -77,6 +82,9 @@ class Feed:
 
     def epoch(self, number: int, *, ahead: int | None = None) -> Iterator[Items]:
         """This process's share of the batches of an epoch, counted from 0; with ``ahead`` of its first ones alone."""
+        return map(self._augmentation.batch, self._as_stored(number, ahead))
+
+    def _as_stored(self, number: int, ahead: int | None) -> Iterator[Items]:
         seed = mix_seed(self._seed, number, _ORDER)
         if self._pools is not None:
             return self._pools.epoch(number, seed=seed, ahead=ahead)

@@ -86,8 +86,8 @@ class Training:
             raise ValueError(f"fit: `loss` must be left out with an objective; got {config.loss!r}.")
         self.judged = "validation_mse" if objective is None else "validation_loss"
         self.fabric = make_fabric(config.accelerator)
-        sizes = {"batch_size": config.batch_size, "seed": config.seed, "workers": loader_workers}
-        self.feed = Feed(self.fabric, train, validation, **sizes)
+        sizes = {"batch_size": config.batch_size, "seed": config.seed, "augment": config.augment}
+        self.feed = Feed(self.fabric, train, validation, workers=loader_workers, **sizes)
         self.steps_per_epoch = self.feed.steps_per_epoch
         self.unroll = Unroll.of(self.feed.train, config)
         single = self.unroll.single(self.feed.train)

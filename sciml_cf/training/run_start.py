@@ -31,7 +31,7 @@ from sciml_cf.training.versions import versions
 # Settings that runs of version 0.1 do not name, and the values that do what they did.
 ADDED_SINCE = {
     **{"normalize": "none", "residual": "no", "unroll": 1, "through_steps": False, "noise": 0.0},
-    **{"weight_decay": None, "betas": None},
+    **{"weight_decay": None, "betas": None, "augment": "none"},
 }
 
 

@@ -71,8 +71,11 @@ CHANGES: dict[str, dict[str, Any]] = {
     "relative loss": {"loss": "relative"},
     "averaged weights": {"average": 0.98},
     "batch 64": {"batch_size": 64},
+    "symmetries": {"augment": "square"},
 }
 OF_THE_HEAD = ("strength", "algorithm")
+# Problems whose law is the same in the mirror, and with axes exchanged.
+SYMMETRIC = ("allen_cahn", "darcy", "darcy-log-normal", "darcy-85", "gray_scott")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +103,9 @@ class Suite(GridFlags):
         methods: how the head is trained: l2 (gradients), proximal (in closed form); and as peers neuralop-l2 and
             neuralop-h1, neuraloperator's Trainer and its FNO as shipped, with AdamW and the relative L2 or H1 loss.
         changes: in which respect the training differs from the usual one: none, "strength 0.1" and "strength 1" of the
-            proximal term, "solve afterwards" (Algorithm 1), "relative loss", "averaged weights", "batch 64".
+            proximal term, "solve afterwards" (Algorithm 1), "relative loss", "averaged weights", "batch 64", and
+            "symmetries": mirror images of the samples, with axes exchanged too, where the law has them, which is
+            allen_cahn, darcy, darcy-log-normal, darcy-85 and gray_scott.
     """
 
     out: Path = Path("suite")

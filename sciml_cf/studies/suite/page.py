@@ -144,22 +144,32 @@ def further_tables(result: dict[str, Any]) -> list[Table]:
     others = [one for group in parted(found)[1] for one in group]
     with_peers = [one for one in found if one.peers]
     title = "Other samples, models and optimizers: relative L2 errors on test samples"
-    tables = [table for one, label in zip(found, labels(found), strict=True) for table in published_table(one, label)]
+    tables = [
+        table
+        for one, label in zip(found, labels(found), strict=True)
+        for table in published_table(one, label, [change for change in changed if change.usual.case == one.case])
+    ]
     tables += [error_table(others, title, found)] if others else []
     tables += [change_table(changed)] if changed else []
     return [*tables, peer_table(with_peers)] if with_peers else tables
 
 
-def published_table(one: Comparison, label: str) -> list[Table]:
-    """The errors of what the label names and those in print; nothing where none are."""
+def published_table(one: Comparison, label: str, changed: Sequence[Change] = ()) -> list[Table]:
+    """The errors of what the label names, with its changes, and those in print; nothing where none are."""
     in_print = PUBLISHED_ERRORS.get(one.case[0])
     if in_print is None:
         return []
     source = f"this file, {one.case[1]} samples"
+    own = [("", one), *((f" with {change.name}", change.changed) for change in changed)]
     ours = [
-        (f"{name}, {epochs[0]} epochs", one.mean_error(which), source)
-        for which, name, cell in (("closed", "closed form", one.closed), ("gradients", "gradients", one.gradients))
-        if (epochs := [len(run["validation_mse"]) for run in cell.get("runs", ()) if "diverged" not in run])
+        (f"{name}{words}, {epochs[0]} epochs", trained.mean_error(which), source)
+        for words, trained in own
+        for which, name, cell in (
+            ("closed", "closed form", trained.closed),
+            ("gradients", "gradients", trained.gradients),
+        )
+        if (words == "" or cell is not one.gradients)
+        and (epochs := [len(run["validation_mse"]) for run in cell.get("runs", ()) if "diverged" not in run])
     ]
     title = f"{label}: relative L2 errors in print, for data of the same law (not the same samples)"
     return [Table(title, ("method", "error", "source"), (*ours, *in_print))]

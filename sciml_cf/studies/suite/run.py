@@ -26,6 +26,7 @@ from sciml_cf.studies.suite.flags import (
     PEERS,
     PROBLEMS,
     PUBLISHED,
+    SYMMETRIC,
     Suite,
 )
 from sciml_cf.studies.suite.own_file import describe_file
@@ -122,7 +123,11 @@ class Cell:
 
     @property
     def is_trained(self) -> bool:
-        """Whether there is such a training: gradients have no settings of the head, peers none that is changed."""
+        """Whether there is such a training: gradients have no settings of the head, peers none that is changed, and
+        not every law is the same in the mirror.
+        """
+        if "augment" in CHANGES[self.change] and self.problem in {**PROBLEMS, **PUBLISHED}.keys() - {*SYMMETRIC}:
+            return False
         if self.method in PEERS:
             return (self.model, self.optimizer, self.change) == ("fno", "adam", "none")
         return self.method != "l2" or not any(name in OF_THE_HEAD for name in CHANGES[self.change])
@@ -244,11 +249,12 @@ def _check(config: Suite) -> None:
         )
     if config.data is not None and "none" not in config.changes:
         raise ValueError(f"suite: `changes` must hold none where `data` is given; got {' '.join(config.changes)}.")
-    if not _cells(config, [("", 0)]):
+    if not _cells(config, [(problem, 0) for problem in config.problems]):
         raise ValueError(
-            "suite: `methods` must hold proximal for changes of the head alone, and peers go with fno, adam and no "
-            f"change; got {' '.join(config.methods)} with {' '.join(config.models)}, {' '.join(config.optimizers)} and "
-            f"changes of {', '.join(config.changes)}."
+            "suite: `methods` must hold proximal for changes of the head alone, peers go with fno, adam and no change, "
+            f"and symmetries with {' '.join(SYMMETRIC)}; got {' '.join(config.methods)} with "
+            f"{' '.join(config.models)}, {' '.join(config.optimizers)}, changes of {', '.join(config.changes)} and "
+            f"{' '.join(config.problems)}."
         )
 
 

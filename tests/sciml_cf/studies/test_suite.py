@@ -14,12 +14,13 @@ import torch
 
 from benchmarks import suite_docs
 from data_gen import DatasetSpec, generate
+from data_gen.equations import equation_in
 from sciml_cf.datasets import FieldDataset
 from sciml_cf.errors import DatasetError
 from sciml_cf.metrics import difference_h1
 from sciml_cf.studies.harness.results import read_result
 from sciml_cf.studies.suite import run as study
-from sciml_cf.studies.suite.flags import PEERS, PROBLEMS, PUBLISHED, Suite
+from sciml_cf.studies.suite.flags import PEERS, PROBLEMS, PUBLISHED, SYMMETRIC, Suite
 from sciml_cf.studies.suite.own_file import describe_file
 from sciml_cf.studies.suite.page import page
 from sciml_cf.studies.suite.sentences import headline, sentence
@@ -317,6 +318,36 @@ def test_gradients_are_not_trained_with_changes_of_the_head() -> None:
         for change in ("none", "batch 64")
     ]
     assert {key: fits[1][key] for key in fits[1] if fits[1][key] != fits[0].get(key)} == {"batch_size": 64}
+
+
+def test_symmetries_are_trained_where_the_law_has_them() -> None:
+    asked = Suite(problems=("kdv", "darcy"), changes=("none", "symmetries"))
+    names = [cell.name for cell in study._cells(asked, [(name, 64) for name in ("kdv", "darcy", "mine")])]
+    assert [name for name in names if "symmetries" in name] == [
+        f"{name} 64 fno adam {method} symmetries" for name in ("darcy", "mine") for method in ("l2", "proximal")
+    ]
+    for name in SYMMETRIC:
+        described = dict({**PROBLEMS, **PUBLISHED}[name])
+        equation = equation_in(described["equation"], None)(**described.get("parameters", {}))
+        assert equation.is_same_in_mirror(exchanged=True)
+    for name in PROBLEMS.keys() - {*SYMMETRIC}:
+        described = dict(PROBLEMS[name])
+        make = equation_in(described["equation"], described.get("num_dims"))
+        assert not make(**described.get("parameters", {})).is_same_in_mirror()
+    with pytest.raises(ValueError, match="and symmetries with allen_cahn .* changes of symmetries and kdv"):
+        study.run(Suite(problems=("kdv",), changes=("symmetries",)))
+
+
+def test_changes_have_rows_beside_errors_in_print() -> None:
+    result = made_up(("darcy",))
+    cells = {name: {**cell, "problem": "darcy-85"} for name, cell in result["figures"]["cells"].items()}
+    closed = next(cell for cell in cells.values() if cell["method"] == "proximal")
+    cells["changed"] = {**closed, "change": "symmetries"}
+    result["figures"]["cells"] = cells
+    tables = [part for part in page(result)[2] if "in print" in getattr(part, "title", "")]
+    (rows,) = (cast(Any, table).rows for table in tables)
+    ours = [method.partition(",")[0] for method, _, source in rows if source.startswith("this file")]
+    assert ours == ["closed form", "gradients", "closed form with symmetries"]
 
 
 def test_a_sentence_says_what_a_file_gains() -> None:
