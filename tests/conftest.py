@@ -22,6 +22,9 @@ THREADS = int(os.environ.get("TEST_THREADS", "1"))
 def pytest_configure():
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in its background
     os.environ.update({f"{name}_NUM_THREADS": str(THREADS) for name in ("OMP", "OPENBLAS", "MKL")})
+    # What is on the disk after a power cut is no test's matter, and waiting for the disk took half of the time of a
+    # training. Tests of a full or failing disk put their own in this place.
+    os.fsync = lambda fd: None
     torch.set_num_threads(THREADS)
     threadpool_limits(THREADS)
 
