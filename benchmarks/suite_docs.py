@@ -39,6 +39,7 @@ def published() -> list[str]:
         words
         for one in found
         for words in (
+            *verdict(one),
             *[table.markdown() for table in further_tables(one)],
             *_missing(one),
             *settings(one),

@@ -10,7 +10,7 @@ from sciml_cf.report.tables import Table
 from sciml_cf.studies.harness.intervals import ratio_cells
 from sciml_cf.studies.harness.selection import edge_sentence
 from sciml_cf.studies.suite.figures import curve_figure, ratio_figure, scatter_figure
-from sciml_cf.studies.suite.sentences import headline
+from sciml_cf.studies.suite.sentences import headline, of_changes
 from sciml_cf.studies.suite.summary import Change, Comparison, changes, comparisons, labels, parted
 
 _METHODS = ("gradients", "closed")
@@ -59,7 +59,7 @@ def page(result: dict[str, Any]) -> tuple[str, list[str], list[Table | Picture]]
 def verdict(result: dict[str, Any]) -> list[str]:
     """What came out, in paragraphs; of the small preset that it says little."""
     small = [_SMALL] if result["config"]["preset"] == "small" else []
-    return [*small, *headline(comparisons(result))]
+    return [*small, *headline(comparisons(result)), *of_changes(changes(result))]
 
 
 def settings(result: dict[str, Any]) -> list[str]:
@@ -159,10 +159,13 @@ def published_table(one: Comparison, label: str, changed: Sequence[Change] = ())
     in_print = PUBLISHED_ERRORS.get(one.case[0])
     if in_print is None:
         return []
-    source = f"this file, {one.case[1]} samples"
     own = [("", one), *((f" with {change.name}", change.changed) for change in changed)]
     ours = [
-        (f"{name}{words}, {epochs[0]} epochs", trained.mean_error(which), source)
+        (
+            f"{name}{words}, {epochs[0]} epochs",
+            trained.mean_error(which),
+            f"this file, {one.case[1]} samples, {_minutes(trained.seconds(which))} of one core",
+        )
         for words, trained in own
         for which, name, cell in (
             ("closed", "closed form", trained.closed),
@@ -211,6 +214,11 @@ def change_table(changed: Sequence[Change]) -> Table:
 
 def _ratio(one: Comparison, of: str, over: str, metric: str = "relative_l2") -> tuple[str, str]:
     return ratio_cells(one.errors(of, metric) or None, one.errors(over, metric) or None)
+
+
+def _minutes(seconds: float | None) -> str:
+    count = max(1, round((seconds or 0) / 60))
+    return "1 minute" if count == 1 else f"{count} minutes"
 
 
 def _or_dash(value: float | str | None) -> float | str:

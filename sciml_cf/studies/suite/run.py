@@ -251,10 +251,9 @@ def _check(config: Suite) -> None:
         raise ValueError(f"suite: `changes` must hold none where `data` is given; got {' '.join(config.changes)}.")
     if not _cells(config, [(problem, 0) for problem in config.problems]):
         raise ValueError(
-            "suite: `methods` must hold proximal for changes of the head alone, peers go with fno, adam and no change, "
-            f"and symmetries with {' '.join(SYMMETRIC)}; got {' '.join(config.methods)} with "
-            f"{' '.join(config.models)}, {' '.join(config.optimizers)}, changes of {', '.join(config.changes)} and "
-            f"{' '.join(config.problems)}."
+            "suite: `methods` must hold proximal for changes of the head alone; peers go with fno, adam and no change, "
+            f"and symmetries with {', '.join(SYMMETRIC)}; got {' '.join(config.methods)} with "
+            f"{' '.join(config.models)}, {' '.join(config.optimizers)} and changes of {', '.join(config.changes)}."
         )
 
 

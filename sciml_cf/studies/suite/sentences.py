@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sciml_cf.studies.harness.intervals import Interval
-from sciml_cf.studies.suite.summary import CASE, Comparison, ended, labels, overall, parted
+from sciml_cf.studies.suite.summary import CASE, Change, Comparison, ended, labels, overall, parted
 
 
 def headline(found: Sequence[Comparison]) -> list[str]:
@@ -54,6 +54,8 @@ def _counts(named: Sequence[tuple[Comparison, str]]) -> str:
             than = "from" if word == "not distinguishable" else "than"
             words = f"are {phrase} {than} those of gradients in all {judged} cases ({_listed(verdicts[word])})."
             return f"Test errors of the closed-form head {words}"
+    if not judged:
+        return "No problem has test errors of both methods."
     cases = "case" if judged == 1 else "cases"
     counts = ", ".join(
         f"{phrase} in {len(names)}" + (f" ({_listed(names)})" if names else "")
@@ -124,6 +126,24 @@ def _of_group(group: Sequence[Comparison], usual: Sequence[Comparison]) -> str:
     names = ", ".join(f"{group[0].case[place]}{' samples' if place == 1 else ''}" for place in differs)
     where = both[0].case[0] if len(both) == 1 else f"{len(both)} problems"
     return f"With {names}: {where}, mean ratio {mean.mean:.2f}, as usual {same.mean:.2f}."
+
+
+def of_changes(changed: Sequence[Change]) -> list[str]:
+    """A sentence on each change of the training that has errors with and without it."""
+    found = []
+    for one, label in zip(changed, labels([change.usual for change in changed]), strict=True):
+        closed, gradients = (one.ratio(which)[0] for which in ("closed", "gradients"))
+        if closed is None:
+            continue
+        own = gradients is not None and one.changed.gradients is not one.usual.gradients
+        other = f", of gradients {_short(gradients)}" if own and gradients is not None else ""
+        between, words = one.changed.ratio("closed")
+        ratio = f"; closed form / gradients {_short(between)}, {words}" if between is not None else ""
+        found.append(
+            f"With {one.name} on {label}: the error of the closed form is {_short(closed)} times that without{other}"
+            f"{ratio}."
+        )
+    return found
 
 
 def sentence(file: str, one: Comparison, *, several: bool = False) -> str:
