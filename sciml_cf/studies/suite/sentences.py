@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sciml_cf.studies.harness.intervals import Interval
+from sciml_cf.studies.suite.flags import CHANGES
 from sciml_cf.studies.suite.summary import CASE, Change, Comparison, ended, labels, overall, parted
 
 
@@ -139,9 +140,10 @@ def of_changes(changed: Sequence[Change]) -> list[str]:
         other = f", of gradients {_short(gradients)}" if own and gradients is not None else ""
         between, words = one.changed.ratio("closed")
         ratio = f"; closed form / gradients {_short(between)}, {words}" if between is not None else ""
+        settings = ", ".join(f"`{name}` {value}" for name, value in CHANGES.get(one.name, {}).items())
         found.append(
-            f"With {one.name} on {label}: the error of the closed form is {_short(closed)} times that without{other}"
-            f"{ratio}."
+            f"With {one.name} ({settings}) on {label}: the error of the closed form is {_short(closed)} times that "
+            f"without{other}{ratio}."
         )
     return found
 

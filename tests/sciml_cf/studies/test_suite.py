@@ -302,7 +302,10 @@ def test_changes_are_shown_beside_the_usual_training() -> None:
     assert strength["closed form / usual"].startswith("0.500") and strength["closed form is"] == "better"
     assert strength["closed form / gradients"].startswith("0.250")
     words = [text for text in page(result)[1] if text.startswith("With ")]
-    assert [text.partition(":")[0] for text in words] == ["With relative loss on kdv", "With strength 1 on kdv"]
+    assert [text.partition(":")[0] for text in words] == [
+        "With relative loss (`loss` relative) on kdv",
+        "With strength 1 (`strength` 1.0) on kdv",
+    ]
     assert "times that without, of gradients 0.25 (" in words[0] and "closed form / gradients 4.00" in words[0]
     assert "0.50 (" in words[1] and "of gradients" not in words[1]
 
