@@ -175,6 +175,8 @@ class Equation:
         The components are taken as scalars: a velocity, which changes its sign, has another law in the mirror.
         """
         fields, law = self._random_input()
+        if exchanged and len(set(fields.shape[2:])) > 1:
+            return False
         answer, last = law(fields), fields.ndim - 1
         axes = range(fields.ndim - self.num_dims, fields.ndim)
         shift = 1 if self.boundary == "periodic" else 0
@@ -189,11 +191,14 @@ class Equation:
         of a steady problem.
         """
         from data_gen.grids.cells import CellGrid
+        from data_gen.grids.fixed_field import FixedField
         from data_gen.grids.periodic import PeriodicGrid
 
         rng, channels = np.random.default_rng(0), len(self.input_channels or self.channels)
         if self.steady:
-            cells = CellGrid(8, self.extent, self.num_dims)
+            of_fields = [one.values.shape for one in self.parameters.values() if isinstance(one, FixedField)]
+            shape = (of_fields or [(8,) * self.num_dims])[0]
+            cells = CellGrid.by_axis(shape, (self.extent,) * self.num_dims)
             return np.exp(rng.standard_normal((1, channels, *cells.shape))), lambda u: self._steady(u, cells)
         least = PeriodicGrid(16, self.extent, self.num_dims)
         grid = PeriodicGrid(16 + 2 * self.highest_mode(least), self.extent, self.num_dims)

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from data_gen.equation import Equation
-from data_gen.equations import equation_dims, equation_in, equation_parameters, is_known
+from data_gen.equations import equation_in, is_determined
 from data_gen.errors import check_count, check_finite, check_positive
 from data_gen.grids.cells import CellGrid, NodeGrid
 from data_gen.grids.periodic import PeriodicGrid
@@ -293,13 +293,7 @@ class Header:
 
     def make_equation(self) -> Equation | None:
         """The equation, if this package knows it and its parameters are known."""
-        if not is_known(self.name):
-            return None
-        known = {p.name for p in equation_parameters(self.name)}
-        if set(self.parameters) != known:
-            return None
-        dims = equation_dims(self.name)
-        if dims is not None and self.num_dims not in dims:
+        if not is_determined(self.name, self.num_dims, self.parameters):
             return None
         return equation_in(self.name, self.num_dims)(**self.parameters)
 

@@ -227,7 +227,6 @@ ARROWS = {
     "sciml_cf.theory": {"sciml_cf.errors", "sciml_cf.head"},
     "sciml_cf.training": {
         "data_gen.terminal",
-        "data_gen.equation",
         "data_gen.header",
         "data_gen.grids",
         "sciml_cf.normalization",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import pkgutil
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib import import_module
@@ -27,8 +27,10 @@ __all__ = [
     "equation_named",
     "equation_names",
     "equation_parameters",
+    "is_determined",
     "is_known",
     "is_typed",
+    "parameters_in",
 ]
 
 #: Names of version 0.1 that stand for an equation in two dimensions, see ``_older_names``.
@@ -126,6 +128,22 @@ def equation_parameters(name: str) -> tuple[Parameter, ...]:
         kinds, notes = typing.get_args(typing.get_args(hint)[0]), getattr(hint, "__metadata__", ("",))
         found.append(Parameter(parameter.name, default, str(notes[0]), FixedField in kinds))
     return tuple(found)
+
+
+@lru_cache
+def parameters_in(name: str, num_dims: int) -> frozenset[str] | None:
+    """Names of the parameters that the equation has in so many dimensions; None if it does not exist in these."""
+    dims = equation_dims(name)
+    if dims is not None and num_dims not in dims:
+        return None
+    given = {parameter.name: 1.0 for parameter in equation_parameters(name) if parameter.default is None}
+    return frozenset(equation_in(name, num_dims)(**given).parameters)
+
+
+def is_determined(name: str, num_dims: int, given: Collection[str]) -> bool:
+    """Whether parameters of these names, and no others, make an equation of so many dimensions that is known here."""
+    needed = parameters_in(name, num_dims) if is_known(name) else None
+    return needed is not None and needed <= {*given} <= {one.name for one in equation_parameters(name)}
 
 
 def _typed(text: str, /, *, num_dims: int | None = None, **parameters: Any) -> Equation:

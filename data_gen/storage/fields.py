@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from data_gen.equation import Equation, SampleEquations
-from data_gen.equations import equation_in, equation_parameters, is_known
+from data_gen.equations import equation_in, equation_parameters, is_determined, is_known
 from data_gen.errors import DatasetError, in_one_line
 from data_gen.grids.cells import CellGrid, NodeGrid
 from data_gen.grids.periodic import PeriodicGrid
@@ -107,13 +107,12 @@ class FieldReader(ABC):
         package does not know it.
         """
         header = self.header
-        if not is_known(header.name):
-            return None
-        names = {parameter.name for parameter in equation_parameters(header.name)}
+        names = {one.name for one in equation_parameters(header.name)} if is_known(header.name) else set[str]()
         varying = {name: values[rows] for name, values in self.table.items() if name in names}
         if not varying:
             return self.equation
-        if names != {*header.parameters, *varying} or not all(map(_is_finite, varying.values())):
+        given = {*header.parameters, *varying}
+        if not is_determined(header.name, header.num_dims, given) or not all(map(_is_finite, varying.values())):
             return None
         return SampleEquations(equation_in(header.name, header.num_dims), {**header.parameters, **varying})
 

@@ -19,7 +19,7 @@ from data_gen.formats.overrides import STEPS
 from data_gen.header import Header
 from sciml_cf.datasets.choices import Sampling, Split
 from sciml_cf.datasets.conditions import condition_values, range_of
-from sciml_cf.datasets.geometry import Geometry
+from sciml_cf.datasets.geometry import Geometry, law_of_one
 from sciml_cf.datasets.missing import filled, known_values, target_means
 from sciml_cf.datasets.open_file import OpenFile
 from sciml_cf.datasets.reading import SampleReader, check_sampling
@@ -259,6 +259,11 @@ class FieldDataset(Geometry, Dataset[dict[str, Tensor]]):
             return data.checksum
         with open_source(self.path, format=self.format, facts=self.facts) as single:
             return single.checksum
+
+    def _first_law(self) -> Equation | None:
+        with open_source(self.path, format=self.format, facts=self.facts) as source:
+            laws = getattr(source, "equations", None)
+            return self._equation if laws is None else law_of_one(laws(slice(0, 1)))
 
     def _conditions_of(self, data: Source) -> dict[str, np.ndarray]:
         names = () if self.facts is None else self.facts.condition

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_gen.equation import Equation
+from data_gen.equation import Equation, SampleEquations
 from data_gen.formats import Source
 from data_gen.grids.periodic import PeriodicGrid
 from data_gen.grids.positions import Placement, relative_positions, stride_to
@@ -107,6 +107,15 @@ class Geometry:
         """The law of the data, if it is known."""
         return self._equation
 
+    def is_same_in_mirror(self, *, exchanged: bool = False) -> bool | None:
+        """Whether the law of the first sample is, see ``Equation.is_same_in_mirror``; None where it is not known."""
+        law = self._first_law()
+        return None if law is None else law.is_same_in_mirror(exchanged=exchanged)
+
+    def _first_law(self) -> Equation | None:
+        """The law of the first sample, also where its parameters vary or are fields."""
+        return self._equation
+
     @property
     def positions(self) -> tuple[np.ndarray, ...]:
         """Position of the items' points along each axis as a fraction of the domain's length: j / n, on cells
@@ -137,6 +146,11 @@ class Geometry:
     def extents(self) -> tuple[float, ...]:
         """Length of each axis."""
         return self._header.extents
+
+
+def law_of_one(found: Equation | SampleEquations | None) -> Equation | None:
+    """The first of the laws of some samples."""
+    return found[0] if isinstance(found, SampleEquations) else found
 
 
 def problem_of(header: Header) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from data_gen.equation import Equation
 from data_gen.generate import compute_block
 from data_gen.grids.periodic import resample
 from data_gen.spec import DatasetSpec
+from data_gen.storage.own_fields import equations_of
 from sciml_cf.datasets.choices import Sampling
-from sciml_cf.datasets.geometry import Geometry
+from sciml_cf.datasets.geometry import Geometry, law_of_one
 from sciml_cf.datasets.reading import check_sampling, float32_holds
 from sciml_cf.datasets.steps import Steps
 from sciml_cf.errors import check_choice, check_count, in_one_line
@@ -176,6 +177,9 @@ class StreamDataset(Geometry, Dataset[dict[str, Tensor]]):
         self.__dict__.update(state)
         self._endless = replace(self.spec, samples=_MOST)
         self._header, self._equation = self.spec.header, _law(self.spec)
+
+    def _first_law(self) -> Equation | None:
+        return law_of_one(equations_of(self.spec, np.arange(1)))
 
 
 def of_one_law(spec: DatasetSpec, stored: dict[str, Any]) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data_gen.equation import Equation
+from sciml_cf.datasets.geometry import Geometry
 from sciml_cf.training.choices import Augment
 
 Items = dict[str, Tensor]
@@ -44,7 +43,7 @@ class Augmentation:
             return cls(kind)
         periodic = [placement == "periodic" for placement in getattr(data, "placements", ("",) * len(positions))]
         _check_grid(kind, positions, periodic, getattr(data, "extents", (1.0,) * len(positions)))
-        _check_law(kind, getattr(data, "equation", None))
+        _check_law(kind, data)
         return cls(kind, periodic)
 
     def batch(self, items: Items) -> Items:
@@ -109,11 +108,12 @@ def _check_grid(
         )
 
 
-def _check_law(kind: Augment, equation: Any) -> None:
-    """Raise ValueError where the equation is known, and the solution of a mirrored input is not the mirrored one."""
-    if isinstance(equation, Equation) and not equation.is_same_in_mirror(exchanged=kind == "square"):
-        other = equation.num_dims > 1 and kind == "square" and equation.is_same_in_mirror()
-        raise ValueError(
-            f"fit: `augment` must be {'none or flips' if other else 'none'} for data of {equation.name}, whose law is "
-            f"another {'with axes exchanged' if other else 'in the mirror'}; got {kind}."
-        )
+def _check_law(kind: Augment, data: Dataset[Items]) -> None:
+    """Raise ValueError where the law is known, and the solution of a mirrored input is not the mirrored one."""
+    if not isinstance(data, Geometry) or data.is_same_in_mirror(exchanged=kind == "square") in (True, None):
+        return
+    flips = kind == "square" and data.is_same_in_mirror()
+    raise ValueError(
+        f"fit: `augment` must be {'none or flips' if flips else 'none'} for data of {data.problem['equation']}, whose "
+        f"law is another {'with axes exchanged' if flips else 'in the mirror'}; got {kind}."
+    )

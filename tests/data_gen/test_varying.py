@@ -12,7 +12,7 @@ from data_gen import DatasetSpec, PeriodicGrid, burgers, generate, open_dataset,
 from data_gen.cli.generate import generate_command
 from data_gen.convert import convert
 from data_gen.equation import SampleEquations
-from data_gen.equations import equation_parameters
+from data_gen.equations import equation_dims, equation_names, equation_parameters
 from data_gen.random_fields.parameters import Choice, Interval, parameter_law
 from data_gen.storage.virtual_datasets import dataset_in
 
@@ -196,3 +196,18 @@ def test_solve_takes_a_law_for_each_sample() -> None:
     laws = SampleEquations(burgers, {"viscosity": np.array([0.2, 1.0])})
     with pytest.raises(ValueError, match="as many laws as `u0` has samples, 1; got 2"):
         solve(laws, grid, np.sin(grid.points)[None, None], [1.0])
+
+
+@pytest.mark.parametrize("name", equation_names())
+def test_a_file_of_each_equation_says_its_law(name: str) -> None:
+    """In each number of dimensions, though some parameters belong to others only."""
+    for num_dims in equation_dims(name) or ():
+        header = DatasetSpec(name, samples=1, num_dims=num_dims).header
+        law = header.make_equation()
+        assert law is not None and law.num_dims == num_dims and dict(law.parameters) == dict(header.parameters)
+
+
+def test_the_truth_of_samples_with_speeds_of_their_own_is_known(tmp_path: Path) -> None:
+    spec = DatasetSpec("advection", {"speed": "0.5:2"}, samples=4, resolution=64)
+    report = validate(generate(spec, tmp_path / "a.h5", progress=False), truth=True)
+    assert report.ok and report.max_error is not None and report.max_error < 1e-9

@@ -12,6 +12,7 @@ from data_gen.equations import equation_dims, equation_in, equation_names
 from sciml_cf import FitConfig, fit
 from sciml_cf.cli import main
 from sciml_cf.datasets import FieldDataset
+from sciml_cf.datasets.stream import StreamDataset
 from sciml_cf.models import ConvConfig
 from sciml_cf.training.augmentation import Augmentation
 from sciml_cf.training.choices import Augment
@@ -113,6 +114,40 @@ def test_another_law_or_grid_is_refused(tmp_path):
     cells = DatasetSpec("darcy", samples=4, resolution=16)
     words = refused(tmp_path / "c", cells, "flips", resolution=8)
     assert "points that are others in the mirror; got flips for axis 0" in words
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "fits"),
+    [("allen_cahn", {"diffusivity": "0.1:0.2"}, True), ("advection", {"speed": "0.1:0.2"}, False)],
+)
+@pytest.mark.parametrize("made", ["stored", "generated"])
+def test_a_law_whose_parameters_vary_is_read(tmp_path, name, parameters, fits, made):
+    spec = DatasetSpec(name, samples=4, resolution=64, parameters=parameters)
+    if made == "stored":
+        data = FieldDataset(generate(spec, tmp_path / "data.h5", progress=False), "all")
+    else:
+        data = StreamDataset(spec, "train")
+    assert data.equation is None and data.is_same_in_mirror() == fits
+    if not fits:
+        with pytest.raises(ValueError, match="must be none for data of advection"):
+            Augmentation.of("flips", data)
+
+
+@pytest.mark.parametrize(("shape", "kinds"), [("both", {"flips", "square"}), ("one", {"flips"}), ("none", set())])
+@pytest.mark.parametrize("placement", ["cells", "nodes"])
+def test_a_source_that_is_a_field_is_part_of_the_law(tmp_path, shape, kinds, placement):
+    x = np.linspace(0, 1, 9)
+    along = {"both": np.sin(np.pi * x), "one": np.ones(9), "none": np.ones(9)}[shape]
+    np.save(tmp_path / "f.npy", np.outer(x if shape == "none" else np.sin(np.pi * x), along))
+    source = {"source": str(tmp_path / "f.npy")}
+    spec = DatasetSpec("darcy", samples=3, resolution=9, placement=placement, parameters=source)
+    data = FieldDataset(generate(spec, tmp_path / "data.h5", progress=False), "all")
+    for kind in ("flips", "square"):
+        if kind in kinds:
+            Augmentation.of(kind, data)
+        else:
+            with pytest.raises(ValueError, match=f"must be none{' or flips' * bool(kinds)} for data of darcy"):
+                Augmentation.of(kind, data)
 
 
 @pytest.fixture(autouse=True)
