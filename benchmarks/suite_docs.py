@@ -40,7 +40,7 @@ def published() -> list[str]:
         for one in found
         for words in (
             *verdict(one),
-            *[table.markdown() for table in further_tables(one)],
+            *[table.markdown() for table in (*further_tables(one), error_table(comparisons(one)))],
             *_missing(one),
             *settings(one),
             f"`{provenance(one)}`",
