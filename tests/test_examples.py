@@ -17,6 +17,8 @@ FILES = sorted((ROOT / "examples").glob("*.py"))
 
 
 OWN_PROCESSES = {"two_processes"}  # starts processes that import it
+# Ten seconds and more; what they show has quicker tests of its own too.
+LONG = {"adapt", "lightning_trainer", "pdebench_file", "the_well_file", "two_processes"}
 
 
 def run(path, out):
@@ -77,7 +79,9 @@ CHECKS = {
 }
 
 
-@pytest.mark.parametrize("name", [path.stem for path in FILES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(path.stem, marks=[pytest.mark.slow] * (path.stem in LONG)) for path in FILES]
+)
 def test_example(name, tmp_path, monkeypatch):
     text = output_of(name, tmp_path, monkeypatch)
     assert CHECKS[name](text), text
