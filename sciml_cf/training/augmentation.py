@@ -38,11 +38,10 @@ class Augmentation:
         Raises:
             ValueError: its law or its grid is known, and another in the mirror.
         """
-        positions = getattr(data, "positions", None)
-        if kind == "none" or positions is None:
+        if kind == "none" or not isinstance(data, Geometry):
             return cls(kind)
-        periodic = [placement == "periodic" for placement in getattr(data, "placements", ("",) * len(positions))]
-        _check_grid(kind, positions, periodic, getattr(data, "extents", (1.0,) * len(positions)))
+        periodic = [placement == "periodic" for placement in data.placements]
+        _check_grid(kind, data.positions, periodic, data.extents)
         _check_law(kind, data)
         return cls(kind, periodic)
 
@@ -108,9 +107,9 @@ def _check_grid(
         )
 
 
-def _check_law(kind: Augment, data: Dataset[Items]) -> None:
+def _check_law(kind: Augment, data: Geometry) -> None:
     """Raise ValueError where the law is known, and the solution of a mirrored input is not the mirrored one."""
-    if not isinstance(data, Geometry) or data.is_same_in_mirror(exchanged=kind == "square") in (True, None):
+    if data.is_same_in_mirror(exchanged=kind == "square") in (True, None):
         return
     flips = kind == "square" and data.is_same_in_mirror()
     raise ValueError(

@@ -74,8 +74,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "symmetries": {"augment": "square"},
 }
 OF_THE_HEAD = ("strength", "algorithm")
-# Problems whose law is the same in the mirror, and with axes exchanged.
-SYMMETRIC = ("allen_cahn", "darcy", "darcy-log-normal", "darcy-85", "gray_scott")
 
 
 @dataclass(frozen=True, kw_only=True)
